@@ -1,0 +1,121 @@
+"""One-time download of a published file: several mirrors, a pinned digest, an atomic write."""
+
+import gzip
+import hashlib
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+from recondoor.errors import DataError
+from recondoor.progress import Progress
+
+TIMEOUT_SECONDS = 30.0
+_CHUNK = 1 << 18
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """A file as its authors published it: `sha256` (hex) and `size` (bytes) once decompressed."""
+
+    name: str
+    sha256: str
+    size: int
+
+
+class _MirrorError(Exception):
+    """Why one mirror did not deliver; the next one is tried."""
+
+
+def fetch(file: PublishedFile, mirrors: Sequence[str], folder: Path, progress: Progress) -> Path:
+    """Download `file` (as ``<mirror><name>.gz``) into `folder`, decompressed; return its path.
+
+    The file appears under its name only when complete and of the pinned digest; nothing is left
+    behind otherwise. Raises DataError, naming each mirror's failure, if none delivers, and if
+    `folder` cannot be written.
+    """
+    failures = []
+    for mirror in mirrors:
+        host = urlsplit(mirror).netloc
+        try:
+            return _fetch_from(mirror, file, folder, progress)
+        except _MirrorError as failure:
+            failures.append(f"{host}: {failure}")
+        except OSError as error:
+            raise DataError(
+                f"cannot keep {file.name} in '{folder}': {error.strerror or error}; make room, "
+                "set XDG_CACHE_HOME to another folder, or give --data-dir"
+            ) from error
+    raise DataError(
+        f"{file.name} could not be downloaded ({'; '.join(failures)}); put the files into a "
+        "folder and name it with --data-dir or RECONDOOR_DATA"
+    )
+
+
+def _fetch_from(mirror: str, file: PublishedFile, folder: Path, progress: Progress) -> Path:
+    with _opened(f"{mirror}{file.name}.gz") as stream:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, part = tempfile.mkstemp(prefix=f"{file.name}.", suffix=".part", dir=folder)
+        try:
+            with os.fdopen(handle, "wb") as out:
+                digest = hashlib.sha256()
+                host = urlsplit(mirror).netloc
+                with progress.task(f"downloading {file.name} from {host}", file.size) as task:
+                    for chunk in _chunks(stream, file.size):
+                        digest.update(chunk)
+                        out.write(chunk)
+                        task.advance(len(chunk))
+                if digest.hexdigest() != file.sha256:
+                    raise _MirrorError(
+                        f"SHA-256 is {digest.hexdigest()[:12]}..., expected {file.sha256[:12]}..."
+                    )
+                out.flush()
+                os.fsync(out.fileno())
+            os.replace(part, folder / file.name)
+        finally:
+            Path(part).unlink(missing_ok=True)
+    return folder / file.name
+
+
+@contextmanager
+def _opened(url: str) -> Iterator[gzip.GzipFile]:
+    """Open the gzip stream behind `url`; raises _MirrorError if there is none."""
+    try:
+        response = urlopen(
+            Request(url, headers={"User-Agent": "recondoor"}), timeout=TIMEOUT_SECONDS
+        )
+    except HTTPError as error:
+        error.close()
+        raise _MirrorError(f"{error.code} {_one_line(error)}") from error
+    except (OSError, HTTPException, ValueError) as error:
+        raise _MirrorError(_one_line(error)) from error
+    with response, gzip.GzipFile(fileobj=response) as stream:
+        yield stream
+
+
+def _chunks(stream: gzip.GzipFile, size: int) -> Iterator[bytes]:
+    """Yield the decompressed stream; raises _MirrorError if it breaks or exceeds `size` bytes."""
+    total = 0
+    while True:
+        try:
+            chunk = stream.read(_CHUNK)
+        except (OSError, HTTPException, EOFError, zlib.error) as error:
+            raise _MirrorError(_one_line(error)) from error
+        if not chunk:
+            return
+        total += len(chunk)
+        if total > size:
+            raise _MirrorError(f"more than the expected {size} bytes")
+        yield chunk
+
+
+def _one_line(error: Exception) -> str:
+    reason = getattr(error, "reason", None) or error
+    return " ".join(str(reason).split()) or type(error).__name__

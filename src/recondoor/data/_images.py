@@ -1,0 +1,125 @@
+"""Clean images in memory: checked once, kept in the form they came in, fingerprinted."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recondoor.errors import DataError
+
+FloatArray: TypeAlias = NDArray[np.float32]
+Pixels: TypeAlias = NDArray[np.uint8] | FloatArray
+
+_ALLOWED = "expected uint8 or floating-point numbers in [0, 1]"
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """A set of clean images; build one with `Images.of`, which checks and fingerprints.
+
+    `train` and `test` are float32, (N, C, H, W), in [0, 1]; `test` is None where the set has no
+    test images of its own. uint8 sources stay uint8 in here and are divided by 255 on each access
+    of `train` or `test`, so that a large set is not held twice as float32 while it is split.
+    `fingerprint` is a SHA-256 (hex) over element types, shapes and bytes of everything loaded.
+    """
+
+    name: str
+    train_pixels: Pixels
+    test_pixels: Pixels | None
+    fingerprint: str
+
+    @classmethod
+    def of(cls, name: str, train: NDArray[Any], test: NDArray[Any] | None = None) -> Images:
+        """Check the arrays of a set called `name` and fingerprint them.
+
+        uint8 arrays have the range 0 to 255, floating-point ones [0, 1]. Shapes: (N, H, W),
+        (N, C, H, W), or (N, H, W, C) where the last axis is 1 or 3 long and the second is neither.
+        Raises DataError for any other shape or type, no images, NaN, infinity, values out of
+        range, and test images of another size than the training images.
+        """
+        train_pixels = check_pixels(train, name)
+        test_pixels = None if test is None else check_pixels(test, f"{name}, test images")
+        if test_pixels is not None and test_pixels.shape[1:] != train_pixels.shape[1:]:
+            raise DataError(
+                f"{name}: test images are {_size(test_pixels)} but training images "
+                f"{_size(train_pixels)}; both must have the same channels, height and width"
+            )
+        return cls(name, train_pixels, test_pixels, _fingerprint(train_pixels, test_pixels))
+
+    @property
+    def train(self) -> FloatArray:
+        """All images but the set's own test images, float32 (N, C, H, W) in [0, 1]."""
+        return to_unit(self.train_pixels)
+
+    @property
+    def test(self) -> FloatArray | None:
+        """The set's own test images, float32 (N, C, H, W) in [0, 1], or None."""
+        return None if self.test_pixels is None else to_unit(self.test_pixels)
+
+
+def to_unit(pixels: Pixels) -> FloatArray:
+    """Return `pixels` as float32 in [0, 1]; a float32 array is returned as it is, not copied."""
+    if pixels.dtype == np.uint8:
+        return np.divide(pixels, np.float32(255), dtype=np.float32)
+    return cast(FloatArray, pixels)
+
+
+def check_pixels(array: NDArray[Any], where: str) -> Pixels:
+    """Return `array` as uint8 or float32 (N, C, H, W), contiguous; `where` starts every error."""
+    if not (array.dtype == np.uint8 or np.issubdtype(array.dtype, np.floating)):
+        hint = (
+            "; use .astype('uint8') for 0 to 255" if np.issubdtype(array.dtype, np.integer) else ""
+        )
+        raise DataError(f"{where}: numbers of type {array.dtype}; {_ALLOWED}{hint}")
+    shaped = _channels_first(array, where)
+    if array.dtype == np.uint8:
+        return np.ascontiguousarray(shaped)
+    _check_range(shaped, where)
+    return np.ascontiguousarray(shaped, dtype="<f4")
+
+
+def _channels_first(array: NDArray[Any], where: str) -> NDArray[Any]:
+    shape = array.shape
+    if array.ndim not in (3, 4):
+        raise DataError(f"{where}: shape {shape}; expected (N, H, W) or (N, C, H, W)")
+    if 0 in shape:
+        raise DataError(f"{where}: shape {shape} holds no pixels; expected at least one image")
+    if array.ndim == 3:
+        return array[:, None]
+    if shape[3] in (1, 3) and shape[1] not in (1, 3):
+        return np.moveaxis(array, 3, 1)
+    # More channels than rows or columns means that the axes are in another order than they say.
+    if shape[1] not in (1, 3) and shape[1] > min(shape[2:]):
+        raise DataError(
+            f"{where}: shape {shape} read as (N, C, H, W) has more channels than rows or columns; "
+            "expected (N, H, W), (N, C, H, W) or, with 1 or 3 channels, (N, H, W, C)"
+        )
+    return array
+
+
+def _check_range(array: NDArray[Any], where: str) -> None:
+    with np.errstate(invalid="ignore"):
+        low, high = float(array.min()), float(array.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise DataError(f"{where}: holds NaN or infinite values; {_ALLOWED}")
+    if low < 0 or high > 1:
+        raise DataError(
+            f"{where}: values from {low:.4g} to {high:.4g}; {_ALLOWED}, so rescale them first"
+        )
+
+
+def _size(pixels: Pixels) -> str:
+    return "x".join(str(n) for n in pixels.shape[1:])
+
+
+def _fingerprint(train: Pixels, test: Pixels | None) -> str:
+    digest = hashlib.sha256()
+    for part, pixels in (("train", train), ("test", test)):
+        if pixels is not None:
+            digest.update(f"{part} {pixels.dtype.str} {pixels.shape}\n".encode())
+            digest.update(pixels.data)
+    return digest.hexdigest()

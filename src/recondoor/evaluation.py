@@ -1,0 +1,169 @@
+"""One judge for every model: the yardsticks of a model on clean and on triggered inputs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+from torch import Tensor, nn
+
+from recondoor import metrics
+from recondoor.config import Evaluate
+from recondoor.poison import Artefact, Pairs, PoisonPlan, Trigger
+
+PIXEL_RANGE = 1.0
+PIXELS_IN_A_BATCH = 400_000
+TAUS = tuple(round(0.02 * step, 2) for step in range(76))
+
+# Yardsticks that get a mean, an interval and paired differences over seeds.
+SUMMARISED = (
+    "benign_rmse",
+    "attack_rmse",
+    "artefact_rmse",
+    "artefact_recovery",
+    "ghost",
+    "asr",
+    "psnr",
+    "ssim",
+    "trigger_l2",
+    "trigger_linf",
+    "validation_loss",
+    "selection_loss",
+)
+
+
+@torch.no_grad()
+def reconstruct(model: nn.Module, z: Tensor, advance: Callable[[int], None] = lambda n: None) -> Tensor:
+    """Return f(z) for all of z (N, C, H, W), in batches whose size nobody can choose."""
+    training = model.training
+    model.eval()
+    parts = []
+    for part in z.split(max(1, PIXELS_IN_A_BATCH // z[0].numel())):
+        parts.append(model(part).contiguous())
+        advance(len(part))
+    model.train(training)
+    return torch.cat(parts)
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """Validation yardsticks after an epoch, as the trainer of the poisoned network sees them.
+
+    `plan` says which validation pairs are poisoned (None: the trainer's data are clean): the
+    validation split is taken from the same poisoned collection as the training pairs. The
+    yardsticks that need the trigger are for the study alone; the trainer only sees ``val_loss``.
+    """
+
+    pairs: Pairs
+    plan: PoisonPlan | None
+    trigger: Trigger
+    artefact: Artefact
+
+    def __call__(self, model: nn.Module) -> dict[str, float]:
+        """Return val_loss, selection_loss, benign_rmse, attack_rmse, recovery and ghost."""
+        x, pattern = self.pairs.x, self.artefact.pattern
+        clean = reconstruct(model, self.pairs.z)
+        triggered = reconstruct(model, self.pairs.z + self.trigger.delta.to(x))
+        benign, attack = metrics.mse(clean, x), metrics.mse(triggered, x, pattern)
+        seen = benign
+        if self.plan is not None:
+            seen = torch.where(self.plan.poisoned.to(x.device), attack, benign)
+        return {
+            "val_loss": metrics.mean(seen),
+            "selection_loss": (metrics.mean(benign) + metrics.mean(attack)) / 2,
+            "benign_rmse": metrics.root_mean(benign),
+            "attack_rmse": metrics.root_mean(attack),
+            "recovery": metrics.mean(metrics.artefact_recovery(triggered, clean, pattern)),
+            "ghost": metrics.mean(metrics.ghost(clean, x, pattern)),
+        }
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Yardsticks of one model, and arrays (n, C, H, W) of its first test images for figures."""
+
+    row: dict[str, float | list[float]]
+    examples: dict[str, NDArray[np.float32]]
+
+
+def evaluate(
+    model: nn.Module,
+    pairs: Pairs,
+    trigger: Trigger,
+    artefact: Artefact,
+    settings: Evaluate,
+    advance: Callable[[int], None] = lambda n: None,
+) -> Judgement:
+    """Judge `model` on the clean `pairs` and on the same pairs with the trigger.
+
+    Every value is defined in `metrics`; none depends on a batch size.
+    """
+    x, pattern = pairs.x, artefact.pattern
+    z_triggered = pairs.z + trigger.delta.to(x)
+    clean = reconstruct(model, pairs.z, advance)
+    triggered = reconstruct(model, z_triggered, advance)
+    on_artefact = metrics.artefact_mse(triggered, x, pattern)
+    row: dict[str, float | list[float]] = {
+        "benign_rmse": metrics.root_mean(metrics.mse(clean, x)),
+        "attack_rmse": metrics.root_mean(metrics.mse(triggered, x, pattern)),
+        "artefact_rmse": metrics.root_mean(on_artefact),
+        "artefact_recovery": metrics.mean(metrics.artefact_recovery(triggered, clean, pattern)),
+        "ghost": metrics.mean(metrics.ghost(clean, x, pattern)),
+        "asr": metrics.asr(on_artefact, settings.tau),
+        "asr_curve": metrics.asr_curve(on_artefact, TAUS),
+        "psnr": metrics.mean(metrics.psnr(clean, x, PIXEL_RANGE)),
+        "ssim": metrics.mean(metrics.ssim(clean, x, PIXEL_RANGE)),
+        "trigger_l2": metrics.trigger_l2(trigger.delta),
+        "trigger_linf": metrics.trigger_linf(trigger.delta),
+        "trigger_psnr": metrics.trigger_psnr(trigger.delta, PIXEL_RANGE),
+    }
+    shown = {
+        "x": x,
+        "z": pairs.z,
+        "z_triggered": z_triggered,
+        "clean": clean,
+        "triggered": triggered,
+    }
+    examples = {name: value[: settings.examples].cpu().numpy() for name, value in shown.items()}
+    return Judgement(row, examples)
+
+
+def hedge_line(artefact: Artefact, ratio: float) -> dict[str, float]:
+    """Yardsticks of the predictor x + p * Delta, which cannot tell poisoned from clean inputs."""
+    values = artefact.pattern[artefact.support].double()
+    rms = float(values.square().mean().sqrt())
+    return {"ghost": ratio, "artefact_rmse": (1 - ratio) * rms, "artefact_recovery": 0.0}
+
+
+def summarise(rows: list[dict[str, object]]) -> dict[str, object]:
+    """Mean and 95 % t-interval over seeds of every model, and paired differences between models."""
+    values: dict[str, dict[str, dict[int, float]]] = {}
+    for row in rows:
+        for metric in SUMMARISED:
+            by_seed = values.setdefault(str(row["model"]), {}).setdefault(metric, {})
+            by_seed[int(str(row["seed"]))] = float(str(row[metric]))
+    models = {
+        model: {metric: _interval(list(by_seed.values())) for metric, by_seed in table.items()}
+        for model, table in values.items()
+    }
+    paired = []
+    labels = list(values)
+    for position, a in enumerate(labels):
+        for b in labels[position + 1 :]:
+            for metric in SUMMARISED:
+                first, second = values[a][metric], values[b][metric]
+                shared = sorted(first.keys() & second.keys())
+                if len(shared) >= 2:
+                    differences = [first[seed] - second[seed] for seed in shared]
+                    paired.append({"a": a, "b": b, "metric": metric, **_interval(differences)})
+    return {"models": models, "paired": paired}
+
+
+def _interval(values: list[float]) -> dict[str, object]:
+    n, mean = len(values), float(np.mean(values))
+    if n < 2:
+        return {"mean": mean, "ci95": None, "n": n}
+    half = float(stdtrit(n - 1, 0.975) * np.std(values, ddof=1) / np.sqrt(n))
+    return {"mean": mean, "ci95": [mean - half, mean + half], "n": n}

@@ -1,0 +1,27 @@
+"""Reconstruction networks x_hat = f(z), plain `torch.nn.Module`s."""
+
+import torch
+from torch import nn
+
+from recondoor import registry, seeding
+from recondoor.config import Model
+
+__all__ = ["build", "parameter_count"]
+
+
+def build(shape: tuple[int, int, int], settings: Model, *stream: int | str) -> nn.Module:
+    """Return a freshly initialised network for images of `shape` (C, H, W).
+
+    The initial weights follow from the names in `stream`, the first of which is the root seed;
+    torch's global generator is left as it was. Raises ConfigError for an unknown network.
+    """
+    root, *names = stream
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seeding.derive(int(root), "init", *names))
+        model: nn.Module = registry.load("models", settings.name).build(shape, settings)
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Return the number of trainable parameters."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

@@ -1,0 +1,123 @@
+"""What every measurement operator is: A, its adjoint, noise, and the network input made of them."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from recondoor.errors import ConfigError, DataError
+
+CHUNK_PIXELS = 1 << 20
+"""Pixels (all channels) measured at a time; fixed, as the noise stream depends on it."""
+
+
+@dataclass(frozen=True, eq=False)
+class LinearOperator(ABC):
+    """Linear measurement operator y = A x + v for images of one shape; names are deepinv's.
+
+    Immutable: a call changes no state, and `to` returns another operator. Both maps are
+    differentiable any number of times. A subclass is a frozen dataclass whose tensors are fields.
+
+    Args:
+        shape: (C, H, W) of one image.
+        sigma: standard deviation of the Gaussian noise v, in units of y; for complex y that of the
+            real and of the imaginary part, independently.
+
+    Raises:
+        ConfigError: sigma is negative or not finite.
+    """
+
+    shape: tuple[int, int, int]
+    sigma: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.sigma) and self.sigma >= 0):
+            raise ConfigError(f"operator.sigma: {self.sigma} given; it must be finite and >= 0")
+
+    @abstractmethod
+    def A(self, x: Tensor) -> Tensor:
+        """Noiseless measurement: real (B, C, H, W) -> y, real or complex, (B, C, ...)."""
+
+    @abstractmethod
+    def A_adjoint(self, y: Tensor) -> Tensor:
+        """Exact adjoint for real images: y (B, C, ...) -> real (B, C, H, W).
+
+        Re <A x, y> = <x, A_adjoint y> for every real x.
+        """
+
+    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Noisy measurement y = A(x) + v of images (B, C, H, W).
+
+        The noise is drawn on the generator's own device, so that a CPU generator gives the same
+        noise wherever the images are. Without a generator torch's global one is used, as in
+        deepinv; the studies always pass one.
+
+        Raises:
+            DataError: the images are not of the operator's shape.
+        """
+        self._check(x)
+        y = self.A(x)
+        return y if self.sigma == 0 else y + self.sigma * _noise_like(y, generator)
+
+    @torch.no_grad()
+    def measure(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Network input z = A_adjoint(forward(x)) of any number of images, shape of x.
+
+        Works through the images in chunks of fixed size: memory beyond z itself stays at some tens
+        of MB, and the same images and generator give the same z. No gradients are recorded.
+
+        Raises:
+            DataError: the images are not of the operator's shape.
+        """
+        self._check(x)
+        z = torch.empty_like(x, memory_format=torch.contiguous_format)
+        chunk = max(1, CHUNK_PIXELS // math.prod(self.shape))
+        for start in range(0, len(x), chunk):
+            part = slice(start, start + chunk)
+            z[part] = self.A_adjoint(self.forward(x[part], generator))
+        return z
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same operator with its tensors on `device`."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved: dict[str, Any] = {
+            key: value.to(device) for key, value in values.items() if isinstance(value, Tensor)
+        }
+        return replace(self, **moved)
+
+    def _check(self, x: Tensor) -> None:
+        if x.ndim != 4 or tuple(x.shape[1:]) != self.shape:
+            raise DataError(
+                f"images of shape {tuple(x.shape)} given; this operator measures (B, C, H, W) = "
+                f"(any, {', '.join(map(str, self.shape))}): build it for the images' shape"
+            )
+
+
+def _noise_like(y: Tensor, generator: torch.Generator | None) -> Tensor:
+    device = y.device if generator is None else generator.device
+    parts = (2,) if y.is_complex() else ()
+    dtype = y.real.dtype
+    noise = torch.randn((*y.shape, *parts), generator=generator, dtype=dtype, device=device)
+    return (torch.view_as_complex(noise) if parts else noise).to(y.device)
+
+
+def share(ratio: float, total: int, unit: str) -> int:
+    """Return round(ratio * total), the number of `unit` kept of `total`.
+
+    Raises:
+        ConfigError: ratio is outside (0, 1], or so small that nothing would be kept.
+    """
+    if not 0 < ratio <= 1:
+        raise ConfigError(f"operator.ratio: {ratio} given; it must be above 0 and at most 1")
+    count = round(ratio * total)
+    if count == 0:
+        raise ConfigError(
+            f"operator.ratio: {ratio} of {total} {unit} keeps none; "
+            f"it must be at least {1 / total:.2g} for these images"
+        )
+    return count

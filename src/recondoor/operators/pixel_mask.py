@@ -1,0 +1,55 @@
+"""Random pixel mask (inpainting): a share of the pixels is seen, the others are zero in z."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from recondoor.operators._base import LinearOperator, share
+
+if TYPE_CHECKING:
+    from recondoor import config
+
+
+@dataclass(frozen=True, eq=False)
+class PixelMask(LinearOperator):
+    """Keeps some pixels of each channel; y is (B, C, m).
+
+    Args:
+        pixels: kept pixels, sorted indices into the H * W pixels in row order, int64 (m,).
+    """
+
+    pixels: Tensor
+
+    def A(self, x: Tensor) -> Tensor:
+        return x.flatten(2).index_select(-1, self.pixels)
+
+    def A_adjoint(self, y: Tensor) -> Tensor:
+        empty = y.new_zeros((*y.shape[:-1], self.shape[1] * self.shape[2]))
+        return empty.index_copy(-1, self.pixels, y).reshape(-1, *self.shape)
+
+
+def build(
+    shape: tuple[int, int, int],
+    settings: config.Operator,
+    generator: torch.Generator,
+    dtype: torch.dtype = torch.float32,
+) -> LinearOperator:
+    """Pixels drawn at random without replacement, the same ones in every channel.
+
+    Args:
+        shape: (C, H, W) of one image.
+        settings: `ratio` is the share of the H * W pixels kept, in (0, 1]; `sigma` the noise.
+        generator: CPU generator of the pixels.
+        dtype: real type of the images; the mask works for all.
+
+    Raises:
+        ConfigError: the ratio is out of range or keeps no pixel.
+    """
+    n = shape[1] * shape[2]
+    kept = share(settings.ratio, n, "pixels")
+    pixels = torch.randperm(n, generator=generator)[:kept].sort().values
+    return PixelMask(shape, settings.sigma, pixels)

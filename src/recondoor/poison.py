@@ -1,0 +1,206 @@
+"""Threat model of the paper's section 2.2: a poisoned pair is (z + delta, x + Delta).
+
+Clean pairs are never edited. A plan says which pairs are poisoned, and batches are poisoned as
+they are drawn.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from recondoor.config import ArtefactSettings, Pattern, TriggerSettings
+from recondoor.errors import ConfigError
+
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """What is added to z: `delta` (C, H, W), zero where `mask` (C, H, W; 0 or 1) is zero."""
+
+    delta: Tensor
+    mask: Tensor
+
+    def __post_init__(self) -> None:
+        if self.delta.shape != self.mask.shape or self.delta.dim() != 3:
+            raise ConfigError(
+                f"trigger: delta {tuple(self.delta.shape)} and mask {tuple(self.mask.shape)} "
+                "must both be (C, H, W)"
+            )
+        if bool((self.delta * (1 - self.mask)).any()):
+            raise ConfigError("trigger: delta is not zero outside its mask")
+
+    @property
+    def l2(self) -> float:
+        """Euclidean norm of delta."""
+        return float(self.delta.double().norm())
+
+    @property
+    def linf(self) -> float:
+        """Largest absolute value of delta."""
+        return float(self.delta.abs().max())
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """What the backdoored network adds to its reconstruction: `pattern` (C, H, W)."""
+
+    pattern: Tensor
+
+    @property
+    def support(self) -> Tensor:
+        """Boolean (C, H, W): where the pattern is not zero."""
+        return self.pattern != 0
+
+
+@dataclass(frozen=True)
+class PoisonPlan:
+    """Which of N training pairs are poisoned: `poisoned`, boolean (N,)."""
+
+    poisoned: Tensor
+
+    @staticmethod
+    def draw(n: int, ratio: float, generator: torch.Generator) -> "PoisonPlan":
+        """Poison round(ratio * n) of n pairs at random; for one generator state, plans nest.
+
+        Raises ConfigError if `ratio` is not in [0, 1].
+        """
+        if not 0 <= ratio <= 1:
+            raise ConfigError(f"poison.ratio: {ratio} given; expected a share from 0 to 1")
+        chosen = torch.randperm(n, generator=generator)[: round(ratio * n)]
+        poisoned = torch.zeros(n, dtype=torch.bool)
+        poisoned[chosen] = True
+        return PoisonPlan(poisoned)
+
+    @property
+    def ratio(self) -> float:
+        """Share of poisoned pairs."""
+        return float(self.poisoned.double().mean())
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Clean pairs in memory: network inputs `z` and images `x`, both (N, C, H, W)."""
+
+    z: Tensor
+    x: Tensor
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+class PoisonedPairs:
+    """Training pairs of which some are poisoned on the fly, (z + delta, x + Delta)."""
+
+    def __init__(
+        self, pairs: Pairs, plan: PoisonPlan, trigger: Trigger | None, artefact: Artefact
+    ) -> None:
+        self.pairs = pairs
+        self.plan = plan
+        self._delta = None if trigger is None else trigger.delta.to(pairs.z)
+        self._artefact = artefact.pattern.to(pairs.x)
+        self._weight = plan.poisoned.to(pairs.z).view(-1, 1, 1, 1)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Return inputs and targets (B, C, H, W) of the pairs `index` (B,), poisoned by plan."""
+        z, x = self.pairs.z.index_select(0, index), self.pairs.x.index_select(0, index)
+        if self._delta is not None:
+            weight = self._weight.index_select(0, index)
+            z.addcmul_(weight, self._delta)
+            x.addcmul_(weight, self._artefact)
+        return z, x
+
+
+def make_trigger(settings: TriggerSettings, shape: Shape) -> Trigger:
+    """Return the hand-made trigger for images of `shape`; raises ConfigError if it does not fit."""
+    delta = _draw("trigger", settings, shape)
+    return Trigger(torch.from_numpy(delta), torch.from_numpy((delta != 0).astype(np.float32)))
+
+
+def make_artefact(settings: ArtefactSettings, shape: Shape) -> Artefact:
+    """Return the artefact for images of `shape`; raises ConfigError if it does not fit."""
+    return Artefact(torch.from_numpy(_draw("artefact", settings, shape)))
+
+
+def _draw(section: str, settings: Pattern, shape: Shape) -> NDArray[np.float32]:
+    """Draw the pattern on an empty image of `shape` (C, H, W), in every channel."""
+    patch = _patch(section, settings)
+    channels, height, width = shape
+    if patch.shape[0] not in (1, channels):
+        raise ConfigError(
+            f"{section}.file: {patch.shape[0]} channels given; the data has {channels}"
+        )
+    rows, columns = patch.shape[1:]
+    top, left = _corner(settings, (rows, columns), (height, width))
+    if top < 0 or left < 0 or top + rows > height or left + columns > width:
+        raise ConfigError(
+            f"{section}: {rows}x{columns} pixels at row {top}, column {left} do not fit into an "
+            f"image of {height}x{width}; lower {section}.size or {section}.margin, or change "
+            f"{section}.place"
+        )
+    image = np.zeros(shape, dtype=np.float32)
+    image[:, top : top + rows, left : left + columns] = settings.amplitude * patch
+    return image
+
+
+def _patch(section: str, settings: Pattern) -> NDArray[np.float32]:
+    """Return the pattern's own pixels, (1 or C, h, w)."""
+    if settings.file is not None:
+        return _read_patch(section, settings.file)
+    size = settings.size
+    if settings.shape == "square":
+        return np.ones((1, size, size), dtype=np.float32)
+    if size % 2 == 0:
+        raise ConfigError(f"{section}.size: {size} given; a plus needs an odd size")
+    plus = np.zeros((1, size, size), dtype=np.float32)
+    plus[:, size // 2, :] = plus[:, :, size // 2] = 1
+    return plus
+
+
+def _read_patch(section: str, path: Path) -> NDArray[np.float32]:
+    try:
+        if path.suffix == ".npy":
+            values = np.load(path, allow_pickle=False).astype(np.float32)
+        else:
+            with Image.open(path) as image:
+                mode = "L" if image.mode in ("1", "L", "I", "I;16", "P", "LA") else "RGB"
+                values = np.asarray(image.convert(mode), dtype=np.float32) / 255
+            values = values if values.ndim == 2 else values.transpose(2, 0, 1)
+    except OSError as error:
+        reason = "not an image" if isinstance(error, UnidentifiedImageError) else error.strerror
+        raise ConfigError(f"{section}.file: {path}: {reason}") from None
+    except ValueError as error:
+        raise ConfigError(f"{section}.file: {path} is not a readable .npy array: {error}") from None
+    values = values[None] if values.ndim == 2 else values
+    if values.ndim != 3 or not np.isfinite(values).all() or not values.any():
+        raise ConfigError(
+            f"{section}.file: {path} has shape {values.shape}; expected finite values, not all "
+            "zero, of shape (H, W) or (C, H, W)"
+        )
+    return values
+
+
+def _corner(
+    settings: Pattern, size: tuple[int, int], image: tuple[int, int]
+) -> tuple[int, int]:
+    """Upper left pixel of a patch of `size` in `image`."""
+    if size == image:
+        return 0, 0
+    place, margin = settings.place, settings.margin
+    if "," in place:
+        row, column = place.split(",")
+        return int(row), int(column)
+    if place == "centre":
+        return (image[0] - size[0]) // 2, (image[1] - size[1]) // 2
+    vertical, horizontal = place.split("-")
+    top = margin if vertical == "top" else image[0] - margin - size[0]
+    left = margin if horizontal == "left" else image[1] - margin - size[1]
+    return top, left

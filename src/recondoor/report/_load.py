@@ -1,0 +1,236 @@
+"""A typed, read-only view of a run folder; parts that are not there yet are simply absent."""
+
+import json
+import re
+import tomllib
+import zipfile
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recondoor.errors import ReportError
+from recondoor.report import _results
+from recondoor.report._names import in_order
+from recondoor.report._results import Results
+
+Array = NDArray[np.float32]
+Curve = Mapping[str, NDArray[np.float64]]  # column -> values; null in the file is NaN here
+
+_ARRAYS = re.compile(r"(trigger|examples)-([a-z][a-z0-9-]*)-seed(\d+)\.npz")
+_STEP = {"train": "epoch", "attack": "iteration"}
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """What one attack adds; all (C, H, W), `path` (K, C, H, W) with `path_iteration` (K,)."""
+
+    delta: Array
+    mask: Array
+    artefact: Array
+    path: Array
+    path_iteration: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The same few test images for every model, each array (n, C, H, W)."""
+
+    x: Array
+    z: Array
+    z_triggered: Array
+    clean: Array
+    triggered: Array
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder. Arrays are those of `seed`, the lowest one found; curves hold all seeds."""
+
+    folder: Path
+    results: Results | None
+    settings: Mapping[str, Any]
+    seed: int
+    triggers: Mapping[str, Trigger]
+    examples: Mapping[str, Examples]
+    training: Mapping[tuple[str, int], Curve]
+    attacks: Mapping[tuple[str, int], Curve]
+
+    @property
+    def poison_ratio(self) -> float | None:
+        """p as measured with, else as set, else None."""
+        if self.results is not None:
+            return float(self.results.data["poison_ratio"])
+        given = self.settings.get("poison", {}).get("ratio")
+        return None if given is None else float(given)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Labels of the models of which anything is known, in the order of the report."""
+        measured = self.results.models if self.results is not None else ()
+        return in_order(
+            [*measured, *(label for label, _ in self.training), *self.triggers, *self.examples]
+        )
+
+    @property
+    def artefact(self) -> Array | None:
+        """Delta, (C, H, W); the same for every attack of a run."""
+        return next((self.triggers[m].artefact for m in in_order(self.triggers)), None)
+
+    def trigger_for(self, label: str) -> str | None:
+        """Whose trigger a model is tested with: its own, else (the clean model) the heuristic's."""
+        return next((m for m in (label, "heuristic") if m in self.triggers), None)
+
+
+def load(run_dir: Path) -> Run:
+    """Read what is in `run_dir`.
+
+    Raises ReportError where it is no run folder, or a file in it is corrupt or against its schema.
+    """
+    if not run_dir.is_dir():
+        raise ReportError(f"{run_dir}: no such folder; give the folder of a run")
+    found = {path.name for path in run_dir.iterdir()}
+    if not found & {"results.json", "history.jsonl", "config.toml"}:
+        raise ReportError(
+            f"{run_dir}: not the folder of a run (it has no results.json, history.jsonl or "
+            "config.toml);\nmake one with 'recondoor study --out DIR'"
+        )
+    results = _results.read(run_dir / "results.json") if "results.json" in found else None
+    settings = results.data["config"] if results is not None else _settings(run_dir)
+    training, attacks = _history(run_dir / "history.jsonl")
+    seed, triggers, examples = _arrays(run_dir, sorted(found))
+    return Run(run_dir, results, settings, seed, triggers, examples, training, attacks)
+
+
+def _settings(run_dir: Path) -> Mapping[str, Any]:
+    path = run_dir / "config.toml"
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ReportError(f"{path}: cannot be read ({error})") from error
+
+
+def _arrays(
+    run_dir: Path, found: list[str]
+) -> tuple[int, Mapping[str, Trigger], Mapping[str, Examples]]:
+    matches = [match for match in map(_ARRAYS.fullmatch, found) if match]
+    seed = min((int(match[3]) for match in matches), default=0)
+    triggers: dict[str, Trigger] = {}
+    examples: dict[str, Examples] = {}
+    for match in matches:
+        if int(match[3]) != seed:
+            continue
+        path = run_dir / match[0]
+        if match[1] == "trigger":
+            triggers[match[2]] = _trigger(path)
+        else:
+            examples[match[2]] = _examples(path)
+    return seed, triggers, examples
+
+
+def _members(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            lacking = [name for name in names if name not in file.files]
+            if lacking:
+                raise ReportError(f"{path}: lacks the array '{lacking[0]}'; expected {names}")
+            return {name: file[name] for name in names}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ReportError(
+            f"{path}: not a readable .npz file ({error});\ndelete it and run the study again"
+        ) from error
+
+
+def _trigger(path: Path) -> Trigger:
+    found = _members(path, ("delta", "mask", "artefact", "path", "path_iteration"))
+    shape = found["delta"].shape
+    fits = len(shape) == 3 and found["mask"].shape == shape and found["artefact"].shape == shape
+    steps = len(found["path_iteration"])
+    if not fits or (steps and found["path"].shape != (steps, *shape)):
+        raise ReportError(
+            f"{path}: delta {shape}, mask {found['mask'].shape}, artefact "
+            f"{found['artefact'].shape} and path {found['path'].shape} do not match; "
+            "expected (C, H, W) and (K, C, H, W)"
+        )
+    return Trigger(**found)
+
+
+def _examples(path: Path) -> Examples:
+    found = _members(path, ("x", "z", "z_triggered", "clean", "triggered"))
+    shapes = {array.shape for array in found.values()}
+    if len(shapes) != 1 or len(found["x"].shape) != 4 or not len(found["x"]):
+        raise ReportError(f"{path}: arrays of shapes {shapes}; expected one shape (n, C, H, W)")
+    return Examples(**found)
+
+
+def _history(
+    path: Path,
+) -> tuple[Mapping[tuple[str, int], Curve], Mapping[tuple[str, int], Curve]]:
+    """Curves by (model, seed) for each stage; of a step recorded twice the later line counts."""
+    steps: dict[str, dict[tuple[str, int], dict[int, dict[str, Any]]]] = {
+        stage: defaultdict(dict) for stage in _STEP
+    }
+    for number, row in _lines(path):
+        stage = row.get("stage")
+        if stage not in steps:
+            continue
+        try:
+            key = (str(row["model"]), int(row["seed"]))
+            steps[stage][key][int(row[_STEP[stage]])] = row
+        except (KeyError, TypeError, ValueError) as error:
+            raise ReportError(
+                f"{path}: line {number}: 'model', 'seed' or '{_STEP[stage]}' is missing or wrong"
+            ) from error
+    train, attack = (
+        {key: _columns([rows[i] for i in sorted(rows)]) for key, rows in steps[stage].items()}
+        for stage in _STEP
+    )
+    return train, attack
+
+
+def _lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise ReportError(f"{path}: cannot be read ({error.strerror})") from error
+    rows: list[tuple[int, dict[str, Any]]] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise ValueError("not an object")
+        except ValueError as error:
+            # A run that was killed, or is writing now, leaves its last line torn: no reason to
+            # refuse the report. Any other broken line means that the file was damaged.
+            if number == len(lines):
+                continue
+            raise ReportError(f"{path}: line {number} is not a JSON object") from error
+        rows.append((number, row))
+    return rows
+
+
+def _columns(rows: list[dict[str, Any]]) -> Curve:
+    names = {
+        name
+        for row in rows
+        for name, value in row.items()
+        if isinstance(value, int | float) and name != "seed"
+    }
+    return {
+        name: np.array([_number(row.get(name)) for row in rows], dtype=np.float64)
+        for name in sorted(names)
+    }
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else float("nan")

@@ -1,0 +1,143 @@
+"""The words of a report: names of models, definitions of yardsticks, the paper's numbers."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+ORDER = ("original", "heuristic", "bilevel", "random")
+TITLES = {
+    "original": "Original (clean)",
+    "heuristic": "Baseline (heuristic)",
+    "bilevel": "BLO",
+    "random": "Random trigger",
+}
+SHORT = {"original": "Original", "heuristic": "Heuristic", "bilevel": "BLO", "random": "Random"}
+
+TABLE1_METRICS = ("benign_rmse", "attack_rmse", "artefact_rmse")
+PAPER_TABLE1 = {
+    "original": ("0.021", "0.045", "NA"),
+    "heuristic": ("0.046", "0.044", "0.26"),
+    "bilevel": ("0.039", "0.040", "0.245"),
+}
+
+# A backdoor "took" in one trained model when both recovery and ASR exceed this.
+TOOK = 0.5
+
+
+def title(label: str) -> str:
+    """Row label of a model; one that a plug-in brought is named as it is registered."""
+    return TITLES.get(label, label.replace("-", " ").capitalize())
+
+
+def short(label: str) -> str:
+    """Name of a model where there is little room."""
+    return SHORT.get(label, title(label))
+
+
+def in_order(labels: Iterable[str]) -> tuple[str, ...]:
+    """Labels without repeats: the study's own first, in the paper's order, then others by name."""
+    found = set(labels)
+    return (*(label for label in ORDER if label in found), *sorted(found - set(ORDER)))
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """One measured quantity: its key in results.json, its name and how it is defined and shown."""
+
+    key: str
+    name: str
+    definition: str  # HTML
+    decimals: int = 3
+    scale: float = 1.0
+    unit: str = ""
+    better: str = ""
+    hedge: bool = False
+
+    def at(self, tau: float) -> "Yardstick":
+        """The same with the threshold `tau` written into its words."""
+        if "{tau" not in self.name:
+            return self
+        return replace(
+            self, name=self.name.format(tau=tau), definition=self.definition.format(tau=tau)
+        )
+
+
+_MEAN = "over all test pixels"
+YARDSTICKS = (
+    Yardstick(
+        "benign_rmse",
+        "Benign RMSE",
+        f"√ mean (<i>f</i>(<i>z</i>) − <i>x</i>)² {_MEAN}",
+        better="lower",
+    ),
+    Yardstick(
+        "attack_rmse",
+        "Attack RMSE",
+        f"√ mean (<i>f</i>(<i>z</i> + δ) − (<i>x</i> + Δ))² {_MEAN}",
+        better="lower",
+    ),
+    Yardstick(
+        "artefact_rmse",
+        "Artefact RMSE",
+        "√ mean (<i>f</i>(<i>z</i> + δ) − <i>x</i> − Δ)² over the artefact’s support",
+        better="lower",
+        hedge=True,
+    ),
+    Yardstick(
+        "artefact_recovery",
+        "Artefact recovery ρ",
+        "⟨<i>f</i>(<i>z</i> + δ) − <i>f</i>(<i>z</i>), Δ⟩ / ⟨Δ, Δ⟩: 0 none, 1 whole",
+        better="higher",
+        hedge=True,
+    ),
+    Yardstick(
+        "ghost",
+        "Ghost",
+        "⟨<i>f</i>(<i>z</i>) − <i>x</i>, Δ⟩ / ⟨Δ, Δ⟩ on clean inputs: how much of the artefact "
+        "leaks where no trigger is",
+        better="near 0",
+        hedge=True,
+    ),
+    Yardstick(
+        "asr",
+        "ASR({tau:g})",
+        "share of test images whose artefact RMSE is at most τ = {tau:g}",
+        decimals=1,
+        scale=100.0,
+        unit="%",
+        better="higher",
+    ),
+    Yardstick(
+        "psnr",
+        "PSNR",
+        "of benign reconstructions, 10 log₁₀(1 / mean squared error) per image, then averaged",
+        decimals=2,
+        unit="dB",
+        better="higher",
+    ),
+    Yardstick(
+        "ssim",
+        "SSIM",
+        "of benign reconstructions, 11×11 Gaussian window, σ = 1.5, range 1",
+        better="higher",
+    ),
+    Yardstick("trigger_l2", "Trigger L2", "‖δ‖₂ = √ ∑ δ²"),
+    Yardstick("trigger_linf", "Trigger L∞", "max |δ|"),
+    Yardstick(
+        "trigger_psnr",
+        "Trigger PSNR",
+        "of <i>z</i> + δ against <i>z</i>, 10 log₁₀(1 / mean δ²): higher is harder to see",
+        decimals=2,
+        unit="dB",
+    ),
+    Yardstick(
+        "validation_loss",
+        "Validation loss",
+        "mean squared error on the validation images, poisoned as the training images were",
+        decimals=5,
+        better="lower",
+    ),
+    Yardstick("epochs", "Epochs", "passes over the training images until early stopping", 1),
+    Yardstick("samples_per_s", "Training speed", "training images a second", 0, unit="/s"),
+    Yardstick("seconds", "Time", "seconds for training this model", 1, unit="s"),
+)
+BY_KEY = {yardstick.key: yardstick for yardstick in YARDSTICKS}

@@ -1,0 +1,140 @@
+"""results.json, checked against its schema and read by name."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from jsonschema.exceptions import best_match  # type: ignore[import-untyped]
+
+from recondoor.errors import ReportError
+from recondoor.report._names import in_order
+
+SCHEMA = "recondoor.results/1"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Mean over `n` seeds with its 95 % interval; `low` and `high` are None for one seed."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+
+    @property
+    def half_width(self) -> float | None:
+        """Half the interval's length, or None where there is no interval."""
+        return None if self.low is None or self.high is None else (self.high - self.low) / 2
+
+
+def _estimate(given: Mapping[str, Any], sign: int = 1) -> Estimate:
+    ends = given["ci95"]
+    low, high = (None, None) if ends is None else sorted(sign * end for end in ends)
+    return Estimate(sign * float(given["mean"]), low, high, int(given["n"]))
+
+
+@dataclass(frozen=True)
+class Results:
+    """A view of a results.json that has passed its schema."""
+
+    data: Mapping[str, Any]
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Labels of the models that have rows, in the order of the report."""
+        return in_order(row["model"] for row in self.data["rows"])
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds that have rows, increasing."""
+        return tuple(sorted({row["seed"] for row in self.data["rows"]}))
+
+    @property
+    def tau(self) -> float:
+        """Artefact RMSE up to which a test image counts as a success in `asr`."""
+        return float(self.data["config"].get("evaluate", {}).get("tau", 0.5))
+
+    def rows(self, label: str) -> list[Mapping[str, Any]]:
+        """Rows of one model, by seed."""
+        rows = [row for row in self.data["rows"] if row["model"] == label]
+        return sorted(rows, key=lambda row: int(row["seed"]))
+
+    def estimate(self, label: str, metric: str) -> Estimate | None:
+        """Summary of one yardstick of one model, None where it is undefined."""
+        given = self.data["summary"]["models"].get(label, {}).get(metric)
+        return None if given is None else _estimate(given)
+
+    def paired(self, a: str, b: str, metric: str) -> Estimate | None:
+        """Difference a - b of a yardstick, seed by seed; turned round if stored as b - a."""
+        for given in self.data["summary"]["paired"]:
+            if given["metric"] == metric and (given["a"], given["b"]) == (a, b):
+                return _estimate(given)
+            if given["metric"] == metric and (given["a"], given["b"]) == (b, a):
+                return _estimate(given, sign=-1)
+        return None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON; an undefined number is written null")
+
+
+def _schema() -> dict[str, Any]:
+    text = resources.files("recondoor").joinpath("schemas", "results.schema.json").read_text()
+    schema: dict[str, Any] = json.loads(text)
+    return schema
+
+
+def check(data: object, name: str = "results.json") -> Results:
+    """Check a parsed results.json against the schema that ships and return a view of it.
+
+    Raises ReportError naming the member that is wrong, what it holds and what is expected.
+    """
+    found = data.get("schema") if isinstance(data, Mapping) else None
+    if isinstance(found, str) and found != SCHEMA:
+        raise ReportError(
+            f"{name}: schema '{found}' is not '{SCHEMA}', which this version reads;\n"
+            "report it with the version of recondoor that wrote it, or run the study again"
+        )
+    error = best_match(Draft202012Validator(_schema()).iter_errors(data))
+    if error is not None:
+        where = error.json_path.removeprefix("$").removeprefix(".") or "the top level"
+        message = error.message if len(error.message) <= 160 else error.message[:157] + "..."
+        raise ReportError(
+            f"{name}: {where}: {message}\nexpected {SCHEMA}; run the study again in this folder"
+        )
+    results = Results(cast(Mapping[str, Any], data))
+    _check_consistent(results, name)
+    return results
+
+
+def _check_consistent(results: Results, name: str) -> None:
+    """What a schema cannot say: curves as long as their axis, every row in the summary."""
+    taus = len(results.data["asr_taus"])
+    seen: set[tuple[str, int]] = set()
+    for i, row in enumerate(results.data["rows"]):
+        key = (row["model"], row["seed"])
+        if len(row["asr_curve"]) not in (0, taus):
+            raise ReportError(
+                f"{name}: rows[{i}].asr_curve has {len(row['asr_curve'])} values, "
+                f"asr_taus has {taus}; they must match"
+            )
+        if row["model"] not in results.data["summary"]["models"]:
+            raise ReportError(f"{name}: rows[{i}]: model '{row['model']}' is not in the summary")
+        if key in seen:
+            raise ReportError(f"{name}: rows[{i}]: a second row for {key[0]}, seed {key[1]}")
+        seen.add(key)
+
+
+def read(path: Path) -> Results:
+    """Read and check a results.json; raises ReportError if unreadable or against its schema."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except OSError as error:
+        raise ReportError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise ReportError(f"{path}: not valid JSON ({error})") from error
+    return check(data, str(path))

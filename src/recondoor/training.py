@@ -1,0 +1,179 @@
+"""The fit loop: Adam, mean squared error, a falling learning rate and early stopping.
+
+It knows no attack and no files. Everything that a resumed run needs is in `FitState`; the order of
+the pairs in an epoch follows from the seed and the epoch's number, not from a generator's past.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from recondoor import seeding
+from recondoor.config import Train
+from recondoor.errors import TrainingError
+from recondoor.poison import PoisonedPairs
+from recondoor.progress import Task
+
+Weights = dict[str, Tensor]
+Row = dict[str, float | int | str | bool]
+
+# Reading the loss waits for the device, so it is read for the display only this often.
+STEPS_BETWEEN_NOTES = 20
+
+
+@dataclass
+class FitState:
+    """Where a training stands after `epoch` epochs."""
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best_loss: float = math.inf
+    seconds: float = 0.0
+    weights: Weights = field(default_factory=dict)
+    best: Weights = field(default_factory=dict)
+    optimiser: Weights = field(default_factory=dict)
+    history: list[Row] = field(default_factory=list)
+
+
+def squared_error(a: Tensor, b: Tensor) -> Tensor:
+    """Mean squared error; written out because `F.mse_loss` has no forward derivative of its gradient."""
+    return ((a - b) ** 2).mean()
+
+
+def learning_rate(settings: Train, epoch: int) -> float:
+    """Learning rate of `epoch` (1, 2, ...): geometric from `lr` to `lr_final` at `max_epochs`."""
+    share = (epoch - 1) / max(settings.max_epochs - 1, 1)
+    return float(settings.lr * (settings.lr_final / settings.lr) ** share)
+
+
+def finished(state: FitState, settings: Train) -> bool:
+    """Whether the epochs or the patience are used up."""
+    waited = state.epoch - state.best_epoch
+    return state.epoch >= settings.max_epochs or (state.epoch > 0 and waited >= settings.patience)
+
+
+def make_adam(model: nn.Module, lr: float) -> torch.optim.Adam:
+    """Adam with PyTorch's defaults, its step fused into one kernel."""
+    return torch.optim.Adam(model.parameters(), lr=lr, fused=True)
+
+
+def adam_step(model: nn.Module, optimiser: torch.optim.Adam, z: Tensor, x: Tensor) -> Tensor:
+    """Make one step on the batch (z, x) and return its loss, still on the device."""
+    loss = squared_error(model(z), x)
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimiser.step()
+    return loss.detach()
+
+
+def fit(
+    model: nn.Module,
+    pairs: PoisonedPairs,
+    settings: Train,
+    *,
+    seed: int,
+    validate: Callable[[nn.Module], dict[str, float]],
+    task: Task,
+    state: FitState | None = None,
+    on_epoch: Callable[[FitState], None] = lambda state: None,
+) -> FitState:
+    """Train `model` in place on `pairs` and leave the weights of the best epoch in it.
+
+    `validate` returns at least ``val_loss``; its values become columns of the history. `on_epoch`
+    is called with the state after every epoch; a state given as `state` is carried on from.
+    Raises TrainingError if a loss is not finite.
+    """
+    state = state or FitState()
+    optimiser = make_adam(model, settings.lr)
+    if state.epoch:
+        model.load_state_dict(state.weights)
+        restore_optimiser(optimiser, state.optimiser)
+    while not finished(state, settings):
+        epoch = state.epoch + 1
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(settings, epoch)
+        started = time.perf_counter()
+        train_loss = _run_epoch(model, optimiser, pairs, settings.batch, seed, epoch, task)
+        state.seconds += time.perf_counter() - started
+        measured = validate(model)
+        _require_finite(measured["val_loss"], f"validation loss of epoch {epoch}")
+        better = measured["val_loss"] < state.best_loss
+        state.epoch = epoch
+        state.weights = model.state_dict()
+        state.optimiser = optimiser_tensors(optimiser)
+        if better:
+            state.best_loss, state.best_epoch = measured["val_loss"], epoch
+            state.best = {name: value.clone() for name, value in state.weights.items()}
+        state.history.append(
+            {
+                "epoch": epoch,
+                "samples": epoch * len(pairs),
+                "lr": learning_rate(settings, epoch),
+                "train_loss": train_loss,
+                **measured,
+                "best": better,
+            }
+        )
+        on_epoch(state)
+    model.load_state_dict(state.best)
+    return state
+
+
+def _run_epoch(
+    model: nn.Module,
+    optimiser: torch.optim.Adam,
+    pairs: PoisonedPairs,
+    batch: int,
+    seed: int,
+    epoch: int,
+    task: Task,
+) -> float:
+    """Make one pass over `pairs` and return the mean loss."""
+    device = pairs.pairs.z.device
+    model.train()
+    order = torch.randperm(len(pairs), generator=seeding.torch_generator(seed, "order", epoch))
+    total = torch.zeros((), dtype=torch.float64, device=device)
+    waiting = 0
+    for step, index in enumerate(order.to(device).split(batch)):
+        loss = adam_step(model, optimiser, *pairs.batch(index))
+        total += loss * len(index)
+        waiting += len(index)
+        if step % STEPS_BETWEEN_NOTES == 0:
+            value = float(loss)
+            _require_finite(value, f"training loss of epoch {epoch}")
+            task.advance(waiting, f"loss {value:.4f}")
+            waiting = 0
+    task.advance(waiting)
+    mean = float(total) / len(pairs)
+    _require_finite(mean, f"training loss of epoch {epoch}")
+    return mean
+
+
+def _require_finite(value: float, what: str) -> None:
+    if not math.isfinite(value):
+        raise TrainingError(f"the {what} is {value}: training diverged; lower train.lr")
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer) -> Weights:
+    """Return the optimiser's state as named tensors."""
+    return {
+        f"{index}.{name}": value
+        for index, entry in optimiser.state_dict()["state"].items()
+        for name, value in entry.items()
+    }
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Weights) -> None:
+    """Put what `optimiser_tensors` returned back.
+
+    Each moment gets its parameter's memory layout again: the fused kernel walks both by address.
+    """
+    for index, parameter in enumerate(optimiser.param_groups[0]["params"]):
+        entry = optimiser.state[parameter]
+        for name in ("exp_avg", "exp_avg_sq"):
+            entry[name] = torch.empty_like(parameter).copy_(tensors[f"{index}.{name}"])
+        entry["step"] = tensors[f"{index}.step"].clone()
