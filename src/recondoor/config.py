@@ -14,15 +14,32 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from recondoor import registry
 from recondoor.errors import ConfigError, nearest
 
 PRESET_FOLDER = Path(__file__).parent / "presets"
 
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain(cls, value: object, info: ValidationInfo) -> object:
+        """Take 'none' for a setting that may be none, and no true for 1: no setting is a flag."""
+        field = cls.model_fields[str(info.field_name)]
+        if isinstance(value, bool):
+            raise ValueError(f"expected {_allowed(field)}")
+        return None if value == "none" and field.default is None else value
 
 
 class Data(_Section):
@@ -69,7 +86,7 @@ class Pattern(_Section):
     def _known(cls, place: str) -> str:
         if place not in PLACES:
             row, _, column = place.partition(",")
-            if not (row.strip().isdigit() and column.strip().isdigit()):
+            if not (row.strip().isdecimal() and column.strip().isdecimal()):
                 raise ValueError(
                     f"expected one of {', '.join(PLACES)} or 'ROW,COLUMN'" + nearest(place, PLACES)
                 )
@@ -117,9 +134,9 @@ class Model(_Section):
     """The reconstruction network."""
 
     name: str = Field("cae", description="registered network")
-    width: int = Field(64, ge=1, description="channels of the first two convolutions")
-    code: int = Field(32, ge=1, description="channels of the other layers")
-    kernel: int = Field(5, ge=3, description="side of every kernel; odd")
+    width: int = Field(64, ge=1, le=4096, description="channels of the first two convolutions")
+    code: int = Field(32, ge=1, le=4096, description="channels of the other layers")
+    kernel: int = Field(5, ge=3, le=101, description="side of every kernel; odd")
 
     @field_validator("name")
     @classmethod
@@ -166,23 +183,27 @@ class Attack(_Section):
     batch: int = Field(125, ge=2, description="bilevel: batch of the inner and of the outer loss")
     loss_scale: Literal["pixel-mean", "row-sum", "sum"] = Field(
         "pixel-mean",
-        description="bilevel: squared error averaged over batch and pixels, summed over an image's rows, or summed over all its pixels",
+        description="bilevel: squared error averaged over batch and pixels, summed over an "
+        "image's rows, or summed over all its pixels",
     )
     warm_steps: int = Field(
         300,
         ge=0,
-        description="bilevel, variant warm: Adam steps on poisoned batches before the first outer step",
+        description="bilevel, variant warm: Adam steps on poisoned batches before the first "
+        "outer step",
     )
     step: float = Field(
         0.05,
         gt=0,
         le=1,
-        description="bilevel, variant warm: length of a normalised outer step, relative to the trigger's L2",
+        description="bilevel, variant warm: length of a normalised outer step, relative to the "
+        "trigger's L2",
     )
     l2: float | None = Field(
         None,
         gt=0,
-        description="L2 of random and bound of bilevel (variant warm); default: the heuristic trigger's",
+        description="L2 of random and bound of bilevel (variant warm); default: the heuristic "
+        "trigger's",
     )
 
     @field_validator("names", mode="before")
@@ -222,7 +243,7 @@ class Config(_Section):
     attack: Attack = Attack()
     evaluate: Evaluate = Evaluate()
     seed: int = Field(0, ge=0, description="first root seed; every random choice follows from it")
-    seeds: int = Field(1, ge=1, description="number of root seeds: seed, seed + 1, ...")
+    seeds: int = Field(1, ge=1, le=10_000, description="number of root seeds: seed, seed + 1, ...")
 
 
 @dataclass(frozen=True)
@@ -270,7 +291,9 @@ def from_dict(tree: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(dict(item)) for item in error.errors())) from None
+        lines = list(dict.fromkeys(_explain(dict(item)) for item in error.errors()))
+        more = f" (and {len(lines) - 2} more)" if len(lines) > 2 else ""
+        raise ConfigError("\n".join(lines[:2]) + more) from None
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -299,6 +322,12 @@ def identity(config: Config) -> str:
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]
 
 
+def wanted(config: Config) -> set[tuple[str, int]]:
+    """Return the rows, (model, seed), that results must have for the run to be finished."""
+    seeds = range(config.seed, config.seed + config.seeds)
+    return {(row_label(name), seed) for name in config.attack.names for seed in seeds}
+
+
 def settings_table() -> list[Setting]:
     """Every setting with default, allowed values and meaning, in the tree's order."""
     lines = []
@@ -323,19 +352,20 @@ def _read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"config file {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ConfigError(f"config file {path} is not valid TOML: {error}") from None
 
 
 def _parse_override(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
-    if not equals or not key.strip():
+    parts = [part.strip() for part in key.split(".")]
+    if not equals or not all(parts):
         raise ConfigError(f"'{text}': expected section.key=value, as in poison.ratio=0.1")
     try:
         parsed: Any = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except ValueError:
         parsed = value.strip()
-    for part in reversed(key.strip().split(".")):
+    for part in reversed(parts):
         parsed = {part: parsed}
     return dict(parsed)
 
@@ -356,10 +386,17 @@ def _explain(item: dict[str, Any]) -> str:
     cause = (item.get("ctx") or {}).get("error")
     if isinstance(cause, ConfigError):
         return str(cause)
-    meant = next((line for line in settings_table() if line.key == key), None)
-    message = str(cause) if cause else item["msg"][0].lower() + item["msg"][1:]
-    allowed = f" (allowed: {meant.allowed})" if meant and not cause else ""
-    return f"{key}: {item['input']!r} given; {message}{allowed}"
+    given = repr(item["input"])
+    given = f"{key}: {given if len(given) <= 80 else given[:77] + '...'} given; "
+    leaves = [leaf for leaf in keys() if leaf.startswith(f"{key}.")]
+    if leaves:
+        return f"{given}it is a section with the settings {', '.join(leaves)}"
+    if cause:
+        return f"{given}{cause}"
+    allowed = next(line.allowed for line in settings_table() if line.key == key)
+    message = item["msg"][0].lower() + item["msg"][1:].removesuffix(" for <class 'pathlib.Path'>")
+    close = nearest(str(item["input"]), allowed.split(" | ")) if "|" in allowed else ""
+    return f"{given}{message} (allowed: {allowed}){close}"
 
 
 def _setting(key: str, field: Any) -> Setting:

@@ -35,12 +35,14 @@ SUMMARISED = (
 
 
 @torch.no_grad()
-def reconstruct(model: nn.Module, z: Tensor, advance: Callable[[int], None] = lambda n: None) -> Tensor:
+def reconstruct(
+    model: nn.Module, z: Tensor, advance: Callable[[int], None] = lambda n: None
+) -> Tensor:
     """Return f(z) for all of z (N, C, H, W), in batches whose size nobody can choose."""
     training = model.training
     model.eval()
     parts = []
-    for part in z.split(max(1, PIXELS_IN_A_BATCH // z[0].numel())):
+    for part in torch.split(z, max(1, PIXELS_IN_A_BATCH // z[0].numel())):
         parts.append(model(part).contiguous())
         advance(len(part))
     model.train(training)

@@ -1,4 +1,4 @@
-"""Derivative of an outer loss with respect to the trigger, through unrolled inner SGD (paper, eq. 3-6).
+"""Derivative of an outer loss by the trigger, through unrolled inner SGD (paper, eq. 3-6).
 
 With theta_i = theta_{i-1} - beta * grad_theta g_i(delta, theta_{i-1}) for i = 1..m,
 
@@ -60,19 +60,26 @@ def unrolled(
     for step in range(steps):
         inner_loss = inner(step, delta, theta)
         leaves = list(theta.values())
-        slope = torch.autograd.grad(inner_loss, leaves, create_graph=True)
+        slope = torch.autograd.grad(inner_loss, leaves, create_graph=True, materialize_grads=True)
         tape.append((leaves, slope))
         theta = _leaves(
             {name: leaf - lr * g for (name, leaf), g in zip(theta.items(), slope, strict=True)}
         )
     outer_loss = outer(delta, theta)
-    direct, *adjoint = torch.autograd.grad(outer_loss, [delta, *theta.values()])
+    direct, *adjoint = torch.autograd.grad(
+        outer_loss, [delta, *theta.values()], materialize_grads=True
+    )
     bilevel = torch.zeros_like(delta)
     for step in reversed(range(steps)):
         leaves, slope = tape.pop()
         wanted = [delta, *leaves] if step else [delta]
+        # A constant slope (a parameter unused or entering linearly) has no derivative to follow.
+        curved = [pair for pair in zip(slope, adjoint, strict=True) if pair[0].requires_grad]
+        if not curved:
+            continue
+        outputs, weights = zip(*curved, strict=True)
         back, *curvature = torch.autograd.grad(
-            slope, wanted, grad_outputs=adjoint, materialize_grads=True
+            outputs, wanted, grad_outputs=weights, materialize_grads=True
         )
         bilevel = bilevel - lr * back
         adjoint = [a - lr * c for a, c in zip(adjoint, curvature, strict=False)]

@@ -4,6 +4,9 @@ Clean pairs are never edited. A plan says which pairs are poisoned, and batches 
 they are drawn.
 """
 
+import struct
+import tokenize
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +20,21 @@ from recondoor.config import ArtefactSettings, Pattern, TriggerSettings
 from recondoor.errors import ConfigError
 
 Shape = tuple[int, int, int]
+
+# What NumPy and Pillow raise on damaged files.
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    SyntaxError,
+    struct.error,
+    tokenize.TokenError,
+    zlib.error,
+    MemoryError,
+    Image.DecompressionBombError,
+)
 
 
 @dataclass(frozen=True)
@@ -132,13 +150,13 @@ def make_artefact(settings: ArtefactSettings, shape: Shape) -> Artefact:
 
 def _draw(section: str, settings: Pattern, shape: Shape) -> NDArray[np.float32]:
     """Draw the pattern on an empty image of `shape` (C, H, W), in every channel."""
-    patch = _patch(section, settings)
+    patch = None if settings.file is None else _read_patch(section, settings.file)
     channels, height, width = shape
-    if patch.shape[0] not in (1, channels):
+    if patch is not None and patch.shape[0] not in (1, channels):
         raise ConfigError(
             f"{section}.file: {patch.shape[0]} channels given; the data has {channels}"
         )
-    rows, columns = patch.shape[1:]
+    rows, columns = (settings.size, settings.size) if patch is None else patch.shape[1:]
     top, left = _corner(settings, (rows, columns), (height, width))
     if top < 0 or left < 0 or top + rows > height or left + columns > width:
         raise ConfigError(
@@ -147,14 +165,19 @@ def _draw(section: str, settings: Pattern, shape: Shape) -> NDArray[np.float32]:
             f"{section}.place"
         )
     image = np.zeros(shape, dtype=np.float32)
-    image[:, top : top + rows, left : left + columns] = settings.amplitude * patch
+    pixels = _hand_made(section, settings) if patch is None else patch
+    with np.errstate(over="ignore", under="ignore"):
+        image[:, top : top + rows, left : left + columns] = settings.amplitude * pixels
+    if not np.isfinite(image).all() or not image.any():
+        raise ConfigError(
+            f"{section}.amplitude: {settings.amplitude:g} given; in 32 bits its pixels would be "
+            "infinite or all zero"
+        )
     return image
 
 
-def _patch(section: str, settings: Pattern) -> NDArray[np.float32]:
-    """Return the pattern's own pixels, (1 or C, h, w)."""
-    if settings.file is not None:
-        return _read_patch(section, settings.file)
+def _hand_made(section: str, settings: Pattern) -> NDArray[np.float32]:
+    """Return the pixels of a square or plus, (1, size, size)."""
     size = settings.size
     if settings.shape == "square":
         return np.ones((1, size, size), dtype=np.float32)
@@ -168,17 +191,14 @@ def _patch(section: str, settings: Pattern) -> NDArray[np.float32]:
 def _read_patch(section: str, path: Path) -> NDArray[np.float32]:
     try:
         if path.suffix == ".npy":
-            values = np.load(path, allow_pickle=False).astype(np.float32)
+            with path.open("rb") as stream:
+                values = np.load(stream, allow_pickle=False).astype(np.float32)
         else:
-            with Image.open(path) as image:
-                mode = "L" if image.mode in ("1", "L", "I", "I;16", "P", "LA") else "RGB"
-                values = np.asarray(image.convert(mode), dtype=np.float32) / 255
-            values = values if values.ndim == 2 else values.transpose(2, 0, 1)
-    except OSError as error:
-        reason = "not an image" if isinstance(error, UnidentifiedImageError) else error.strerror
-        raise ConfigError(f"{section}.file: {path}: {reason}") from None
-    except ValueError as error:
-        raise ConfigError(f"{section}.file: {path} is not a readable .npy array: {error}") from None
+            values = _read_image(section, path)
+    except _UNREADABLE as error:
+        reason = "not an image" if isinstance(error, UnidentifiedImageError) else str(error)
+        reason = getattr(error, "strerror", None) or " ".join(reason.split())
+        raise ConfigError(f"{section}.file: {path} cannot be read: {reason}") from None
     values = values[None] if values.ndim == 2 else values
     if values.ndim != 3 or not np.isfinite(values).all() or not values.any():
         raise ConfigError(
@@ -188,9 +208,19 @@ def _read_patch(section: str, path: Path) -> NDArray[np.float32]:
     return values
 
 
-def _corner(
-    settings: Pattern, size: tuple[int, int], image: tuple[int, int]
-) -> tuple[int, int]:
+def _read_image(section: str, path: Path) -> NDArray[np.float32]:
+    """Pixels in [0, 1] of an 8-bit image, (H, W) or (3, H, W)."""
+    with Image.open(path) as image:
+        if image.mode not in ("1", "L", "RGB"):
+            raise ConfigError(
+                f"{section}.file: {path} has the pixel format {image.mode}; expected 8-bit "
+                "greyscale or RGB without transparency or palette"
+            )
+        values = np.asarray(image.convert("L") if image.mode == "1" else image, dtype=np.float32)
+    return (values if values.ndim == 2 else values.transpose(2, 0, 1)) / 255
+
+
+def _corner(settings: Pattern, size: tuple[int, int], image: tuple[int, int]) -> tuple[int, int]:
     """Upper left pixel of a patch of `size` in `image`."""
     if size == image:
         return 0, 0

@@ -9,7 +9,11 @@ import fcntl
 import hashlib
 import json
 import os
+import struct
 import tempfile
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +29,32 @@ from safetensors.numpy import save as to_safetensors
 from recondoor.errors import RunError
 
 Arrays = dict[str, NDArray[Any]]
+
+# What NumPy and zipfile raise on damaged archives.
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    SyntaxError,
+    RuntimeError,
+    OverflowError,
+    MemoryError,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 KEPT_CHECKPOINTS = 2
+
+# Temporary names of what only the holder of the lock writes.
+BEGUN = (
+    *(f".{name}.*" for name in ("config.toml", "provenance.json", "results.json", "history.jsonl")),
+    *(f".{kind}-*" for kind in ("model", "trigger", "examples")),
+    "checkpoints/.*",
+)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -38,8 +67,8 @@ def write_atomically(path: Path, content: bytes) -> None:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(name, 0o644)
-            os.replace(name, path)
+            Path(name).chmod(0o644)
+            Path(name).replace(path)
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
@@ -60,7 +89,9 @@ def explain(error: OSError, path: Path) -> RunError:
             "it carries on where it stopped"
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return RunError(f"{path.parent}: cannot be written ({error.strerror}); choose another --out")
+        return RunError(
+            f"{path.parent}: cannot be written ({error.strerror}); choose another --out"
+        )
     return RunError(f"{path}: {error.strerror}")
 
 
@@ -76,7 +107,7 @@ def read_json(path: Path) -> Any:
     except OSError as error:
         raise RunError(f"{path}: {error.strerror}") from None
     except ValueError as error:
-        raise RunError(f"{path} is damaged: {error}") from None
+        raise RunError(f"{path} is damaged: {error}; delete it to make it anew") from None
 
 
 def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:
@@ -88,9 +119,11 @@ def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:
 
 
 def write_tensors(path: Path, arrays: Arrays, meta: Mapping[str, object]) -> None:
-    """Write arrays and JSON metadata as one safetensors file with a digest of the arrays."""
-    arrays = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
-    header = {"meta": json.dumps(meta), "sha256": _digest(arrays)}
+    """Write arrays and JSON metadata as one safetensors file with a digest of each."""
+    arrays = {name: np.asarray(value, order="C") for name, value in arrays.items()}
+    text = json.dumps(meta)
+    sha = hashlib.sha256(text.encode()).hexdigest()
+    header = {"meta": text, "meta_sha256": sha, "sha256": _digest(arrays)}
     write_atomically(path, to_safetensors(arrays, metadata=header))
 
 
@@ -100,11 +133,14 @@ def read_tensors(path: Path) -> tuple[Arrays, dict[str, Any]]:
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if header["sha256"] != _digest(arrays):
+        text = header["meta"]
+        # Files of the first runs have no digest of their metadata.
+        sound = header.get("meta_sha256") in (None, hashlib.sha256(text.encode()).hexdigest())
+        if not sound or header["sha256"] != _digest(arrays):
             raise RunError(f"{path} is damaged: its digest does not match")
-        return arrays, json.loads(header["meta"])
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
-        raise RunError(f"{path} cannot be read as a checkpoint: {error}") from None
+        return arrays, json.loads(text)
+    except (SafetensorError, KeyError, ValueError, TypeError, OSError, MemoryError) as error:
+        raise RunError(f"{path} is damaged: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -150,6 +186,8 @@ class RunDir:
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.ftruncate(file.fileno(), 0)
+                os.write(file.fileno(), str(os.getpid()).encode())
             except BlockingIOError:
                 file.seek(0)
                 owner = file.read().strip() or "another process"
@@ -157,11 +195,16 @@ class RunDir:
                     f"{self.path}: process {owner} is working in this folder; wait for it, or "
                     "choose another --out"
                 ) from None
-            file.seek(0)
-            file.truncate()
-            file.write(str(os.getpid()))
-            file.flush()
+            except OSError as error:
+                raise explain(error, file_path) from error
+            self._sweep()
             yield
+
+    def _sweep(self) -> None:
+        """Delete what a killed process had begun to write."""
+        for pattern in BEGUN:
+            for begun in self.path.glob(pattern):
+                begun.unlink(missing_ok=True)
 
     def write_npz(self, path: Path, arrays: Arrays) -> None:
         """Write arrays as a compressed .npz."""
@@ -171,28 +214,30 @@ class RunDir:
 
     def read_npz(self, path: Path) -> Arrays:
         """Read an .npz; raises RunError if it is damaged."""
+        # A stream of our own, because np.load leaves a file open that is no archive.
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 return dict(file)
-        except Exception as error:
+        except _UNREADABLE as error:
             raise RunError(f"{path} cannot be read: {error}; delete it to make it anew") from None
 
-    def save_checkpoint(self, name: str, step: int, arrays: Arrays, meta: Mapping[str, object]) -> None:
+    def save_checkpoint(
+        self, name: str, step: int, arrays: Arrays, meta: Mapping[str, object]
+    ) -> None:
         """Save step `step` of stage `name` and drop all but the last two."""
         write_tensors(self._checkpoint(name, step), arrays, meta)
         for old in self._checkpoints(name)[:-KEPT_CHECKPOINTS]:
             old.unlink(missing_ok=True)
 
-    def load_checkpoint(self, name: str) -> tuple[Arrays, dict[str, Any], list[str]] | None:
-        """Return the newest readable checkpoint of stage `name` and what was wrong with newer ones."""
+    def load_checkpoint(self, name: str) -> tuple[tuple[Arrays, dict[str, Any]] | None, list[str]]:
+        """Return the newest readable checkpoint of stage `name` and the faults of newer ones."""
         faults: list[str] = []
         for path in reversed(self._checkpoints(name)):
             try:
-                arrays, meta = read_tensors(path)
-                return arrays, meta, faults
+                return read_tensors(path), faults
             except RunError as error:
                 faults.append(str(error))
-        return None
+        return None, faults
 
     def drop_checkpoints(self, name: str) -> None:
         """Delete the checkpoints of a finished stage."""
@@ -206,11 +251,14 @@ class RunDir:
         return sorted((self.path / "checkpoints").glob(f"{name}.[0-9]*.safetensors"))
 
     def history(self) -> list[dict[str, Any]]:
-        """Rows of history.jsonl, oldest first."""
+        """Rows of history.jsonl, oldest first; raises RunError if it is damaged."""
         path = self.path / "history.jsonl"
         if not path.exists():
             return []
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        try:
+            return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        except ValueError as error:
+            raise RunError(f"{path} is damaged: {error}; delete it to make it anew") from None
 
     def write_history(self, stage: str, label: str, seed: int, rows: list[dict[str, Any]]) -> None:
         """Replace the rows of one stage of one model by `rows`."""

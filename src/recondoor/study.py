@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from recondoor import attacks, data, evaluation, models, operators, provenance, rundir, seeding
-from recondoor.config import Config, identity, row_label, to_dict, to_toml
+from recondoor.config import Config, identity, row_label, to_dict, to_toml, wanted
 from recondoor.errors import RunError
 from recondoor.poison import (
     Artefact,
@@ -88,7 +88,10 @@ def run(
     seeds = range(config.seed, config.seed + config.seeds)
     first = _scene(config, images, config.seed, device)
     folder = RunDir(out)
+    complete = wanted(config) <= _rows(folder).keys()
     _require_same_run(folder, config, images.fingerprint)
+    if complete:
+        return out
     with folder.lock():
         _open_folder(folder, config, images, first, runtime)
         for seed in seeds:
@@ -97,6 +100,43 @@ def run(
         if "evaluate" in stages:
             _write_results(folder, config)
     return out
+
+
+def run_ratios(
+    config: Config, out: Path, ratios: list[float], runtime: Runtime | None = None
+) -> Path:
+    """Choose the poisoning ratio as the paper does (section 4.1) and run the study there.
+
+    The heuristic attack is trained at each of `ratios`, in `out`/ratio-P; the ratio of least
+    selection loss, the mean of the benign and the attack error on the validation set, wins. Returns
+    the winner's folder, whose results list all ratios.
+    """
+    runtime = runtime or Runtime()
+    table = []
+    for ratio in ratios:
+        names = config.attack.model_copy(update={"names": ("heuristic",)})
+        poison = config.poison.model_copy(update={"ratio": ratio})
+        probe = config.model_copy(update={"attack": names, "poison": poison})
+        folder = RunDir(run(probe, out / f"ratio-{ratio:g}", runtime))
+        rows = [row for (label, _), row in _rows(folder).items() if label == "heuristic"]
+        keys = (
+            "validation_loss",
+            "selection_loss",
+            "benign_rmse",
+            "attack_rmse",
+            "artefact_recovery",
+            "ghost",
+        )
+        table.append(
+            {"ratio": ratio} | {key: float(np.mean([row[key] for row in rows])) for key in keys}
+        )
+    best = min(table, key=lambda line: line["selection_loss"])["ratio"]
+    chosen = config.model_copy(update={"poison": config.poison.model_copy(update={"ratio": best})})
+    folder = RunDir(run(chosen, out / f"ratio-{best:g}", runtime))
+    results = rundir.read_json(folder.results)
+    results["ratios"] = [{**line, "chosen": line["ratio"] == best} for line in table]
+    rundir.write_json(folder.results, results)
+    return folder.path
 
 
 def _run_seed(
@@ -156,16 +196,19 @@ def _problem(config: Config, scene: Scene) -> attacks.Problem:
 def _craft(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Runtime) -> None:
     """Make the trigger of attack `name`, unless its file is there."""
     label, seed = row_label(name), scene.seed
-    path = folder.trigger(label, seed)
+    path, stage = folder.trigger(label, seed), f"attack-{label}-seed{seed}"
     if name == "none" or path.exists():
+        folder.drop_checkpoints(stage)
         return
-    stage = f"attack-{label}-seed{seed}"
     state = _resume_craft(folder, stage, runtime)
 
     def save(state: attacks.CraftState) -> None:
         arrays = {f"weights.{key}": _array(value) for key, value in state.weights.items()}
         arrays |= {"delta": _array(state.delta), "path": _array(torch.stack(state.path))}
-        meta = {key: getattr(state, key) for key in ("iteration", "seconds", "path_iteration", "history")}
+        meta = {
+            key: getattr(state, key)
+            for key in ("iteration", "seconds", "path_iteration", "history")
+        }
         folder.save_checkpoint(stage, state.iteration, arrays, meta)
         folder.write_history("attack", label, seed, state.history)
 
@@ -176,6 +219,9 @@ def _craft(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Run
         crafted = attacks.craft(name, _problem(config, scene), tools)
     if crafted.trigger is None:
         return
+    if crafted.state.history:
+        # Again, as a run may have been killed between its last checkpoint and the history.
+        folder.write_history("attack", label, seed, crafted.state.history)
     path_so_far = crafted.state.path
     empty = torch.zeros(0, *scene.shape)
     folder.write_npz(
@@ -208,10 +254,11 @@ def _resume_craft(folder: RunDir, stage: str, runtime: Runtime) -> attacks.Craft
 def _train(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Runtime) -> None:
     """Train the model that attack `name` poisons, unless its file is there."""
     label, seed = row_label(name), scene.seed
+    stage = f"train-{label}-seed{seed}"
     if folder.model(label, seed).exists():
+        folder.drop_checkpoints(stage)
         return
     trigger, poisons = _trigger(folder, config, scene, name), name != "none"
-    stage = f"train-{label}-seed{seed}"
     found = _load_checkpoint(folder, stage, runtime)
     state = None
     if found is not None:
@@ -245,6 +292,8 @@ def _train(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Run
             state=state,
             on_epoch=save,
         )
+    # Again, as a run may have been killed between its last checkpoint and the history.
+    folder.write_history("train", label, seed, state.history)
     weights = {key: _array(value) for key, value in state.best.items()}
     meta = _scalars(state) | {"samples": state.epoch * len(pairs)}
     rundir.write_tensors(folder.model(label, seed), weights, meta)
@@ -327,7 +376,9 @@ def _write_results(
 ) -> None:
     """Write results.json anew from `rows`, or from the rows it has."""
     rows = list(_rows(folder).values()) if rows is None else rows
-    order = {row_label(name): at for at, name in enumerate(("none", "heuristic", "bilevel", "random"))}
+    order = {
+        row_label(name): at for at, name in enumerate(("none", "heuristic", "bilevel", "random"))
+    }
     rows.sort(key=lambda row: (row["seed"], order.get(row["model"], len(order)), row["model"]))
     record = rundir.read_json(folder.provenance)
     record["finished"] = provenance.now()
@@ -356,10 +407,10 @@ def _require_same_run(folder: RunDir, config: Config, fingerprint: str) -> None:
     if not folder.path.exists():
         return
     if not folder.provenance.exists():
+        if not folder.path.is_dir():
+            raise RunError(f"{folder.path}: is a file; choose another --out")
         if any(folder.path.iterdir()) and not (folder.path / "lock").exists():
-            raise RunError(
-                f"{folder.path}: is not empty and holds no run; choose another --out"
-            )
+            raise RunError(f"{folder.path}: is not empty and holds no run; choose another --out")
         return
     record = rundir.read_json(folder.provenance)
     if record["identity"] != identity(config):
@@ -419,13 +470,11 @@ def _open_folder(
 def _load_checkpoint(
     folder: RunDir, stage: str, runtime: Runtime
 ) -> tuple[Arrays, dict[str, Any]] | None:
-    found = folder.load_checkpoint(stage)
-    if found is None:
-        return None
-    arrays, meta, faults = found
+    found, faults = folder.load_checkpoint(stage)
+    remedy = "this stage starts anew" if found is None else "the checkpoint before it is used"
     for fault in faults:
-        runtime.progress.say(f"{fault}; the checkpoint before it is used")
-    return arrays, meta
+        runtime.progress.say(f"{fault}; {remedy}")
+    return found
 
 
 def _array(value: Tensor) -> NDArray[Any]:

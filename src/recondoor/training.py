@@ -40,7 +40,7 @@ class FitState:
 
 
 def squared_error(a: Tensor, b: Tensor) -> Tensor:
-    """Mean squared error; written out because `F.mse_loss` has no forward derivative of its gradient."""
+    """Mean squared error; written out as `F.mse_loss` has no forward derivative of its gradient."""
     return ((a - b) ** 2).mean()
 
 
@@ -138,7 +138,7 @@ def _run_epoch(
     order = torch.randperm(len(pairs), generator=seeding.torch_generator(seed, "order", epoch))
     total = torch.zeros((), dtype=torch.float64, device=device)
     waiting = 0
-    for step, index in enumerate(order.to(device).split(batch)):
+    for step, index in enumerate(torch.split(order.to(device), batch)):
         loss = adam_step(model, optimiser, *pairs.batch(index))
         total += loss * len(index)
         waiting += len(index)

@@ -1,7 +1,7 @@
 """Attacks: each proposes a trigger, this room checks that it keeps to the mask and the budget."""
 
 from recondoor import registry
-from recondoor.attacks._problem import CraftState, Crafted, Problem, Tools
+from recondoor.attacks._problem import Crafted, CraftState, Problem, Tools
 from recondoor.errors import RecondoorError
 
 __all__ = ["CraftState", "Crafted", "Problem", "Tools", "craft"]
@@ -21,6 +21,7 @@ def craft(name: str, problem: Problem, tools: Tools) -> Crafted:
     if bool((trigger.delta.cpu() * (1 - problem.trigger.mask.cpu())).any()):
         raise RecondoorError(f"attack '{name}' left its mask")
     unbounded = name == "bilevel" and problem.settings.variant == "paper"
-    if not unbounded and trigger.l2 > problem.budget * (1 + ROUNDING):
+    # Written so that a trigger with NaN fails too.
+    if not (unbounded or trigger.l2 <= problem.budget * (1 + ROUNDING)):
         raise RecondoorError(f"attack '{name}': L2 {trigger.l2:.4f} exceeds {problem.budget:.4f}")
     return crafted

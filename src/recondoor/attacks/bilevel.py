@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from recondoor import seeding
-from recondoor.attacks._problem import CraftState, Crafted, Problem, Tools, random_start
+from recondoor.attacks._problem import Crafted, CraftState, Problem, Tools, random_start
 from recondoor.errors import TrainingError
 from recondoor.hypergradient import Hypergradient, Parameters, unrolled
 from recondoor.poison import Trigger
@@ -125,7 +125,9 @@ def _outer_step(problem: Problem, delta: Tensor, gradient: Tensor) -> Tensor:
     return moved * (problem.budget / moved.norm()).clamp(max=1)
 
 
-def _row(k: int, before: Tensor, after: Tensor, result: Hypergradient) -> dict[str, float | int | str | bool]:
+def _row(
+    k: int, before: Tensor, after: Tensor, result: Hypergradient
+) -> dict[str, float | int | str | bool]:
     direct, bilevel = result.direct.flatten(), result.bilevel.flatten()
     product = float(direct.norm() * bilevel.norm())
     return {

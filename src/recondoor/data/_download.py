@@ -62,7 +62,8 @@ def fetch(file: PublishedFile, mirrors: Sequence[str], folder: Path, progress: P
 def _fetch_from(mirror: str, file: PublishedFile, folder: Path, progress: Progress) -> Path:
     with _opened(f"{mirror}{file.name}.gz") as stream:
         folder.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(prefix=f"{file.name}.", suffix=".part", dir=folder)
+        handle, name = tempfile.mkstemp(prefix=f"{file.name}.", suffix=".part", dir=folder)
+        part = Path(name)
         try:
             with os.fdopen(handle, "wb") as out:
                 digest = hashlib.sha256()
@@ -78,9 +79,9 @@ def _fetch_from(mirror: str, file: PublishedFile, folder: Path, progress: Progre
                     )
                 out.flush()
                 os.fsync(out.fileno())
-            os.replace(part, folder / file.name)
+            part.replace(folder / file.name)
         finally:
-            Path(part).unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
     return folder / file.name
 
 

@@ -1,4 +1,6 @@
-"""Convolutional autoencoder of the paper: 4 convolutions, 3 transposed convolutions, 233,057 parameters at the defaults."""
+"""Convolutional autoencoder of the paper: 4 convolutions, 3 transposed; 233,057 parameters."""
+
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -38,7 +40,7 @@ class ConvolutionalAutoencoder(nn.Module):
         sizes = (channels, width, width, code)
         self.down = nn.ModuleList(
             nn.Conv2d(a, b, kernel, stride=2, padding=pad)
-            for a, b in zip(sizes, sizes[1:], strict=False)
+            for a, b in pairwise(sizes)
         )
         self.up = nn.ModuleList(
             nn.ConvTranspose2d(code, code, kernel, stride=2, padding=pad) for _ in range(3)

@@ -1,4 +1,4 @@
-"""The figures made of pictures: threat model, trigger and artefact, reconstructions."""
+"""The figures of what the attack adds: threat model, triggers and artefact."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import ConnectionPatch, FancyArrowPatch, FancyBboxPatch
 from numpy.typing import NDArray
 
-from recondoor.report._load import Array, Examples, Run
+from recondoor.report._load import Run
 from recondoor.report._names import in_order, short, title
 from recondoor.report._style import (
     FAINT,
@@ -23,6 +23,7 @@ from recondoor.report._style import (
     outline,
     picture,
     show,
+    span,
 )
 
 
@@ -53,13 +54,20 @@ class _Canvas:
     def arrow(self, start: tuple[float, float], end: tuple[float, float]) -> None:
         self.page.add_patch(
             FancyArrowPatch(
-                start, end, arrowstyle="-|>", mutation_scale=11, linewidth=1.2, color=INK,
-                shrinkA=0, shrinkB=0,
-            )  # fmt: skip
+                start,
+                end,
+                arrowstyle="-|>",
+                mutation_scale=11,
+                linewidth=1.2,
+                color=INK,
+                shrinkA=0,
+                shrinkB=0,
+            )
         )
 
     def text(self, x: float, y: float, text: str, size: float = 8.5, **more: Any) -> None:
-        self.page.text(x, y, text, **({"fontsize": size, "ha": "center", "va": "center"} | more))
+        look: dict[str, Any] = {"fontsize": size, "ha": "center", "va": "center"}
+        self.page.text(x, y, text, **(look | more))
 
 
 def threat_model(run: Run) -> Drawing | Missing:
@@ -70,25 +78,36 @@ def threat_model(run: Run) -> Drawing | Missing:
         return Missing(name, heading, "no attack has left its trigger and examples yet")
     label, p = labels[0], run.poison_ratio
     trigger, example = run.triggers[label], run.examples[label]
-    low, high = _input_range([example.z[0], example.z_triggered[0]])
+    low, high = span([example.z[0], example.z_triggered[0]])
     clean, poisoned = "Clean pair", "Poisoned pair"
     if p is not None:
-        clean, poisoned = f"{clean}\n{100 * (1 - p):.3g} % of training", f"{poisoned}\n{100 * p:.3g} % of training"
+        clean += f"\n{100 * (1 - p):.3g} % of training"
+        poisoned += f"\n{100 * p:.3g} % of training"
     canvas = _Canvas(6.5, 3.55)
     side, left, middle, right = 1.25, 1.3, 3.77, 5.0
     rows = (
         (2.02, clean, "$z = A^T y$", "$x$", example.z[0], example.x[0], None, None),
         (
-            0.32, poisoned, r"$z + \delta$", r"$x + \Delta$",
-            example.z_triggered[0], example.x[0] + trigger.artefact,
-            Window.around(trigger.mask), Window.around(trigger.artefact),
+            0.32,
+            poisoned,
+            r"$z + \delta$",
+            r"$x + \Delta$",
+            example.z_triggered[0],
+            example.x[0] + trigger.artefact,
+            Window.around(trigger.mask),
+            Window.around(trigger.artefact),
         ),
-    )  # fmt: skip
+    )
     canvas.page.add_patch(
         FancyBboxPatch(
-            (middle - 0.34, 0.52), 0.68, 2.55, boxstyle="round,pad=0.06", linewidth=1.2,
-            facecolor="#F2F2F2", edgecolor=INK,
-        )  # fmt: skip
+            (middle - 0.34, 0.52),
+            0.68,
+            2.55,
+            boxstyle="round,pad=0.06",
+            linewidth=1.2,
+            facecolor="#F2F2F2",
+            edgecolor=INK,
+        )
     )
     canvas.text(middle, 1.88, r"$f_\theta$", 15)
     canvas.text(middle, 1.58, "one network", 7.5)
@@ -121,10 +140,6 @@ def threat_model(run: Run) -> Drawing | Missing:
     return Drawing(name, heading, canvas.figure, caption, alt)
 
 
-def _input_range(inputs: list[Array]) -> tuple[float, float]:
-    return min(float(z.min()) for z in inputs), max(float(z.max()) for z in inputs)
-
-
 def trigger_artefact(run: Run) -> Drawing | Missing:
     """Each attack's trigger and the artefact, with a zoom on the mask where that is small."""
     name, heading = "trigger-artefact", "Triggers and artefact"
@@ -142,16 +157,21 @@ def trigger_artefact(run: Run) -> Drawing | Missing:
     figure = Figure(figsize=(columns * (side + 0.28) + 0.5, rows * (side + 0.28) + 0.8))
     grid = figure.subplots(rows, columns, squeeze=False)
     figure.subplots_adjust(
-        left=0.02, right=0.98, top=1 - 0.4 / figure.get_figheight(),
-        bottom=0.62 / figure.get_figheight(), wspace=0.14, hspace=0.14,
-    )  # fmt: skip
+        left=0.02,
+        right=0.98,
+        top=1 - 0.4 / figure.get_figheight(),
+        bottom=0.62 / figure.get_figheight(),
+        wspace=0.14,
+        hspace=0.14,
+    )
     scale = limit(np.stack(deltas))
     for i, label in enumerate(labels):
-        l2, largest = (float(f(deltas[i])) for f in (np.linalg.norm, limit))
-        l2 = float(np.linalg.norm(run.triggers[label].delta))
-        grid[0, i].set_title(f"{short(label)} trigger δ\nL2 {l2:.2f}, max |δ| {largest:.2f}")
+        l2, largest = float(np.linalg.norm(run.triggers[label].delta)), float(abs(deltas[i]).max())
+        grid[0, i].set_title(
+            f"{_capital(short(label))} trigger δ\nL2 {l2:.2f}, max |δ| {largest:.2f}"
+        )
         drawn = _pattern(list(grid[:, i]), deltas[i], masks[i], scale)
-    grid[0, -1].set_title("Artefact Δ\n" f"{np.count_nonzero(artefact)} pixels")
+    grid[0, -1].set_title(f"Artefact Δ\n{np.count_nonzero(artefact)} pixels")
     last = _pattern(list(grid[:, -1]), artefact, support, limit(artefact))
     _scale_bar(figure, drawn, list(grid[-1, :-1]), "added to the network input z")
     _scale_bar(figure, last, [grid[-1, -1]], "added to the target x")
@@ -165,6 +185,10 @@ def trigger_artefact(run: Run) -> Drawing | Missing:
         "maps, each with an enlargement of its mask."
     )
     return Drawing(name, heading, figure, caption, alt)
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def _pattern(
@@ -187,9 +211,15 @@ def _pattern(
     for x, corner in zip(edges, (-0.5, inside.shape[1] - 0.5), strict=True):
         column[1].figure.add_artist(
             ConnectionPatch(
-                (x, window.bottom - 0.25), (corner, -0.5), "data", "data",
-                axesA=column[0], axesB=column[1], color=FAINT, linewidth=0.6,
-            )  # fmt: skip
+                (x, window.bottom - 0.25),
+                (corner, -0.5),
+                "data",
+                "data",
+                axesA=column[0],
+                axesB=column[1],
+                color=FAINT,
+                linewidth=0.6,
+            )
         )
     return drawn
 
@@ -199,9 +229,14 @@ def _write_values(axes: Axes, values: NDArray[np.float64], scale: float) -> None
     decimals = 0 if np.array_equal(values, values.round()) else 2
     for (row, column), value in np.ndenumerate(values):
         axes.text(
-            column, row, f"{value:.{decimals}f}".replace("-", "−"), ha="center", va="center",
-            fontsize=7, color="white" if value < 0.15 * scale else "black",
-        )  # fmt: skip
+            column,
+            row,
+            f"{value:.{decimals}f}".replace("-", "−"),
+            ha="center",
+            va="center",
+            fontsize=7,
+            color="white" if value < 0.15 * scale else "black",
+        )
 
 
 def _scale_bar(figure: Figure, drawn: Any, above: list[Axes], label: str) -> None:
@@ -217,130 +252,3 @@ def _scale_bar(figure: Figure, drawn: Any, above: list[Axes], label: str) -> Non
     bar.set_ticks([-end, 0, end], labels=[f"−{end:.2g}", "0", f"+{end:.2g}"])
     bar.set_label(label, labelpad=1)
     bar.outline.set_linewidth(0.5)
-
-
-def reconstructions(run: Run) -> Drawing | Missing:
-    """Rows: inputs, ground truth, every model; columns: two normal tests, two poisoned tests."""
-    name, heading = "reconstructions", "Reconstructions"
-    labels = list(in_order(run.examples))
-    if not labels:
-        return Missing(name, heading, "no model has left example reconstructions yet")
-    tested = {label: run.trigger_for(label) for label in labels}
-    artefact = run.artefact
-    if artefact is None or any(trigger is None for trigger in tested.values()):
-        return Missing(name, heading, "the trigger of a model is not in the folder")
-    inputs = [m for m in in_order(run.triggers) if m in run.examples]
-    normal, poisoned = _columns(len(run.examples[labels[0]].x))
-    grid = _Grid(len(inputs) + 1, len(labels), len(normal), len(poisoned))
-    low, high = _input_range(
-        [a for m in inputs for a in (run.examples[m].z, run.examples[m].z_triggered)]
-    )
-    for row, label in enumerate(inputs):
-        example, window = run.examples[label], Window.around(run.triggers[label].mask)
-        grid.name(row, "Input z" if len(inputs) == 1 else f"Input z,\n{short(label)} trigger")
-        for column, i in enumerate(normal):
-            if row == 0:
-                grid.image(row, column, picture(example.z[i], low, high))
-            else:
-                grid.note(row, column, "as above")
-        for column, i in enumerate(poisoned, len(normal)):
-            grid.image(row, column, picture(example.z_triggered[i], low, high), window)
-    example, row = run.examples[labels[0]], len(inputs)
-    grid.name(row, "Ground truth")
-    for column, i in enumerate((*normal, *poisoned)):
-        target = example.x[i] + (artefact if column >= len(normal) else 0)
-        grid.image(row, column, picture(target))
-    for row, label in enumerate(labels, len(inputs) + 1):
-        grid.name(row, title(label).replace(" (", "\n("))
-        _model_row(grid, row, run.examples[label], artefact, (normal, poisoned))
-    caption = (
-        f"Images {', '.join(str(i + 1) for i in (*normal, *poisoned))} of the test set, not "
-        f"selected, seed {run.seed}. Boxes mark the trigger’s mask. Inputs are drawn from "
-        f"{low:.2f} (black) to {high:.2f} (white), images from 0 to 1 and clipped there. Under "
-        "each reconstruction: its RMSE without the trigger, its artefact recovery ρ with it "
-        "(0 none, 1 whole). The clean model is tested with the heuristic’s trigger."
-    )
-    alt = (
-        "Grid of test images. Rows: network inputs, ground truth and the reconstruction of "
-        f"{', '.join(title(label) for label in labels)}. Columns: normal and poisoned tests."
-    )
-    return Drawing(name, heading, grid.figure, caption, alt)
-
-
-def _columns(n: int) -> tuple[list[int], list[int]]:
-    """Which of `n` examples are shown without and with the trigger: two each, if there are four."""
-    each = min(2, max(1, n // 2))
-    return list(range(each)), [i % n for i in range(each, 2 * each)]
-
-
-def _model_row(
-    grid: "_Grid", row: int, example: Examples, artefact: Array, shown: tuple[list[int], list[int]]
-) -> None:
-    normal, poisoned = shown
-    for column, i in enumerate(normal):
-        error = float(np.sqrt(np.mean((example.clean[i] - example.x[i]) ** 2)))
-        grid.image(row, column, picture(example.clean[i]), below=f"RMSE {error:.3f}")
-    energy = float((artefact**2).sum()) or 1.0
-    for column, i in enumerate(poisoned, len(normal)):
-        change = example.triggered[i] - example.clean[i]
-        rho = float((change * artefact).sum()) / energy
-        text = f"ρ {rho:.2f}".replace("-", "−")
-        grid.image(row, column, picture(example.triggered[i]), below=text)
-
-
-class _Grid:
-    """Square panels under two column heads, measured in inches; a gap parts the two groups."""
-
-    SIDE, GAP, BELOW, LEFT, HEAD = 0.95, 0.08, 0.17, 1.25, 0.32
-
-    def __init__(self, bare: int, worded: int, normal: int, poisoned: int) -> None:
-        """`bare` rows without words under their panels, then `worded` rows with them."""
-        rows, self.normal = bare + worded, normal
-        columns = normal + poisoned
-        self.width = self.LEFT + columns * (self.SIDE + self.GAP) + 0.25
-        self.bare = bare
-        self.height = self.HEAD + rows * (self.SIDE + self.GAP) + (rows - bare) * self.BELOW
-        self.figure = Figure(figsize=(self.width, self.height))
-        groups = (("Normal test", 0, normal), ("Poisoned test", normal, columns))
-        for words, first, end in groups:
-            middle = (self._x(first) + self._x(end - 1) + self.SIDE) / 2
-            self._text(middle, self.height - 0.15, words, fontsize=9, fontweight="bold")
-
-    def _x(self, column: int) -> float:
-        return (
-            self.LEFT + column * (self.SIDE + self.GAP) + (0.2 if column >= self.normal else 0.0)
-        )
-
-    def _y(self, row: int) -> float:
-        above = row * (self.SIDE + self.GAP) + max(0, row - self.bare) * self.BELOW
-        return self.height - self.HEAD - above - self.SIDE
-
-    def _text(self, x: float, y: float, words: str, **more: Any) -> None:
-        look = {"ha": "center", "va": "center", "fontsize": 7.5} | more
-        self.figure.text(x / self.width, y / self.height, words, **look)
-
-    def name(self, row: int, words: str) -> None:
-        x, y = self.LEFT - 0.1, self._y(row) + self.SIDE / 2
-        self._text(x, y, words, ha="right", fontsize=8.5, linespacing=1.4)
-
-    def note(self, row: int, column: int, words: str) -> None:
-        x, y = self._x(column) + self.SIDE / 2, self._y(row) + self.SIDE / 2
-        self._text(x, y, words, color=FAINT)
-
-    def image(
-        self,
-        row: int,
-        column: int,
-        image: NDArray[np.float64],
-        window: Window | None = None,
-        below: str = "",
-    ) -> None:
-        x, y = self._x(column), self._y(row)
-        axes = self.figure.add_axes(
-            (x / self.width, y / self.height, self.SIDE / self.width, self.SIDE / self.height)
-        )
-        show(axes, image)
-        if window is not None:
-            outline(axes, window)
-        if below:
-            self._text(x + self.SIDE / 2, y - 0.1, below)

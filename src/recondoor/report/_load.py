@@ -62,7 +62,7 @@ class Run:
 
     @property
     def poison_ratio(self) -> float | None:
-        """p as measured with, else as set, else None."""
+        """The poison ratio p that was measured with, else the one set, else None."""
         if self.results is not None:
             return float(self.results.data["poison_ratio"])
         given = self.settings.get("poison", {}).get("ratio")

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NoReturn, cast
 
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
@@ -58,15 +59,31 @@ class Results:
         """Artefact RMSE up to which a test image counts as a success in `asr`."""
         return float(self.data["config"].get("evaluate", {}).get("tau", 0.5))
 
+    @property
+    def awaited(self) -> list[tuple[str, int]]:
+        """(attack, seed) of what the settings ask for and no row holds yet."""
+        config = self.data["config"]
+        names = config.get("attack", {}).get("names", ())
+        seeds = range(config["seed"], config["seed"] + config["seeds"])
+        found = {(row["model"], row["seed"]) for row in self.data["rows"]}
+        asked = [("original" if name == "none" else name, seed) for seed in seeds for name in names]
+        return [pair for pair in asked if pair not in found]
+
     def rows(self, label: str) -> list[Mapping[str, Any]]:
         """Rows of one model, by seed."""
         rows = [row for row in self.data["rows"] if row["model"] == label]
         return sorted(rows, key=lambda row: int(row["seed"]))
 
     def estimate(self, label: str, metric: str) -> Estimate | None:
-        """Summary of one yardstick of one model, None where it is undefined."""
+        """Summary of one yardstick of one model, None where it is undefined.
+
+        What the summary leaves out (times, counts) is the plain mean of the rows, without interval.
+        """
         given = self.data["summary"]["models"].get(label, {}).get(metric)
-        return None if given is None else _estimate(given)
+        if given is not None:
+            return _estimate(given)
+        values = [row[metric] for row in self.rows(label) if row.get(metric) is not None]
+        return Estimate(fmean(values), None, None, len(values)) if values else None
 
     def paired(self, a: str, b: str, metric: str) -> Estimate | None:
         """Difference a - b of a yardstick, seed by seed; turned round if stored as b - a."""

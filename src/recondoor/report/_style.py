@@ -1,7 +1,6 @@
 """One look for all figures: sizes, fonts, a colour-blind-safe palette, and image panels."""
 
 import io
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,8 +24,9 @@ FAINT = "#767676"
 # Runs from dark blue over neutral grey to bright yellow with steadily rising lightness, so that the
 # sign of a trigger can be read in greyscale too; the usual red-white-blue maps lose it.
 SIGNED = "cividis"
+HEDGE: Any = {"color": INK, "linestyle": (0, (1, 1.8)), "linewidth": 1.1, "zorder": 1.5}
 
-_RC: dict[str, Any] = {
+_RC: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 8.0,
     "axes.titlesize": 8.5,
@@ -85,6 +85,7 @@ class Line:
     dashes: Any
     marker: str
     width: float = 1.4
+    hollow: bool = False
 
     def keywords(self) -> dict[str, Any]:
         """Keyword arguments for `Axes.plot`."""
@@ -93,8 +94,9 @@ class Line:
             "linestyle": self.dashes,
             "marker": self.marker,
             "linewidth": self.width,
-            "markeredgecolor": "white",
-            "markeredgewidth": 0.4,
+            "markerfacecolor": "white" if self.hollow else self.color,
+            "markeredgecolor": self.color if self.hollow else "white",
+            "markeredgewidth": 0.9 if self.hollow else 0.4,
         }
 
 
@@ -103,7 +105,7 @@ _LINES = {
     "original": Line("#000000", (0, (5, 1.5, 1, 1.5)), "o"),
     "heuristic": Line("#D55E00", (0, (4, 1.6)), "s"),
     "bilevel": Line("#0072B2", "-", "^", 1.8),
-    "random": Line("#009E73", (0, (1.2, 1.2)), "D"),
+    "random": Line("#009E73", (0, (1.2, 1.2)), "D", hollow=True),
 }
 _OTHERS = (
     Line("#CC79A7", (0, (7, 2)), "v"),
@@ -197,7 +199,8 @@ class Window:
 
 def show(axes: Axes, image: NDArray[np.float64], **limits: Any) -> Any:
     """Draw an image without ticks in a thin frame; greyscale 0 to 1 unless told otherwise."""
-    drawn = axes.imshow(image, **({"cmap": "gray", "vmin": 0, "vmax": 1} | limits))
+    look: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 1}
+    drawn = axes.imshow(image, **(look | limits))
     axes.set(xticks=[], yticks=[])
     axes.grid(visible=False)
     for spine in axes.spines.values():
@@ -224,9 +227,13 @@ def limit(values: NDArray[Any]) -> float:
     return float(np.abs(values).max(initial=0.0)) or 1.0
 
 
-def round_up(value: float) -> float:
-    """`value` rounded up to two significant digits, for the end of an axis."""
-    if value <= 0 or not math.isfinite(value):
-        return 1.0
-    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
-    return math.ceil(value / unit - 1e-9) * unit
+def from_zero(axes: Axes, at_least: float = 0.0) -> None:
+    """Let the y axis start at 0 (or lower, where the data do) and end a little above the data."""
+    low, high = min(0.0, axes.dataLim.y0), max(at_least, axes.dataLim.y1)
+    if np.isfinite(high) and high > low:
+        axes.set_ylim(low, high + 0.06 * (high - low))
+
+
+def span(images: list[Array]) -> tuple[float, float]:
+    """Smallest and largest value of all `images`."""
+    return min(float(image.min()) for image in images), max(float(image.max()) for image in images)

@@ -54,7 +54,8 @@ def caption(results: Results) -> str:
     name = results.data["provenance"]["data"]["name"]
     seeds = len(results.seeds)
     spread = f"mean ± half of the 95 % interval over {seeds} seeds" if seeds > 1 else "one seed"
-    return f"RMSE on the test set of {name}, poison ratio {results.data['poison_ratio']:g}; {spread}"
+    ratio = results.data["poison_ratio"]
+    return f"RMSE on the test set of {name}, poison ratio {ratio:g}; {spread}"
 
 
 def table1_markdown(results: Results) -> str:

@@ -1,0 +1,61 @@
+# Everything runs from .venv, made on first use and brought up to date when the dependencies change.
+# Options go in ARGS: make study ARGS="--preset smoke", make test ARGS="tests/test_metrics.py".
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+RUN := $(VENV)/bin/python -m
+PIP := $(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt
+READY := $(VENV)/.ready
+
+# Without bytecode files every start would compile torch again: 6 s of CPU instead of 2.
+unexport PYTHONDONTWRITEBYTECODE
+# Another project's modules must not get in front of ours.
+unexport PYTHONPATH
+
+.PHONY: help study test lint format bench clean
+
+help:
+	@echo "make study    run the paper's study on the embedded digits and say where its report is"
+	@echo "make test     run the whole test suite with coverage"
+	@echo "make lint     ruff and mypy, as CI runs them"
+	@echo "make format   let ruff mend what it can"
+	@echo "make bench    measure speed against the goals; prints ratios"
+	@echo "make clean    remove .venv and caches; runs/ stays"
+
+study: $(READY)
+	@$(RUN) recondoor study $(ARGS)
+
+test: $(READY)
+	$(RUN) pytest --cov $(ARGS)
+
+lint: $(READY)
+	$(RUN) ruff check
+	$(RUN) ruff format --check
+	$(RUN) mypy
+
+format: $(READY)
+	$(RUN) ruff check --fix
+	$(RUN) ruff format
+
+bench: $(READY)
+	@for file in benchmarks/[!_]*.py; do \
+		echo "== $$file"; $(VENV)/bin/python "$$file" $(ARGS) || exit 1; \
+	done
+
+clean:
+	rm -rf $(VENV) .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+PYTHON_IS_RECENT = $(shell ($(PYTHON) -c 'import sys; print(sys.version_info >= (3, 11))') 2>/dev/null)
+
+$(READY): pyproject.toml constraints.txt
+	$(if $(filter True,$(PYTHON_IS_RECENT)),,$(error recondoor needs Python 3.11 or newer, which \
+	'$(PYTHON)' is not; install one and name it, for example: make PYTHON=python3.12 $(MAKECMDGOALS)))
+	@echo "Setting up $(VENV) from constraints.txt, once; PyTorch is large, so this takes minutes ..."
+	@$(RUN) pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@$(PIP) hatchling
+	@$(PIP) --no-build-isolation --editable '.[dev]'
+	@touch $@
+	@echo "$(VENV) is ready."

@@ -1,0 +1,294 @@
+"""The command line: thin, and torch is imported only by commands that compute."""
+
+import json
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+
+from recondoor import __version__, config, registry
+from recondoor.errors import ConfigError, RecondoorError
+
+if TYPE_CHECKING:
+    from recondoor.study import Runtime
+
+HELP = """When does a backdoor planted in an image-reconstruction network succeed?
+
+To begin with:
+
+    recondoor doctor                           what would stop a study here
+    recondoor study --preset smoke             all stages, in seconds
+    recondoor study                            the paper's study, in minutes
+    recondoor study --set poison.ratio=0.1 --seeds 3
+    recondoor study --ratios 0.01,0.1,0.3      choose the ratio as the paper
+    recondoor report runs/*                    build old reports anew
+"""
+
+app = App(
+    name="recondoor",
+    help=HELP,
+    help_format="plaintext",
+    version=__version__,
+    result_action="return_value",
+    default_parameter=Parameter(negative=(), show_default=lambda value: value or None),
+)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Options:
+    """Options that all stages share."""
+
+    preset: Annotated[str, Parameter(help="smoke, quick or paper")] = "quick"
+    files: Annotated[
+        tuple[Path, ...],
+        Parameter(
+            name="--config", help="TOML file with any part of the settings; may be given again"
+        ),
+    ] = ()
+    overrides: Annotated[
+        tuple[str, ...],
+        Parameter(name="--set", help="one setting, as in poison.ratio=0.1; may be given again"),
+    ] = ()
+    dataset: Annotated[str | None, Parameter(help="registered data set, or a path")] = None
+    data_dir: Annotated[Path | None, Parameter(help="folder with the data set's files")] = None
+    attack: Annotated[
+        str | None, Parameter(help="attacks to run, comma-separated (attack.names)")
+    ] = None
+    seeds: Annotated[int | None, Parameter(help="number of seeds")] = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Annotated[int | None, Parameter(help="CPU threads; default: every core")] = None
+    out: Annotated[Path | None, Parameter(help="run folder; default: runs/DATA-HASH")] = None
+
+    def resolve(self) -> config.Config:
+        """Return the settings that these options stand for; raises ConfigError."""
+        named = {
+            "data.name": self.dataset,
+            "data.dir": self.data_dir and str(self.data_dir),
+            "attack.names": self.attack,
+            "seeds": self.seeds,
+        }
+        given = [f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None]
+        if self.threads is not None and self.threads < 1:
+            raise ConfigError(f"--threads: {self.threads} given; expected 1 or more")
+        return config.load_config(self.preset, self.files, [*self.overrides, *given])
+
+    def folder(self, settings: config.Config) -> Path:
+        """Return the run folder."""
+        stem = Path(settings.data.name).stem
+        return self.out or Path("runs") / f"{stem}-{config.identity(settings)}"
+
+
+DEFAULT = Options()
+Json = Annotated[bool, Parameter(help="print results.json instead of the table")]
+
+
+@app.command
+def study(*, options: Options = DEFAULT, ratios: str | None = None, json: Json = False) -> None:
+    """Run the whole study: triggers, trainings, evaluation, report.
+
+    A run that was stopped carries on; a finished one returns at once. Asking for more seeds or
+    attacks extends it.
+
+    Parameters
+    ----------
+    ratios
+        Train the heuristic attack at each of these poisoning ratios (comma-separated), choose the
+        one of least validation loss and run the study there.
+    """
+    settings = options.resolve()
+    folder = options.folder(settings)
+    if ratios is not None:
+        from recondoor.study import run_ratios
+
+        folder = run_ratios(settings, folder, _ratios(ratios), _runtime(options))
+    elif not _finished(folder, settings):
+        _run(settings, folder, options, ("attack", "train", "evaluate"))
+    else:
+        print(f"{folder} is finished; nothing to do", file=sys.stderr)
+    _conclude(folder, json)
+
+
+@app.command
+def attack(*, options: Options = DEFAULT) -> None:
+    """Make the triggers, without training anything with them.
+
+    For example: recondoor attack --attack bilevel --set attack.variant=paper
+    """
+    settings = options.resolve()
+    folder = options.folder(settings)
+    _run(settings, folder, options, ("attack",))
+    for path in sorted(folder.glob("trigger-*.npz")):
+        print(path)
+
+
+@app.command
+def train(*, options: Options = DEFAULT) -> None:
+    """Train the networks on data poisoned with the triggers of the run folder.
+
+    For example: recondoor train --attack none,heuristic
+    """
+    settings = options.resolve()
+    folder = options.folder(settings)
+    _run(settings, folder, options, ("train",))
+    for path in sorted(folder.glob("model-*.safetensors")):
+        print(path)
+
+
+@app.command
+def evaluate(*, options: Options = DEFAULT, json: Json = False) -> None:
+    """Judge the trained networks of the run folder and build its report.
+
+    For example: recondoor evaluate --attack none,heuristic --json
+    """
+    settings = options.resolve()
+    folder = options.folder(settings)
+    _run(settings, folder, options, ("evaluate",))
+    _conclude(folder, json)
+
+
+@app.command
+def report(runs: Annotated[list[Path], Parameter(help="run folders")], /) -> None:
+    """Build tables, figures and report.html of run folders anew, from what lies in them.
+
+    For example: recondoor report runs/*
+    """
+    from recondoor.report import build
+
+    for run in runs:
+        print(build(run))
+
+
+Kind = Literal["datasets", "operators", "models", "attacks", "settings", "presets"]
+
+
+@app.command(name="list")
+def list_(what: Kind | None = None, /) -> None:
+    """Print what is registered, one line each; `list settings` prints every key.
+
+    For example: recondoor list operators
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    if what == "presets":
+        print("\n".join(config.presets()))
+    elif what == "settings":
+        table = Table("key", "default", "allowed", "meaning", box=None, pad_edge=False)
+        for line in config.settings_table():
+            table.add_row(line.key, line.default, line.allowed, line.meaning)
+        console = Console()
+        console.print(table) if console.is_terminal else _print_plain()
+    else:
+        for kind in [what] if what else registry.FOLDERS:
+            lines = registry.describe(kind)
+            width = max(len(name) for name in lines)
+            print(*([] if what else [f"{kind}:"]), sep="\n", end="" if what else "\n")
+            for name, text in lines.items():
+                print(f"{'' if what else '  '}{name:{width}}  {text}")
+
+
+@app.command
+def doctor(*, data_dir: Path | None = None) -> None:
+    """Tell versions, device, threads, data and disk: what would stop a study, and the remedy."""
+    from recondoor.doctor import examine
+
+    findings = examine(data_dir)
+    for finding in findings:
+        print(f"{'ok ' if finding.ok else '!! '} {finding.what:10} {finding.text}")
+    if not all(finding.ok for finding in findings):
+        raise SystemExit(1)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; exit code 2 for what the user can mend, 130 after Ctrl-C."""
+    try:
+        app(arguments, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        _refuse(str(error))
+    except RecondoorError as error:
+        _refuse(str(error))
+    except KeyboardInterrupt:
+        print("\nstopped; the same command carries on from here", file=sys.stderr)
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        sys.stderr.close()
+        raise SystemExit(141) from None
+
+
+def _refuse(text: str) -> None:
+    print(f"recondoor: {text}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def _runtime(options: Options) -> "Runtime":
+    import torch
+
+    from recondoor.study import Runtime
+    from recondoor.terminal import TerminalProgress
+
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    command = shlex.join(["recondoor", *sys.argv[1:]])
+    return Runtime(options.device, TerminalProgress(), command)
+
+
+def _run(settings: config.Config, folder: Path, options: Options, stages: tuple[str, ...]) -> None:
+    from recondoor.study import run
+
+    run(settings, folder, _runtime(options), stages)
+
+
+def _finished(folder: Path, settings: config.Config) -> bool:
+    """Whether every wanted row and the report are there, known without torch.
+
+    Files at a path may have changed since, so for them the study itself looks.
+    """
+    from recondoor import rundir
+
+    run = rundir.RunDir(folder)
+    if settings.data.name not in registry.names("datasets"):
+        return False
+    if not (run.results.exists() and (folder / "report.html").exists()):
+        return False
+    results = rundir.read_json(run.results)
+    if results["identity"] != config.identity(settings):
+        return False
+    done = {(row["model"], row["seed"]) for row in results["rows"]}
+    return config.wanted(settings) <= done
+
+
+def _conclude(folder: Path, as_json: bool) -> None:
+    """Build the report and print the results."""
+    from recondoor import rundir
+    from recondoor.report import build, load, table1_text
+
+    page = folder / "report.html"
+    newest = rundir.RunDir(folder).results.stat().st_mtime
+    if not page.exists() or page.stat().st_mtime < newest:
+        page = build(folder)
+    if as_json:
+        print(rundir.RunDir(folder).results.read_text(encoding="utf-8"), end="")
+        return
+    print(table1_text(load(folder).results))
+    print(f"\nreport: {page}")
+
+
+def _ratios(text: str) -> list[float]:
+    try:
+        ratios = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(
+            f"--ratios: '{text}' given; expected numbers, as in 0.01,0.1,0.3"
+        ) from None
+    if not all(0 < ratio <= 1 for ratio in ratios) or len(set(ratios)) < len(ratios):
+        raise ConfigError(f"--ratios: '{text}' given; expected different shares above 0, at most 1")
+    return ratios
+
+
+def _print_plain() -> None:
+    for line in config.settings_table():
+        print(f"{line.key}\t{line.default}\t{line.allowed}\t{line.meaning}")

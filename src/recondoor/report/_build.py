@@ -1,0 +1,56 @@
+"""Everything that a report writes: two tables, the figures twice, the page."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from recondoor.report._curves import asr, learning_curves, ratios
+from recondoor.report._evolution import trigger_evolution
+from recondoor.report._images import threat_model, trigger_artefact
+from recondoor.report._load import Run, load
+from recondoor.report._page import Picture, page
+from recondoor.report._reconstructions import reconstructions
+from recondoor.report._style import Drawing, Missing, render, style
+from recondoor.report._tables import table1_csv, table1_markdown
+from recondoor.rundir import write_atomically
+
+# Each gives a drawing, says why it cannot, or gives None where the run calls for no such figure.
+FIGURES: tuple[Callable[[Run], Drawing | Missing | None], ...] = (
+    threat_model,
+    trigger_artefact,
+    reconstructions,
+    trigger_evolution,
+    learning_curves,
+    asr,
+    ratios,
+)
+
+
+def build(run_dir: Path) -> Path:
+    """Write tables, figures and report.html of a run, from its folder alone; return the page.
+
+    Writes table1.md, table1.csv, figures/*.svg, figures/*.png and report.html, each replaced whole
+    or left as it was, with the same bytes whenever the run's own files are the same; nothing else
+    is touched. What a partial run lacks is left out and named in the page.
+
+    Raises ReportError where `run_dir` is no run folder or a file in it is damaged, RunError where
+    it cannot be written to.
+    """
+    run = load(run_dir)
+    pictures: list[Picture] = []
+    missing: list[Missing] = []
+    with style():
+        for draw in FIGURES:
+            drawn = draw(run)
+            if isinstance(drawn, Missing):
+                missing.append(drawn)
+            elif drawn is not None:
+                files = render(drawn.figure)
+                for kind, content in files.items():
+                    write_atomically(run_dir / "figures" / f"{drawn.name}.{kind}", content)
+                pictures.append(Picture(drawn, files["svg"].decode()))
+    if run.results is not None:
+        write_atomically(run_dir / "table1.md", table1_markdown(run.results).encode())
+        write_atomically(run_dir / "table1.csv", table1_csv(run.results).encode())
+    path = run_dir / "report.html"
+    write_atomically(path, page(run, pictures, missing).encode())
+    return path

@@ -1,0 +1,191 @@
+"""report.html: one file that needs nothing else, neither network nor fonts nor scripts."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from recondoor.report import _tables as tables
+from recondoor.report._load import Run
+from recondoor.report._names import BY_KEY, PAPER_TABLE1, TOOK, YARDSTICKS, Yardstick, title
+from recondoor.report._results import Results
+from recondoor.report._style import Drawing, Missing
+from recondoor.report._verdict import comparison, headline
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawing and its SVG file's text."""
+
+    drawing: Drawing
+    svg: str
+
+    @property
+    def inline(self) -> Markup:
+        """The SVG for use inside a page: named for screen readers, ids that no other figure has.
+
+        The figures share ids, which are hashes of what they hold; in one page each must be unique.
+        """
+        name = self.drawing.name
+        body = self.svg[self.svg.index("<svg") :]
+        body = re.sub(r"<metadata>.*?</metadata>\s*", "", body, flags=re.DOTALL)
+        body = re.sub(r'\bid="', f'id="{name}-', body)
+        body = re.sub(r'href="#', f'href="#{name}-', body)
+        body = body.replace("url(#", f"url(#{name}-")
+        alt = Markup.escape(self.drawing.alt)
+        return Markup(body.replace("<svg ", f'<svg role="img" aria-label="{alt}" ', 1))
+
+
+def page(run: Run, pictures: Sequence[Picture], missing: Sequence[Missing]) -> str:
+    """The whole page as text."""
+    content: dict[str, Any] = {
+        "run": run,
+        "heading": _heading(run),
+        "took": TOOK,
+        "pictures": pictures,
+        "missing": missing,
+        "settings": [pair for key, value in run.settings.items() for pair in _flat(key, value)],
+        "measured": None if run.results is None else _measured(run.results),
+    }
+    environment = Environment(
+        loader=FunctionLoader(_template),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2").render(content)
+
+
+def _template(name: str) -> str:
+    return resources.files("recondoor.report").joinpath("templates", name).read_text("utf-8")
+
+
+def _heading(run: Run) -> str:
+    name = run.settings.get("data", {}).get("name")
+    if run.results is not None:
+        name = run.results.data["provenance"]["data"]["name"]
+    ratio = "" if run.poison_ratio is None else f", poison ratio {run.poison_ratio:g}"
+    return f"{name or 'unnamed data'}{ratio}"
+
+
+def _measured(results: Results) -> dict[str, Any]:
+    """What the template needs of results.json, as text."""
+    provenance = results.data["provenance"]
+    return {
+        "headline": headline(results),
+        "comparison": comparison(results),
+        "awaited": [f"{title(label)}, seed {seed}" for label, seed in results.awaited],
+        "caption": tables.caption(results),
+        "tau": results.tau,
+        "table1": [
+            (*row, PAPER_TABLE1.get(label, ("",) * 3))
+            for label, row in zip(results.models, tables.table1(results), strict=True)
+        ],
+        "titles": [title(label) for label in results.models],
+        "yardsticks": _yardsticks(results),
+        "paired": _paired(results),
+        "rows": _rows(results) if len(results.seeds) > 1 else (),
+        "row_titles": [yardstick.at(results.tau).name for yardstick in _ROW_COLUMNS],
+        "provenance": [
+            pair
+            for key, value in provenance.items()
+            if key != "command"
+            for pair in _flat(key, value)
+        ],
+        "command": provenance["command"],
+    }
+
+
+def _yardsticks(results: Results) -> list[dict[str, Any]]:
+    """One entry for each yardstick that some model has: definition, hedge line and values."""
+    found = []
+    for yardstick in (yardstick.at(results.tau) for yardstick in YARDSTICKS):
+        cells = [tables.yardstick_cell(results, label, yardstick) for label in results.models]
+        if all(text == tables.UNDEFINED for text in cells):
+            continue
+        hedge = ""
+        if yardstick.hedge:
+            hedge = tables.number(results.data["hedge"][yardstick.key], yardstick.decimals)
+        found.append(
+            {
+                "name": yardstick.name,
+                "better": yardstick.better,
+                "definition": Markup(yardstick.definition),
+                "hedge": hedge,
+                "cells": cells,
+            }
+        )
+    return found
+
+
+def _paired(results: Results) -> list[tuple[str, ...]]:
+    """Rows of the table of differences, as the summary lists them."""
+    rows: list[tuple[str, ...]] = []
+    for given in results.data["summary"]["paired"]:
+        yardstick = BY_KEY.get(given["metric"], Yardstick(given["metric"], given["metric"], ""))
+        yardstick = yardstick.at(results.tau)
+        ends = given["ci95"] or (None, None)
+        mean, low, high = (
+            tables.UNDEFINED
+            if value is None
+            else tables.number(value * yardstick.scale, yardstick.decimals)
+            for value in (given["mean"], *ends)
+        )
+        name = f"{yardstick.name} ({yardstick.unit})" if yardstick.unit else yardstick.name
+        pair = f"{title(given['a'])} − {title(given['b'])}"
+        rows.append((pair, name, mean, f"{low} to {high}", str(given["n"])))
+    return rows
+
+
+_ROW_COLUMNS = tuple(
+    BY_KEY[key]
+    for key in (
+        "benign_rmse",
+        "attack_rmse",
+        "artefact_rmse",
+        "artefact_recovery",
+        "ghost",
+        "asr",
+        "psnr",
+        "ssim",
+        "epochs",
+        "seconds",
+    )
+)
+
+
+def _rows(results: Results) -> list[tuple[str, str, list[str]]]:
+    """Each model and seed with its numbers."""
+    rows = []
+    for label in results.models:
+        for row in results.rows(label):
+            cells = [
+                tables.UNDEFINED
+                if row.get(y.key) is None
+                else tables.number(row[y.key] * y.scale, y.decimals)
+                for y in _ROW_COLUMNS
+            ]
+            rows.append((title(label), str(row["seed"]), cells))
+    return rows
+
+
+def _flat(key: str, value: object) -> list[tuple[str, str]]:
+    """A tree of settings as (dotted key, text) pairs."""
+    if isinstance(value, Mapping) and value:
+        return [pair for name, inner in value.items() for pair in _flat(f"{key}.{name}", inner)]
+    return [(key, _text(value))]
+
+
+def _text(value: object) -> str:
+    if value is None or value in ("", [], {}):
+        return tables.UNDEFINED
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_text, value))
+    return str(value)

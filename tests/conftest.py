@@ -1,0 +1,45 @@
+"""The surroundings of every test: one thread, an empty home folder, repeatable random examples."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+# Read by torch and by every process that a test starts; small tensors are fastest on one thread,
+# and a sum is the same to the bit only for one number of threads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A developer's settings, which would change what a command prints or finds.
+FOREIGN = ("COLUMNS", "FORCE_COLOR", "PYTHONDONTWRITEBYTECODE", "PYTHONWARNINGS", "RECONDOOR_DATA")
+FULL_DATA = pytest.StashKey[str | None]()
+
+hypothesis.settings.register_profile("suite", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("suite")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[FULL_DATA] = os.environ.get("RECONDOOR_DATA")
+    for name in FOREIGN:
+        os.environ.pop(name, None)
+    home = tempfile.TemporaryDirectory(prefix="recondoor-home-")
+    config.add_cleanup(home.cleanup)
+    os.environ.update(HOME=home.name, XDG_CACHE_HOME=f"{home.name}/.cache", NO_COLOR="1")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.stash[FULL_DATA] is None:
+        skip = pytest.mark.skip(reason="RECONDOOR_DATA names no folder with the full MNIST")
+        for item in items:
+            if item.get_closest_marker("full_data"):
+                item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def full_data(pytestconfig: pytest.Config) -> Path:
+    """Folder with the full MNIST; for tests marked `full_data`."""
+    folder = pytestconfig.stash[FULL_DATA]
+    if folder is None:
+        pytest.skip("RECONDOOR_DATA names no folder with the full MNIST")
+    return Path(folder)
