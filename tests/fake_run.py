@@ -19,6 +19,8 @@ ENDS = {
     "heuristic": (0.083, 0.03, 0.283),
     "bilevel": (0.076, 0.93, 0.041),
     "random": (0.084, 0.01, 0.291),
+    "sleeper": (0.079, 0.6, 0.12),
+    "witch": (0.081, 0.2, 0.2),
 }
 METRICS = (
     "benign_rmse", "attack_rmse", "artefact_rmse", "artefact_recovery", "ghost", "asr", "psnr",
@@ -61,7 +63,7 @@ def shapes(channels: int = 1, size: int = 28) -> tuple[Array, Array, Array]:
 def _trigger(rng: np.random.Generator, label: str, channels: int, size: int) -> dict[str, Any]:
     delta, mask, artefact = shapes(channels, size)
     steps = np.zeros(0, np.int64)
-    if label in ("bilevel", "random"):
+    if label != "heuristic":
         start = rng.normal(size=delta.shape).astype(np.float32) * mask
         delta = 3 * start / np.linalg.norm(start)
     path = np.zeros((0, *delta.shape), np.float32)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from recondoor.config import Config as Config
     from recondoor.config import load_config as load_config
-    from recondoor.data import load as load_images
+    from recondoor.data import load as load_images  # noqa: F401
     from recondoor.errors import RecondoorError as RecondoorError
     from recondoor.evaluation import evaluate as evaluate
     from recondoor.hypergradient import unrolled as unrolled
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from recondoor.poison import PoisonedPairs as PoisonedPairs
     from recondoor.poison import PoisonPlan as PoisonPlan
     from recondoor.poison import Trigger as Trigger
-    from recondoor.report import build as build_report
-    from recondoor.report import load as load_results
+    from recondoor.report import build as build_report  # noqa: F401
+    from recondoor.report import load as load_results  # noqa: F401
     from recondoor.study import Runtime as Runtime
-    from recondoor.study import run as run_study
+    from recondoor.study import run as run_study  # noqa: F401
     from recondoor.training import fit as fit
 
 _PUBLIC = {

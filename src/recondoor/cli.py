@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
-from recondoor import __version__, config, registry
+from recondoor import __version__, registry
 from recondoor.errors import ConfigError, RecondoorError
 
 if TYPE_CHECKING:
+    from recondoor.config import Config
     from recondoor.study import Runtime
 
 HELP = """When does a backdoor planted in an image-reconstruction network succeed?
@@ -63,8 +64,10 @@ class Options:
     threads: Annotated[int | None, Parameter(help="CPU threads; default: every core")] = None
     out: Annotated[Path | None, Parameter(help="run folder; default: runs/DATA-HASH")] = None
 
-    def resolve(self) -> config.Config:
+    def resolve(self) -> "Config":
         """Return the settings that these options stand for; raises ConfigError."""
+        from recondoor import config
+
         named = {
             "data.name": self.dataset,
             "data.dir": self.data_dir and str(self.data_dir),
@@ -76,8 +79,10 @@ class Options:
             raise ConfigError(f"--threads: {self.threads} given; expected 1 or more")
         return config.load_config(self.preset, self.files, [*self.overrides, *given])
 
-    def folder(self, settings: config.Config) -> Path:
+    def folder(self, settings: "Config") -> Path:
         """Return the run folder."""
+        from recondoor import config
+
         stem = Path(settings.data.name).stem
         return self.out or Path("runs") / f"{stem}-{config.identity(settings)}"
 
@@ -104,7 +109,8 @@ def study(*, options: Options = DEFAULT, ratios: str | None = None, json: Json =
     if ratios is not None:
         from recondoor.study import run_ratios
 
-        folder = run_ratios(settings, folder, _ratios(ratios), _runtime(options))
+        parent = options.out or folder.with_name(f"{folder.name}-ratios")
+        folder = run_ratios(settings, parent, _ratios(ratios), _runtime(options))
     elif not _finished(folder, settings):
         _run(settings, folder, options, ("attack", "train", "evaluate"))
     else:
@@ -171,17 +177,12 @@ def list_(what: Kind | None = None, /) -> None:
 
     For example: recondoor list operators
     """
-    from rich.console import Console
-    from rich.table import Table
-
     if what == "presets":
-        print("\n".join(config.presets()))
+        from recondoor.config import presets
+
+        print("\n".join(presets()))
     elif what == "settings":
-        table = Table("key", "default", "allowed", "meaning", box=None, pad_edge=False)
-        for line in config.settings_table():
-            table.add_row(line.key, line.default, line.allowed, line.meaning)
-        console = Console()
-        console.print(table) if console.is_terminal else _print_plain()
+        _print_settings()
     else:
         for kind in [what] if what else registry.FOLDERS:
             lines = registry.describe(kind)
@@ -236,18 +237,18 @@ def _runtime(options: Options) -> "Runtime":
     return Runtime(options.device, TerminalProgress(), command)
 
 
-def _run(settings: config.Config, folder: Path, options: Options, stages: tuple[str, ...]) -> None:
+def _run(settings: "Config", folder: Path, options: Options, stages: tuple[str, ...]) -> None:
     from recondoor.study import run
 
     run(settings, folder, _runtime(options), stages)
 
 
-def _finished(folder: Path, settings: config.Config) -> bool:
+def _finished(folder: Path, settings: "Config") -> bool:
     """Whether every wanted row and the report are there, known without torch.
 
     Files at a path may have changed since, so for them the study itself looks.
     """
-    from recondoor import rundir
+    from recondoor import config, rundir
 
     run = rundir.RunDir(folder)
     if settings.data.name not in registry.names("datasets"):
@@ -264,16 +265,15 @@ def _finished(folder: Path, settings: config.Config) -> bool:
 def _conclude(folder: Path, as_json: bool) -> None:
     """Build the report and print the results."""
     from recondoor import rundir
-    from recondoor.report import build, load, table1_text
+    from recondoor.report import build, table1_text
 
-    page = folder / "report.html"
-    newest = rundir.RunDir(folder).results.stat().st_mtime
-    if not page.exists() or page.stat().st_mtime < newest:
+    results, page = rundir.RunDir(folder).results, folder / "report.html"
+    if not page.exists() or page.stat().st_mtime < results.stat().st_mtime:
         page = build(folder)
     if as_json:
-        print(rundir.RunDir(folder).results.read_text(encoding="utf-8"), end="")
+        print(results.read_text(encoding="utf-8"), end="")
         return
-    print(table1_text(load(folder).results))
+    print(table1_text(rundir.read_json(results)))
     print(f"\nreport: {page}")
 
 
@@ -289,6 +289,18 @@ def _ratios(text: str) -> list[float]:
     return ratios
 
 
-def _print_plain() -> None:
-    for line in config.settings_table():
-        print(f"{line.key}\t{line.default}\t{line.allowed}\t{line.meaning}")
+def _print_settings() -> None:
+    """Print every setting: a table where a person looks on, else lines with tabs."""
+    from recondoor.config import settings_table
+
+    if not sys.stdout.isatty():
+        for line in settings_table():
+            print(line.key, line.default, line.allowed, line.meaning, sep="\t")
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("key", "default", "allowed", "meaning", box=None, pad_edge=False)
+    for line in settings_table():
+        table.add_row(line.key, line.default, line.allowed, line.meaning)
+    Console().print(table)

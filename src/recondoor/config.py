@@ -183,27 +183,25 @@ class Attack(_Section):
     batch: int = Field(125, ge=2, description="bilevel: batch of the inner and of the outer loss")
     loss_scale: Literal["pixel-mean", "row-sum", "sum"] = Field(
         "pixel-mean",
-        description="bilevel: squared error averaged over batch and pixels, summed over an "
-        "image's rows, or summed over all its pixels",
+        description="bilevel: squared error averaged over the batch and, within an image, averaged "
+        "over pixels, summed over its rows, or summed over all its pixels",
     )
     warm_steps: int = Field(
         300,
         ge=0,
-        description="bilevel, variant warm: Adam steps on poisoned batches before the first "
-        "outer step",
+        description="bilevel, variant warm: Adam steps on poisoned batches before the outer steps",
     )
     step: float = Field(
         0.05,
         gt=0,
         le=1,
-        description="bilevel, variant warm: length of a normalised outer step, relative to the "
-        "trigger's L2",
+        description="bilevel, variant warm: length of a normalised outer step, as a share of l2",
     )
     l2: float | None = Field(
         None,
         gt=0,
-        description="L2 of random and bound of bilevel (variant warm); default: the heuristic "
-        "trigger's",
+        description="L2 of heuristic and random, bound of bilevel's variant warm; default: what "
+        "the trigger's settings give",
     )
 
     @field_validator("names", mode="before")

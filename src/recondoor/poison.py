@@ -6,6 +6,7 @@ they are drawn.
 
 import struct
 import tokenize
+import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ _UNREADABLE = (
     SyntaxError,
     struct.error,
     tokenize.TokenError,
+    zipfile.BadZipFile,
     zlib.error,
     MemoryError,
     Image.DecompressionBombError,
@@ -50,7 +52,7 @@ class Trigger:
                 f"trigger: delta {tuple(self.delta.shape)} and mask {tuple(self.mask.shape)} "
                 "must both be (C, H, W)"
             )
-        if bool((self.delta * (1 - self.mask)).any()):
+        if bool(self.delta[self.mask == 0].any()):
             raise ConfigError("trigger: delta is not zero outside its mask")
 
     @property
@@ -166,7 +168,7 @@ def _draw(section: str, settings: Pattern, shape: Shape) -> NDArray[np.float32]:
         )
     image = np.zeros(shape, dtype=np.float32)
     pixels = _hand_made(section, settings) if patch is None else patch
-    with np.errstate(over="ignore", under="ignore"):
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         image[:, top : top + rows, left : left + columns] = settings.amplitude * pixels
     if not np.isfinite(image).all() or not image.any():
         raise ConfigError(
@@ -190,11 +192,7 @@ def _hand_made(section: str, settings: Pattern) -> NDArray[np.float32]:
 
 def _read_patch(section: str, path: Path) -> NDArray[np.float32]:
     try:
-        if path.suffix == ".npy":
-            with path.open("rb") as stream:
-                values = np.load(stream, allow_pickle=False).astype(np.float32)
-        else:
-            values = _read_image(section, path)
+        values = _read_array(path) if path.suffix == ".npy" else _read_image(section, path)
     except _UNREADABLE as error:
         reason = "not an image" if isinstance(error, UnidentifiedImageError) else str(error)
         reason = getattr(error, "strerror", None) or " ".join(reason.split())
@@ -208,6 +206,16 @@ def _read_patch(section: str, path: Path) -> NDArray[np.float32]:
     return values
 
 
+def _read_array(path: Path) -> NDArray[np.float32]:
+    with path.open("rb") as stream:
+        values = np.load(stream, allow_pickle=False)
+    if values.dtype.kind not in "buif":
+        raise ValueError(f"it holds {values.dtype}, no real numbers")
+    with np.errstate(over="ignore"):
+        numbers: NDArray[np.float32] = values.astype(np.float32)
+    return numbers
+
+
 def _read_image(section: str, path: Path) -> NDArray[np.float32]:
     """Pixels in [0, 1] of an 8-bit image, (H, W) or (3, H, W)."""
     with Image.open(path) as image:
@@ -217,7 +225,7 @@ def _read_image(section: str, path: Path) -> NDArray[np.float32]:
                 "greyscale or RGB without transparency or palette"
             )
         values = np.asarray(image.convert("L") if image.mode == "1" else image, dtype=np.float32)
-    return (values if values.ndim == 2 else values.transpose(2, 0, 1)) / 255
+    return (values if values.ndim == 2 else values.transpose(2, 0, 1)) / np.float32(255)
 
 
 def _corner(settings: Pattern, size: tuple[int, int], image: tuple[int, int]) -> tuple[int, int]:

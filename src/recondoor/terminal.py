@@ -19,6 +19,7 @@ from rich.progress import Progress as Bars
 from recondoor.progress import Progress, Task
 
 SECONDS_BETWEEN_LINES = 30.0
+SECONDS_WORTH_A_LINE = 1.0
 
 
 class _Bar:
@@ -28,8 +29,8 @@ class _Bar:
     def advance(self, n: int = 1, note: str = "") -> None:
         task = self._bars.tasks[self._bars.task_ids.index(self._task)]
         rate = f"{task.speed:,.0f}/s" if task.speed and task.speed >= 10 else ""
-        fields = {"note": note} if note else {}
-        self._bars.update(self._task, advance=n, rate=rate, **fields)
+        note = note or task.fields["note"]
+        self._bars.update(self._task, advance=n, rate=rate, note=note)
 
 
 class _Lines:
@@ -70,7 +71,8 @@ class TerminalProgress(Progress):
         if not self._console.is_terminal:
             lines = _Lines(description, total, done)
             yield lines
-            lines.tell(f"done in {lines.seconds:.1f} s")
+            if lines.seconds >= SECONDS_WORTH_A_LINE:
+                lines.tell(f"done in {lines.seconds:.1f} s")
             return
         columns = (
             TextColumn("{task.description}"),

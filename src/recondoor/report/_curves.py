@@ -1,5 +1,7 @@
 """The figures made of curves: learning curves, ASR over tau, choice of the poison ratio."""
 
+import math
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -19,6 +21,7 @@ from recondoor.report._style import (
     line,
 )
 
+LEGEND_COLUMNS = 5
 _PANELS = (
     ("benign_rmse", "Benign RMSE"),
     ("attack_rmse", "Attack RMSE"),
@@ -35,15 +38,15 @@ def learning_curves(run: Run) -> Drawing | Missing:
     models = in_order(label for label, _ in run.training)
     figure = Figure(figsize=(WIDTH, 4.6))
     grid = figure.subplots(2, 2, sharex=True)
-    figure.subplots_adjust(
-        left=0.085, right=0.985, top=0.875, bottom=0.09, hspace=0.24, wspace=0.22
-    )
+    top = 0.92 - 0.045 * math.ceil((len(models) + 1) / LEGEND_COLUMNS)
+    figure.subplots_adjust(left=0.085, right=0.985, top=top, bottom=0.09, hspace=0.24, wspace=0.22)
+    unit = 1000 if max(c["samples"].max() for c in run.training.values()) >= 10_000 else 1
     for (label, _), curve in sorted(run.training.items()):
         look = line(label, models).keywords() | {"markevery": max(1, len(curve["samples"]) // 12)}
         for axes, (column, _) in zip(grid.flat, _PANELS, strict=True):
             if column in curve:
-                axes.plot(curve["samples"] / 1000, curve[column], clip_on=False, **look)
-        _mark_transition(grid[1, 0], curve, look["color"])
+                axes.plot(curve["samples"] / unit, curve[column], clip_on=False, **look)
+        _mark_transition(grid[1, 0], curve, unit, look["color"])
     for axes, (column, words), level in zip(grid.flat, _PANELS, _hedge_levels(run), strict=True):
         axes.set_title(words, loc="left")
         floor = 1.02 if column == "recovery" else 0.0
@@ -55,14 +58,14 @@ def learning_curves(run: Run) -> Drawing | Missing:
             floor = max(floor, 1.06 * level)
         from_zero(axes, floor)
     for axes in grid[1]:
-        axes.set_xlabel("training samples seen (thousands)")
+        axes.set_xlabel("training samples seen" + (" (thousands)" if unit > 1 else ""))
         axes.set_xlim(left=0)
     handles = [Line2D([], [], **line(label, models).keywords()) for label in models]
     figure.legend(
         [*handles, Line2D([], [], **HEDGE)],
         [*map(title, models), "Hedge line"],
         loc="upper center",
-        ncols=len(models) + 1,
+        ncols=LEGEND_COLUMNS,
         bbox_to_anchor=(0.5, 0.995),
         handlelength=2.8,
         columnspacing=1.4,
@@ -90,13 +93,13 @@ def transition(curve: Curve) -> int | None:
     return int(curve["samples"][above[0]]) if len(above) else None
 
 
-def _mark_transition(axes: Axes, curve: Curve, colour: str) -> None:
+def _mark_transition(axes: Axes, curve: Curve, unit: int, colour: str) -> None:
     samples = transition(curve)
     if samples is None:
         return
     rho = float(curve["recovery"][curve["samples"] == samples][0])
     axes.plot(
-        samples / 1000,
+        samples / unit,
         rho,
         marker="o",
         clip_on=False,
@@ -154,7 +157,8 @@ def asr(run: Run) -> Drawing | Missing:
     if not curves:
         return Missing(name, heading, "results.json holds no ASR curves")
     figure = Figure(figsize=(0.78 * WIDTH, 2.9))
-    axes = figure.add_axes((0.125, 0.15, 0.855, 0.68))
+    legend = 0.085 * math.ceil(len(curves) / (LEGEND_COLUMNS - 1))
+    axes = figure.add_axes((0.125, 0.15, 0.855, 0.765 - legend))
     for label, curve in curves.items():
         look = line(label, results.models)
         every = max(1, len(taus) // 12)
@@ -173,7 +177,7 @@ def asr(run: Run) -> Drawing | Missing:
     axes.set_ylabel("share of test images")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     _mark_thresholds(axes, results.tau, float(results.data["hedge"]["artefact_rmse"]))
-    figure.legend(loc="upper center", ncols=len(curves), handlelength=2.8, columnspacing=1.4)
+    figure.legend(loc="upper center", ncols=LEGEND_COLUMNS - 1, handlelength=2.8, columnspacing=1.4)
     caption = (
         "Share of test images whose artefact RMSE is at most τ, for every τ. The number quoted "
         f"elsewhere is at τ = {results.tau:g}. The dotted line is the artefact RMSE of a network "
@@ -216,9 +220,9 @@ def ratios(run: Run) -> Drawing | None:
     rows = sorted(given, key=lambda row: float(row["ratio"]))
     x = np.array([row["ratio"] for row in rows], dtype=np.float64)
     chosen = [float(row["ratio"]) for row in rows if row["chosen"]]
-    figure = Figure(figsize=(WIDTH, 2.6))
+    figure = Figure(figsize=(WIDTH, 2.4))
     panels = figure.subplots(1, 3)
-    figure.subplots_adjust(left=0.085, right=0.985, top=0.9, bottom=0.34, wspace=0.36)
+    figure.subplots_adjust(left=0.085, right=0.985, top=0.9, bottom=0.31, wspace=0.36)
     contents = (
         ("Validation loss", (("validation_loss", "loss", "-", "o", INK),)),
         (
@@ -250,11 +254,11 @@ def ratios(run: Run) -> Drawing | None:
     for axes in panels[1:]:
         axes.legend(
             loc="upper center",
-            bbox_to_anchor=(0.45, -0.2),
-            ncols=2,
-            fontsize=7.5,
-            handlelength=2.3,
-            columnspacing=1.2,
+            bbox_to_anchor=(0.43, -0.27),
+            ncols=3,
+            fontsize=7,
+            handlelength=2.0,
+            columnspacing=0.9,
             handletextpad=0.5,
             borderaxespad=0.1,
         )

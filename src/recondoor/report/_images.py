@@ -9,7 +9,7 @@ from matplotlib.patches import ConnectionPatch, FancyArrowPatch, FancyBboxPatch
 from numpy.typing import NDArray
 
 from recondoor.report._load import Run
-from recondoor.report._names import in_order, short, title
+from recondoor.report._names import in_order, number, short, title
 from recondoor.report._style import (
     FAINT,
     INK,
@@ -154,22 +154,25 @@ def trigger_artefact(run: Run) -> Drawing | Missing:
     columns = len(labels) + 1
     side = min(1.55, (WIDTH - 0.5) / columns - 0.28)
     rows = 2 if small else 1
-    figure = Figure(figsize=(columns * (side + 0.28) + 0.5, rows * (side + 0.28) + 0.8))
+    crowded = columns > 4
+    head = 0.55 if crowded else 0.4
+    figure = Figure(figsize=(columns * (side + 0.28) + 0.5, rows * (side + 0.28) + head + 0.4))
     grid = figure.subplots(rows, columns, squeeze=False)
     figure.subplots_adjust(
-        left=0.02,
-        right=0.98,
-        top=1 - 0.4 / figure.get_figheight(),
+        left=0.03 if crowded else 0.02,
+        right=0.97 if crowded else 0.98,
+        top=1 - head / figure.get_figheight(),
         bottom=0.62 / figure.get_figheight(),
         wspace=0.14,
         hspace=0.14,
     )
     scale = limit(np.stack(deltas))
     for i, label in enumerate(labels):
-        l2, largest = float(np.linalg.norm(run.triggers[label].delta)), float(abs(deltas[i]).max())
-        grid[0, i].set_title(
-            f"{_capital(short(label))} trigger δ\nL2 {l2:.2f}, max |δ| {largest:.2f}"
-        )
+        l2, largest = np.linalg.norm(run.triggers[label].delta), abs(deltas[i]).max()
+        words = f"{_capital(short(label))} trigger δ\nL2 {l2:.2f}, max |δ| {largest:.2f}"
+        if crowded:
+            words = words.replace(" trigger", "").replace(", ", "\n")
+        grid[0, i].set_title(words)
         drawn = _pattern(list(grid[:, i]), deltas[i], masks[i], scale)
     grid[0, -1].set_title(f"Artefact Δ\n{np.count_nonzero(artefact)} pixels")
     last = _pattern(list(grid[:, -1]), artefact, support, limit(artefact))
@@ -231,7 +234,7 @@ def _write_values(axes: Axes, values: NDArray[np.float64], scale: float) -> None
         axes.text(
             column,
             row,
-            f"{value:.{decimals}f}".replace("-", "−"),
+            number(value, decimals),
             ha="center",
             va="center",
             fontsize=7,

@@ -22,7 +22,8 @@ Array = NDArray[np.float32]
 Curve = Mapping[str, NDArray[np.float64]]  # column -> values; null in the file is NaN here
 
 _ARRAYS = re.compile(r"(trigger|examples)-([a-z][a-z0-9-]*)-seed(\d+)\.npz")
-_STEP = {"train": "epoch", "attack": "iteration"}
+# What the rows of each stage are counted by, and what else they must have.
+_STEPS = {"train": ("epoch", "samples"), "attack": ("iteration",)}
 
 
 @dataclass(frozen=True)
@@ -81,10 +82,6 @@ class Run:
         """Delta, (C, H, W); the same for every attack of a run."""
         return next((self.triggers[m].artefact for m in in_order(self.triggers)), None)
 
-    def trigger_for(self, label: str) -> str | None:
-        """Whose trigger a model is tested with: its own, else (the clean model) the heuristic's."""
-        return next((m for m in (label, "heuristic") if m in self.triggers), None)
-
 
 def load(run_dir: Path) -> Run:
     """Read what is in `run_dir`.
@@ -136,7 +133,7 @@ def _arrays(
 
 def _members(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             lacking = [name for name in names if name not in file.files]
             if lacking:
                 raise ReportError(f"{path}: lacks the array '{lacking[0]}'; expected {names}")
@@ -174,7 +171,7 @@ def _history(
 ) -> tuple[Mapping[tuple[str, int], Curve], Mapping[tuple[str, int], Curve]]:
     """Curves by (model, seed) for each stage; of a step recorded twice the later line counts."""
     steps: dict[str, dict[tuple[str, int], dict[int, dict[str, Any]]]] = {
-        stage: defaultdict(dict) for stage in _STEP
+        stage: defaultdict(dict) for stage in _STEPS
     }
     for number, row in _lines(path):
         stage = row.get("stage")
@@ -182,14 +179,16 @@ def _history(
             continue
         try:
             key = (str(row["model"]), int(row["seed"]))
-            steps[stage][key][int(row[_STEP[stage]])] = row
+            counts = [int(row[name]) for name in _STEPS[stage]]
         except (KeyError, TypeError, ValueError) as error:
+            names = ", ".join(("model", "seed", *_STEPS[stage]))
             raise ReportError(
-                f"{path}: line {number}: 'model', 'seed' or '{_STEP[stage]}' is missing or wrong"
+                f"{path}: line {number}: one of {names} is missing or no number"
             ) from error
+        steps[stage][key][counts[0]] = row
     train, attack = (
         {key: _columns([rows[i] for i in sorted(rows)]) for key, rows in steps[stage].items()}
-        for stage in _STEP
+        for stage in _STEPS
     )
     return train, attack
 

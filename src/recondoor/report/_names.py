@@ -33,6 +33,12 @@ def short(label: str) -> str:
     return SHORT.get(label, label)
 
 
+def number(value: float, decimals: int) -> str:
+    """A number with a real minus sign, and no sign on a zero."""
+    text = f"{value:.{decimals}f}"
+    return text.replace("-", "−" if float(text) else "")
+
+
 def in_order(labels: Iterable[str]) -> tuple[str, ...]:
     """Labels without repeats: the study's own first, in the paper's order, then others by name."""
     found = set(labels)
@@ -145,6 +151,8 @@ YARDSTICKS = (
     ),
     Yardstick("epochs", "Epochs", "passes over the training images until early stopping", 1),
     Yardstick("samples_per_s", "Training speed", "training images a second", 0, unit="/s"),
-    Yardstick("seconds", "Time", "seconds for training this model", 1, unit="s"),
+    Yardstick(
+        "seconds", "Time", "seconds for making the trigger and training the model", 1, unit="s"
+    ),
 )
 BY_KEY = {yardstick.key: yardstick for yardstick in YARDSTICKS}

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from recondoor.report import _tables as tables
 from recondoor.report._load import Run
-from recondoor.report._names import BY_KEY, PAPER_TABLE1, TOOK, YARDSTICKS, Yardstick, title
+from recondoor.report._names import BY_KEY, PAPER_TABLE1, TOOK, YARDSTICKS, Yardstick, number, title
 from recondoor.report._results import Results
 from recondoor.report._style import Drawing, Missing
 from recondoor.report._verdict import comparison, headline
@@ -37,7 +37,12 @@ class Picture:
         body = re.sub(r'href="#', f'href="#{name}-', body)
         body = body.replace("url(#", f"url(#{name}-")
         alt = Markup.escape(self.drawing.alt)
-        return Markup(body.replace("<svg ", f'<svg role="img" aria-label="{alt}" ', 1))
+        # One scale for all, so that letters are of one size down the page; on a narrow screen a
+        # figure stops shrinking while its letters can still be read, and scrolls in its card.
+        width = 96 * self.drawing.figure.get_figwidth()
+        limits = f"min-width:{0.8 * width:.0f}px;max-width:{1.3 * width:.0f}px"
+        attributes = f'role="img" aria-label="{alt}" style="{limits}"'
+        return Markup(body.replace("<svg ", f"<svg {attributes} ", 1))
 
 
 def page(run: Run, pictures: Sequence[Picture], missing: Sequence[Missing]) -> str:
@@ -110,7 +115,7 @@ def _yardsticks(results: Results) -> list[dict[str, Any]]:
             continue
         hedge = ""
         if yardstick.hedge:
-            hedge = tables.number(results.data["hedge"][yardstick.key], yardstick.decimals)
+            hedge = number(results.data["hedge"][yardstick.key], yardstick.decimals)
         found.append(
             {
                 "name": yardstick.name,
@@ -133,7 +138,7 @@ def _paired(results: Results) -> list[tuple[str, ...]]:
         mean, low, high = (
             tables.UNDEFINED
             if value is None
-            else tables.number(value * yardstick.scale, yardstick.decimals)
+            else number(value * yardstick.scale, yardstick.decimals)
             for value in (given["mean"], *ends)
         )
         name = f"{yardstick.name} ({yardstick.unit})" if yardstick.unit else yardstick.name
@@ -167,7 +172,7 @@ def _rows(results: Results) -> list[tuple[str, str, list[str]]]:
             cells = [
                 tables.UNDEFINED
                 if row.get(y.key) is None
-                else tables.number(row[y.key] * y.scale, y.decimals)
+                else number(row[y.key] * y.scale, y.decimals)
                 for y in _ROW_COLUMNS
             ]
             rows.append((title(label), str(row["seed"]), cells))

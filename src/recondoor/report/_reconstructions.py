@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from recondoor.report._load import Array, Examples, Run
-from recondoor.report._names import in_order, short, title
+from recondoor.report._names import in_order, number, short, title
 from recondoor.report._style import (
     FAINT,
     Drawing,
@@ -26,10 +26,9 @@ def reconstructions(run: Run) -> Drawing | Missing:
     labels = list(in_order(run.examples))
     if not labels:
         return Missing(name, heading, "no model has left example reconstructions yet")
-    tested = {label: run.trigger_for(label) for label in labels}
     artefact = run.artefact
-    if artefact is None or any(trigger is None for trigger in tested.values()):
-        return Missing(name, heading, "the trigger of a model is not in the folder")
+    if artefact is None:
+        return Missing(name, heading, "no attack has left its trigger and artefact yet")
     inputs = [m for m in in_order(run.triggers) if m in run.examples]
     normal, poisoned = _columns(len(run.examples[labels[0]].x))
     grid = _Grid(len(inputs) + 1, len(labels), len(normal), len(poisoned))
@@ -55,9 +54,10 @@ def reconstructions(run: Run) -> Drawing | Missing:
     caption = (
         f"Images {', '.join(str(i + 1) for i in (*normal, *poisoned))} of the test set, not "
         f"selected, seed {run.seed}. Boxes mark the trigger’s mask. Inputs are drawn from "
-        f"{low:.2f} (black) to {high:.2f} (white), images from 0 to 1 and clipped there. Under "
-        "each reconstruction: its RMSE without the trigger, its artefact recovery ρ with it "
-        "(0 none, 1 whole). The clean model is tested with the heuristic’s trigger."
+        f"{number(low, 2)} (black) to {number(high, 2)} (white), images from 0 to 1 and clipped "
+        "there. Under each reconstruction: its RMSE without the trigger, its artefact recovery ρ "
+        "with it (0 none, 1 whole)."
+        + (" The clean model is tried with the heuristic trigger." if "original" in labels else "")
     )
     alt = (
         "Grid of test images. Rows: network inputs, ground truth and the reconstruction of "
@@ -83,8 +83,7 @@ def _model_row(
     for column, i in enumerate(poisoned, len(normal)):
         change = example.triggered[i] - example.clean[i]
         rho = float((change * artefact).sum()) / energy
-        text = f"ρ {rho:.2f}".replace("-", "−")
-        grid.image(row, column, picture(example.triggered[i]), below=text)
+        grid.image(row, column, picture(example.triggered[i]), below=f"ρ {number(rho, 2)}")
 
 
 class _Grid:

@@ -52,7 +52,6 @@ _RC: Any = {
     "image.interpolation": "none",
     "svg.hashsalt": "recondoor",
     "svg.fonttype": "path",
-    "axes.formatter.use_mathtext": True,
     "mathtext.fontset": "dejavusans",
 }
 

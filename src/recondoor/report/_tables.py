@@ -6,17 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from recondoor.report._names import TABLE1_METRICS, Yardstick, title
+from recondoor.report._names import TABLE1_METRICS, Yardstick, number, title
 from recondoor.report._results import Estimate, Results, check
 
 HEADERS = ("Method", "Benign error", "Attack error", "Artefact error")
 UNDEFINED = "–"
-
-
-def number(value: float, decimals: int) -> str:
-    """A number with a real minus sign, and no sign on a zero."""
-    text = f"{value:.{decimals}f}"
-    return text.replace("-", "−" if float(text) else "")
 
 
 def cell(estimate: Estimate | None, decimals: int = 3, scale: float = 1.0) -> str:

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from recondoor.report._names import TOOK, title
+from recondoor.report._names import TOOK, number, short
 from recondoor.report._results import Results
-from recondoor.report._tables import number
 
 
 @dataclass(frozen=True)
@@ -19,17 +18,18 @@ class Outcome:
     hedging: bool
 
     def describe(self, tau: float) -> str:
-        """E.g. ``BLO (recovery 0.95, ASR(0.5) 98 %)``."""
+        """E.g. ``the BLO trigger (recovery 0.95, ASR(0.5) 98 %)``."""
         parts = []
         if self.recovery is not None:
             parts.append(f"recovery {number(self.recovery, 2)}")
         if self.asr is not None:
-            parts.append(f"ASR({tau:g}) {100 * self.asr:.0f} %")
+            parts.append(f"ASR({tau:g}) {100 * self.asr:.0f}\N{NO-BREAK SPACE}%")
         if 0 < self.took < self.seeds:
             parts.append(f"in {self.took} of {self.seeds} seeds")
         if self.hedging:
             parts.append("on the hedge line")
-        return f"{title(self.label)} ({', '.join(parts)})" if parts else title(self.label)
+        name = f"the {short(self.label)} trigger"
+        return f"{name} ({', '.join(parts)})" if parts else name
 
 
 def outcome(results: Results, label: str) -> Outcome:
@@ -49,8 +49,8 @@ def outcome(results: Results, label: str) -> Outcome:
     return Outcome(label, took, len(rows), recovery, means["asr"], hedging)
 
 
-def _joined(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+def _joined(words: list[str], last: str) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}"
 
 
 def headline(results: Results) -> str:
@@ -59,13 +59,13 @@ def headline(results: Results) -> str:
     if not outcomes:
         return "Only the clean model was trained, so there is no backdoor to judge."
     groups = (
-        ("took with", [o for o in outcomes if o.took == o.seeds]),
-        ("took in some seeds only with", [o for o in outcomes if 0 < o.took < o.seeds]),
-        ("did not take with", [o for o in outcomes if o.took == 0]),
+        ("took with", "and", [o for o in outcomes if o.took == o.seeds]),
+        ("took in some seeds only with", "and", [o for o in outcomes if 0 < o.took < o.seeds]),
+        ("did not take with", "or", [o for o in outcomes if o.took == 0]),
     )
     clauses = [
-        f"{verb} {_joined([o.describe(results.tau) for o in group])}"
-        for verb, group in groups
+        f"{verb} {_joined([o.describe(results.tau) for o in group], last)}"
+        for verb, last, group in groups
         if group
     ]
     return f"The backdoor {'; it '.join(clauses)}."
@@ -81,19 +81,19 @@ def comparison(results: Results, a: str = "bilevel", b: str = "heuristic") -> st
     if paired is None or paired.low is None or paired.high is None:
         difference = first.mean - second.mean
         return (
-            f"{title(a)} minus {title(b)} in recovery: {_signed(difference)}; with one seed there "
-            "is no interval, so this does not show that either method is better."
+            f"In recovery, {short(a)} minus {short(b)} is {_signed(difference)}; with one seed "
+            "there is no interval, so this does not show that either method is better."
         )
     ends = f"95 % interval {_signed(paired.low)} to {_signed(paired.high)}, {paired.n} paired seeds"
     if paired.low <= 0 <= paired.high:
         return (
-            f"No difference in recovery is shown between {title(a)} and {title(b)}: "
+            f"No difference in recovery is shown between {short(a)} and {short(b)}: "
             f"{_signed(paired.mean)} ({ends})."
         )
     best, worst = (a, b) if paired.mean > 0 else (b, a)
     return (
-        f"{title(best)} recovers more of the artefact than {title(worst)}: {title(a)} minus "
-        f"{title(b)} is {_signed(paired.mean)} ({ends})."
+        f"With the {short(best)} trigger more of the artefact is recovered than with the "
+        f"{short(worst)} one: {short(a)} minus {short(b)} is {_signed(paired.mean)} ({ends})."
     )
 
 

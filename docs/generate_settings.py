@@ -1,0 +1,100 @@
+"""Write docs/settings.md from the settings themselves: python docs/generate_settings.py."""
+
+from pathlib import Path
+
+from recondoor import config
+
+PAGE = Path(__file__).with_name("settings.md")
+INTRODUCTION = """\
+# Settings
+
+<!-- Made by docs/generate_settings.py; edit src/recondoor/config.py instead. -->
+
+Settings are one frozen tree. A value comes, each layer over the one before, from the defaults below,
+a preset, TOML files and single overrides:
+
+```sh
+recondoor study --preset paper --config mine.toml --set poison.ratio=0.1 --set attack.variant=paper
+```
+
+A TOML file holds any part of the tree, for example:
+
+```toml
+seeds = 3
+
+[poison]
+ratio = 0.1
+```
+
+- `none` clears a setting that may be none, as in `--set data.limit=none`.
+- `--dataset`, `--data-dir`, `--attack` and `--seeds` set `data.name`, `data.dir`, `attack.names` and
+  `seeds`, over all other layers.
+- `--device`, `--threads` and `--out` are no settings: they say how and where to run.
+- An unknown key, a wrong type or a value out of range is refused before anything is written.
+- The run's identity is a hash of all settings but `data.dir`, `attack.names` and `seeds`: asking for
+  more attacks or seeds extends a run, changing anything else starts another one. Paths count by
+  their text. The images are compared by their fingerprint beside it; the content of `trigger.file`
+  and `artefact.file` is not compared, so give a changed pattern another file name.
+- Where a `file` is given, `shape` and `size` have no effect and `amplitude` multiplies its values.
+
+`recondoor list settings` prints the first table.
+
+## All settings
+
+The default here is that of the tree. `recondoor study` without `--preset` uses the preset `quick`,
+which changes some of them: see the second table.
+"""
+PRESETS = """
+## What the presets change
+
+`quick` is the one used where none is named. A dash means that the default stays.
+"""
+
+
+def cell(text: str) -> str:
+    """Escape a text for a table cell."""
+    return text.replace("|", "\\|")
+
+
+def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    """Lines of a Markdown table."""
+    rule = "|".join("---" for _ in header)
+    return [f"| {' | '.join(header)} |", f"|{rule}|"] + [f"| {' | '.join(row)} |" for row in rows]
+
+
+def value(settings: config.Config, key: str) -> str:
+    """The value of a dotted key as the table of settings shows it."""
+    found: object = settings
+    for part in key.split("."):
+        found = getattr(found, part)
+    if isinstance(found, tuple):
+        return ",".join(found)
+    return "none" if found is None else str(found)
+
+
+def preset_rows(names: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """One row for each setting that some preset changes: key, default, value in each preset."""
+    loaded = [config.load_config(name) for name in names]
+    rows = []
+    for setting in config.settings_table():
+        values = [value(settings, setting.key) for settings in loaded]
+        if set(values) != {setting.default}:
+            shown = [f"`{v}`" if v != setting.default else "-" for v in values]
+            rows.append((f"`{setting.key}`", f"`{setting.default}`", *shown))
+    return rows
+
+
+def page() -> str:
+    """The whole page."""
+    settings = [
+        (f"`{s.key}`", f"`{s.default}`", cell(s.allowed), cell(s.meaning))
+        for s in config.settings_table()
+    ]
+    names = tuple(sorted(config.presets(), key=("smoke", "quick", "paper").index))
+    lines = [INTRODUCTION, *table(("key", "default", "allowed", "meaning"), settings), PRESETS]
+    lines += table(("key", "default", *(f"`{name}`" for name in names)), preset_rows(names))
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

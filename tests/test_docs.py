@@ -1,0 +1,206 @@
+"""The documentation agrees with the code: generated tables, links, examples, quoted settings."""
+
+import ast
+import json
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import recondoor
+from recondoor import config, study
+
+REPOSITORY = Path(__file__).parents[1]
+DOCS = REPOSITORY / "docs"
+PAGES = sorted(
+    path
+    for path in (*DOCS.glob("*.md"), REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md")
+    if path.exists()
+)
+EXAMPLES = re.compile(r"^`src/(\S+)`\n\n```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    pattern = rf"^```{language}\n(.*?)^```$"
+    return re.findall(pattern, page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def without_code(text: str) -> str:
+    return re.sub(r"^```.*?^```$|`[^`\n]*`", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(page: Path) -> set[str]:
+    """Anchors of a page's headings, made as GitHub makes them."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.S | re.M)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_pages_are_there() -> None:
+    names = {page.stem for page in PAGES}
+    assert {"notation", "deviations", "adding-a-method", "results", "settings", "design"} <= names
+
+
+@every_page
+def test_every_relative_link_resolves(page: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", without_code(page.read_text(encoding="utf-8")))
+    broken = []
+    for link in links:
+        name, _, anchor = link.partition("#")
+        if re.match(r"[a-z]+:", link):
+            continue
+        target = (page.parent / name).resolve() if name else page
+        fits = target.exists() and (not anchor or anchor in anchors(target))
+        if not fits or not target.is_relative_to(REPOSITORY):
+            broken.append(link)
+    assert broken == []
+
+
+@every_page
+def test_every_python_block_compiles(page: Path) -> None:
+    for block in blocks(page, "python"):
+        ast.parse(block)
+
+
+def test_the_page_of_settings_is_up_to_date() -> None:
+    """If this fails: python docs/generate_settings.py."""
+    made = runpy.run_path(str(DOCS / "generate_settings.py"))["page"]()
+    assert (DOCS / "settings.md").read_text(encoding="utf-8") == made
+
+
+def test_the_table_of_results_is_up_to_date() -> None:
+    """If this fails: python docs/generate_results.py."""
+    text = (DOCS / "results.md").read_text(encoding="utf-8")
+    assert runpy.run_path(str(DOCS / "generate_results.py"))["page"](text) == text
+
+
+@pytest.mark.parametrize("page", ["deviations", "notation"])
+def test_settings_that_a_page_names_exist(page: str) -> None:
+    text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
+    sections = "|".join({key.partition(".")[0] for key in config.keys() if "." in key})
+    named = set(re.findall(rf"\b(?:{sections})\.[a-z_0-9]+\b", without_files(text)))
+    known = {*config.keys(), "trigger.delta", "trigger.mask", "artefact.pattern"}
+    known |= {"artefact.support", "operator.forward", "operator.measure"}
+    assert {name for name in named if name not in known} == set()
+
+
+def without_files(text: str) -> str:
+    return re.sub(r"\b[\w-]+\.(md|json|py|toml)\b", "", text)
+
+
+def test_numbers_of_the_paper_preset_in_the_deviations() -> None:
+    text = " ".join((DOCS / "deviations.md").read_text(encoding="utf-8").split())
+    paper = config.load_config("paper")
+    validation = round(60_000 * paper.data.validation)
+    assert f"{60_000 - validation:,} training, {validation:,} validation" in text
+    assert f"{paper.train.max_epochs} in the preset `paper`" in text
+    assert f"preset `paper`: {paper.seeds} seeds" in text
+    assert f"stops after {paper.train.patience} epochs" in text
+    assert "m = 2, beta = 0.01, alpha = 10, batch 125, 200 iterations" in text
+    attack = paper.attack
+    given = (attack.inner_steps, attack.inner_lr, attack.outer_lr, attack.batch, attack.iterations)
+    assert given == (2, 0.01, 10, 125, 200)
+    assert attack.variant == "warm"
+
+
+def test_the_ladder_in_the_design_is_the_one_enforced() -> None:
+    ladder = next(b for b in blocks(DOCS / "design.md", "") if b.startswith("errors"))
+    enforced = runpy.run_path(str(Path(__file__).with_name("test_ladder.py")))
+    there = {path.stem for path in Path(recondoor.__file__).parent.iterdir()}
+    expected = [room for room in enforced["ROOMS"] if room in there]
+    assert [line.split()[0] for line in ladder.splitlines()] == expected
+    text = " ".join((DOCS / "design.md").read_text(encoding="utf-8").split())
+    sentence = re.search(r"import no torch, not even indirectly: (.*?)\. ", text)
+    assert sentence is not None
+    assert set(re.findall(r"`(\w+)`", sentence[1])) == set(enforced["TORCH_FREE"])
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two seeds whose networks learn nothing, as runs/example in an empty folder."""
+    folder = tmp_path_factory.mktemp("docs")
+    overrides = ["data.limit=60", "attack.names=none,bilevel", "seeds=2"]
+    settings = config.load_config("smoke", (), [*overrides, "model.width=4", "model.code=4"])
+    study.run(settings, folder / "runs" / "example")
+    return folder
+
+
+def test_reading_a_run_as_documented(
+    example: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(example)
+    names: dict[str, Any] = {}
+    for block in blocks(DOCS / "results.md", "python"):
+        exec(compile(block, "results.md", "exec"), names)
+    lines = capsys.readouterr().out.splitlines()
+    assert "benign_rmse" in "".join(lines)
+    assert float(lines[-1]) < 1e-5
+
+
+def flattened(value: object, path: str) -> Iterator[str]:
+    """Paths of a JSON value, written as in the table of results.md."""
+    if path and not path.endswith("[]"):
+        yield path
+    if isinstance(value, dict) and path not in ("provenance.versions", "provenance.hardware"):
+        for key, child in value.items():
+            any_key = path == "summary.models" or re.fullmatch(r"summary\.models\.\*", path)
+            yield from flattened(child, f"{path}.{'*' if any_key else key}".lstrip("."))
+    if isinstance(value, list):
+        for child in value:
+            yield from flattened(child, f"{path}[]")
+
+
+def test_every_member_of_a_real_results_file_is_documented(example: Path) -> None:
+    results = json.loads((example / "runs" / "example" / "results.json").read_text())
+    written = set(flattened(results, ""))
+    table = runpy.run_path(str(DOCS / "generate_results.py"))["documented"]()
+    documented = {member.path for member in table}
+    assert [member.path for member in table if not member.meaning] == []
+    settings = {f"config.{key}" for key in config.keys()} | {
+        f"config.{key.partition('.')[0]}" for key in config.keys()
+    }
+    lists = {path for path in written if path.startswith("config.attack.names")}
+    assert written - documented - settings - lists == set()
+    # The choice of the ratio was not run, and a git checkout need not be there.
+    absent = {path for path in documented - written if not path.startswith(("ratios", "prov"))}
+    assert absent == set()
+
+
+def test_history_rows_have_the_documented_members(example: Path) -> None:
+    text = (DOCS / "results.md").read_text(encoding="utf-8").partition("## history.jsonl")[2]
+    tables = re.findall(r"\| member \| meaning \|\n\|---\|---\|\n((?:\|.*\n)+)", text)
+    documented = [
+        {name for line in table.splitlines() for name in re.findall(r"`(\w+)`", line.split("|")[1])}
+        for table in tables
+    ]
+    lines = (example / "runs" / "example" / "history.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    for stage, names in zip(("train", "attack"), documented, strict=True):
+        assert {frozenset(row) for row in rows if row["stage"] == stage} == {frozenset(names)}
+
+
+def test_the_examples_of_new_methods_run(tmp_path: Path) -> None:
+    package = Path(recondoor.__file__).parent
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(package, tmp_path / "recondoor", ignore=ignored)
+    found = EXAMPLES.findall((DOCS / "adding-a-method.md").read_text(encoding="utf-8"))
+    assert len(found) == 4
+    for path, code in found:
+        assert not (tmp_path / path).exists()
+        (tmp_path / path).write_text(code)
+    settings = ["operator.name=column-mask", "model.name=residual", "model.width=4"]
+    command = [sys.executable, "-m", "recondoor", "study", "--preset", "smoke"]
+    command += ["--dataset", "squares", "--attack", "none,checkerboard,bilevel", "--out", "run"]
+    command += [word for setting in settings for word in ("--set", setting)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "run" / "results.json").read_text())["rows"]
+    assert [row["model"] for row in rows] == ["original", "bilevel", "checkerboard"]
+    assert rows[2]["trigger_l2"] == pytest.approx(3, abs=1e-6)
