@@ -1,4 +1,4 @@
-"""Write the table of docs/results.md from the schema that ships: python docs/generate_results.py."""
+"""Write the table of docs/results.md from the schema: python docs/generate_results.py."""
 
 import json
 from collections.abc import Iterator

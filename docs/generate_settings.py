@@ -1,5 +1,6 @@
 """Write docs/settings.md from the settings themselves: python docs/generate_settings.py."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from recondoor import config
@@ -10,8 +11,8 @@ INTRODUCTION = """\
 
 <!-- Made by docs/generate_settings.py; edit src/recondoor/config.py instead. -->
 
-Settings are one frozen tree. A value comes, each layer over the one before, from the defaults below,
-a preset, TOML files and single overrides:
+Settings are one frozen tree. A value comes, each layer over the one before, from the defaults
+below, a preset, TOML files and single overrides:
 
 ```sh
 recondoor study --preset paper --config mine.toml --set poison.ratio=0.1 --set attack.variant=paper
@@ -27,12 +28,12 @@ ratio = 0.1
 ```
 
 - `none` clears a setting that may be none, as in `--set data.limit=none`.
-- `--dataset`, `--data-dir`, `--attack` and `--seeds` set `data.name`, `data.dir`, `attack.names` and
-  `seeds`, over all other layers.
+- `--dataset`, `--data-dir`, `--attack` and `--seeds` set `data.name`, `data.dir`, `attack.names`
+  and `seeds`, over all other layers.
 - `--device`, `--threads` and `--out` are no settings: they say how and where to run.
 - An unknown key, a wrong type or a value out of range is refused before anything is written.
-- The run's identity is a hash of all settings but `data.dir`, `attack.names` and `seeds`: asking for
-  more attacks or seeds extends a run, changing anything else starts another one. Paths count by
+- The run's identity is a hash of all settings but `data.dir`, `attack.names` and `seeds`: asking
+  for more attacks or seeds extends a run, changing anything else starts another one. Paths count by
   their text. The images are compared by their fingerprint beside it; the content of `trigger.file`
   and `artefact.file` is not compared, so give a changed pattern another file name.
 - Where a `file` is given, `shape` and `size` have no effect and `amplitude` multiplies its values.
@@ -56,7 +57,7 @@ def cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
     """Lines of a Markdown table."""
     rule = "|".join("---" for _ in header)
     return [f"| {' | '.join(header)} |", f"|{rule}|"] + [f"| {' | '.join(row)} |" for row in rows]

@@ -1,7 +1,6 @@
 """Contract of every registered attack, and what the bi-level one does step by step."""
 
 import copy
-import json
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -126,7 +125,6 @@ def through_file(state: CraftState) -> CraftState:
         return torch.from_numpy(value.contiguous().numpy().copy())
 
     kept = replace(state, history=copy.deepcopy(state.history))
-    kept.strides = json.loads(json.dumps(state.strides))
     kept.path_iteration = list(state.path_iteration)
     kept.delta, kept.path = fresh(state.delta), [fresh(delta) for delta in state.path]
     kept.weights = {key: fresh(value) for key, value in state.weights.items()}

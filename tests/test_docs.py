@@ -23,6 +23,7 @@ PAGES = sorted(
     for path in (*DOCS.glob("*.md"), REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md")
     if path.exists()
 )
+KEYS = config.keys()
 EXAMPLES = re.compile(r"^`src/(\S+)`\n\n```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -84,9 +85,9 @@ def test_the_table_of_results_is_up_to_date() -> None:
 @pytest.mark.parametrize("page", ["deviations", "notation"])
 def test_settings_that_a_page_names_exist(page: str) -> None:
     text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
-    sections = "|".join({key.partition(".")[0] for key in config.keys() if "." in key})
+    sections = "|".join({key.partition(".")[0] for key in KEYS if "." in key})
     named = set(re.findall(rf"\b(?:{sections})\.[a-z_0-9]+\b", without_files(text)))
-    known = {*config.keys(), "trigger.delta", "trigger.mask", "artefact.pattern"}
+    known = {*KEYS, "trigger.delta", "trigger.mask", "artefact.pattern"}
     known |= {"artefact.support", "operator.forward", "operator.measure"}
     assert {name for name in named if name not in known} == set()
 
@@ -150,8 +151,8 @@ def flattened(value: object, path: str) -> Iterator[str]:
         yield path
     if isinstance(value, dict) and path not in ("provenance.versions", "provenance.hardware"):
         for key, child in value.items():
-            any_key = path == "summary.models" or re.fullmatch(r"summary\.models\.\*", path)
-            yield from flattened(child, f"{path}.{'*' if any_key else key}".lstrip("."))
+            key = "*" if path in ("summary.models", "summary.models.*") else key
+            yield from flattened(child, f"{path}.{key}" if path else key)
     if isinstance(value, list):
         for child in value:
             yield from flattened(child, f"{path}[]")
@@ -163,11 +164,9 @@ def test_every_member_of_a_real_results_file_is_documented(example: Path) -> Non
     table = runpy.run_path(str(DOCS / "generate_results.py"))["documented"]()
     documented = {member.path for member in table}
     assert [member.path for member in table if not member.meaning] == []
-    settings = {f"config.{key}" for key in config.keys()} | {
-        f"config.{key.partition('.')[0]}" for key in config.keys()
-    }
-    lists = {path for path in written if path.startswith("config.attack.names")}
-    assert written - documented - settings - lists == set()
+    sections = {key.partition(".")[0] for key in KEYS}
+    settings = {f"config.{key}" for key in (*KEYS, *sections)}
+    assert written - documented - settings == set()
     # The choice of the ratio was not run, and a git checkout need not be there.
     absent = {path for path in documented - written if not path.startswith(("ratios", "prov"))}
     assert absent == set()
@@ -195,10 +194,14 @@ def test_the_examples_of_new_methods_run(tmp_path: Path) -> None:
     for path, code in found:
         assert not (tmp_path / path).exists()
         (tmp_path / path).write_text(code)
-    settings = ["operator.name=column-mask", "model.name=residual", "model.width=4"]
-    command = [sys.executable, "-m", "recondoor", "study", "--preset", "smoke"]
-    command += ["--dataset", "squares", "--attack", "none,checkerboard,bilevel", "--out", "run"]
-    command += [word for setting in settings for word in ("--set", setting)]
+    overrides = ["data.name=squares", "operator.name=column-mask", "model.name=residual"]
+    overrides += ["model.width=4", "attack.names=none,checkerboard,bilevel"]
+    code = (
+        "from pathlib import Path; from recondoor import config, study; "
+        f"study.run(config.load_config('smoke', (), {overrides}), Path('run'))"
+    )
+    # The folder that a process is started in comes first on the path of ``python -c``.
+    command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "run" / "results.json").read_text())["rows"]

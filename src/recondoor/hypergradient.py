@@ -63,7 +63,7 @@ def unrolled(
         slope = torch.autograd.grad(inner_loss, leaves, create_graph=True, materialize_grads=True)
         tape.append((leaves, slope))
         theta = _leaves(
-            {name: leaf - lr * g for (name, leaf), g in zip(theta.items(), slope, strict=True)}
+            {name: _step(leaf, g, lr) for (name, leaf), g in zip(theta.items(), slope, strict=True)}
         )
     outer_loss = outer(delta, theta)
     direct, *adjoint = torch.autograd.grad(
@@ -90,6 +90,16 @@ def unrolled(
         inner_loss.detach(),
         outer_loss.detach(),
     )
+
+
+def _step(leaf: Tensor, slope: Tensor, lr: float) -> Tensor:
+    """Return leaf - lr * slope in the leaf's own memory layout.
+
+    Convolution kernels choose their algorithm by layout: one that changed with the step would make
+    a resumed run, which starts from the network's layout, round differently.
+    """
+    stepped = torch.empty_like(leaf, requires_grad=False)
+    return torch.sub(leaf.detach(), slope.detach(), alpha=lr, out=stepped)
 
 
 def _leaves(parameters: Parameters) -> Parameters:

@@ -207,7 +207,7 @@ def _craft(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Run
         arrays |= {"delta": _array(state.delta), "path": _array(torch.stack(state.path))}
         meta = {
             key: getattr(state, key)
-            for key in ("iteration", "seconds", "strides", "path_iteration", "history")
+            for key in ("iteration", "seconds", "path_iteration", "history")
         }
         folder.save_checkpoint(stage, state.iteration, arrays, meta)
         folder.write_history("attack", label, seed, state.history)

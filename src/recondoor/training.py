@@ -176,4 +176,4 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Weights) -> Non
         entry = optimiser.state[parameter]
         for name in ("exp_avg", "exp_avg_sq"):
             entry[name] = torch.empty_like(parameter).copy_(tensors[f"{index}.{name}"])
-        entry["step"] = tensors[f"{index}.step"].clone()
+        entry["step"] = tensors[f"{index}.step"].to(parameter.device, copy=True)

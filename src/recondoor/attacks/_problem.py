@@ -44,7 +44,6 @@ class CraftState:
     seconds: float = 0.0
     delta: Tensor = field(default_factory=lambda: torch.zeros(0))
     weights: Weights = field(default_factory=dict)
-    strides: dict[str, list[int]] = field(default_factory=dict)
     path: list[Tensor] = field(default_factory=list)
     path_iteration: list[int] = field(default_factory=list)
     history: list[Row] = field(default_factory=list)

@@ -33,9 +33,6 @@ def craft(problem: Problem, tools: Tools) -> Crafted:
     mask = problem.trigger.mask.to(device)
     theta: Parameters = {name: value.detach() for name, value in model.named_parameters()}
     for name, value in state.weights.items():
-        # Kernels choose their algorithm by the layout too, so the same bits need the same strides.
-        strides = state.strides.get(name, theta[name].stride())
-        theta[name] = torch.empty_strided(value.shape, strides, dtype=value.dtype, device=device)
         theta[name].copy_(value)
     every = max(1, settings.iterations // SNAPSHOTS)
     while state.iteration < settings.iterations:
@@ -52,7 +49,6 @@ def craft(problem: Problem, tools: Tools) -> Crafted:
             state.path_iteration.append(k)
         state.seconds += time.perf_counter() - started
         state.delta, state.weights = delta, theta
-        state.strides = {name: list(value.stride()) for name, value in theta.items()}
         if k % STEPS_BETWEEN_SAVES == 0 or k == settings.iterations:
             tools.on_step(state)
         _warn_if_stalled(state, tools)
