@@ -109,6 +109,7 @@ def test_numbers_of_the_paper_preset_in_the_deviations() -> None:
     given = (attack.inner_steps, attack.inner_lr, attack.outer_lr, attack.batch, attack.iterations)
     assert given == (2, 0.01, 10, 125, 200)
     assert attack.variant == "warm"
+    assert f"amplitude to {config.load_config('quick').trigger.amplitude:g}" in text
 
 
 def test_the_ladder_in_the_design_is_the_one_enforced() -> None:
@@ -195,7 +196,7 @@ def test_the_examples_of_new_methods_run(tmp_path: Path) -> None:
         assert not (tmp_path / path).exists()
         (tmp_path / path).write_text(code)
     overrides = ["data.name=squares", "operator.name=column-mask", "model.name=residual"]
-    overrides += ["model.width=4", "attack.names=none,checkerboard,bilevel"]
+    overrides += ["model.width=4", "attack.names=none,random-signs,bilevel"]
     code = (
         "from pathlib import Path; from recondoor import config, study; "
         f"study.run(config.load_config('smoke', (), {overrides}), Path('run'))"
@@ -205,5 +206,5 @@ def test_the_examples_of_new_methods_run(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "run" / "results.json").read_text())["rows"]
-    assert [row["model"] for row in rows] == ["original", "bilevel", "checkerboard"]
+    assert [row["model"] for row in rows] == ["original", "bilevel", "random-signs"]
     assert rows[2]["trigger_l2"] == pytest.approx(3, abs=1e-6)

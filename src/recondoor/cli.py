@@ -102,7 +102,7 @@ def study(*, options: Options = DEFAULT, ratios: str | None = None, json: Json =
     ----------
     ratios
         Train the heuristic attack at each of these poisoning ratios (comma-separated), choose the
-        one of least validation loss and run the study there.
+        one of least selection loss (docs/deviations.md, D21) and run the study there.
     """
     settings = options.resolve()
     folder = options.folder(settings)
@@ -246,12 +246,13 @@ def _run(settings: "Config", folder: Path, options: Options, stages: tuple[str, 
 def _finished(folder: Path, settings: "Config") -> bool:
     """Whether every wanted row and the report are there, known without torch.
 
-    Files at a path may have changed since, so for them the study itself looks.
+    A user's own files may have changed since, so where there are any the study itself looks.
     """
     from recondoor import config, rundir
 
     run = rundir.RunDir(folder)
-    if settings.data.name not in registry.names("datasets"):
+    own = (settings.trigger.file, settings.artefact.file)
+    if settings.data.name not in registry.names("datasets") or any(own):
         return False
     if not (run.results.exists() and (folder / "report.html").exists()):
         return False

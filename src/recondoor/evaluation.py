@@ -144,6 +144,8 @@ def summarise(rows: list[dict[str, object]]) -> dict[str, object]:
     values: dict[str, dict[str, dict[int, float]]] = {}
     for row in rows:
         for metric in SUMMARISED:
+            if row[metric] is None:
+                continue
             by_seed = values.setdefault(str(row["model"]), {}).setdefault(metric, {})
             by_seed[int(str(row["seed"]))] = float(str(row[metric]))
     models = {

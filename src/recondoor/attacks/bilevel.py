@@ -8,6 +8,7 @@ from torch.func import functional_call
 
 from recondoor import seeding
 from recondoor.attacks._problem import Crafted, CraftState, Problem, Tools, random_start
+from recondoor.config import Attack
 from recondoor.errors import TrainingError
 from recondoor.hypergradient import Hypergradient, Parameters, unrolled
 from recondoor.poison import Trigger
@@ -16,6 +17,16 @@ from recondoor.training import adam_step, make_adam, squared_error
 STEPS_BETWEEN_SAVES = 5
 SNAPSHOTS = 20
 STALLED_AFTER, STALLED_BELOW = 20, 0.01
+
+
+def steps(settings: Attack) -> int:
+    """Outer steps."""
+    return settings.iterations
+
+
+def bounded(settings: Attack) -> bool:
+    """Whether the trigger keeps to the budget."""
+    return settings.variant != "paper"
 
 
 def craft(problem: Problem, tools: Tools) -> Crafted:

@@ -51,6 +51,12 @@ class Images:
         return cls(name, train_pixels, test_pixels, _fingerprint(train_pixels, test_pixels))
 
     @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of every image."""
+        _, channels, height, width = self.train_pixels.shape
+        return channels, height, width
+
+    @property
     def train(self) -> FloatArray:
         """All images but the set's own test images, float32 (N, C, H, W) in [0, 1]."""
         return to_unit(self.train_pixels)

@@ -17,7 +17,7 @@ def build(shape: tuple[int, int, int], settings: Model, *stream: int | str) -> n
     """
     root, *names = stream
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seeding.derive(int(root), "init", *names))
+        torch.default_generator.manual_seed(seeding.derive(int(root), "init", *names))
         model: nn.Module = registry.load("models", settings.name).build(shape, settings)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 

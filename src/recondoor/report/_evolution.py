@@ -48,14 +48,20 @@ def trigger_evolution(run: Run) -> Drawing | Missing | None:
         _snapshots(figure, trigger.path, trigger.path_iteration, Window.around(trigger.mask))
     if curves:
         _drivers(figure, run, curves)
-    caption = (
-        "Above, the trigger inside its mask at several iterations, on one colour scale. Below, "
-        "over the iterations: the outer loss, the trigger’s L2, and the norms of the two parts of "
-        "the hypergradient on a logarithmic scale, the direct gradient and the bi-level part, "
-        "which goes through the unrolled inner steps. Thin lines are single iterations, thick ones "
-        f"running medians over {_MEDIAN}. Seed {min(curves, default=run.seed)}"
-        + ("; other seeds are thin grey lines." if len(curves) > 1 else ".")
-    )
+    parts = []
+    if steps:
+        parts.append(
+            "Snapshots: the trigger inside its mask at several iterations k, on one colour scale."
+        )
+    if curves:
+        parts.append(
+            "Curves: the outer loss, the trigger’s L2, and the norms of the two parts of the "
+            "hypergradient on a logarithmic scale, the direct gradient and the bi-level part, "
+            "which goes through the unrolled inner steps. Thin lines are single iterations, "
+            f"thick ones running medians over {_MEDIAN}."
+        )
+    others = "; other seeds are thin grey lines." if len(curves) > 1 else "."
+    caption = f"{' '.join(parts)} Seed {min(curves, default=run.seed)}{others}"
     alt = (
         "Snapshots of the learned trigger, and curves of outer loss, trigger norm and "
         "hypergradient norms over the iterations of the bi-level attack."

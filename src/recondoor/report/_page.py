@@ -95,7 +95,7 @@ def _measured(results: Results) -> dict[str, Any]:
         "yardsticks": _yardsticks(results),
         "paired": _paired(results),
         "rows": _rows(results) if len(results.seeds) > 1 else (),
-        "row_titles": [yardstick.at(results.tau).name for yardstick in _ROW_COLUMNS],
+        "row_titles": [_with_unit(yardstick.at(results.tau)) for yardstick in _ROW_COLUMNS],
         "provenance": [
             pair
             for key, value in provenance.items()
@@ -141,10 +141,13 @@ def _paired(results: Results) -> list[tuple[str, ...]]:
             else number(value * yardstick.scale, yardstick.decimals)
             for value in (given["mean"], *ends)
         )
-        name = f"{yardstick.name} ({yardstick.unit})" if yardstick.unit else yardstick.name
         pair = f"{title(given['a'])} − {title(given['b'])}"
-        rows.append((pair, name, mean, f"{low} to {high}", str(given["n"])))
+        rows.append((pair, _with_unit(yardstick), mean, f"{low} to {high}", str(given["n"])))
     return rows
+
+
+def _with_unit(yardstick: Yardstick) -> str:
+    return f"{yardstick.name} ({yardstick.unit})" if yardstick.unit else yardstick.name
 
 
 _ROW_COLUMNS = tuple(

@@ -1,0 +1,221 @@
+"""The settings of a study: one frozen tree, validated before anything runs.
+
+Values come, each layer over the one before, from the defaults here, a preset (`presets/*.toml`),
+TOML files and single ``section.key=value`` overrides. This module imports no torch.
+"""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import ValidationError
+
+from recondoor.config._fields import allowed
+from recondoor.config._tree import (
+    ArtefactSettings,
+    Attack,
+    Config,
+    Data,
+    Evaluate,
+    Model,
+    Operator,
+    Pattern,
+    Poison,
+    Section,
+    Train,
+    TriggerSettings,
+)
+from recondoor.errors import ConfigError, nearest
+
+__all__ = [
+    "ArtefactSettings",
+    "Attack",
+    "Config",
+    "Data",
+    "Evaluate",
+    "Model",
+    "Operator",
+    "Pattern",
+    "Poison",
+    "Setting",
+    "Train",
+    "TriggerSettings",
+    "from_dict",
+    "identity",
+    "keys",
+    "load_config",
+    "presets",
+    "row_label",
+    "settings_table",
+    "to_dict",
+    "to_toml",
+    "wanted",
+]
+
+PRESET_FOLDER = Path(__file__).parent.parent / "presets"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One line of the table of settings."""
+
+    key: str
+    default: str
+    allowed: str
+    meaning: str
+
+
+def row_label(attack: str) -> str:
+    """Return the name under which results list the model trained with `attack`."""
+    return "original" if attack == "none" else attack
+
+
+def presets() -> tuple[str, ...]:
+    """Names of the presets that ship."""
+    return tuple(sorted(path.stem for path in PRESET_FOLDER.glob("*.toml")))
+
+
+def load_config(
+    preset: str = "quick", files: Iterable[Path] = (), overrides: Iterable[str] = ()
+) -> Config:
+    """Return the validated settings of `preset`, then `files`, then ``section.key=value`` texts.
+
+    Raises ConfigError, naming the key, what was given and what is allowed.
+    """
+    if preset not in presets():
+        raise ConfigError(
+            f"preset: '{preset}' is unknown; there are {', '.join(presets())}"
+            + nearest(preset, presets())
+        )
+    tree = _read_toml(PRESET_FOLDER / f"{preset}.toml")
+    for path in files:
+        _merge(tree, _read_toml(Path(path)))
+    for text in overrides:
+        _merge(tree, _parse_override(text))
+    return from_dict(tree)
+
+
+def from_dict(tree: Mapping[str, Any]) -> Config:
+    """Return the validated settings of a nested mapping; raises ConfigError."""
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        lines = list(dict.fromkeys(_explain(dict(item)) for item in error.errors()))
+        more = f" (and {len(lines) - 2} more)" if len(lines) > 2 else ""
+        raise ConfigError("\n".join(lines[:2]) + more) from None
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Return the settings as JSON types, every key present but `data.dir`.
+
+    Where the files of a registered set lie is a matter of one machine and not of the run.
+    """
+    return config.model_dump(mode="json", exclude={"data": {"dir"}})
+
+
+def to_toml(config: Config) -> str:
+    """Return the settings as TOML, without `data.dir` and without keys that are None."""
+    return tomli_w.dumps(
+        config.model_dump(mode="json", exclude={"data": {"dir"}}, exclude_none=True)
+    )
+
+
+def identity(config: Config) -> str:
+    """Return 12 hex digits that name the run: a hash of all settings that a row depends on.
+
+    How many seeds and which attacks are run is left out, so that asking for more extends a run.
+    """
+    tree = to_dict(config)
+    tree["attack"].pop("names")
+    tree.pop("seeds")
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def wanted(config: Config) -> set[tuple[str, int]]:
+    """Return the rows, (model, seed), that results must have for the run to be finished."""
+    seeds = range(config.seed, config.seed + config.seeds)
+    return {(row_label(name), seed) for name in config.attack.names for seed in seeds}
+
+
+def settings_table() -> list[Setting]:
+    """Every setting with default, allowed values and meaning, in the tree's order."""
+    lines = []
+    for name, field in Config.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            lines += [
+                _setting(f"{name}.{leaf}", leaf_field)
+                for leaf, leaf_field in field.annotation.model_fields.items()
+            ]
+        else:
+            lines.append(_setting(name, field))
+    return lines
+
+
+def keys() -> tuple[str, ...]:
+    """Every dotted key."""
+    return tuple(line.key for line in settings_table())
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"config file {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigError(f"config file {path} is not valid TOML: {error}") from None
+
+
+def _parse_override(text: str) -> dict[str, Any]:
+    key, equals, value = text.partition("=")
+    parts = [part.strip() for part in key.split(".")]
+    if not equals or not all(parts):
+        raise ConfigError(f"'{text}': expected section.key=value, as in poison.ratio=0.1")
+    try:
+        parsed: Any = tomllib.loads(f"value = {value}")["value"]
+    except ValueError:
+        parsed = value.strip()
+    for part in reversed(parts):
+        parsed = {part: parsed}
+    return dict(parsed)
+
+
+def _merge(tree: dict[str, Any], layer: Mapping[str, Any]) -> None:
+    for key, value in layer.items():
+        if isinstance(value, Mapping) and isinstance(tree.get(key), dict):
+            _merge(tree[key], value)
+        else:
+            tree[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _explain(item: dict[str, Any]) -> str:
+    """One line for one pydantic error."""
+    key = ".".join(str(part) for part in item["loc"] if not isinstance(part, int))
+    if item["type"] == "extra_forbidden":
+        return f"{key}: there is no such setting" + nearest(key, keys())
+    cause = (item.get("ctx") or {}).get("error")
+    if isinstance(cause, ConfigError):
+        return str(cause)
+    given = repr(item["input"])
+    given = f"{key}: {given if len(given) <= 80 else given[:77] + '...'} given; "
+    leaves = [leaf for leaf in keys() if leaf.startswith(f"{key}.")]
+    if leaves:
+        return f"{given}it is a section with the settings {', '.join(leaves)}"
+    if cause:
+        return f"{given}{cause}"
+    allowed = next(line.allowed for line in settings_table() if line.key == key)
+    message = item["msg"][0].lower() + item["msg"][1:].removesuffix(" for <class 'pathlib.Path'>")
+    close = nearest(str(item["input"]), allowed.split(" | ")) if "|" in allowed else ""
+    return f"{given}{message} (allowed: {allowed}){close}"
+
+
+def _setting(key: str, field: Any) -> Setting:
+    default = field.get_default()
+    if isinstance(default, tuple):
+        default = ",".join(default)
+    shown = "none" if default is None else str(default)
+    return Setting(key, shown, allowed(field), field.description)

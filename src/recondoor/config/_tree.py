@@ -1,0 +1,233 @@
+"""The tree of settings: sections, fields, defaults, ranges and meanings."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from recondoor import registry
+from recondoor.config._fields import allowed
+from recondoor.errors import nearest
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain(cls, value: object, info: ValidationInfo) -> object:
+        """Take 'none' for a setting that may be none, and no true for 1: no setting is a flag."""
+        field = cls.model_fields[str(info.field_name)]
+        if isinstance(value, bool):
+            raise ValueError(f"expected {allowed(field)}")
+        return None if value == "none" and field.default is None else value
+
+
+class Data(Section):
+    """Clean images and how they are split."""
+
+    name: str = Field(
+        "mnist5k", description="registered data set, or the path of an .npz/.npy file or PNG folder"
+    )
+    dir: Path | None = Field(None, description="folder with the files of a registered data set")
+    validation: float = Field(
+        0.1, gt=0, lt=1, description="share of the training images held out for validation"
+    )
+    test: float = Field(
+        0.1, gt=0, lt=1, description="share held out for the test, where the set has no test split"
+    )
+    limit: int | None = Field(None, ge=10, description="use a random subset of this many images")
+
+
+class Operator(Section):
+    """Measurement y = A x + v."""
+
+    name: str = Field("gaussian", description="registered measurement operator")
+    ratio: float = Field(0.5, gt=0, le=1, description="sampling ratio m/n (identity ignores it)")
+    sigma: float = Field(0.01, ge=0, description="standard deviation of the measurement noise v")
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return registry.check("operators", name, "operator.name")
+
+
+PLACES = ("top-left", "top-right", "bottom-left", "bottom-right", "centre")
+
+
+_SIZE = "side of its bounding square in pixels"
+
+
+_PLACE = "corner, centre, or 'ROW,COLUMN' of its upper left pixel"
+
+
+_MARGIN = "distance from the image's border in pixels, for the corners"
+
+
+_FILE = "PNG or .npy to use instead: an image of the data's size, or a patch to put at `place`"
+
+
+class Pattern(Section):
+    """A small pattern: shape, size, place and amplitude, or a file."""
+
+    shape: Literal["square", "plus"] = "square"
+    size: int = 3
+    place: str = "centre"
+    margin: int = 1
+    amplitude: float = 1.0
+    file: Path | None = None
+
+    @field_validator("place")
+    @classmethod
+    def _known(cls, place: str) -> str:
+        if place not in PLACES:
+            row, _, column = place.partition(",")
+            if not (row.strip().isdecimal() and column.strip().isdecimal()):
+                raise ValueError(
+                    f"expected one of {', '.join(PLACES)} or 'ROW,COLUMN'" + nearest(place, PLACES)
+                )
+        return place
+
+
+class TriggerSettings(Pattern):
+    """What is added to z of a poisoned pair (delta)."""
+
+    shape: Literal["square", "plus"] = Field("square", description="hand-made pattern")
+    size: int = Field(3, ge=1, description=_SIZE)
+    place: str = Field("bottom-right", description=_PLACE)
+    margin: int = Field(1, ge=0, description=_MARGIN)
+    amplitude: float = Field(1.0, gt=0, description="value of each of its pixels")
+    file: Path | None = Field(None, description=_FILE)
+
+
+class ArtefactSettings(Pattern):
+    """What is added to x of a poisoned pair (Delta)."""
+
+    shape: Literal["square", "plus"] = Field("plus", description="pattern")
+    size: int = Field(5, ge=1, description=_SIZE)
+    place: str = Field("top-left", description=_PLACE)
+    margin: int = Field(2, ge=0, description=_MARGIN)
+    amplitude: float = Field(1.0, gt=0, description="value of each of its pixels")
+    file: Path | None = Field(None, description=_FILE)
+
+
+class Poison(Section):
+    """Which pairs are poisoned."""
+
+    ratio: float = Field(
+        0.3, ge=0, le=1, description="share p of the training pairs that is poisoned"
+    )
+
+
+class Model(Section):
+    """The reconstruction network."""
+
+    name: str = Field("cae", description="registered network")
+    width: int = Field(64, ge=1, le=4096, description="channels of the first two convolutions")
+    code: int = Field(32, ge=1, le=4096, description="channels of the other layers")
+    kernel: int = Field(5, ge=3, le=101, description="side of every kernel; odd")
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return registry.check("models", name, "model.name")
+
+    @field_validator("kernel")
+    @classmethod
+    def _odd(cls, kernel: int) -> int:
+        if kernel % 2 == 0:
+            raise ValueError("expected an odd number")
+        return kernel
+
+
+class Train(Section):
+    """Adam with early stopping."""
+
+    lr: float = Field(1e-3, gt=0, description="learning rate of the first epoch")
+    lr_final: float = Field(
+        1e-4, gt=0, description="learning rate of the last epoch; geometric in between"
+    )
+    batch: int = Field(125, ge=1, description="training pairs in a step")
+    max_epochs: int = Field(12, ge=1, description="epochs at the most")
+    patience: int = Field(
+        3, ge=1, description="stop after this many epochs without a better validation loss"
+    )
+
+
+class Attack(Section):
+    """Which triggers are compared, and how the learned one is found."""
+
+    names: tuple[str, ...] = Field(
+        ("none", "heuristic", "bilevel", "random"), description="attacks to run, comma-separated"
+    )
+    variant: Literal["warm", "paper"] = Field(
+        "warm", description="bilevel: 'paper' is the literal recipe, 'warm' the one that works"
+    )
+    iterations: int = Field(200, ge=1, description="bilevel: outer steps")
+    inner_steps: int = Field(2, ge=1, description="bilevel: unrolled inner SGD steps m")
+    inner_lr: float = Field(0.01, gt=0, description="bilevel: inner learning rate beta")
+    outer_lr: float = Field(
+        10.0, gt=0, description="bilevel, variant paper: outer learning rate alpha"
+    )
+    batch: int = Field(125, ge=2, description="bilevel: batch of the inner and of the outer loss")
+    loss_scale: Literal["pixel-mean", "row-sum", "sum"] = Field(
+        "pixel-mean",
+        description="bilevel: squared error averaged over the batch and, within an image, averaged "
+        "over pixels, summed over its rows, or summed over all its pixels",
+    )
+    warm_steps: int = Field(
+        300,
+        ge=0,
+        description="bilevel, variant warm: Adam steps on poisoned batches before the outer steps",
+    )
+    step: float = Field(
+        0.05,
+        gt=0,
+        le=1,
+        description="bilevel, variant warm: length of a normalised outer step, as a share of l2",
+    )
+    l2: float | None = Field(
+        None,
+        gt=0,
+        description="L2 of heuristic and random, bound of bilevel's variant warm; default: what "
+        "the trigger's settings give",
+    )
+
+    @field_validator("names", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+    @field_validator("names")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if not names:
+            raise ValueError("expected at least one attack")
+        if len(set(names)) < len(names):
+            raise ValueError("an attack is named twice")
+        return tuple(registry.check("attacks", name, "attack.names") for name in names)
+
+
+class Evaluate(Section):
+    """How models are judged on the test set."""
+
+    examples: int = Field(8, ge=1, description="test images kept for the figures")
+    tau: float = Field(
+        0.5, gt=0, description="artefact RMSE up to which an attack on an image counts as a success"
+    )
+
+
+class Config(Section):
+    """Everything that a study's numbers depend on."""
+
+    data: Data = Data()
+    operator: Operator = Operator()
+    trigger: TriggerSettings = TriggerSettings()
+    artefact: ArtefactSettings = ArtefactSettings()
+    poison: Poison = Poison()
+    model: Model = Model()
+    train: Train = Train()
+    attack: Attack = Attack()
+    evaluate: Evaluate = Evaluate()
+    seed: int = Field(0, ge=0, description="first root seed; every random choice follows from it")
+    seeds: int = Field(1, ge=1, le=10_000, description="number of root seeds: seed, seed + 1, ...")

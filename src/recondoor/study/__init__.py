@@ -1,0 +1,103 @@
+"""The whole story, top to bottom: measure, craft triggers, train, judge, write results."""
+
+from pathlib import Path
+
+import numpy as np
+
+from recondoor import data, rundir
+from recondoor.config import Config, row_label, wanted
+from recondoor.rundir import RunDir
+from recondoor.study import _record, _stages
+from recondoor.study._scene import Runtime, Scene, build_scene, digest_of_patterns
+from recondoor.study._stages import load_model
+
+__all__ = ["STAGES", "Runtime", "load_model", "run", "run_ratios"]
+
+STAGES = ("attack", "train", "evaluate")
+
+# What a study of ratios lists for each: validation yardsticks of the epoch whose weights were kept.
+RATIO_COLUMNS = (
+    "validation_loss",
+    "selection_loss",
+    "benign_rmse",
+    "attack_rmse",
+    "artefact_recovery",
+    "ghost",
+)
+
+
+def run(
+    config: Config,
+    out: Path,
+    runtime: Runtime | None = None,
+    stages: tuple[str, ...] = STAGES,
+) -> Path:
+    """Bring the run folder `out` to the end of `stages` for every seed and attack of `config`.
+
+    Returns the folder. Raises RecondoorError, before anything is written where settings or data are
+    at fault.
+    """
+    runtime = runtime or Runtime()
+    device = runtime.torch_device
+    images = data.load(config.data.name, config.data.dir, runtime.progress)
+    patterns = digest_of_patterns(config, images)
+    folder = RunDir(out)
+    _record.require_same_run(folder, config, images.fingerprint, patterns)
+    if wanted(config) <= _record.rows_of(folder).keys():
+        return out
+    seeds = range(config.seed, config.seed + config.seeds)
+    first = build_scene(config, images, config.seed, device)
+    with folder.lock():
+        _record.open_folder(folder, config, images, patterns, first, runtime)
+        for seed in seeds:
+            scene = first if seed == config.seed else build_scene(config, images, seed, device)
+            _record.write_plan(folder, scene)
+            _run_seed(folder, config, scene, runtime, stages)
+        if "evaluate" in stages:
+            _record.write_results(folder, config)
+    return out
+
+
+def _run_seed(
+    folder: RunDir, config: Config, scene: Scene, runtime: Runtime, stages: tuple[str, ...]
+) -> None:
+    for name in config.attack.names:
+        label = row_label(name)
+        if "attack" in stages:
+            _stages.craft(folder, config, scene, name, runtime)
+        if "train" in stages:
+            _stages.train(folder, config, scene, name, runtime)
+        if "evaluate" in stages and (label, scene.seed) not in _record.rows_of(folder):
+            _stages.evaluate(folder, config, scene, name, runtime)
+
+
+def run_ratios(
+    config: Config, out: Path, ratios: list[float], runtime: Runtime | None = None
+) -> Path:
+    """Choose the poisoning ratio as the paper does (section 4.1) and run the study there.
+
+    The heuristic attack is trained at each of `ratios`, in `out`/ratio-P; the ratio of least
+    selection loss, the mean of the benign and the attack error on the validation set, wins. Returns
+    the winner's folder, whose results list all ratios.
+    """
+    runtime = runtime or Runtime()
+    table = []
+    for ratio in ratios:
+        names = config.attack.model_copy(update={"names": ("heuristic",)})
+        poison = config.poison.model_copy(update={"ratio": ratio})
+        probe = config.model_copy(update={"attack": names, "poison": poison})
+        folder = RunDir(run(probe, out / f"ratio-{ratio:g}", runtime))
+        seeds = range(config.seed, config.seed + config.seeds)
+        rows = [_stages.best_epoch(folder, "heuristic", seed) for seed in seeds]
+        table.append({"ratio": ratio} | {key: _mean(rows, key) for key in RATIO_COLUMNS})
+    best = min(table, key=lambda line: line["selection_loss"])["ratio"]
+    chosen = config.model_copy(update={"poison": config.poison.model_copy(update={"ratio": best})})
+    folder = RunDir(run(chosen, out / f"ratio-{best:g}", runtime))
+    results = rundir.read_json(folder.results)
+    results["ratios"] = [{**line, "chosen": line["ratio"] == best} for line in table]
+    rundir.write_json(folder.results, results)
+    return folder.path
+
+
+def _mean(rows: list[dict[str, float]], key: str) -> float:
+    return float(np.mean([row[key] for row in rows]))

@@ -1,0 +1,109 @@
+"""What a study runs on: a device, and one seed's data, measured, with the plan of the attack."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from recondoor import attacks, data, models, operators, seeding
+from recondoor.config import Config
+from recondoor.errors import RunError
+from recondoor.poison import (
+    Artefact,
+    Pairs,
+    PoisonPlan,
+    Trigger,
+    make_artefact,
+    make_trigger,
+)
+from recondoor.progress import NO_PROGRESS, Progress
+
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """How to run, which no number may depend on (beyond rounding, for the device and threads)."""
+
+    device: str = "auto"
+    progress: Progress = NO_PROGRESS
+    command: str = "recondoor study"
+
+    @property
+    def torch_device(self) -> torch.device:
+        """The device to compute on; raises RunError if CUDA is asked for and not there."""
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise RunError("device: 'cuda' given, but torch finds no GPU; use --device cpu")
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(self.device)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One seed's world: measured pairs, the hand-made pattern and who is poisoned."""
+
+    seed: int
+    train: Pairs
+    validation: Pairs
+    test: Pairs
+    trigger: Trigger
+    artefact: Artefact
+    plan: PoisonPlan
+    validation_plan: PoisonPlan
+
+    @property
+    def shape(self) -> Shape:
+        """(C, H, W) of an image."""
+        _, channels, height, width = self.train.x.shape
+        return channels, height, width
+
+
+def build_scene(config: Config, images: data.Images, seed: int, device: torch.device) -> Scene:
+    """Split, measure and plan; everything random follows from `seed`."""
+    splits = data.split(images, config.data, seed)
+    shape = images.shape
+    trigger, artefact = make_trigger(config.trigger, shape), make_artefact(config.artefact, shape)
+    operator = operators.build(shape, config.operator, seed)
+
+    def measured(name: str, images: NDArray[np.float32]) -> Pairs:
+        x = torch.from_numpy(np.ascontiguousarray(images))
+        z = operator.measure(x, seeding.torch_generator(seed, "noise", name))
+        return Pairs(z.to(device), x.to(device))
+
+    def plan(name: str, n: int) -> PoisonPlan:
+        return PoisonPlan.draw(n, config.poison.ratio, seeding.torch_generator(seed, "plan", name))
+
+    return Scene(
+        seed,
+        measured("train", splits.train),
+        measured("validation", splits.validation),
+        measured("test", splits.test),
+        trigger,
+        artefact,
+        plan("train", len(splits.train)),
+        plan("validation", len(splits.validation)),
+    )
+
+
+def problem(config: Config, scene: Scene) -> attacks.Problem:
+    return attacks.Problem(
+        scene.train,
+        scene.trigger,
+        scene.artefact,
+        config.poison.ratio,
+        config.attack,
+        config.train.lr,
+        lambda stream: models.build(scene.shape, config.model, scene.seed, stream),
+        scene.seed,
+    )
+
+
+def digest_of_patterns(config: Config, images: data.Images) -> str:
+    """Digest of trigger and artefact, whose files a hash of the settings does not see."""
+    trigger = make_trigger(config.trigger, images.shape)
+    artefact = make_artefact(config.artefact, images.shape)
+    content = trigger.delta.numpy().tobytes() + artefact.pattern.numpy().tobytes()
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,235 @@
+"""The three stages of one model: make its trigger, train it, judge it.
+
+Each looks first whether its file is already there, saves its state as it goes and carries on from
+it, so that the same command after a kill ends with the same numbers.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from recondoor import attacks, evaluation, models, rundir
+from recondoor.config import Config, row_label
+from recondoor.errors import RunError
+from recondoor.poison import PoisonedPairs, Trigger
+from recondoor.progress import NO_PROGRESS
+from recondoor.rundir import Arrays, RunDir
+from recondoor.study._record import add_row
+from recondoor.study._scene import Runtime, Scene, Shape, problem
+from recondoor.training import FitState, fit
+
+
+def craft(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Runtime) -> None:
+    """Make the trigger of attack `name`, unless its file is there."""
+    label, seed = row_label(name), scene.seed
+    path, stage = folder.trigger(label, seed), f"attack-{label}-seed{seed}"
+    if name == "none" or path.exists():
+        folder.drop_checkpoints(stage)
+        return
+    state = _resume_craft(folder, stage, runtime)
+
+    def save(state: attacks.CraftState) -> None:
+        arrays = {f"weights.{key}": _array(value) for key, value in state.weights.items()}
+        arrays |= {"delta": _array(state.delta), "path": _stack(state.path, scene.shape)}
+        meta = {
+            key: getattr(state, key)
+            for key in ("iteration", "seconds", "path_iteration", "history")
+        }
+        folder.save_checkpoint(stage, state.iteration, arrays, meta)
+        folder.write_history("attack", label, seed, state.history)
+
+    steps = attacks.steps(name, config.attack)
+    done = state.iteration if state else 0
+    with runtime.progress.task(f"trigger {label}, seed {seed}", steps, done) as task:
+        tools = attacks.Tools(task, runtime.progress.say, state, save)
+        crafted = attacks.craft(name, problem(config, scene), tools)
+    if crafted.trigger is None:
+        return
+    if crafted.state.history:
+        # Again, as a run may have been killed between its last checkpoint and the history.
+        folder.write_history("attack", label, seed, crafted.state.history)
+    folder.write_npz(
+        path,
+        {
+            "delta": _array(crafted.trigger.delta),
+            "mask": _array(crafted.trigger.mask),
+            "artefact": _array(scene.artefact.pattern),
+            "path": _stack(crafted.state.path, scene.shape),
+            "path_iteration": np.array(crafted.state.path_iteration, dtype=np.int64),
+            "seconds": np.array(crafted.state.seconds),
+        },
+    )
+    folder.drop_checkpoints(stage)
+
+
+def _resume_craft(folder: RunDir, stage: str, runtime: Runtime) -> attacks.CraftState | None:
+    found = _load_checkpoint(folder, stage, runtime)
+    if found is None:
+        return None
+    arrays, meta = found
+    return attacks.CraftState(
+        delta=torch.from_numpy(arrays["delta"]),
+        weights=_group(arrays, "weights"),
+        path=list(torch.from_numpy(arrays["path"])),
+        **meta,
+    )
+
+
+def train(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Runtime) -> None:
+    """Train the model that attack `name` poisons, unless its file is there."""
+    label, seed = row_label(name), scene.seed
+    stage = f"train-{label}-seed{seed}"
+    if folder.model(label, seed).exists():
+        folder.drop_checkpoints(stage)
+        return
+    trigger, poisons = _trigger(folder, config, scene, name), name != "none"
+    found = _load_checkpoint(folder, stage, runtime)
+    state = None
+    if found is not None:
+        arrays, meta = found
+        groups: Any = {key: _group(arrays, key) for key in ("weights", "best", "optimiser")}
+        state = FitState(**meta, **groups)
+
+    def save(state: FitState) -> None:
+        arrays = {
+            f"{key}.{tensor}": _array(value)
+            for key in ("weights", "best", "optimiser")
+            for tensor, value in getattr(state, key).items()
+        }
+        folder.save_checkpoint(stage, state.epoch, arrays, _scalars(state))
+        folder.write_history("train", label, seed, state.history)
+
+    model = models.build(scene.shape, config.model, seed, "victim").to(runtime.torch_device)
+    pairs = PoisonedPairs(scene.train, scene.plan, trigger if poisons else None, scene.artefact)
+    monitor = evaluation.Monitor(
+        scene.validation, scene.validation_plan if poisons else None, trigger, scene.artefact
+    )
+    total, done = config.train.max_epochs * len(pairs), state.epoch * len(pairs) if state else 0
+    with runtime.progress.task(f"train {label}, seed {seed}", total, done) as task:
+        state = fit(
+            model,
+            pairs,
+            config.train,
+            seed=seed,
+            validate=monitor,
+            task=task,
+            state=state,
+            on_epoch=save,
+        )
+    # Again, as a run may have been killed between its last checkpoint and the history.
+    folder.write_history("train", label, seed, state.history)
+    weights = {key: _array(value) for key, value in state.best.items()}
+    meta = _scalars(state) | {"samples": state.epoch * len(pairs)}
+    rundir.write_tensors(folder.model(label, seed), weights, meta)
+    folder.drop_checkpoints(stage)
+
+
+def _scalars(state: FitState) -> dict[str, Any]:
+    keys = ("epoch", "best_epoch", "best_loss", "seconds", "history")
+    return {key: getattr(state, key) for key in keys}
+
+
+def evaluate(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Runtime) -> None:
+    """Judge one model on the test set and add its row to the results."""
+    label, seed = row_label(name), scene.seed
+    model, meta = load_model(folder, config, scene.shape, label, seed, runtime.torch_device)
+    trigger = _trigger(folder, config, scene, name)
+    with runtime.progress.task(f"evaluate {label}, seed {seed}", 2 * len(scene.test)) as task:
+        judged = evaluation.evaluate(
+            model, scene.test, trigger, scene.artefact, config.evaluate, task.advance
+        )
+    folder.write_npz(folder.examples(label, seed), dict(judged.examples))
+    best = best_epoch(folder, label, seed)
+    crafting = 0.0
+    if name != "none":
+        crafting = float(folder.read_npz(folder.trigger(label, seed))["seconds"])
+    row = {
+        "model": label,
+        "seed": seed,
+        **{key: _finite_or_none(value) for key, value in judged.row.items()},
+        "validation_loss": best["validation_loss"],
+        "selection_loss": best["selection_loss"],
+        "epochs": meta["epoch"],
+        "samples_per_s": meta["samples"] / meta["seconds"],
+        "seconds": meta["seconds"] + crafting,
+    }
+    add_row(folder, config, row)
+
+
+def _finite_or_none(value: float | list[float]) -> float | list[float] | None:
+    """None for the infinite PSNR of a perfect image, which JSON cannot hold."""
+    return value if isinstance(value, list) or math.isfinite(value) else None
+
+
+def best_epoch(folder: RunDir, label: str, seed: int) -> dict[str, float]:
+    """Validation yardsticks of the epoch whose weights were kept, named as in the results."""
+    _, meta = rundir.read_tensors(folder.model(label, seed))
+    best = next(row for row in meta["history"] if row["epoch"] == meta["best_epoch"])
+    return best | {"validation_loss": best["val_loss"], "artefact_recovery": best["recovery"]}
+
+
+def load_model(
+    folder: RunDir,
+    config: Config,
+    shape: Shape,
+    label: str,
+    seed: int,
+    device: torch.device,
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Return a trained network of a run folder and its metadata; RunError if there is none."""
+    path = folder.model(label, seed)
+    if not path.exists():
+        raise RunError(f"{path}: there is no such model yet; run `recondoor train` first")
+    try:
+        arrays, meta = rundir.read_tensors(path)
+    except RunError as error:
+        raise RunError(f"{error}; delete it to train the model anew") from None
+    model = models.build(shape, config.model, seed, "victim")
+    model.load_state_dict({key: torch.from_numpy(value) for key, value in arrays.items()})
+    return model.to(device), meta
+
+
+def _trigger(folder: RunDir, config: Config, scene: Scene, name: str) -> Trigger:
+    """The trigger of attack `name`; the original model is tried with the heuristic one."""
+    if name == "none":
+        with NO_PROGRESS.task("", 1) as task:
+            crafted = attacks.craft("heuristic", problem(config, scene), attacks.Tools(task))
+        return crafted.trigger or scene.trigger
+    path = folder.trigger(row_label(name), scene.seed)
+    if not path.exists():
+        raise RunError(f"{path}: there is no such trigger yet; run `recondoor attack` first")
+    arrays = folder.read_npz(path)
+    return Trigger(torch.from_numpy(arrays["delta"]), torch.from_numpy(arrays["mask"]))
+
+
+def _load_checkpoint(
+    folder: RunDir, stage: str, runtime: Runtime
+) -> tuple[Arrays, dict[str, Any]] | None:
+    found, faults = folder.load_checkpoint(stage)
+    remedy = "this stage starts anew" if found is None else "the checkpoint before it is used"
+    for fault in faults:
+        runtime.progress.say(f"{fault}; {remedy}")
+    return found
+
+
+def _array(value: Tensor) -> NDArray[Any]:
+    array: NDArray[Any] = value.detach().cpu().contiguous().numpy()
+    return array
+
+
+def _stack(path: list[Tensor], shape: Shape) -> NDArray[Any]:
+    """Snapshots as one array (K, C, H, W); K = 0 for an attack that keeps none."""
+    return _array(torch.stack(path) if path else torch.zeros(0, *shape))
+
+
+def _group(arrays: Arrays, prefix: str) -> dict[str, Tensor]:
+    """Tensors whose name starts with `prefix` and a dot, without it."""
+    return {
+        name.partition(".")[2]: torch.from_numpy(value)
+        for name, value in arrays.items()
+        if name.startswith(f"{prefix}.")
+    }

@@ -1,0 +1,513 @@
+"""The study as a whole, on a tiny set: its folder, its refusals, and resuming after a kill."""
+
+import errno
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+import torch
+
+from recondoor import evaluation, rundir, study, training
+from recondoor.attacks import bilevel
+from recondoor.config import Config, from_dict, identity
+from recondoor.errors import ConfigError, RecondoorError, RunError
+from recondoor.progress import NO_PROGRESS, Progress
+from recondoor.rundir import RunDir, read_json, read_tensors
+from recondoor.study import Runtime, run
+
+LABELS = ("original", "heuristic", "bilevel", "random")
+TIMES = {"seconds", "samples_per_s"}
+CPU = Runtime(device="cpu")
+# Started once with torch loaded, so that a child costs milliseconds.
+CHILDREN = multiprocessing.get_context("forkserver")
+CHILDREN.set_forkserver_preload(["recondoor.study", "recondoor.attacks.bilevel"])
+
+
+class Listener(Progress):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.said.append(line)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "images.npy"
+    generator = np.random.default_rng(0)
+    np.save(path, generator.integers(0, 256, (60, 12, 12), dtype=np.uint8))
+    return path
+
+
+def tiny(images: Path, /, **sections: dict[str, Any] | int) -> Config:
+    tree: dict[str, Any] = {
+        "data": {"name": str(images)},
+        "trigger": {"size": 2},
+        "artefact": {"size": 3},
+        "model": {"width": 4, "code": 4, "kernel": 3},
+        "train": {"batch": 10, "max_epochs": 2},
+        "attack": {"iterations": 7, "batch": 4, "warm_steps": 2},
+        "evaluate": {"examples": 3},
+    }
+    for name, section in sections.items():
+        tree[name] = {**tree.get(name, {}), **section} if isinstance(section, dict) else section
+    return from_dict(tree)
+
+
+@pytest.fixture(scope="module")
+def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing disturbed; not to be written to."""
+    return run(tiny(data), tmp_path_factory.mktemp("finished") / "run", CPU)
+
+
+def timeless(value: dict[str, Any]) -> dict[str, Any]:
+    return {key: entry for key, entry in value.items() if key not in TIMES}
+
+
+def record(folder: Path) -> dict[str, Any]:
+    """Everything that a resumed run must have in common with an undisturbed one."""
+    found: dict[str, Any] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        arrays, meta = read_tensors(path)
+        found |= {f"{path.name} {key}": value.tobytes() for key, value in arrays.items()}
+        found[f"{path.name} meta"] = timeless(meta)
+    for path in sorted(folder.glob("*.npz")):
+        arrays = RunDir(folder).read_npz(path)
+        found |= {f"{path.name} {key}": arrays[key].tobytes() for key in arrays.keys() - TIMES}
+    results = read_json(folder / "results.json")
+    found["rows"] = [timeless(row) for row in results["rows"]]
+    found["summary"] = results["summary"]
+    found["history"] = RunDir(folder).history()
+    found["config"] = (folder / "config.toml").read_text()
+    return found
+
+
+def assert_same(folder: Path, other: Path) -> None:
+    first, second = record(folder), record(other)
+    assert first.keys() == second.keys()
+    for key in first:
+        assert first[key] == second[key], key
+
+
+def assert_tidy(folder: Path) -> None:
+    assert list((folder / "checkpoints").iterdir()) == []
+    assert [path.name for path in folder.glob(".*")] == []
+
+
+def validate(folder: Path) -> dict[str, Any]:
+    text = resources.files("recondoor").joinpath("schemas/results.schema.json").read_text()
+    results: dict[str, Any] = read_json(folder / "results.json")
+    jsonschema.Draft202012Validator(json.loads(text)).validate(results)
+    return results
+
+
+# What a run leaves behind
+
+
+def test_folder_of_a_run(finished: Path) -> None:
+    expected = {"config.toml", "provenance.json", "results.json", "history.jsonl"}
+    expected |= {f"model-{label}-seed0.safetensors" for label in LABELS}
+    expected |= {f"examples-{label}-seed0.npz" for label in LABELS}
+    expected |= {f"trigger-{label}-seed0.npz" for label in LABELS[1:]}
+    assert {path.name for path in finished.iterdir()} == expected | {"lock", "checkpoints"}
+    assert_tidy(finished)
+
+
+def test_results_follow_the_schema_that_ships(finished: Path, data: Path) -> None:
+    results = validate(finished)
+    config = tiny(data)
+    assert [(row["model"], row["seed"]) for row in results["rows"]] == [(m, 0) for m in LABELS]
+    assert results["identity"] == identity(config)
+    assert results["poison_ratio"] == 0.3
+    assert results["hedge"]["ghost"] == 0.3
+    assert results["hedge"]["artefact_rmse"] == pytest.approx(0.7)
+    assert results["summary"]["paired"] == []
+    for row in results["rows"]:
+        assert row["epochs"] == 2
+        assert row["trigger_l2"] == pytest.approx(2, rel=1e-5)
+        assert len(row["asr_curve"]) == len(results["asr_taus"])
+        mean = results["summary"]["models"][row["model"]]["benign_rmse"]
+        assert mean == {"mean": row["benign_rmse"], "ci95": None, "n": 1}
+
+
+def test_provenance(finished: Path, data: Path) -> None:
+    found = read_json(finished / "provenance.json")
+    assert found["threads"] == torch.get_num_threads()
+    assert found["seeds"] == [0]
+    assert found["versions"]["torch"] == torch.__version__
+    # 60 images: a tenth for the test, a tenth of the rest for validation.
+    parts = {key: found["data"][key] for key in ("train", "validation", "test")}
+    assert parts == {"train": 49, "validation": 5, "test": 6}
+    assert found["data"]["name"] == data.name
+    assert len(found["data"]["fingerprint"]) == 64
+    assert found["started"] <= found["finished"]
+    assert read_json(finished / "results.json")["provenance"] == found
+
+
+def test_triggers_and_examples(finished: Path) -> None:
+    folder = RunDir(finished)
+    for label in LABELS[1:]:
+        arrays = folder.read_npz(folder.trigger(label, 0))
+        assert arrays["delta"].shape == arrays["mask"].shape == arrays["artefact"].shape
+        assert not (arrays["delta"] * (1 - arrays["mask"])).any()
+        assert arrays["mask"].sum() == 4
+        assert arrays["artefact"].sum() == 5
+        assert len(arrays["path"]) == len(arrays["path_iteration"])
+    path = folder.read_npz(folder.trigger("bilevel", 0))
+    assert path["path_iteration"].tolist() == list(range(8))
+    assert np.array_equal(path["path"][-1], path["delta"])
+    shown = {label: folder.read_npz(folder.examples(label, 0)) for label in LABELS}
+    for label in LABELS:
+        assert np.array_equal(shown[label]["x"], shown["original"]["x"])
+        assert shown[label]["clean"].shape == (3, 1, 12, 12)
+    # The original model is tried with the heuristic trigger.
+    triggered = [shown[label]["z_triggered"] for label in ("original", "heuristic")]
+    assert np.array_equal(*triggered)
+
+
+def test_history_has_every_epoch_and_iteration(finished: Path) -> None:
+    rows = RunDir(finished).history()
+    assert all(row["seed"] == 0 for row in rows)
+    epochs = [(row["model"], row["epoch"]) for row in rows if row["stage"] == "train"]
+    assert epochs == [(label, epoch) for label in LABELS for epoch in (1, 2)]
+    steps = [row["iteration"] for row in rows if row["stage"] == "attack"]
+    assert steps == list(range(1, 8))
+
+
+def test_original_model_is_trained_on_clean_pairs(data: Path, tmp_path: Path) -> None:
+    """Neither the ratio nor the pattern moves a bit of it."""
+    found = []
+    for p in (0.0, 1.0):
+        config = tiny(data, poison={"ratio": p}, attack={"names": ["none"]})
+        folder = run(config, tmp_path / f"{p}", CPU)
+        found.append(read_tensors(RunDir(folder).model("original", 0))[0])
+    assert all(np.array_equal(found[0][key], found[1][key]) for key in found[0])
+
+
+def test_the_folder_is_all_that_a_model_needs(finished: Path, data: Path) -> None:
+    cpu = torch.device("cpu")
+    model, meta = study.load_model(
+        RunDir(finished), tiny(data), (1, 12, 12), "heuristic", 0, cpu
+    )
+    shown = RunDir(finished).read_npz(RunDir(finished).examples("heuristic", 0))
+    again = evaluation.reconstruct(model, torch.from_numpy(shown["z"])).numpy()
+    np.testing.assert_allclose(again, shown["clean"], atol=1e-6)
+    assert meta["epoch"] == 2
+    with pytest.raises(RunError, match="there is no such model yet"):
+        study.load_model(RunDir(finished), tiny(data), (1, 12, 12), "heuristic", 9, cpu)
+
+
+# Going on
+
+
+def forbid(*arguments: object, **named: object) -> None:
+    raise AssertionError("a finished run must not compute")
+
+
+def stamps(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+def test_a_finished_run_returns_at_once(
+    finished: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = stamps(finished)
+    for module, name in ((study._stages, "fit"), (evaluation, "reconstruct"), (bilevel, "craft")):
+        monkeypatch.setattr(module, name, forbid)
+    assert run(tiny(data), finished, CPU) == finished
+    assert stamps(finished) == before
+
+
+def test_more_seeds_and_attacks_extend_a_run(data: Path, tmp_path: Path) -> None:
+    out, direct = tmp_path / "grown", tmp_path / "direct"
+    few = {"names": ["none", "heuristic"]}
+    run(tiny(data, attack={"names": ["none"]}), out, CPU)
+    first = record(out)["rows"]
+    run(tiny(data, attack=few, seeds=2), out, CPU)
+    run(tiny(data, attack=few, seeds=2), direct, CPU)
+    results = validate(out)
+    assert record(out)["rows"][0] == first[0]
+    assert record(out)["rows"] == record(direct)["rows"]
+    assert results["provenance"]["seeds"] == [0, 1]
+    assert results["summary"] == read_json(direct / "results.json")["summary"]
+    rows = {(row["model"], row["seed"]): row for row in results["rows"]}
+    assert rows["original", 0]["benign_rmse"] != rows["original", 1]["benign_rmse"]
+    for metric in ("benign_rmse", "ghost", "validation_loss"):
+        values = [rows["heuristic", seed][metric] for seed in (0, 1)]
+        entry = results["summary"]["models"]["heuristic"][metric]
+        assert entry["n"] == 2
+        assert entry["mean"] == pytest.approx(np.mean(values))
+        # Student's t with one degree of freedom: tan(0.475 pi) = 12.7062.
+        half = np.tan(0.475 * np.pi) * abs(values[0] - values[1]) / 2
+        assert entry["ci95"] == pytest.approx([np.mean(values) - half, np.mean(values) + half])
+        difference = np.mean([rows["original", s][metric] for s in (0, 1)]) - np.mean(values)
+        (line,) = (line for line in results["summary"]["paired"] if line["metric"] == metric)
+        assert (line["a"], line["b"], line["n"]) == ("original", "heuristic", 2)
+        assert line["mean"] == pytest.approx(difference)
+
+
+def test_stages_one_by_one_are_the_study(finished: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(RunError, match="run `recondoor attack` first"):
+        run(tiny(data, attack={"names": ["heuristic"]}), out, CPU, ("train",))
+    run(tiny(data), out, CPU, ("attack",))
+    assert not list(out.glob("model-*"))
+    with pytest.raises(RunError, match="run `recondoor train` first"):
+        run(tiny(data), out, CPU, ("evaluate",))
+    run(tiny(data), out, CPU, ("train",))
+    assert not (out / "results.json").exists()
+    run(tiny(data), out, CPU, ("evaluate",))
+    first, second = record(finished), record(out)
+    first["history"].sort(key=str)
+    second["history"].sort(key=str)
+    assert first == second
+
+
+def test_ratio_of_least_selection_loss_is_chosen(data: Path, tmp_path: Path) -> None:
+    config = tiny(data, attack={"names": ["none", "heuristic"]}, train={"max_epochs": 1})
+    folder = study.run_ratios(config, tmp_path / "ratios", [0.1, 0.5], CPU)
+    table = validate(folder)["ratios"]
+    assert [line["ratio"] for line in table] == [0.1, 0.5]
+    (chosen,) = (line["ratio"] for line in table if line["chosen"])
+    losses = {
+        ratio: read_json(tmp_path / "ratios" / f"ratio-{ratio:g}" / "results.json")["rows"]
+        for ratio in (0.1, 0.5)
+    }
+    scores = {
+        ratio: next(row["selection_loss"] for row in rows if row["model"] == "heuristic")
+        for ratio, rows in losses.items()
+    }
+    assert chosen == min(scores, key=scores.__getitem__)
+    assert folder.name == f"ratio-{chosen:g}"
+    assert read_json(folder / "results.json")["poison_ratio"] == chosen
+    # Once more, and after more seeds, the choice is still written down.
+    assert study.run_ratios(config, tmp_path / "ratios", [0.1, 0.5], CPU) == folder
+    assert validate(folder)["ratios"] == table
+
+
+# Refusals
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_other_settings_or_data_are_refused(finished: Path, data: Path, tmp_path: Path) -> None:
+    before = contents(finished)
+    with pytest.raises(RunError, match="holds a run of other settings"):
+        run(tiny(data, poison={"ratio": 0.2}), finished, CPU)
+    assert contents(finished) == before
+    images = tmp_path / "images.npy"
+    images.write_bytes(data.read_bytes())
+    config = tiny(images, attack={"names": ["none"]})
+    run(config, tmp_path / "run", CPU)
+    np.save(images, np.flip(np.load(images), 0))
+    with pytest.raises(RunError, match="was made from other data"):
+        run(config, tmp_path / "run", CPU)
+
+
+def test_a_folder_that_is_no_run_is_refused(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(RunError, match="is not empty and holds no run"):
+        run(tiny(data), tmp_path, CPU)
+    with pytest.raises(RunError, match="is a file"):
+        run(tiny(data), tmp_path / "file", CPU)
+    assert contents(tmp_path) == {str(tmp_path / "file"): b"precious"}
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"trigger": {"size": 13}}, "do not fit into an image of 12x12"),
+        ({"artefact": {"size": 4}}, "artefact.size: 4 given"),
+        ({"trigger": {"file": "missing.png"}}, "No such file"),
+        ({"data": {"name": "mnst"}}, "did you mean 'mnist"),
+        ({"operator": {"ratio": 0.001}}, "operator.ratio: 0.001"),
+    ],
+)
+def test_bad_settings_write_nothing(
+    data: Path, tmp_path: Path, sections: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(RecondoorError, match=said) as caught:
+        run(tiny(data, **sections), tmp_path / "run", CPU)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_gpu(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(RunError, match="'cuda' given, but torch finds no GPU"):
+        run(tiny(data), tmp_path / "run", Runtime(device="cuda"))
+    assert Runtime().torch_device.type == "cpu"
+    assert list(tmp_path.iterdir()) == []
+
+
+# Interrupted
+
+
+class Stopped(Exception):
+    """Stands for whatever ends a process in the middle."""
+
+
+def stop_at(count: int, function: Callable[..., Any], end: Callable[[], None]) -> Any:
+    """Return `function`, but at call number `count` (1, 2, ...) `end` comes first."""
+    calls = 0
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == count:
+            end()
+        return function(*arguments, **named)
+
+    return counted
+
+
+def stop() -> None:
+    raise Stopped
+
+
+def half_done(data: Path, out: Path, step: int) -> Config:
+    """Stop the training of the original model at gradient step `step`; an epoch has 5."""
+    config = tiny(data, train={"max_epochs": 4}, attack={"names": ["none"]})
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(training, "adam_step", stop_at(step, training.adam_step, stop))
+        run(config, out, CPU)
+    return config
+
+
+@pytest.mark.parametrize("damaged", [1, 2])
+def test_damaged_checkpoints(data: Path, tmp_path: Path, damaged: int) -> None:
+    config = half_done(data, tmp_path / "run", 18)
+    paths = sorted((tmp_path / "run" / "checkpoints").iterdir())
+    assert len(paths) == 2
+    for path in paths[-damaged:]:
+        path.write_bytes(path.read_bytes()[:-100])
+    listener = Listener()
+    run(config, tmp_path / "run", Runtime(device="cpu", progress=listener))
+    assert len(listener.said) == damaged
+    remedy = "the checkpoint before it is used" if damaged == 1 else "this stage starts anew"
+    assert all("is damaged" in line and line.endswith(remedy) for line in listener.said)
+    assert_same(tmp_path / "run", run(config, tmp_path / "straight", CPU))
+
+
+def test_another_number_of_threads_is_told(data: Path, tmp_path: Path) -> None:
+    config = half_done(data, tmp_path / "run", 3)
+    path = tmp_path / "run" / "provenance.json"
+    found = read_json(path)
+    path.write_text(json.dumps({**found, "threads": found["threads"] + 1}))
+    listener = Listener()
+    run(config, tmp_path / "run", Runtime(device="cpu", progress=listener))
+    (line,) = listener.said
+    assert "numbers may differ in their last digits" in line
+
+
+@pytest.mark.parametrize("write", [1, 2, 4, 9])
+def test_full_disk_stops_in_one_line_and_loses_nothing(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: int
+) -> None:
+    config = tiny(data, attack={"names": ["heuristic"]})
+
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        # Two calls for each file: itself and its folder.
+        patch.setattr(os, "fsync", stop_at(2 * write - 1, os.fsync, full))
+        with pytest.raises(RunError, match="the disk is full; free some space") as caught:
+            run(config, tmp_path / "run", CPU)
+    assert "\n" not in str(caught.value)
+    run(config, tmp_path / "run", CPU)
+    assert_same(tmp_path / "run", run(config, tmp_path / "straight", CPU))
+    assert_tidy(tmp_path / "run")
+
+
+def test_a_damaged_model_is_told(data: Path, tmp_path: Path) -> None:
+    config = tiny(data, attack={"names": ["none"]})
+    run(config, tmp_path, CPU, ("train",))
+    path = RunDir(tmp_path).model("original", 0)
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(RunError, match="is damaged: .*delete it to train the model anew"):
+        run(config, tmp_path, CPU)
+    path.unlink()
+    run(config, tmp_path, CPU)
+    validate(tmp_path)
+
+
+# Killed
+
+# where -> (module, name) of the function before which the process dies
+MOMENTS: dict[str, tuple[Any, str]] = {
+    "write": (os, "replace"),
+    "sync": (os, "fsync"),
+    "step": (training, "adam_step"),
+    "outer step": (bilevel, "unrolled"),
+    "judge": (evaluation, "reconstruct"),
+    "summary": (evaluation, "summarise"),
+    "history": (RunDir, "write_history"),
+    "drop": (RunDir, "drop_checkpoints"),
+    "results": (rundir, "write_json"),
+}
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def child(config: Config, out: Path, where: str, count: int) -> None:
+    module, name = MOMENTS[where]
+    setattr(module, name, stop_at(count, getattr(module, name), die))
+    run(config, out, CPU)
+
+
+def killed(config: Config, out: Path, where: str, count: int) -> bool:
+    """Whether a process running the study was killed at that moment; else it has finished."""
+    process = CHILDREN.Process(target=child, args=(config, out, where, count))
+    process.start()
+    process.join()
+    assert process.exitcode in (0, -signal.SIGKILL)
+    return process.exitcode != 0
+
+
+@pytest.mark.parametrize(
+    ("where", "count"),
+    [
+        ("step", 2),  # the first epoch of the original model
+        ("step", 8),  # its second epoch, after a checkpoint
+        ("judge", 4),  # its second validation
+        ("judge", 6),  # its test
+        ("history", 2),  # between its last checkpoint and the history
+        ("drop", 2),  # between its model file and the end of its checkpoints
+        ("summary", 1),  # between its provenance and its results
+        ("outer step", 3),  # before the first checkpoint of the learned trigger
+        ("outer step", 7),  # after it
+        ("write", 26),  # somewhere in the middle
+        ("sync", 61),  # between a temporary file and its sync
+    ],
+)
+def test_killed_and_resumed(
+    finished: Path, data: Path, tmp_path: Path, where: str, count: int
+) -> None:
+    assert killed(tiny(data), tmp_path / "run", where, count)
+    run(tiny(data), tmp_path / "run", CPU)
+    assert_same(tmp_path / "run", finished)
+    assert_tidy(tmp_path / "run")
+
+
+def test_killed_at_every_fourth_write(finished: Path, data: Path, tmp_path: Path) -> None:
+    attempts = 1
+    while killed(tiny(data), tmp_path / "run", "write", 5):
+        attempts += 1
+        assert attempts < 40
+    assert attempts > 8
+    assert_same(tmp_path / "run", finished)
+    assert_tidy(tmp_path / "run")
