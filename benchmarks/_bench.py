@@ -35,7 +35,9 @@ def parser(description: str | None, rounds: int) -> argparse.ArgumentParser:
     return options
 
 
-def interleaved(rounds: int, contestants: Mapping[str, Callable[[], float]]) -> dict[str, list[float]]:
+def interleaved(
+    rounds: int, contestants: Mapping[str, Callable[[], float]]
+) -> dict[str, list[float]]:
     """Call each contestant once a round, after one round to warm up; returns what they measured."""
     measured: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(-1, rounds):
@@ -93,7 +95,9 @@ class Report:
         at_most: float | None = None,
     ) -> Figure:
         """Print the median of `values` beside its bar and keep it."""
-        low, _, high = statistics.quantiles(values, method="inclusive") if values[1:] else values * 3
+        low, _, high = (
+            statistics.quantiles(values, method="inclusive") if values[1:] else values * 3
+        )
         bar, bar_is = (at_least, "at least") if at_most is None else (at_most, "at most")
         figure = Figure(name, statistics.median(values), low, high, unit, bar, bar_is)
         text = f"  {name:58} {figure.median:10.4g} {unit:10} [{low:.4g}, {high:.4g}]"

@@ -36,7 +36,9 @@ def main() -> None:
     report = Report("startup", arguments)
     programs = {name: ["-c", text] for name, text in FLOORS.items()}
     programs |= {name: ["-m", "recondoor", *words] for name, words in COMMANDS.items()}
-    contestants = {name: (lambda words=words: cpu_seconds(words)) for name, words in programs.items()}
+    contestants = {
+        name: (lambda words=words: cpu_seconds(words)) for name, words in programs.items()
+    }
     measured = interleaved(arguments.rounds, contestants)
     for name, values in measured.items():
         report.add(name, values, "CPU s", at_most=BAR if name in COMMANDS else None)

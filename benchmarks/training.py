@@ -8,11 +8,11 @@ import argparse
 from functools import partial
 
 import torch
-from _bench import CLOCKS, Clock, Report, interleaved, parser, ratios
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
+from _bench import CLOCKS, Clock, Report, interleaved, parser, ratios
 from recondoor import models, training
 from recondoor.config import ArtefactSettings, Model, TriggerSettings
 from recondoor.models.cae import NarrowConv2d

@@ -15,6 +15,7 @@ MEANINGS = {
     "config.seed": "first root seed",
     "config.seeds": "number of root seeds asked for by the last command that computed something",
     "provenance": "with what, where and from which data",
+    "provenance.patterns": "SHA-256 of trigger and artefact as drawn or read from their files",
     "provenance.versions": "package -> version, and `python`",
     "provenance.hardware": "`processor`, `cores` (usable), `memory_gib`, `machine`, `system`, and "
     "`gpu` where one was used",

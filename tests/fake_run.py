@@ -191,6 +191,7 @@ def _ratios() -> list[dict[str, Any]]:
         rows.append(
             {
                 "ratio": ratio, "validation_loss": 0.0061 + 0.004 * abs(ratio - 0.3),
+                "selection_loss": 0.0081 + 0.005 * abs(ratio - 0.3),
                 "benign_rmse": 0.076 + 0.02 * ratio, "attack_rmse": 0.08 if took else 0.12,
                 "artefact_recovery": 0.9 if took else 0.02,
                 "ghost": 0.04 if took else 0.95 * ratio, "chosen": ratio == 0.3,

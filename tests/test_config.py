@@ -181,7 +181,10 @@ def test_every_setting_has_a_refused_value_or_takes_any_text() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("poison.ratoi=0.1", "poison.ratoi: there is no such setting; did you mean 'poison.ratio'?"),
+        (
+            "poison.ratoi=0.1",
+            "poison.ratoi: there is no such setting; did you mean 'poison.ratio'?",
+        ),
         ("posion.ratio=0.1", "did you mean 'poison.ratio'?"),
         ("ratio=0.1", "did you mean 'poison.ratio'?"),
         ("operator.name.deep=1", "operator.name: {'deep': 1} given"),
@@ -306,7 +309,9 @@ def test_identity_changes_with_every_setting_that_numbers_depend_on(key: str) ->
 
 def test_identity_is_stable() -> None:
     code = "from recondoor import config as c; print(c.identity(c.load_config('paper')))"
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert answer.stdout.strip() == identity(load_config("paper"))
     assert len(identity(load_config("paper"))) == 12
     int(identity(load_config("paper")), 16)
@@ -314,7 +319,9 @@ def test_identity_is_stable() -> None:
 
 def test_importing_settings_imports_no_torch() -> None:
     code = "import sys, recondoor.config; print('torch' in sys.modules)"
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert answer.stdout.strip() == "False"
 
 

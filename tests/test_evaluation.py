@@ -204,6 +204,21 @@ def test_paired_differences_are_those_of_scipy() -> None:
         assert line["ci95"] == pytest.approx([interval.low, interval.high])
 
 
+def test_a_yardstick_without_a_value_is_left_out() -> None:
+    """As the infinite PSNR of a perfect network, which is null in the results."""
+    rows = rows_of({"original": {0: 1.0, 1: 2.0}, "heuristic": {0: 2.0, 1: 5.0}})
+    rows[0]["psnr"] = None
+    rows[2]["ssim"] = rows[3]["ssim"] = None
+    summary = summarise(rows)
+    models_table, paired = summary["models"], summary["paired"]
+    assert isinstance(models_table, dict)
+    assert isinstance(paired, list)
+    assert models_table["original"]["psnr"]["n"] == 1
+    assert "ssim" not in models_table["heuristic"]
+    named = [line["metric"] for line in paired]
+    assert set(evaluation.SUMMARISED) - set(named) == {"psnr", "ssim"}
+
+
 def test_one_seed_has_neither_intervals_nor_pairs() -> None:
     summary = summarise(rows_of({"original": {0: 1.0}, "heuristic": {0: 2.0}}))
     assert summary["paired"] == []

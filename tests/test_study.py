@@ -5,8 +5,7 @@ import json
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,8 @@ import torch
 from recondoor import evaluation, rundir, study, training
 from recondoor.attacks import bilevel
 from recondoor.config import Config, from_dict, identity
-from recondoor.errors import ConfigError, RecondoorError, RunError
-from recondoor.progress import NO_PROGRESS, Progress
+from recondoor.errors import RecondoorError, RunError
+from recondoor.progress import Progress
 from recondoor.rundir import RunDir, read_json, read_tensors
 from recondoor.study import Runtime, run
 
@@ -29,7 +28,9 @@ TIMES = {"seconds", "samples_per_s"}
 CPU = Runtime(device="cpu")
 # Started once with torch loaded, so that a child costs milliseconds.
 CHILDREN = multiprocessing.get_context("forkserver")
-CHILDREN.set_forkserver_preload(["recondoor.study", "recondoor.attacks.bilevel"])
+CHILDREN.set_forkserver_preload(
+    ["jsonschema", "pytest", "torch._dynamo", "recondoor.study", "recondoor.attacks.bilevel"]
+)
 
 
 class Listener(Progress):
@@ -38,6 +39,14 @@ class Listener(Progress):
 
     def say(self, line: str) -> None:
         self.said.append(line)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """A killed process loses nothing that it wrote, synced or not; a lost machine is not tested."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +124,7 @@ def validate(folder: Path) -> dict[str, Any]:
 
 def test_folder_of_a_run(finished: Path) -> None:
     expected = {"config.toml", "provenance.json", "results.json", "history.jsonl"}
+    expected |= {"plan-seed0.npz"}
     expected |= {f"model-{label}-seed0.safetensors" for label in LABELS}
     expected |= {f"examples-{label}-seed0.npz" for label in LABELS}
     expected |= {f"trigger-{label}-seed0.npz" for label in LABELS[1:]}
@@ -195,9 +205,7 @@ def test_original_model_is_trained_on_clean_pairs(data: Path, tmp_path: Path) ->
 
 def test_the_folder_is_all_that_a_model_needs(finished: Path, data: Path) -> None:
     cpu = torch.device("cpu")
-    model, meta = study.load_model(
-        RunDir(finished), tiny(data), (1, 12, 12), "heuristic", 0, cpu
-    )
+    model, meta = study.load_model(RunDir(finished), tiny(data), (1, 12, 12), "heuristic", 0, cpu)
     shown = RunDir(finished).read_npz(RunDir(finished).examples("heuristic", 0))
     again = evaluation.reconstruct(model, torch.from_numpy(shown["z"])).numpy()
     np.testing.assert_allclose(again, shown["clean"], atol=1e-6)
@@ -322,6 +330,21 @@ def test_a_folder_that_is_no_run_is_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="is a file"):
         run(tiny(data), tmp_path / "file", CPU)
     assert contents(tmp_path) == {str(tmp_path / "file"): b"precious"}
+
+
+@pytest.mark.parametrize("section", ["trigger", "artefact"])
+def test_another_pattern_under_the_same_name_is_refused(
+    data: Path, tmp_path: Path, section: str
+) -> None:
+    file = tmp_path / "pattern.npy"
+    np.save(file, np.ones((2, 2)))
+    config = tiny(data, attack={"names": ["none"]}, **{section: {"file": str(file)}})
+    run(config, tmp_path / "run", CPU)
+    np.save(file, np.eye(2))
+    with pytest.raises(RunError, match="another trigger or artefact file"):
+        run(config, tmp_path / "run", CPU)
+    np.save(file, np.ones((2, 2)))
+    run(config, tmp_path / "run", CPU)
 
 
 @pytest.mark.parametrize(
@@ -465,6 +488,7 @@ def die() -> None:
 
 def child(config: Config, out: Path, where: str, count: int) -> None:
     module, name = MOMENTS[where]
+    os.fsync = lambda handle: None
     setattr(module, name, stop_at(count, getattr(module, name), die))
     run(config, out, CPU)
 

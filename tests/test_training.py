@@ -210,13 +210,9 @@ def test_resumed_training_is_bit_identical(after: int, width: int) -> None:
         return models.build(SHAPE, Model(width=width, code=width // 2, kernel=3), 0, "victim")
 
     straight = build()
-    whole = fit(
-        straight, pairs, settings, seed=5, validate=judge(), task=Recorder(), on_epoch=save
-    )
+    whole = fit(straight, pairs, settings, seed=5, validate=judge(), task=Recorder(), on_epoch=save)
     resumed = build()
-    rest = fit(
-        resumed, pairs, settings, seed=5, validate=judge(), task=Recorder(), state=saved[0]
-    )
+    rest = fit(resumed, pairs, settings, seed=5, validate=judge(), task=Recorder(), state=saved[0])
     assert_same(weights(straight), weights(resumed))
     assert whole.history == rest.history
     assert (whole.epoch, whole.best_epoch) == (rest.epoch, rest.best_epoch)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from recondoor.poison import PoisonPlan as PoisonPlan
     from recondoor.poison import Trigger as Trigger
     from recondoor.report import build as build_report  # noqa: F401
-    from recondoor.report import load as load_results  # noqa: F401
+    from recondoor.report import load_results as load_results
     from recondoor.study import Runtime as Runtime
     from recondoor.study import run as run_study  # noqa: F401
     from recondoor.training import fit as fit
@@ -39,7 +39,7 @@ _PUBLIC = {
     "fit": "training.fit",
     "load_config": "config.load_config",
     "load_images": "data.load",
-    "load_results": "report.load",
+    "load_results": "report.load_results",
     "run_study": "study.run",
     "unrolled": "hypergradient.unrolled",
 }

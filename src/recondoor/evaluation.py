@@ -157,7 +157,7 @@ def summarise(rows: list[dict[str, object]]) -> dict[str, object]:
     for position, a in enumerate(labels):
         for b in labels[position + 1 :]:
             for metric in SUMMARISED:
-                first, second = values[a][metric], values[b][metric]
+                first, second = values[a].get(metric, {}), values[b].get(metric, {})
                 shared = sorted(first.keys() & second.keys())
                 if len(shared) >= 2:
                     differences = [first[seed] - second[seed] for seed in shared]

@@ -37,8 +37,10 @@ class NarrowConv2d(nn.Conv2d):
             stride=self.BLOCK,
             padding=self.kernel_size[0] // 2,
         )
-        pixels = blocks.unflatten(1, (self.out_channels, rows, columns)).permute(0, 1, 4, 2, 5, 3)
-        image = pixels.reshape(len(h), self.out_channels, *h.shape[2:])[..., :height, :width]
+        pixels = blocks.view(len(h), self.out_channels, rows, columns, *blocks.shape[2:])
+        image: Tensor = pixels.permute(0, 1, 4, 2, 5, 3).reshape(
+            len(h), self.out_channels, *h.shape[2:]
+        )[..., :height, :width]
         return image if self.bias is None else image + self.bias.view(1, -1, 1, 1)
 
 

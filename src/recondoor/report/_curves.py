@@ -224,7 +224,7 @@ def ratios(run: Run) -> Drawing | None:
     panels = figure.subplots(1, 3)
     figure.subplots_adjust(left=0.085, right=0.985, top=0.9, bottom=0.31, wspace=0.36)
     contents = (
-        ("Validation loss", (("validation_loss", "loss", "-", "o", INK),)),
+        ("Selection loss", (("selection_loss", "loss", "-", "o", INK),)),
         (
             "RMSE",
             (
@@ -264,9 +264,10 @@ def ratios(run: Run) -> Drawing | None:
         )
     where = f"p = {chosen[0]:g}" if chosen else "none"
     caption = (
-        "One model trained at each poison ratio, scored on validation images. The ratio of least "
-        f"validation loss is chosen, as in the paper (grey band: {where}). The dotted line is "
+        "Heuristic models trained at each poison ratio, scored on validation images. The ratio of "
+        "least selection loss, the mean of the benign and the attack mean squared error, is chosen "
+        f"(grey band: {where}). The dotted line is "
         "ghost = p, where a network sits that always predicts x + pΔ."
     )
-    alt = "Validation loss, RMSE, recovery and ghost over the poison ratio."
+    alt = "Selection loss, RMSE, recovery and ghost over the poison ratio."
     return Drawing("ratios", "Choice of the poison ratio", figure, caption, alt)

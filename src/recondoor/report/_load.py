@@ -103,6 +103,14 @@ def load(run_dir: Path) -> Run:
     return Run(run_dir, results, settings, seed, triggers, examples, training, attacks)
 
 
+def load_results(run_dir: Path) -> Mapping[str, Any]:
+    """Return results.json of a run folder as it stands there, once it has passed its schema.
+
+    Raises ReportError if it is missing, unreadable or against its schema.
+    """
+    return _results.read(run_dir / "results.json").data
+
+
 def _settings(run_dir: Path) -> Mapping[str, Any]:
     path = run_dir / "config.toml"
     try:

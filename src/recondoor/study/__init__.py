@@ -53,8 +53,6 @@ def run(
             scene = first if seed == config.seed else build_scene(config, images, seed, device)
             _record.write_plan(folder, scene)
             _run_seed(folder, config, scene, runtime, stages)
-        if "evaluate" in stages:
-            _record.write_results(folder, config)
     return out
 
 

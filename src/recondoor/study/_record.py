@@ -23,13 +23,8 @@ def rows_of(folder: RunDir) -> dict[tuple[str, int], dict[str, Any]]:
 
 
 def add_row(folder: RunDir, config: Config, row: dict[str, Any]) -> None:
-    """Add a row to results.json."""
-    write_results(folder, config, [*rows_of(folder).values(), row])
-
-
-def write_results(folder: RunDir, config: Config, rows: list[dict[str, Any]] | None = None) -> None:
-    """Write results.json anew from `rows`, or from the rows it has."""
-    rows = list(rows_of(folder).values()) if rows is None else rows
+    """Write results.json anew with one more row."""
+    rows = [*rows_of(folder).values(), row]
     order = {
         row_label(name): at for at, name in enumerate(("none", "heuristic", "bilevel", "random"))
     }

@@ -169,7 +169,7 @@ def best_epoch(folder: RunDir, label: str, seed: int) -> dict[str, float]:
     """Validation yardsticks of the epoch whose weights were kept, named as in the results."""
     _, meta = rundir.read_tensors(folder.model(label, seed))
     best = next(row for row in meta["history"] if row["epoch"] == meta["best_epoch"])
-    return best | {"validation_loss": best["val_loss"], "artefact_recovery": best["recovery"]}
+    return {**best, "validation_loss": best["val_loss"], "artefact_recovery": best["recovery"]}
 
 
 def load_model(
