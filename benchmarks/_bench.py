@@ -41,8 +41,7 @@ def interleaved(
     """Call each contestant once a round, after one round to warm up; returns what they measured."""
     measured: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(-1, rounds):
-        order = list(contestants) if turn % 2 else list(reversed(contestants))
-        for name in order:
+        for name in list(contestants)[:: 1 if turn % 2 else -1]:
             value = contestants[name]()
             if turn >= 0:
                 measured[name].append(value)

@@ -15,7 +15,8 @@ from typing import Any
 
 import recondoor.report
 import recondoor.study
-from recondoor import attacks, data, evaluation, hypergradient, operators, rundir, training
+from recondoor import data, evaluation, hypergradient, operators, rundir, training
+from recondoor.attacks import bilevel
 from recondoor.cli import main
 from recondoor.poison import PoisonedPairs
 
@@ -62,18 +63,20 @@ def watch_method(name: str, kind: type, method: str) -> None:
 def watch_everything() -> None:
     """Put every measurement in place."""
     step = training.adam_step
-    attacks.registry.load("attacks", "bilevel")
     watch("warm-up steps", step, "recondoor.attacks")
     watch("training steps", step, "recondoor.training")
     watch_method("training steps: batches", PoisonedPairs, "batch")
     watch("hypergradient steps", hypergradient.unrolled)
     watch_method("validations", evaluation.Monitor, "__call__")
     watch("test evaluations", evaluation.evaluate)
+    watch("training between its steps", training.fit)
+    watch("attack between its steps", bilevel.craft)
     watch("optimisers made", training.make_adam)
-    for function in (data.load, data.split, operators.build):
-        watch("data and operators", function)
-    for function in (rundir.write_atomically, rundir.read_tensors, rundir.write_tensors):
-        watch("files", function)
+    for name in ("load", "split"):
+        watch("data and operators", getattr(data, name))
+    watch("data and operators", operators.build)
+    for name in ("write_atomically", "read_tensors", "write_tensors"):
+        watch("files", getattr(rundir, name))
     for method in ("save_checkpoint", "write_history", "write_npz", "read_npz"):
         watch_method("files", rundir.RunDir, method)
     watch("report", recondoor.report.build)

@@ -23,7 +23,7 @@ PROBE = Path(__file__).with_name("_study_probe.py")
 REDUCED = {"train.max_epochs": 1, "attack.iterations": 4, "attack.warm_steps": 4}
 
 # What each kind of work is repeated for; the work is everything but the overhead.
-WORK = {
+WORK: dict[str, str | None] = {
     "training steps": "train.max_epochs",
     "training steps: batches": "train.max_epochs",
     "validations": "train.max_epochs",
@@ -31,7 +31,12 @@ WORK = {
     "hypergradient steps": "attack.iterations",
     "test evaluations": None,
 }
-FIXED = ("start and imports", "optimisers made", "data and operators", "report")
+# Overhead that grows with the number of epochs or iterations; the other kinds are fixed costs.
+LOOPS: dict[str, str | None] = {
+    "training between its steps": "train.max_epochs",
+    "attack between its steps": "attack.iterations",
+    "files": "train.max_epochs",
+}
 
 
 @dataclass(frozen=True)
@@ -61,14 +66,13 @@ def main() -> None:
     arguments = options.parse_args()
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     report = Report("study", arguments)
-    times = 1.0 if arguments.whole else 0.0
     runs = [measure(arguments) for _ in range(arguments.rounds)]
     for kind in dict.fromkeys(kind for run in runs for kind in run.kinds):
         report.add(kind, [run.kinds.get(kind, 0.0) for run in runs], "CPU s")
     report.add("the rest", [run.overhead["the rest"] for run in runs], "CPU s")
     report.add("whole study as run here", [run.total for run in runs], "CPU s")
     shares = [100 * (run.total / run.work - 1) for run in runs]
-    if times:
+    if arguments.whole:
         report.add(f"overhead, preset {arguments.preset}", shares, "%", at_most=BAR)
     else:
         report.add("overhead of the reduced study, mostly fixed costs", shares, "%")
@@ -102,24 +106,16 @@ def measure(arguments: argparse.Namespace) -> Spent:
 
 
 def scaled(run: Spent, arguments: argparse.Namespace) -> Spent:
-    """What the preset as it ships costs, from a reduced run of it.
-
-    Overhead that is not known to be fixed is taken to grow like the number of epochs or of
-    iterations, whichever grows more: an upper bound.
-    """
+    """What the preset as it ships costs, from a reduced run of it."""
     tree = load_config(arguments.preset, (), arguments.set).model_dump()
-    grows = {}
+    growth: dict[str | None, float] = {None: 1.0}
     for key, value in REDUCED.items():
         section, leaf = key.split(".")
-        grows[key] = tree[section][leaf] / value
-    kinds = {}
-    for kind, seconds in run.kinds.items():
-        by = WORK.get(kind)
-        loop = max(grows["train.max_epochs"], grows["attack.iterations"])
-        factor = grows[by] if by else 1.0 if kind in WORK or kind in FIXED else loop
-        kinds[kind] = seconds * factor
-    rest = run.overhead["the rest"]
-    return Spent(sum(kinds.values()) + rest * loop, kinds)
+        growth[key] = tree[section][leaf] / value
+    kinds = {
+        kind: seconds * growth[(WORK | LOOPS).get(kind)] for kind, seconds in run.kinds.items()
+    }
+    return Spent(sum(kinds.values()) + run.overhead["the rest"], kinds)
 
 
 if __name__ == "__main__":

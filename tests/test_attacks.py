@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from recondoor import attacks, models, registry, seeding
+from recondoor import models, registry, seeding
 from recondoor.attacks import Crafted, CraftState, Problem, Tools, craft
 from recondoor.config import ArtefactSettings, Attack, Model, TriggerSettings
 from recondoor.errors import RecondoorError, TrainingError
@@ -160,7 +160,7 @@ def test_unknown_attack() -> None:
 def plug_in(monkeypatch: pytest.MonkeyPatch, task: Problem, delta: Tensor, mask: Tensor) -> None:
     crafted = Crafted(Trigger(delta, mask))
     module = SimpleNamespace(craft=lambda problem, tools: crafted)
-    monkeypatch.setattr(attacks.registry, "load", lambda kind, name: module)
+    monkeypatch.setattr(registry, "load", lambda kind, name: module)
 
 
 @pytest.mark.parametrize("name", ["fake", "bilevel"])
@@ -211,7 +211,7 @@ def plain_step(task: Problem, weight: float) -> tuple[Tensor, dict[str, Tensor],
     start = torch.rand(SHAPE, generator=seeding.torch_generator(task.seed, "attack", "bilevel"))
     delta = (start * mask).requires_grad_()
     model = task.build_model("surrogate")
-    theta = dict(model.named_parameters())
+    theta: dict[str, Tensor] = dict(model.named_parameters())
 
     def loss(poisoned: int, delta: Tensor, theta: dict[str, Tensor], *stream: str | int) -> Tensor:
         generator = seeding.torch_generator(task.seed, "attack", "bilevel", *stream)
@@ -219,7 +219,8 @@ def plain_step(task: Problem, weight: float) -> tuple[Tensor, dict[str, Tensor],
         z, x = task.pairs.z[index].clone(), task.pairs.x[index].clone()
         z = torch.cat([z[:poisoned] + delta * mask, z[poisoned:]])
         x = torch.cat([x[:poisoned] + task.artefact.pattern, x[poisoned:]])
-        return weight * ((functional_call(model, theta, (z,)) - x) ** 2).mean()
+        answer: Tensor = functional_call(model, theta, (z,))
+        return weight * ((answer - x) ** 2).mean()
 
     for step in range(settings.inner_steps):
         inner = loss(2, delta, theta, "inner", 1, step)  # round(0.3 * 8) pairs
@@ -238,11 +239,16 @@ def plain_step(task: Problem, weight: float) -> tuple[Tensor, dict[str, Tensor],
     ("scale", "weight"), [("pixel-mean", 1), ("row-sum", 10), ("sum", 1 * 10 * 11)]
 )
 def test_first_step_of_the_papers_recipe(scale: str, weight: float) -> None:
-    settings = {"variant": "paper", "loss_scale": scale, "iterations": 1, "inner_steps": 3}
-    state = bilevel(**settings, inner_lr=0.01 / weight, outer_lr=500.0)
-    delta, theta, outer = plain_step(
-        problem(**settings, inner_lr=0.01 / weight, outer_lr=500.0), weight
-    )
+    settings: dict[str, Any] = {
+        "variant": "paper",
+        "loss_scale": scale,
+        "iterations": 1,
+        "inner_steps": 3,
+        "inner_lr": 0.01 / weight,
+        "outer_lr": 500.0,
+    }
+    state = bilevel(**settings)
+    delta, theta, outer = plain_step(problem(**settings), weight)
     assert float((delta - state.path[0]).norm()) > 1e-4
     torch.testing.assert_close(state.delta, delta, rtol=1e-4, atol=1e-6)
     assert state.history[0]["outer_loss"] == pytest.approx(float(outer), rel=1e-5)
@@ -261,7 +267,7 @@ def test_loss_scale_multiplies_the_loss_and_its_derivatives() -> None:
             assert rows[scale][key] == pytest.approx(factor * float(base[key]), rel=1e-5)
 
 
-@pytest.mark.parametrize("iterations", [3, 50])
+@pytest.mark.parametrize("iterations", [3, 41])
 def test_record_of_a_run(iterations: int) -> None:
     state = bilevel(iterations=iterations)
     assert [row["iteration"] for row in state.history] == list(range(1, iterations + 1))
@@ -282,7 +288,7 @@ def test_record_of_a_run(iterations: int) -> None:
 
 
 def test_warm_variant_moves_by_normalised_steps_within_the_budget() -> None:
-    state = bilevel(iterations=30, step=0.1)
+    state = bilevel(iterations=12, step=0.1)
     assert float(state.path[0].norm()) == pytest.approx(3, rel=1e-6)
     for row in state.history:
         assert 0 < float(row["change"]) <= 0.3 * (1 + 1e-5)
@@ -308,7 +314,7 @@ def test_papers_variant_moves_freely_when_its_step_is_large_enough() -> None:
 
 def test_a_trigger_that_does_not_move_is_told() -> None:
     said: list[str] = []
-    task = problem(variant="paper", outer_lr=1e-6, iterations=25)
+    task = problem(variant="paper", outer_lr=1e-6, iterations=20)
     craft("bilevel", task, tools(say=said.append))
     (line,) = said
     assert "moved by 0.00% of its norm in 20 iterations" in line

@@ -46,7 +46,7 @@ def judge(function: Callable[[Tensor], Tensor]) -> dict[str, float | list[float]
 @pytest.mark.parametrize("ratio", [0.0, 0.3, 1.0])
 def test_hedging_network_is_on_the_hedge_line(ratio: float) -> None:
     """It predicts x + p Delta always; the trigger is known to it and taken off."""
-    pairs, trigger, artefact = scene()
+    _, trigger, artefact = scene()
 
     def hedge(z: Tensor) -> Tensor:
         seen = (z[:, :, 8:9, 8:9] > 20).float() * trigger.delta

@@ -58,7 +58,7 @@ def attack_on(operator: str, seed: int = 0) -> Case:
     def loss(part: slice, poisoned: int, delta: Tensor, theta: Parameters) -> Tensor:
         chosen = torch.zeros(len(x[part]), 1, 1, 1, dtype=torch.float64)
         chosen[:poisoned] = 1
-        answer = functional_call(model, theta, (z[part] + chosen * delta * mask,))
+        answer: Tensor = functional_call(model, theta, (z[part] + chosen * delta * mask,))
         return 12 * (answer - x[part] - chosen * artefact).square().mean()
 
     return Case(

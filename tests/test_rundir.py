@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save as to_safetensors
 
 from recondoor import rundir
 from recondoor.errors import RunError
@@ -109,7 +111,7 @@ def test_a_full_disk_while_the_bytes_are_written(
         name.touch()
         return full, str(name)
 
-    monkeypatch.setattr(rundir.tempfile, "mkstemp", mkstemp)
+    monkeypatch.setattr(tempfile, "mkstemp", mkstemp)
     with pytest.raises(RunError, match="the disk is full"):
         write_atomically(path, b"new" * 10_000)
     assert path.read_bytes() == b"old"
@@ -153,7 +155,7 @@ def test_tensors_round_trip(tmp_path: Path) -> None:
 def test_file_of_an_earlier_version_without_a_digest_of_its_metadata(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     header = {"meta": json.dumps(meta()), "sha256": rundir._digest(arrays())}
-    path.write_bytes(rundir.to_safetensors(arrays(), metadata=header))
+    path.write_bytes(to_safetensors(arrays(), metadata=header))
     found, read = read_tensors(path)
     assert_same(found, arrays())
     assert read == meta()

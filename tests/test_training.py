@@ -231,7 +231,7 @@ def test_a_finished_state_trains_no_more() -> None:
 
 def test_order_follows_from_seed_and_epoch() -> None:
     settings = Train(batch=10, max_epochs=1)
-    found = []
+    found: list[dict[str, Tensor]] = []
     for seed in (1, 1, 2):
         model = network()
         torch.manual_seed(len(found))

@@ -207,13 +207,14 @@ def _read_patch(section: str, path: Path) -> NDArray[np.float32]:
 
 
 def _read_array(path: Path) -> NDArray[np.float32]:
+    """Values as they are; uint8 as pixels, 255 being 1, as in images."""
     with path.open("rb") as stream:
         values = np.load(stream, allow_pickle=False)
     if values.dtype.kind not in "buif":
         raise ValueError(f"it holds {values.dtype}, no real numbers")
     with np.errstate(over="ignore"):
         numbers: NDArray[np.float32] = values.astype(np.float32)
-    return numbers
+    return numbers / np.float32(255) if values.dtype == np.uint8 else numbers
 
 
 def _read_image(section: str, path: Path) -> NDArray[np.float32]:

@@ -134,8 +134,7 @@ def read_tensors(path: Path) -> tuple[Arrays, dict[str, Any]]:
             header = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         text = header["meta"]
-        # Files of the first runs have no digest of their metadata.
-        sound = header.get("meta_sha256") in (None, hashlib.sha256(text.encode()).hexdigest())
+        sound = header["meta_sha256"] == hashlib.sha256(text.encode()).hexdigest()
         if not sound or header["sha256"] != _digest(arrays):
             raise RunError(f"{path} is damaged: its digest does not match")
         return arrays, json.loads(text)

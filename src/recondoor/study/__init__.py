@@ -92,8 +92,9 @@ def run_ratios(
     chosen = config.model_copy(update={"poison": config.poison.model_copy(update={"ratio": best})})
     folder = RunDir(run(chosen, out / f"ratio-{best:g}", runtime))
     results = rundir.read_json(folder.results)
-    results["ratios"] = [{**line, "chosen": line["ratio"] == best} for line in table]
-    rundir.write_json(folder.results, results)
+    ratios_tried = [{**line, "chosen": line["ratio"] == best} for line in table]
+    if results.get("ratios") != ratios_tried:
+        rundir.write_json(folder.results, results | {"ratios": ratios_tried})
     return folder.path
 
 
