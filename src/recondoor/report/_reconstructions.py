@@ -30,6 +30,8 @@ def reconstructions(run: Run) -> Drawing | Missing:
     if artefact is None:
         return Missing(name, heading, "no attack has left its trigger and artefact yet")
     inputs = [m for m in in_order(run.triggers) if m in run.examples]
+    if not inputs:
+        return Missing(name, heading, "no attacked model has left example reconstructions yet")
     normal, poisoned = _columns(len(run.examples[labels[0]].x))
     grid = _Grid(len(inputs) + 1, len(labels), len(normal), len(poisoned))
     low, high = span([a for m in inputs for a in (run.examples[m].z, run.examples[m].z_triggered)])

@@ -1,0 +1,215 @@
+"""The command line as a user meets it: exit codes, one-line refusals, stages, resumes, speed."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recondoor import cli
+from recondoor.config import load_config
+from recondoor.rundir import RunDir
+
+TINY = [
+    "--preset=smoke",
+    "--threads=1",
+    *(
+        f"--set={text}"
+        for text in (
+            "model.width=2",
+            "model.code=2",
+            "model.kernel=3",
+            "artefact.size=3",
+            "train.batch=20",
+            "attack.iterations=2",
+            "attack.batch=4",
+        )
+    ),
+]
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    path = tmp_path / "images.npy"
+    np.save(path, np.random.default_rng(0).random((60, 12, 12)))
+    return path
+
+
+def run(*arguments: str, code: int = 0) -> None:
+    """Call the command line in this process."""
+    if code:
+        with pytest.raises(SystemExit) as stopped:
+            cli.main(list(arguments))
+        assert stopped.value.code == code
+    else:
+        cli.main(list(arguments))
+
+
+def outside(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Call the command line as a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "recondoor", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_study_stages_json_and_return_at_once(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    options = [*TINY, f"--dataset={images}", f"--out={out}"]
+    run("attack", *options)
+    assert "trigger-bilevel-seed0.npz" in capsys.readouterr().out
+    run("train", *options, "--attack=none,heuristic")
+    assert capsys.readouterr().out.splitlines() == [
+        str(out / f"model-{label}-seed0.safetensors") for label in ("heuristic", "original")
+    ]
+    run("evaluate", *options, "--attack=none")
+    assert "Original (clean)" in capsys.readouterr().out
+    run("study", *options, "--json")
+    results = json.loads(capsys.readouterr().out)
+    assert {row["model"] for row in results["rows"]} == {
+        "original",
+        "heuristic",
+        "bilevel",
+        "random",
+    }
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    run("study", *options)
+    assert "report:" in capsys.readouterr().out
+    assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    (out / "report.html").unlink()
+    run("report", str(out))
+    assert capsys.readouterr().out.strip() == str(out / "report.html")
+
+
+def test_ratios_choose_by_validation(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [*TINY, f"--dataset={images}", f"--out={tmp_path / 'run'}", "--attack=none,heuristic"]
+    run("study", *options, "--ratios=0.1,0.4", "--json")
+    results = json.loads(capsys.readouterr().out)
+    tried = results["ratios"]
+    assert [line["ratio"] for line in tried] == [0.1, 0.4]
+    best = min(tried, key=lambda line: line["selection_loss"])
+    assert [line["chosen"] for line in tried] == [line is best for line in tried]
+    assert results["poison_ratio"] == best["ratio"]
+    chosen = next(row for row in results["rows"] if row["model"] == "heuristic")
+    assert chosen["selection_loss"] == best["selection_loss"]
+
+
+REFUSED = [
+    (["study", "--set", "poison.ratoi=0.1"], "did you mean 'poison.ratio'?"),
+    (["study", "--set", "poison.ratio=1.5"], "poison.ratio: 1.5 given"),
+    (["study", "--set", "poison.ratio"], "expected section.key=value"),
+    (["study", "--set", "attack.names=heuristics"], "did you mean 'heuristic'?"),
+    (["study", "--set", "operator.name=fourir"], "did you mean 'fourier'?"),
+    (["study", "--preset", "quik"], "did you mean 'quick'?"),
+    (["study", "--config", "missing.toml"], "missing.toml"),
+    (["study", "--dataset", "minst"], "did you mean 'mnist"),
+    (["study", "--dataset", "mnist", "--data-dir", "nowhere"], "nowhere"),
+    (["study", "--set", "trigger.place=27,27"], "do not fit"),
+    (["study", "--set", "trigger.size=40"], "do not fit"),
+    (["study", "--set", "artefact.size=4"], "a plus needs an odd size"),
+    (["study", "--set", "trigger.file=missing.png"], "missing.png"),
+    (["study", "--threads", "0"], "--threads"),
+    (["study", "--seeds", "0"], "seeds"),
+    (["study", "--ratios", "0.1,x"], "--ratios"),
+    (["study", "--ratios", "0.1,1.5"], "--ratios"),
+    (["study", "--device", "tpu"], "tpu"),
+    (["study", "--bogus"], "--bogus"),
+    (["stdy"], "study"),
+    (["list", "operator"], "operators"),
+    (["report", "nowhere"], "nowhere"),
+    (["train"], "run `recondoor attack` first"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), REFUSED)
+def test_refused_with_one_or_two_lines_and_nothing_written(
+    arguments: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if arguments == ["train"]:
+        arguments = ["train", *TINY, "--attack=heuristic"]
+    run(*arguments, code=2)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert said in shown.err
+    assert len(shown.err.strip().splitlines()) <= 2
+    assert "Traceback" not in shown.err
+    if arguments[0] != "train":
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_second_process_on_one_folder_is_refused(images: Path, tmp_path: Path) -> None:
+    folder = RunDir(tmp_path / "run")
+    with folder.lock():
+        said = outside("study", *TINY, f"--dataset={images}", f"--out={folder.path}", cwd=tmp_path)
+    assert said.returncode == 2
+    assert f"process {os.getpid()} is working in this folder" in said.stderr
+
+
+def test_default_folder_is_named_by_the_hash(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run("study", *TINY, "--dataset=images.npy", "--attack=none")
+    overrides = [text.removeprefix("--set=") for text in TINY if text.startswith("--set=")]
+    config = load_config("smoke", overrides=[*overrides, "data.name=images.npy"])
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder == tmp_path / cli.Options(dataset="images.npy").folder(config)
+
+
+def test_interrupt_leaves_a_resumable_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_run", interrupt)
+    run("study", "--preset=smoke", code=130)
+    assert "the same command carries on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["study", "--help"], ["list"], ["list", "settings"], ["study", "--seeds=0"]],
+)
+def test_what_answers_at_once_imports_no_torch(arguments: list[str], tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom recondoor import cli\n"
+        f"try:\n    cli.main({arguments!r})\nexcept SystemExit:\n    pass\n"
+        "assert 'torch' not in sys.modules\nassert 'matplotlib' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=True)
+
+
+@pytest.mark.parametrize("kind", ["datasets", "operators", "models", "attacks", "presets"])
+def test_list_names_everything(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run("list", kind)
+    names = {
+        "datasets": ["fashion-mnist", "mnist", "mnist5k"],
+        "operators": ["fourier", "gaussian", "identity", "pixel-mask"],
+        "models": ["cae"],
+        "attacks": ["bilevel", "heuristic", "none", "random"],
+        "presets": ["paper", "quick", "smoke"],
+    }[kind]
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == names
+
+
+def test_doctor_finds_the_default_data(capsys: pytest.CaptureFixture[str]) -> None:
+    run("doctor")
+    lines = capsys.readouterr().out.splitlines()
+    assert all(line.startswith("ok") for line in lines)
+    assert any("mnist5k" in line and "found" in line for line in lines)
