@@ -9,7 +9,7 @@ PAGE = Path(__file__).with_name("settings.md")
 INTRODUCTION = """\
 # Settings
 
-<!-- Made by docs/generate_settings.py; edit src/recondoor/config.py instead. -->
+<!-- Made by docs/generate_settings.py; edit src/recondoor/config/_tree.py instead. -->
 
 Settings are one frozen tree. A value comes, each layer over the one before, from the defaults
 below, a preset, TOML files and single overrides:
@@ -34,8 +34,8 @@ ratio = 0.1
 - An unknown key, a wrong type or a value out of range is refused before anything is written.
 - The run's identity is a hash of all settings but `data.dir`, `attack.names` and `seeds`: asking
   for more attacks or seeds extends a run, changing anything else starts another one. Paths count by
-  their text. The images are compared by their fingerprint beside it; the content of `trigger.file`
-  and `artefact.file` is not compared, so give a changed pattern another file name.
+  their text. The images and the content of `trigger.file` and `artefact.file` are compared by their
+  fingerprints beside it: a run is never carried on with other ones.
 - Where a `file` is given, `shape` and `size` have no effect and `amplitude` multiplies its values.
 
 `recondoor list settings` prints the first table.

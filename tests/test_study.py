@@ -248,7 +248,7 @@ def test_more_seeds_and_attacks_extend_a_run(data: Path, tmp_path: Path) -> None
     assert results["summary"] == read_json(direct / "results.json")["summary"]
     rows = {(row["model"], row["seed"]): row for row in results["rows"]}
     assert rows["original", 0]["benign_rmse"] != rows["original", 1]["benign_rmse"]
-    for metric in ("benign_rmse", "ghost", "validation_loss"):
+    for metric in ("benign_rmse", "ghost", "selection_loss"):
         values = [rows["heuristic", seed][metric] for seed in (0, 1)]
         entry = results["summary"]["models"]["heuristic"][metric]
         assert entry["n"] == 2

@@ -1,6 +1,7 @@
 """The command line: thin, and torch is imported only by commands that compute."""
 
 import json
+import os
 import shlex
 import sys
 from dataclasses import dataclass
@@ -62,7 +63,9 @@ class Options:
     ] = None
     seeds: Annotated[int | None, Parameter(help="number of seeds")] = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: Annotated[int | None, Parameter(help="CPU threads; default: every core")] = None
+    threads: Annotated[
+        int | None, Parameter(help="CPU threads; default: all cores, or OMP_NUM_THREADS")
+    ] = None
     out: Annotated[Path | None, Parameter(help="run folder; default: runs/DATA-HASH")] = None
 
     def resolve(self) -> "Config":
@@ -96,8 +99,9 @@ Json = Annotated[bool, Parameter(help="print results.json instead of the table")
 def study(*, options: Options = DEFAULT, ratios: str | None = None, json: Json = False) -> None:
     """Run the whole study: triggers, trainings, evaluation, report.
 
-    A run that was stopped carries on; a finished one returns at once. Asking for more seeds or
-    attacks extends it.
+    A run that was stopped carries on; a finished one returns at once.
+
+    Asking for more seeds or attacks extends it.
 
     Parameters
     ----------
@@ -165,8 +169,16 @@ def report(runs: Annotated[list[Path], Parameter(help="run folders")], /) -> Non
     """
     from recondoor.report import build
 
+    refused = []
     for run in runs:
-        print(build(run))
+        # A study of ratios holds one run for each.
+        for folder in sorted(run.glob("ratio-*")) or [run]:
+            try:
+                print(build(folder))
+            except RecondoorError as error:
+                refused.append(str(error))
+    if refused:
+        raise RecondoorError("\n".join(refused))
 
 
 Kind = Literal["datasets", "operators", "models", "attacks", "settings", "presets"]
@@ -207,18 +219,20 @@ def doctor(*, data_dir: Path | None = None) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exit code 2 for what the user can mend, 130 after Ctrl-C."""
+    # Looking for pydantic's plugins reads the metadata of every installed package at every start.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         app(arguments, exit_on_error=False, print_error=False)
-    except CycloptsError as error:
+    except (CycloptsError, RecondoorError) as error:
         _refuse(str(error))
-    except RecondoorError as error:
-        _refuse(str(error))
-    except KeyboardInterrupt:
-        print("\nstopped; the same command carries on from here", file=sys.stderr)
-        raise SystemExit(130) from None
     except BrokenPipeError:
         sys.stderr.close()
         raise SystemExit(141) from None
+    except OSError as error:
+        _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except KeyboardInterrupt:
+        print("\nstopped; the same command carries on from here", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 def _refuse(text: str) -> None:
@@ -258,9 +272,9 @@ def _finished(folder: Path, settings: "Config") -> bool:
     if not (run.results.exists() and (folder / "report.html").exists()):
         return False
     results = rundir.read_json(run.results)
-    if results["identity"] != config.identity(settings):
+    if results.get("identity") != config.identity(settings):
         return False
-    done = {(row["model"], row["seed"]) for row in results["rows"]}
+    done = {(row["model"], row["seed"]) for row in results.get("rows", [])}
     return config.wanted(settings) <= done
 
 

@@ -34,6 +34,10 @@ SUMMARISED = (
 )
 
 
+# A validation loss is taken on the trainer's own data, which differ between models.
+PAIRED = tuple(metric for metric in SUMMARISED if metric != "validation_loss")
+
+
 @torch.no_grad()
 def reconstruct(
     model: nn.Module, z: Tensor, advance: Callable[[int], None] = lambda n: None
@@ -156,7 +160,7 @@ def summarise(rows: list[dict[str, object]]) -> dict[str, object]:
     labels = list(values)
     for position, a in enumerate(labels):
         for b in labels[position + 1 :]:
-            for metric in SUMMARISED:
+            for metric in PAIRED:
                 first, second = values[a].get(metric, {}), values[b].get(metric, {})
                 shared = sorted(first.keys() & second.keys())
                 if len(shared) >= 2:

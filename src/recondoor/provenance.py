@@ -37,11 +37,12 @@ def git_state() -> dict[str, str | bool] | None:
     here = Path(__file__).resolve().parent
     try:
         commit = _git(here, "rev-parse", "HEAD")
-        tracked = _git(here, "ls-files", "--error-unmatch", Path(__file__).name)
+        # Fails where the package lies inside somebody else's checkout.
+        _git(here, "ls-files", "--error-unmatch", Path(__file__).name)
         dirty = bool(_git(here, "status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.SubprocessError):
         return None
-    return {"commit": commit, "dirty": dirty} if tracked else None
+    return {"commit": commit, "dirty": dirty}
 
 
 def now() -> str:

@@ -107,7 +107,7 @@ def read_json(path: Path) -> Any:
     except OSError as error:
         raise RunError(f"{path}: {error.strerror}") from None
     except ValueError as error:
-        raise RunError(f"{path} is damaged: {error}; delete it to make it anew") from None
+        raise RunError(f"{path} is damaged: {error}; restore it, or choose another --out") from None
 
 
 def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:
@@ -257,7 +257,9 @@ class RunDir:
         try:
             return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         except ValueError as error:
-            raise RunError(f"{path} is damaged: {error}; delete it to make it anew") from None
+            raise RunError(
+                f"{path} is damaged: {error}; restore it, or choose another --out"
+            ) from None
 
     def write_history(self, stage: str, label: str, seed: int, rows: list[dict[str, Any]]) -> None:
         """Replace the rows of one stage of one model by `rows`."""

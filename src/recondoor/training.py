@@ -24,6 +24,9 @@ Row = dict[str, float | int | str | bool]
 # Reading the loss waits for the device, so it is read for the display only this often.
 STEPS_BETWEEN_NOTES = 20
 
+# A loss so many times the first epoch's is taken as divergence although it is still finite.
+DIVERGED = 100
+
 
 @dataclass
 class FitState:
@@ -97,8 +100,14 @@ def fit(
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(settings, epoch)
         started = time.perf_counter()
+        first_loss = float(str(state.history[0]["train_loss"])) if state.history else math.inf
         train_loss = _run_epoch(model, optimiser, pairs, settings.batch, seed, epoch, task)
         state.seconds += time.perf_counter() - started
+        if train_loss > DIVERGED * first_loss:
+            raise TrainingError(
+                f"the training loss of epoch {epoch} is {train_loss:.3g}, that of the first was "
+                f"{first_loss:.3g}: training diverged; lower train.lr"
+            )
         measured = validate(model)
         _require_finite(measured["val_loss"], f"validation loss of epoch {epoch}")
         better = measured["val_loss"] < state.best_loss

@@ -39,7 +39,7 @@ def craft(problem: Problem, tools: Tools) -> Crafted:
     """
     settings, device = problem.settings, problem.pairs.z.device
     model = problem.build_model("surrogate").to(device)
-    state = tools.state or _start(problem, model)
+    state = tools.state or _start(problem, model, tools)
     delta = state.delta.to(device)
     mask = problem.trigger.mask.to(device)
     theta: Parameters = {name: value.detach() for name, value in model.named_parameters()}
@@ -67,24 +67,25 @@ def craft(problem: Problem, tools: Tools) -> Crafted:
     return Crafted(Trigger(delta.cpu(), problem.trigger.mask.cpu()), state)
 
 
-def _start(problem: Problem, model: nn.Module) -> CraftState:
+def _start(problem: Problem, model: nn.Module, tools: Tools) -> CraftState:
     """Random trigger; for the warm variant scaled to the budget, with a surrogate trained on it."""
     delta = random_start(problem, "bilevel", signed=False)
     started = time.perf_counter()
     if problem.settings.variant == "warm":
         delta = delta * (problem.budget / delta.norm())
-        _warm_up(problem, model, delta.to(problem.pairs.z))
+        _warm_up(problem, model, delta.to(problem.pairs.z), tools)
     return CraftState(
         seconds=time.perf_counter() - started, delta=delta, path=[delta], path_iteration=[0]
     )
 
 
-def _warm_up(problem: Problem, model: nn.Module, delta: Tensor) -> None:
+def _warm_up(problem: Problem, model: nn.Module, delta: Tensor, tools: Tools) -> None:
     optimiser = make_adam(model, problem.surrogate_lr)
     for step in range(problem.settings.warm_steps):
         index = _draw(problem, "warm", step)
         z, x = _poisoned(problem, index, delta, problem.poison_ratio)
         adam_step(model, optimiser, z, x)
+        tools.task.advance(0, f"warm-up {step + 1} of {problem.settings.warm_steps}")
 
 
 def _hypergradient(

@@ -96,7 +96,7 @@ class TriggerSettings(Pattern):
     size: int = Field(3, ge=1, description=_SIZE)
     place: str = Field("bottom-right", description=_PLACE)
     margin: int = Field(1, ge=0, description=_MARGIN)
-    amplitude: float = Field(1.0, gt=0, description="value of each of its pixels")
+    amplitude: float = Field(1.0, description="value of each of its pixels, not 0")
     file: Path | None = Field(None, description=_FILE)
 
 
@@ -107,7 +107,7 @@ class ArtefactSettings(Pattern):
     size: int = Field(5, ge=1, description=_SIZE)
     place: str = Field("top-left", description=_PLACE)
     margin: int = Field(2, ge=0, description=_MARGIN)
-    amplitude: float = Field(1.0, gt=0, description="value of each of its pixels")
+    amplitude: float = Field(1.0, description="value of each of its pixels, not 0")
     file: Path | None = Field(None, description=_FILE)
 
 

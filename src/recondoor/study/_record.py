@@ -58,7 +58,8 @@ def require_same_run(folder: RunDir, config: Config, fingerprint: str, patterns:
     if not folder.provenance.exists():
         if not folder.path.is_dir():
             raise RunError(f"{folder.path}: is a file; choose another --out")
-        if any(folder.path.iterdir()) and not (folder.path / "lock").exists():
+        strange = {path.name for path in folder.path.iterdir()} - {"lock", "config.toml"}
+        if strange:
             raise RunError(f"{folder.path}: is not empty and holds no run; choose another --out")
         return
     record = rundir.read_json(folder.provenance)
@@ -86,18 +87,19 @@ def open_folder(
     scene: Scene,
     runtime: Runtime,
 ) -> None:
-    """Write settings and provenance of a new run; warn if an old one ran with other threads."""
+    """Write settings and provenance of a new run; warn if an old one ran on something else."""
     rundir.write_atomically(folder.path / "config.toml", to_toml(config).encode())
-    threads = torch.get_num_threads()
+    device, threads = runtime.torch_device, torch.get_num_threads()
     if folder.provenance.exists():
-        before = rundir.read_json(folder.provenance)["threads"]
-        if before != threads:
-            runtime.progress.say(
-                f"this run began with {before} threads and carries on with {threads}: numbers may "
-                "differ in their last digits from an uninterrupted run"
-            )
+        before = rundir.read_json(folder.provenance)
+        now = {"threads": threads, "device": device.type, "versions": provenance.versions()}
+        for key, value in now.items():
+            if before[key] != value:
+                runtime.progress.say(
+                    f"this run began with {key} {before[key]} and carries on with {value}: numbers "
+                    "may differ in their last digits from an uninterrupted run"
+                )
         return
-    device = runtime.torch_device
     hardware = provenance.hardware()
     if device.type == "cuda":
         hardware["gpu"] = torch.cuda.get_device_name(device)

@@ -36,9 +36,11 @@ class Runtime:
         """The device to compute on; raises RunError if CUDA is asked for and not there."""
         if self.device == "cuda" and not torch.cuda.is_available():
             raise RunError("device: 'cuda' given, but torch finds no GPU; use --device cpu")
-        if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return torch.device(self.device)
+        cuda = self.device == "cuda" or (self.device == "auto" and torch.cuda.is_available())
+        if cuda:
+            # PyTorch's default rounds the factors of a convolution to 10 bits on a recent GPU.
+            torch.backends.cudnn.allow_tf32 = False
+        return torch.device("cuda" if cuda else "cpu")
 
 
 @dataclass(frozen=True)

@@ -199,10 +199,7 @@ def _trigger(folder: RunDir, config: Config, scene: Scene, name: str) -> Trigger
         with NO_PROGRESS.task("", 1) as task:
             crafted = attacks.craft("heuristic", problem(config, scene), attacks.Tools(task))
         return crafted.trigger or scene.trigger
-    path = folder.trigger(row_label(name), scene.seed)
-    if not path.exists():
-        raise RunError(f"{path}: there is no such trigger yet; run `recondoor attack` first")
-    arrays = folder.read_npz(path)
+    arrays = folder.read_npz(folder.trigger(row_label(name), scene.seed))
     return Trigger(torch.from_numpy(arrays["delta"]), torch.from_numpy(arrays["mask"]))
 
 
