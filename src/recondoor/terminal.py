@@ -46,10 +46,8 @@ class _Lines:
         if now - self._told >= SECONDS_BETWEEN_LINES:
             self._told = now
             rate = (self._done - self._first) / (now - self._started)
-            left = (self._total - self._done) / rate if rate else float("inf")
-            self.tell(
-                f"{self._done / self._total:.0%}, {self._note}, {rate:.1f}/s, {left:.0f} s left"
-            )
+            left = f", {rate:.1f}/s, {(self._total - self._done) / rate:.0f} s left" if rate else ""
+            self.tell(f"{self._done / self._total:.0%}, {self._note}{left}")
 
     def tell(self, text: str) -> None:
         print(f"{self._description}: {text}", file=sys.stderr, flush=True)

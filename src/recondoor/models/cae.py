@@ -30,7 +30,8 @@ class NarrowConv2d(nn.Conv2d):
         ]
         kernels = torch.stack(shifted, dim=1).flatten(0, 1)
         height, width = h.shape[2:]
-        h = F.pad(h, (0, -width % columns, 0, -height % rows))
+        if height % rows or width % columns:  # padding by nothing would copy all of h
+            h = F.pad(h, (0, -width % columns, 0, -height % rows))
         blocks = F.conv2d(
             h,
             kernels.contiguous(memory_format=torch.channels_last),
