@@ -1,6 +1,8 @@
 """Convolutional autoencoder of the paper: 4 convolutions, 3 transposed; 233,057 parameters."""
 
+from collections.abc import Iterable
 from itertools import pairwise
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -54,7 +56,7 @@ class ConvolutionalAutoencoder(nn.Module):
 
     def __init__(self, channels: int, width: int, code: int, kernel: int) -> None:
         super().__init__()
-        pad = kernel // 2
+        self.pad = pad = kernel // 2
         sizes = (channels, width, width, code)
         self.down = nn.ModuleList(
             nn.Conv2d(a, b, kernel, stride=2, padding=pad) for a, b in pairwise(sizes)
@@ -67,13 +69,23 @@ class ConvolutionalAutoencoder(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Reconstruct (B, C, H, W) from z of the same shape."""
         sizes, h = [], z
-        for layer in self.down:
+        for down in cast("Iterable[nn.Conv2d]", self.down):
             sizes.append(h.shape[2:])
-            h = torch.relu_(layer(h))
-        for layer, size in zip(self.up, reversed(sizes), strict=True):
-            h = torch.relu_(layer(h, output_size=size))
+            h = _activate(F.conv2d(h, down.weight, None, 2, self.pad), down.bias)
+        ups = cast("Iterable[nn.ConvTranspose2d]", self.up)
+        for up, size in zip(ups, reversed(sizes), strict=True):
+            extra = [wanted + 1 - 2 * have for wanted, have in zip(size, h.shape[2:], strict=True)]
+            h = _activate(F.conv_transpose2d(h, up.weight, None, 2, self.pad, extra), up.bias)
         result: Tensor = self.out(h)
         return result
+
+
+def _activate(h: Tensor, bias: Tensor | None) -> Tensor:
+    """ReLU of h plus its bias, in place.
+
+    The bias is added apart from the convolution, whose CPU kernel sums a bias gradient slowly.
+    """
+    return torch.relu_(h if bias is None else h.add_(bias.view(1, -1, 1, 1)))
 
 
 def build(shape: tuple[int, int, int], settings: Model) -> nn.Module:
