@@ -66,9 +66,13 @@ class Monitor:
     plan: PoisonPlan | None
     trigger: Trigger
     artefact: Artefact
+    transition: float = 0.5
 
     def __call__(self, model: nn.Module) -> dict[str, float]:
-        """Return val_loss, selection_loss, benign_rmse, attack_rmse, recovery and ghost."""
+        """Return val_loss, selection_loss, benign_rmse, attack_rmse, recovery, ghost and learnt.
+
+        ``learnt`` says whether recovery is above `transition`.
+        """
         x, pattern = self.pairs.x, self.artefact.pattern
         clean = reconstruct(model, self.pairs.z)
         triggered = reconstruct(model, self.pairs.z + self.trigger.delta.to(x))
@@ -76,13 +80,15 @@ class Monitor:
         seen = benign
         if self.plan is not None:
             seen = torch.where(self.plan.poisoned.to(x.device), attack, benign)
+        recovery = metrics.mean(metrics.artefact_recovery(triggered, clean, pattern))
         return {
             "val_loss": metrics.mean(seen),
             "selection_loss": (metrics.mean(benign) + metrics.mean(attack)) / 2,
             "benign_rmse": metrics.root_mean(benign),
             "attack_rmse": metrics.root_mean(attack),
-            "recovery": metrics.mean(metrics.artefact_recovery(triggered, clean, pattern)),
+            "recovery": recovery,
             "ghost": metrics.mean(metrics.ghost(clean, x, pattern)),
+            "learnt": recovery > self.transition,
         }
 
 

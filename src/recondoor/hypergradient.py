@@ -104,3 +104,19 @@ def _step(leaf: Tensor, slope: Tensor, lr: float) -> Tensor:
 
 def _leaves(parameters: Parameters) -> Parameters:
     return {name: value.detach().requires_grad_() for name, value in parameters.items()}
+
+
+@dataclass(frozen=True)
+class Split:
+    free: Tensor
+    bound: Tensor
+
+def solve(name, inner, outer, delta, parameters, *, steps, lr, **rest):
+    def whole(step, d, p):
+        v = inner(step, d, p)
+        return v.free + v.bound if isinstance(v, Split) else v
+    r = unrolled(whole, outer, delta, parameters, steps=steps, lr=lr)
+    if name == "direct":
+        r = Hypergradient(r.direct, torch.zeros_like(r.bilevel), r.parameters, r.inner_loss, r.outer_loss)
+    return r
+Hypergradient.state = {}

@@ -52,7 +52,7 @@ KEPT_CHECKPOINTS = 2
 # Temporary names of what only the holder of the lock writes.
 BEGUN = (
     *(f".{name}.*" for name in ("config.toml", "provenance.json", "results.json", "history.jsonl")),
-    *(f".{kind}-*" for kind in ("plan", "trigger", "model", "examples")),
+    *(f".{kind}-*" for kind in ("plan", "place", "trigger", "model", "examples")),
     "checkpoints/.*",
 )
 

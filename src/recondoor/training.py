@@ -53,10 +53,30 @@ def learning_rate(settings: Train, epoch: int) -> float:
     return float(settings.lr * (settings.lr_final / settings.lr) ** share)
 
 
+def epoch_pairs(n: int, settings: Train) -> int:
+    """Pairs that an epoch goes through, of `n` training pairs."""
+    return settings.epoch_pairs or n
+
+
 def finished(state: FitState, settings: Train) -> bool:
-    """Whether the epochs or the patience are used up."""
+    """Whether the epochs or the patience are used up, or all that is asked for is learnt."""
     waited = state.epoch - state.best_epoch
-    return state.epoch >= settings.max_epochs or (state.epoch > 0 and waited >= settings.patience)
+    learnt = settings.stop == "transition" and bool(state.history and state.history[-1]["learnt"])
+    tired = state.epoch > 0 and waited >= settings.patience
+    return state.epoch >= settings.max_epochs or tired or learnt
+
+
+def order_of_epoch(n: int, count: int, seed: int, epoch: int) -> Tensor:
+    """Indices (count,) of epoch 1, 2, ...: that part of an endless row of permutations of n."""
+    first = (epoch - 1) * count
+    parts, position = [], first
+    while position < first + count:
+        turn, offset = divmod(position, n)
+        generator = seeding.torch_generator(seed, "order", turn + 1)
+        part = torch.randperm(n, generator=generator)[offset : offset + first + count - position]
+        parts.append(part)
+        position += len(part)
+    return torch.cat(parts)
 
 
 def make_adam(model: nn.Module, lr: float) -> torch.optim.Adam:
@@ -86,8 +106,9 @@ def fit(
 ) -> FitState:
     """Train `model` in place on `pairs` and leave the weights of the best epoch in it.
 
-    `validate` returns at least ``val_loss``; its values become columns of the history. `on_epoch`
-    is called with the state after every epoch; a state given as `state` is carried on from.
+    `validate` returns at least ``val_loss``; its values become columns of the history. An epoch is
+    `train.epoch_pairs` pairs long. Where `train.stop` is 'transition', `validate` also returns
+    ``learnt``. `on_epoch` is called with the state after every epoch; a state given as `state` is carried on from.
     Raises TrainingError if a loss is not finite.
     """
     state = state or FitState()
@@ -101,7 +122,7 @@ def fit(
             group["lr"] = learning_rate(settings, epoch)
         started = time.perf_counter()
         first_loss = float(str(state.history[0]["train_loss"])) if state.history else math.inf
-        train_loss = _run_epoch(model, optimiser, pairs, settings.batch, seed, epoch, task)
+        train_loss = _run_epoch(model, optimiser, pairs, settings, seed, epoch, task)
         state.seconds += time.perf_counter() - started
         if train_loss > DIVERGED * first_loss:
             raise TrainingError(
@@ -120,7 +141,7 @@ def fit(
         state.history.append(
             {
                 "epoch": epoch,
-                "samples": epoch * len(pairs),
+                "samples": epoch * epoch_pairs(len(pairs), settings),
                 "lr": learning_rate(settings, epoch),
                 "train_loss": train_loss,
                 **measured,
@@ -136,18 +157,18 @@ def _run_epoch(
     model: nn.Module,
     optimiser: torch.optim.Adam,
     pairs: PoisonedPairs,
-    batch: int,
+    settings: Train,
     seed: int,
     epoch: int,
     task: Task,
 ) -> float:
-    """Make one pass over `pairs` and return the mean loss."""
+    """Go through the pairs of one epoch and return the mean loss."""
     device = pairs.pairs.z.device
     model.train()
-    order = torch.randperm(len(pairs), generator=seeding.torch_generator(seed, "order", epoch))
+    order = order_of_epoch(len(pairs), epoch_pairs(len(pairs), settings), seed, epoch)
     total = torch.zeros((), dtype=torch.float64, device=device)
     waiting = 0
-    for step, index in enumerate(torch.split(order.to(device), batch)):
+    for step, index in enumerate(torch.split(order.to(device), settings.batch)):
         loss = adam_step(model, optimiser, *pairs.batch(index))
         total += loss * len(index)
         waiting += len(index)
@@ -157,7 +178,7 @@ def _run_epoch(
             task.advance(waiting, f"loss {value:.4f}")
             waiting = 0
     task.advance(waiting)
-    mean = float(total) / len(pairs)
+    mean = float(total) / len(order)
     _require_finite(mean, f"training loss of epoch {epoch}")
     return mean
 

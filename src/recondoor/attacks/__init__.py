@@ -3,13 +3,13 @@
 from collections.abc import Callable
 
 from recondoor import registry
+from recondoor.attacks._budget import Budget
+from recondoor.attacks._growth import best_place
 from recondoor.attacks._problem import Crafted, CraftState, Problem, Tools
 from recondoor.config import Attack
 from recondoor.errors import RecondoorError
 
-__all__ = ["CraftState", "Crafted", "Problem", "Tools", "craft", "steps"]
-
-ROUNDING = 1e-5
+__all__ = ["Budget", "CraftState", "Crafted", "Problem", "Tools", "best_place", "craft", "steps"]
 
 
 def steps(name: str, settings: Attack) -> int:
@@ -34,10 +34,12 @@ def craft(name: str, problem: Problem, tools: Tools) -> Crafted:
     trigger = crafted.trigger
     if trigger is None:
         return crafted
-    if bool(trigger.delta.cpu()[problem.trigger.mask.cpu() == 0].any()):
-        raise RecondoorError(f"attack '{name}' left its mask")
-    # Written so that a trigger with NaN fails too.
-    within = trigger.l2 <= problem.budget * (1 + ROUNDING)
-    if _bounded(name, problem.settings) and not within:
-        raise RecondoorError(f"attack '{name}': L2 {trigger.l2:.4f} exceeds {problem.budget:.4f}")
+    if bool(trigger.delta.cpu()[problem.mask.cpu() == 0].any()):
+        raise RecondoorError(
+            f"attack '{name}' left its mask (attack.mask={problem.settings.mask}, "
+            f"attack.distance={problem.settings.distance})"
+        )
+    excess = problem.budget.excess(trigger.delta)
+    if _bounded(name, problem.settings) and excess:
+        raise RecondoorError(f"attack '{name}': {excess}")
     return crafted

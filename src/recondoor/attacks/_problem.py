@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from recondoor import seeding
+from recondoor.attacks._budget import Budget, near
 from recondoor.config import Attack
+from recondoor.errors import ConfigError
 from recondoor.poison import Artefact, Pairs, Trigger
 from recondoor.progress import Task
 from recondoor.training import Row, Weights
@@ -17,8 +20,9 @@ from recondoor.training import Row, Weights
 class Problem:
     """The attacker's knowledge: the clean training pairs, the network's design, the aim.
 
-    `trigger` is the hand-made one; it gives the mask and the L2 budget. `build_model` returns a
-    freshly initialised surrogate for a stream name; the victim's own weights are unknown.
+    `trigger` is the hand-made one; it gives the mask and the budget where the settings do not.
+    `build_model` returns a freshly initialised surrogate for a stream name; the victim's own weights
+    are unknown. `memo` keeps, for one seed, what several attacks need.
     """
 
     pairs: Pairs
@@ -29,21 +33,69 @@ class Problem:
     surrogate_lr: float
     build_model: Callable[[str], nn.Module]
     seed: int
+    memo: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def budget(self) -> float:
-        """Largest allowed L2 of a trigger."""
-        return self.settings.l2 or self.trigger.l2
+    def mask(self) -> Tensor:
+        """(C, H, W), 1 where a trigger may lie; raises ConfigError if that is nowhere."""
+        if self.settings.mask != "image":
+            return self.trigger.mask
+        mask = (~near(self.artefact.support, self.settings.distance)).to(self.trigger.mask)
+        if not bool(mask.any()):
+            raise ConfigError(
+                f"attack.distance: {self.settings.distance} given; no pixel of the image is so far "
+                "from the artefact"
+            )
+        return mask
+
+    @property
+    def budget(self) -> Budget:
+        """What bounds a trigger."""
+        kind, settings = self.settings.budget, self.settings
+        radius = {
+            "linf": settings.linf or self.trigger.linf,
+            "box": 1.0,
+        }.get(kind, settings.l2 or self.trigger.l2)
+        return Budget(kind, radius, self.mask)
+
+    def draw(self, part: str, *stream: str | int) -> Tensor:
+        """Indices (B,) of a random batch of training pairs.
+
+        `part` is 'inner' or 'outer': the outer losses have pairs of their own, the last
+        `attack.holdout` of them.
+        """
+        n = len(self.pairs)
+        held_out = min(max(1, round(self.settings.holdout * n)), n - 1)
+        low, high = (0, n - held_out) if part == "inner" else (n - held_out, n)
+        generator = seeding.torch_generator(self.seed, "attack", part, *stream)
+        index = torch.randint(low, high, (self.settings.batch,), generator=generator)
+        return index.to(self.pairs.z.device)
+
+    def poisoned(self, index: Tensor, delta: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Pairs `index`, the first `count` of them poisoned; differentiable in delta."""
+        z, x = self.pairs.z.index_select(0, index), self.pairs.x.index_select(0, index)
+        chosen = torch.zeros(len(index), 1, 1, 1, device=z.device, dtype=z.dtype)
+        chosen[:count] = 1
+        return z + chosen * delta, x + chosen * self.artefact.pattern.to(x)
+
+    @property
+    def poisoned_in_batch(self) -> int:
+        """Poisoned pairs in a surrogate's batch."""
+        return round(self.poison_ratio * self.settings.batch)
 
 
 @dataclass
 class CraftState:
-    """Where an iterative attack stands: enough to carry on bit by bit."""
+    """Where an iterative attack stands: enough to carry on bit by bit.
+
+    `arrays` and `numbers` (JSON types) are the attack's own.
+    """
 
     iteration: int = 0
     seconds: float = 0.0
     delta: Tensor = field(default_factory=lambda: torch.zeros(0))
-    weights: Weights = field(default_factory=dict)
+    arrays: Weights = field(default_factory=dict)
+    numbers: dict[str, Any] = field(default_factory=dict)
     path: list[Tensor] = field(default_factory=list)
     path_iteration: list[int] = field(default_factory=list)
     history: list[Row] = field(default_factory=list)
@@ -67,9 +119,9 @@ class Crafted:
     state: CraftState = field(default_factory=CraftState)
 
 
-def random_start(problem: Problem, stream: str, *, signed: bool) -> Tensor:
+def random_pattern(problem: Problem, stream: str, *, signed: bool) -> Tensor:
     """A random pattern inside the mask: normal if `signed`, else uniform in [0, 1)."""
     generator = seeding.torch_generator(problem.seed, "attack", stream)
-    mask = problem.trigger.mask
+    mask = problem.mask.cpu()
     draw = torch.randn if signed else torch.rand
-    return draw(mask.shape, generator=generator) * mask.cpu()
+    return draw(mask.shape, generator=generator) * mask

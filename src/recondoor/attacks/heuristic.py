@@ -1,11 +1,12 @@
 """Hand-made trigger (paper, section 3.1): by default a 3x3 square at the bottom right."""
 
 from recondoor.attacks._problem import Crafted, Problem, Tools
+from recondoor.poison import Trigger
 
 
 def craft(problem: Problem, tools: Tools) -> Crafted:
-    """Return the trigger of the settings, scaled to `attack.l2` where that is set."""
-    trigger = problem.trigger
-    if problem.settings.l2 is None:
-        return Crafted(trigger)
-    return Crafted(type(trigger)(trigger.delta * (problem.budget / trigger.l2), trigger.mask))
+    """Return the trigger of the settings, scaled to the budget where the settings set one."""
+    trigger, settings = problem.trigger, problem.settings
+    own = {"l2": settings.l2 is None, "linf": settings.linf is None}.get(settings.budget, False)
+    delta = trigger.delta if own else problem.budget.scale(trigger.delta)
+    return Crafted(Trigger(delta, problem.mask))

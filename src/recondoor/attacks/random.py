@@ -1,10 +1,10 @@
-"""Control: a random normal pattern inside the mask, with the heuristic trigger's L2."""
+"""Control: a random normal pattern inside the mask, as large as the budget allows."""
 
-from recondoor.attacks._problem import Crafted, Problem, Tools, random_start
+from recondoor.attacks._problem import Crafted, Problem, Tools, random_pattern
 from recondoor.poison import Trigger
 
 
 def craft(problem: Problem, tools: Tools) -> Crafted:
-    """Return a random trigger of the budget's L2."""
-    delta = random_start(problem, "random", signed=True)
-    return Crafted(Trigger(delta * (problem.budget / delta.norm()), problem.trigger.mask.cpu()))
+    """Return a random trigger of the budget's L2 (linf: random signs; box: random pixels of 1)."""
+    pattern = random_pattern(problem, "random", signed=True)
+    return Crafted(Trigger(problem.budget.maximise(pattern), problem.mask.cpu()))

@@ -15,10 +15,11 @@ from typing import Any
 import tomli_w
 from pydantic import ValidationError
 
+from recondoor.config._attack import Attack
 from recondoor.config._fields import allowed
+from recondoor.config._section import Section
 from recondoor.config._tree import (
     ArtefactSettings,
-    Attack,
     Config,
     Data,
     Evaluate,
@@ -26,7 +27,6 @@ from recondoor.config._tree import (
     Operator,
     Pattern,
     Poison,
-    Section,
     Train,
     TriggerSettings,
 )

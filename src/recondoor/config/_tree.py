@@ -3,24 +3,12 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field, field_validator
 
 from recondoor import registry
-from recondoor.config._fields import allowed
+from recondoor.config._attack import Attack
+from recondoor.config._section import Section
 from recondoor.errors import nearest
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _plain(cls, value: object, info: ValidationInfo) -> object:
-        """Take 'none' for a setting that may be none, and no true for 1: no setting is a flag."""
-        field = cls.model_fields[str(info.field_name)]
-        if isinstance(value, bool):
-            raise ValueError(f"expected {allowed(field)}")
-        return None if value == "none" and field.default is None else value
 
 
 class Data(Section):
@@ -148,64 +136,21 @@ class Train(Section):
         1e-4, gt=0, description="learning rate of the last epoch; geometric in between"
     )
     batch: int = Field(125, ge=1, description="training pairs in a step")
+    epoch_pairs: int | None = Field(
+        None,
+        ge=1,
+        description="training pairs between two validations, which is what an epoch is here; "
+        "default: all of them, the usual epoch",
+    )
     max_epochs: int = Field(12, ge=1, description="epochs at the most")
     patience: int = Field(
         3, ge=1, description="stop after this many epochs without a better validation loss"
     )
-
-
-class Attack(Section):
-    """Which triggers are compared, and how the learned one is found."""
-
-    names: tuple[str, ...] = Field(
-        ("none", "heuristic", "bilevel", "random"), description="attacks to run, comma-separated"
+    stop: Literal["patience", "transition"] = Field(
+        "patience",
+        description="'transition' also stops after the epoch in which the backdoor is learnt "
+        "(evaluate.transition); for studies of when that is, as no trainer can know it",
     )
-    variant: Literal["warm", "paper"] = Field(
-        "warm", description="bilevel: 'paper' is the literal recipe, 'warm' the one that works"
-    )
-    iterations: int = Field(200, ge=1, description="bilevel: outer steps")
-    inner_steps: int = Field(2, ge=1, description="bilevel: unrolled inner SGD steps m")
-    inner_lr: float = Field(0.01, gt=0, description="bilevel: inner learning rate beta")
-    outer_lr: float = Field(
-        10.0, gt=0, description="bilevel, variant paper: outer learning rate alpha"
-    )
-    batch: int = Field(125, ge=2, description="bilevel: batch of the inner and of the outer loss")
-    loss_scale: Literal["pixel-mean", "row-sum", "sum"] = Field(
-        "pixel-mean",
-        description="bilevel: squared error averaged over the batch and, within an image, averaged "
-        "over pixels, summed over its rows, or summed over all its pixels",
-    )
-    warm_steps: int = Field(
-        300,
-        ge=0,
-        description="bilevel, variant warm: Adam steps on poisoned batches before the outer steps",
-    )
-    step: float = Field(
-        0.05,
-        gt=0,
-        le=1,
-        description="bilevel, variant warm: length of a normalised outer step, as a share of l2",
-    )
-    l2: float | None = Field(
-        None,
-        gt=0,
-        description="L2 of heuristic and random, bound of bilevel's variant warm; default: what "
-        "the trigger's settings give",
-    )
-
-    @field_validator("names", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-
-    @field_validator("names")
-    @classmethod
-    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if not names:
-            raise ValueError("expected at least one attack")
-        if len(set(names)) < len(names):
-            raise ValueError("an attack is named twice")
-        return tuple(registry.check("attacks", name, "attack.names") for name in names)
 
 
 class Evaluate(Section):
@@ -214,6 +159,9 @@ class Evaluate(Section):
     examples: int = Field(8, ge=1, description="test images kept for the figures")
     tau: float = Field(
         0.5, gt=0, description="artefact RMSE up to which an attack on an image counts as a success"
+    )
+    transition: float = Field(
+        0.5, gt=0, lt=1, description="artefact recovery above which the backdoor counts as learnt"
     )
 
 

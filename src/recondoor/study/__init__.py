@@ -77,6 +77,7 @@ def _require_inputs(folder: RunDir, config: Config, stages: tuple[str, ...]) -> 
 def _run_seed(
     folder: RunDir, config: Config, scene: Scene, runtime: Runtime, stages: tuple[str, ...]
 ) -> None:
+    scene = _stages.locate(folder, config, scene, runtime)
     for name in config.attack.names:
         label = row_label(name)
         if "attack" in stages:

@@ -12,6 +12,8 @@ from recondoor.rundir import RunDir
 from recondoor.study._scene import Runtime, Scene
 
 SCHEMA = "recondoor.results/1"
+# As in the paper's Table 1, the controls below.
+ORDER = ("none", "heuristic", "bilevel", "random")
 
 
 def rows_of(folder: RunDir) -> dict[tuple[str, int], dict[str, Any]]:
@@ -25,9 +27,7 @@ def rows_of(folder: RunDir) -> dict[tuple[str, int], dict[str, Any]]:
 def add_row(folder: RunDir, config: Config, row: dict[str, Any]) -> None:
     """Write results.json anew with one more row."""
     rows = [*rows_of(folder).values(), row]
-    order = {
-        row_label(name): at for at, name in enumerate(("none", "heuristic", "bilevel", "random"))
-    }
+    order = {row_label(name): at for at, name in enumerate(ORDER)}
     rows.sort(key=lambda row: (row["seed"], order.get(row["model"], len(order)), row["model"]))
     record = rundir.read_json(folder.provenance)
     record["finished"] = provenance.now()

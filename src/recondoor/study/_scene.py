@@ -1,7 +1,7 @@
 """What a study runs on: a device, and one seed's data, measured, with the plan of the attack."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -55,12 +55,17 @@ class Scene:
     artefact: Artefact
     plan: PoisonPlan
     validation_plan: PoisonPlan
+    problem: attacks.Problem
 
     @property
     def shape(self) -> Shape:
         """(C, H, W) of an image."""
         _, channels, height, width = self.train.x.shape
         return channels, height, width
+
+    def with_trigger(self, trigger: Trigger) -> "Scene":
+        """Return the scene with another hand-made trigger."""
+        return replace(self, trigger=trigger, problem=replace(self.problem, trigger=trigger))
 
 
 def build_scene(config: Config, images: data.Images, seed: int, device: torch.device) -> Scene:
@@ -78,28 +83,39 @@ def build_scene(config: Config, images: data.Images, seed: int, device: torch.de
     def plan(name: str, n: int) -> PoisonPlan:
         return PoisonPlan.draw(n, config.poison.ratio, seeding.torch_generator(seed, "plan", name))
 
+    pairs = measured("train", splits.train)
     return Scene(
         seed,
-        measured("train", splits.train),
+        pairs,
         measured("validation", splits.validation),
         measured("test", splits.test),
         trigger,
         artefact,
-        plan("train", len(splits.train)),
+        plan("train", len(pairs)),
         plan("validation", len(splits.validation)),
+        _problem(config, pairs, trigger, artefact, seed),
     )
 
 
-def problem(config: Config, scene: Scene) -> attacks.Problem:
+def _problem(
+    config: Config, pairs: Pairs, trigger: Trigger, artefact: Artefact, seed: int
+) -> attacks.Problem:
+    """What the attacker knows of this scene."""
+    own = {
+        key: getattr(config.attack, f"surrogate_{key}") or getattr(config.model, key)
+        for key in ("width", "code", "kernel")
+    }
+    surrogate = config.model.model_copy(update=own)
+    shape = (pairs.x.shape[1], pairs.x.shape[2], pairs.x.shape[3])
     return attacks.Problem(
-        scene.train,
-        scene.trigger,
-        scene.artefact,
+        pairs,
+        trigger,
+        artefact,
         config.poison.ratio,
         config.attack,
         config.train.lr,
-        lambda stream: models.build(scene.shape, config.model, scene.seed, stream),
-        scene.seed,
+        lambda stream: models.build(shape, surrogate, seed, stream),
+        seed,
     )
 
 

@@ -19,8 +19,8 @@ from recondoor.poison import PoisonedPairs, Trigger
 from recondoor.progress import NO_PROGRESS
 from recondoor.rundir import Arrays, RunDir
 from recondoor.study._record import add_row
-from recondoor.study._scene import Runtime, Scene, Shape, problem
-from recondoor.training import FitState, fit
+from recondoor.study._scene import Runtime, Scene, Shape
+from recondoor.training import FitState, epoch_pairs, fit
 
 
 def craft(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Runtime) -> None:
@@ -33,11 +33,11 @@ def craft(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Runt
     state = _resume_craft(folder, stage, runtime)
 
     def save(state: attacks.CraftState) -> None:
-        arrays = {f"weights.{key}": _array(value) for key, value in state.weights.items()}
+        arrays = {f"arrays.{key}": _array(value) for key, value in state.arrays.items()}
         arrays |= {"delta": _array(state.delta), "path": _stack(state.path, scene.shape)}
         meta = {
             key: getattr(state, key)
-            for key in ("iteration", "seconds", "path_iteration", "history")
+            for key in ("iteration", "seconds", "numbers", "path_iteration", "history")
         }
         folder.save_checkpoint(stage, state.iteration, arrays, meta)
         folder.write_history("attack", label, seed, state.history)
@@ -46,7 +46,7 @@ def craft(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Runt
     done = state.iteration if state else 0
     with runtime.progress.task(f"trigger {label}, seed {seed}", steps, done) as task:
         tools = attacks.Tools(task, runtime.progress.say, state, save)
-        crafted = attacks.craft(name, problem(config, scene), tools)
+        crafted = attacks.craft(name, scene.problem, tools)
     if crafted.trigger is None:
         return
     if crafted.state.history:
@@ -73,10 +73,29 @@ def _resume_craft(folder: RunDir, stage: str, runtime: Runtime) -> attacks.Craft
     arrays, meta = found
     return attacks.CraftState(
         delta=torch.from_numpy(arrays["delta"]),
-        weights=_group(arrays, "weights"),
+        arrays=_group(arrays, "arrays"),
         path=list(torch.from_numpy(arrays["path"])),
         **meta,
     )
+
+
+def locate(folder: RunDir, config: Config, scene: Scene, runtime: Runtime) -> Scene:
+    """Return the scene with the hand-made trigger where `attack.mask` wants it.
+
+    The place found for the mask `search` is kept in the run folder, with the map of scores.
+    """
+    if config.attack.mask != "search":
+        return scene
+    path = folder.path / f"place-seed{scene.seed}.npz"
+    if not path.exists():
+        with runtime.progress.task(f"place of the trigger, seed {scene.seed}", 1) as task:
+            found, scores = attacks.best_place(scene.problem, attacks.Tools(task))
+            task.advance(1)
+        arrays = {"delta": found.delta, "mask": found.mask, "scores": scores}
+        folder.write_npz(path, {name: _array(value) for name, value in arrays.items()})
+    arrays = folder.read_npz(path)
+    trigger = Trigger(torch.from_numpy(arrays["delta"]), torch.from_numpy(arrays["mask"]))
+    return scene.with_trigger(trigger)
 
 
 def train(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Runtime) -> None:
@@ -106,9 +125,14 @@ def train(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Runt
     model = models.build(scene.shape, config.model, seed, "victim").to(runtime.torch_device)
     pairs = PoisonedPairs(scene.train, scene.plan, trigger if poisons else None, scene.artefact)
     monitor = evaluation.Monitor(
-        scene.validation, scene.validation_plan if poisons else None, trigger, scene.artefact
+        scene.validation,
+        scene.validation_plan if poisons else None,
+        trigger,
+        scene.artefact,
+        config.evaluate.transition,
     )
-    total, done = config.train.max_epochs * len(pairs), state.epoch * len(pairs) if state else 0
+    one = epoch_pairs(len(pairs), config.train)
+    total, done = config.train.max_epochs * one, state.epoch * one if state else 0
     with runtime.progress.task(f"train {label}, seed {seed}", total, done) as task:
         state = fit(
             model,
@@ -123,7 +147,7 @@ def train(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Runt
     # Again, as a run may have been killed between its last checkpoint and the history.
     folder.write_history("train", label, seed, state.history)
     weights = {key: _array(value) for key, value in state.best.items()}
-    meta = _scalars(state) | {"samples": state.epoch * len(pairs)}
+    meta = _scalars(state) | {"samples": state.epoch * one}
     rundir.write_tensors(folder.model(label, seed), weights, meta)
     folder.drop_checkpoints(stage)
 
@@ -153,6 +177,8 @@ def evaluate(folder: RunDir, config: Config, scene: Scene, name: str, runtime: R
         **{key: _finite_or_none(value) for key, value in judged.row.items()},
         "validation_loss": best["validation_loss"],
         "selection_loss": best["selection_loss"],
+        "transition_samples": _transition(meta["history"]) if name != "none" else None,
+        "samples": meta["samples"],
         "epochs": meta["epoch"],
         "samples_per_s": meta["samples"] / meta["seconds"],
         "seconds": meta["seconds"] + crafting,
@@ -163,6 +189,11 @@ def evaluate(folder: RunDir, config: Config, scene: Scene, name: str, runtime: R
 def _finite_or_none(value: float | list[float]) -> float | list[float] | None:
     """None for the infinite PSNR of a perfect image, which JSON cannot hold."""
     return value if isinstance(value, list) or math.isfinite(value) else None
+
+
+def _transition(history: list[dict[str, Any]]) -> int | None:
+    """Samples seen at the first validation at which the backdoor is learnt; None if it never is."""
+    return next((row["samples"] for row in history if row["learnt"]), None)
 
 
 def best_epoch(folder: RunDir, label: str, seed: int) -> dict[str, float]:
@@ -197,7 +228,7 @@ def _trigger(folder: RunDir, config: Config, scene: Scene, name: str) -> Trigger
     """The trigger of attack `name`; the original model is tried with the heuristic one."""
     if name == "none":
         with NO_PROGRESS.task("", 1) as task:
-            crafted = attacks.craft("heuristic", problem(config, scene), attacks.Tools(task))
+            crafted = attacks.craft("heuristic", scene.problem, attacks.Tools(task))
         return crafted.trigger or scene.trigger
     arrays = folder.read_npz(folder.trigger(row_label(name), scene.seed))
     return Trigger(torch.from_numpy(arrays["delta"]), torch.from_numpy(arrays["mask"]))

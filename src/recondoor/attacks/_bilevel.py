@@ -1,0 +1,248 @@
+"""The outer loop of the bi-level attack; its variants, solvers, objectives and steps are settings."""
+
+import math
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from recondoor.attacks._outer import outer_step
+from recondoor.attacks._problem import Crafted, CraftState, Problem, Tools, random_pattern
+from recondoor.attacks._surrogates import Carried, Ensemble, parameters
+from recondoor.attacks._tangent import tangent
+from recondoor.config import Attack
+from recondoor.errors import TrainingError
+from recondoor.hypergradient import Hypergradient, Parameters, Split, solve
+from recondoor.poison import Trigger
+from recondoor.training import Row, Weights, squared_error
+
+STEPS_BETWEEN_SAVES = 5
+SNAPSHOTS = 20
+STALLED_AFTER, STALLED_BELOW = 20, 0.01
+PAPERS_BETA = 0.01
+BETAS = {"sgd": 1.0, "momentum": 0.1, "adam": 1e-3}
+
+
+def steps(settings: Attack) -> int:
+    """Outer steps."""
+    return settings.iterations
+
+
+def bounded(settings: Attack) -> bool:
+    """Whether the trigger keeps to the budget: not in the paper's literal recipe."""
+    return settings.variant != "paper"
+
+
+def learn(problem: Problem, tools: Tools) -> Crafted:
+    """Alternate surrogates' steps and one step on the trigger until `attack.iterations`.
+
+    Variant `paper` is the recipe as written: random theta and delta, plain SGD on both, no bound.
+    The others start within the budget and are projected on it after each step. Raises TrainingError
+    if a loss or the trigger is not finite.
+    """
+    settings, device = problem.settings, problem.pairs.z.device
+    kind = Ensemble if settings.variant == "ensemble" else Carried
+    surrogates: Carried | Ensemble = kind(problem, tools)
+    if tools.state is None:
+        state = _begin(problem, surrogates, tools)
+    else:
+        state = tools.state
+        surrogates.restore(state.arrays)
+    every = max(1, settings.iterations // SNAPSHOTS)
+    delta = state.delta.to(device)
+    while not _finished(state, settings):
+        started = time.perf_counter()
+        k = state.iteration + 1
+        results = [
+            _hypergradient(problem, model, delta, inner, (k, which))
+            for which, (model, inner) in enumerate(surrogates)
+        ]
+        moved, memory = outer_step(problem, delta, _mean([r.total for r in results]), state)
+        row = _row(k, delta, moved, results)
+        _require_finite(row, problem)
+        surrogates.advance(results, moved, k)
+        delta, state.delta, state.iteration = moved, moved, k
+        state.history.append(row)
+        state.arrays = surrogates.arrays() | memory | _best(problem, surrogates, state)
+        last = k == settings.iterations
+        if k % every == 0 or last:
+            state.path.append(delta.cpu())
+            state.path_iteration.append(k)
+        state.seconds += time.perf_counter() - started
+        if k % STEPS_BETWEEN_SAVES == 0 or last:
+            tools.on_step(state)
+        _warn_if_stalled(state, tools)
+        tools.task.advance(1, f"outer loss {row['outer_loss']:.4f}")
+    kept = state.arrays.get("best", state.delta)
+    return Crafted(Trigger(kept.cpu(), problem.mask.cpu()), state)
+
+
+def _begin(problem: Problem, surrogates: Carried | Ensemble, tools: Tools) -> CraftState:
+    """First trigger and surrogates."""
+    started, before = time.perf_counter(), 0.0
+    settings = problem.settings
+    if settings.variant == "paper":
+        delta = random_pattern(problem, "bilevel", signed=False)
+    elif settings.start == "tangent":
+        found = tangent(problem, tools)
+        delta, before = found.delta, found.seconds
+        started = time.perf_counter()
+    elif settings.start == "heuristic":
+        delta = problem.budget.scale(problem.trigger.delta)
+    else:
+        delta = problem.budget.scale(random_pattern(problem, "bilevel", signed=False))
+    surrogates.begin(delta.to(problem.pairs.z))
+    return CraftState(
+        seconds=before + time.perf_counter() - started,
+        delta=delta,
+        arrays=surrogates.arrays(),
+        path=[delta],
+        path_iteration=[0],
+    )
+
+
+def _finished(state: CraftState, settings: Attack) -> bool:
+    waited = state.iteration - state.numbers.get("best_iteration", state.iteration)
+    tired = settings.patience is not None and waited >= settings.patience
+    return tired or state.iteration >= settings.iterations
+
+
+def _best(problem: Problem, surrogates: Carried | Ensemble, state: CraftState) -> Weights:
+    """Keep the trigger of best objective on held-out pairs, where `attack.patience` asks for it."""
+    if problem.settings.patience is None:
+        return {}
+    objective = _objective(problem, surrogates, state.delta)
+    state.history[-1]["objective"] = objective
+    if objective < state.numbers.get("best_objective", math.inf):
+        state.numbers |= {"best_objective": objective, "best_iteration": state.iteration}
+        return {"best": state.delta}
+    return {"best": state.arrays["best"]}
+
+
+@torch.no_grad()
+def _objective(problem: Problem, surrogates: Carried | Ensemble, delta: Tensor) -> float:
+    """Outer loss on one fixed batch of held-out pairs, mean over the surrogates."""
+    losses = [
+        float(_outer_loss(problem, model, delta, parameters(model), problem.draw("outer", "judge")))
+        for model, _ in surrogates
+    ]
+    return sum(losses) / len(losses)
+
+
+def _weight(problem: Problem) -> int:
+    _, channels, height, width = problem.pairs.x.shape
+    scale = {"pixel-mean": 1, "row-sum": height, "sum": channels * height * width}
+    return scale[problem.settings.loss_scale]
+
+
+def _outer_loss(
+    problem: Problem, model: nn.Module, delta: Tensor, theta: Parameters, index: Tensor
+) -> Tensor:
+    """Attack error plus `attack.benign_weight` times the benign error, on the pairs `index`."""
+
+    def error(triggered: int) -> Tensor:
+        z, x = problem.poisoned(index, delta, triggered)
+        return squared_error(functional_call(model, theta, (z,)), x)
+
+    loss = error(len(index))
+    if problem.settings.benign_weight:
+        loss = loss + problem.settings.benign_weight * error(0)
+    return _weight(problem) * loss
+
+
+@dataclass(frozen=True)
+class _InnerLoss:
+    """Training loss of a surrogate on the batches (step 0, 1, ...) of one outer step."""
+
+    problem: Problem
+    model: nn.Module
+    stream: tuple[int, int]
+
+    def __call__(self, step: int, delta: Tensor, theta: Parameters) -> Tensor | Split:
+        problem = self.problem
+        index = problem.draw("inner", "bilevel", *self.stream, step)
+        count = problem.poisoned_in_batch
+        z, x = problem.poisoned(index, delta, count)
+        if couples_rows(self.model) or count in (0, len(index)):
+            return _weight(problem) * squared_error(functional_call(self.model, theta, (z,)), x)
+
+        def share(rows: slice) -> Tensor:
+            error = squared_error(functional_call(self.model, theta, (z[rows],)), x[rows])
+            return _weight(problem) * len(x[rows]) / len(x) * error
+
+        return Split(free=share(slice(count, None)), bound=share(slice(count)))
+
+
+def couples_rows(model: nn.Module) -> bool:
+    """Whether an answer depends on the other inputs of its batch, as with batch normalisation."""
+    return any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules())
+
+
+def _hypergradient(
+    problem: Problem, model: nn.Module, delta: Tensor, inner: Weights, stream: tuple[int, int]
+) -> Hypergradient:
+    """Hypergradient of outer step k: a fresh batch for each inner step and for the outer loss."""
+    settings, mask = problem.settings, problem.mask.to(delta)
+    paper = settings.variant == "paper"
+    lr = settings.inner_lr or (PAPERS_BETA if paper else BETAS[settings.inner_optimiser])
+    inner_loss = _InnerLoss(problem, model, stream)
+    outer = problem.draw("outer", "bilevel", *stream)
+    return solve(
+        settings.solver,
+        lambda step, delta, theta: inner_loss(step, delta * mask, theta),
+        lambda delta, theta: _outer_loss(problem, model, delta * mask, theta, outer),
+        delta,
+        parameters(model),
+        steps=settings.inner_steps,
+        lr=lr,
+        optimiser=settings.inner_optimiser,
+        state=inner,
+        truncation=settings.truncation,
+        terms=settings.terms,
+        damping=settings.damping,
+    )
+
+
+def _mean(values: list[Tensor]) -> Tensor:
+    return torch.stack(values).mean(0)
+
+
+def _row(k: int, before: Tensor, after: Tensor, results: list[Hypergradient]) -> Row:
+    direct = _mean([result.direct for result in results]).flatten()
+    bilevel = _mean([result.bilevel for result in results]).flatten()
+    product = float(direct.norm() * bilevel.norm())
+    return {
+        "iteration": k,
+        "outer_loss": float(_mean([result.outer_loss for result in results])),
+        "inner_loss": float(_mean([result.inner_loss for result in results])),
+        "direct_norm": float(direct.norm()),
+        "bilevel_norm": float(bilevel.norm()),
+        "cosine": float(direct @ bilevel) / product if product else 0.0,
+        "l2": float(after.norm()),
+        "linf": float(after.abs().max()),
+        "change": float((after - before).norm()),
+    }
+
+
+def _require_finite(row: Row, problem: Problem) -> None:
+    numbers = torch.tensor([row["outer_loss"], row["inner_loss"], row["l2"]])
+    if not bool(numbers.isfinite().all()):
+        raise TrainingError(
+            f"bilevel: a loss or the trigger is not finite at iteration {row['iteration']}; lower "
+            f"attack.outer_lr or attack.inner_lr, or choose a smaller attack.loss_scale than "
+            f"'{problem.settings.loss_scale}'"
+        )
+
+
+def _warn_if_stalled(state: CraftState, tools: Tools) -> None:
+    if state.iteration != STALLED_AFTER or not state.path:
+        return
+    start = state.path[0].to(state.delta)
+    moved = float((state.delta - start).norm() / start.norm())
+    if moved < STALLED_BELOW:
+        tools.say(
+            f"bilevel: the trigger moved by {moved:.2%} of its norm in {STALLED_AFTER} iterations; "
+            "a larger attack.outer_lr or attack.loss_scale, or attack.variant=warm, moves it"
+        )

@@ -1,0 +1,85 @@
+"""How large a trigger may be and where it may lie; kept by the framework for every attack."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+ROUNDING = 1e-5
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The triggers (C, H, W) that are zero where `mask` is zero and that `kind` allows.
+
+    ``l2`` and ``linf`` bound that norm by `radius`; ``box`` allows pixels in [0, 1]; ``free`` allows
+    everything, and `radius` is then only the L2 that a pattern without a size of its own gets.
+    """
+
+    kind: Literal["l2", "linf", "box", "free"]
+    radius: float
+    mask: Tensor
+
+    @property
+    def length(self) -> float:
+        """Largest L2 (free: the L2 of reference); outer steps are a share of it."""
+        if self.kind in ("l2", "free"):
+            return self.radius
+        return self.radius * float(self.mask.sum()) ** 0.5
+
+    def project(self, delta: Tensor) -> Tensor:
+        """Return the allowed trigger that is nearest to `delta`."""
+        delta = delta * self.mask.to(delta)
+        if self.kind == "l2":
+            return delta * (self.radius / delta.norm()).clamp(max=1)
+        if self.kind == "linf":
+            return delta.clamp(-self.radius, self.radius)
+        return delta.clamp(0, 1) if self.kind == "box" else delta
+
+    def scale(self, pattern: Tensor) -> Tensor:
+        """Return the largest allowed multiple of `pattern`; box: its pixels clipped; free: itself."""
+        if self.kind == "l2":
+            pattern = pattern * (self.radius / pattern.norm())
+        elif self.kind == "linf":
+            pattern = pattern * (self.radius / pattern.abs().max())
+        return self.project(pattern)
+
+    def maximise(self, direction: Tensor) -> Tensor:
+        """Return the allowed trigger of largest inner product with `direction`.
+
+        Where nothing bounds it, the one of L2 `radius`.
+        """
+        direction = direction * self.mask.to(direction)
+        if self.kind == "linf":
+            return self.radius * direction.sign()
+        if self.kind == "box":
+            return (direction > 0).to(direction)
+        tiny = torch.finfo(direction.dtype).tiny
+        return direction * (self.radius / direction.norm().clamp_min(tiny))
+
+    def excess(self, delta: Tensor) -> str | None:
+        """Say how `delta` leaves the budget; None if it does not. NaN leaves every budget."""
+        if self.kind == "free":
+            return None
+        if self.kind == "box":
+            low, high = float(delta.min()), float(delta.max())
+            if low >= -ROUNDING and high <= 1 + ROUNDING:
+                return None
+            return f"pixels from {low:.4f} to {high:.4f} leave [0, 1]"
+        l2 = self.kind == "l2"
+        size = float(delta.double().norm()) if l2 else float(delta.abs().max())
+        if size <= self.radius * (1 + ROUNDING):
+            return None
+        return f"{'L2' if l2 else 'L-inf'} {size:.4f} exceeds {self.radius:.4f}"
+
+
+def near(support: Tensor, distance: int) -> Tensor:
+    """Boolean (C, H, W): pixels less than `distance` rows and columns away from `support`."""
+    if distance == 0:
+        return torch.zeros_like(support, dtype=torch.bool)
+    # The distance is one between places, whatever the channel.
+    image = support.any(0).float()[None, None]
+    grown = F.max_pool2d(image, 2 * distance - 1, stride=1, padding=distance - 1)
+    return grown[0].bool().expand_as(support)
