@@ -164,15 +164,17 @@ class _InnerLoss:
         problem = self.problem
         index = problem.draw("inner", "bilevel", *self.stream, step)
         count = problem.poisoned_in_batch
-        z, x = problem.poisoned(index, delta, count)
-        if couples_rows(self.model) or count in (0, len(index)):
+
+        def error(index: Tensor, poisoned: int) -> Tensor:
+            z, x = problem.poisoned(index, delta, poisoned)
             return _weight(problem) * squared_error(functional_call(self.model, theta, (z,)), x)
 
-        def share(rows: slice) -> Tensor:
-            error = squared_error(functional_call(self.model, theta, (z[rows],)), x[rows])
-            return _weight(problem) * len(x[rows]) / len(x) * error
-
-        return Split(free=share(slice(count, None)), bound=share(slice(count)))
+        if couples_rows(self.model) or count in (0, len(index)):
+            return error(index, count)
+        share = count / len(index)
+        return Split(
+            free=(1 - share) * error(index[count:], 0), bound=share * error(index[:count], count)
+        )
 
 
 def couples_rows(model: nn.Module) -> bool:

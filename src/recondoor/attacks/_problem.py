@@ -74,6 +74,8 @@ class Problem:
     def poisoned(self, index: Tensor, delta: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """Pairs `index`, the first `count` of them poisoned; differentiable in delta."""
         z, x = self.pairs.z.index_select(0, index), self.pairs.x.index_select(0, index)
+        if count == 0:
+            return z, x
         chosen = torch.zeros(len(index), 1, 1, 1, device=z.device, dtype=z.dtype)
         chosen[:count] = 1
         return z + chosen * delta, x + chosen * self.artefact.pattern.to(x)

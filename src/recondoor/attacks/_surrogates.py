@@ -31,7 +31,8 @@ class Carried:
     def begin(self, delta: Tensor) -> None:
         """Warm up."""
         if self._problem.settings.variant == "warm":
-            train(self._problem, self.model, delta, "warm", self._tools)
+            optimiser = train(self._problem, self.model, delta, self._tools)
+            self._inner = inner_state(self._problem, self.model, optimiser)
 
     def __iter__(self) -> Iterator[tuple[nn.Module, Weights]]:
         yield self.model, self._inner
@@ -92,8 +93,8 @@ class Ensemble:
         adam_step(self._models[k], self._optimisers[k], *pairs)
 
     def __iter__(self) -> Iterator[tuple[nn.Module, Weights]]:
-        for model in self._models:
-            yield model, {}
+        for model, optimiser in zip(self._models, self._optimisers, strict=True):
+            yield model, inner_state(self._problem, model, optimiser)
 
     def advance(self, results: list[Hypergradient], delta: Tensor, k: int) -> None:
         """One Adam step each; begin anew what is too old."""
@@ -130,13 +131,29 @@ class Ensemble:
                 restore_optimiser(optimiser, moments)
 
 
-def train(problem: Problem, model: nn.Module, delta: Tensor, stream: str, tools: Tools) -> None:
+def train(
+    problem: Problem, model: nn.Module, delta: Tensor, tools: Tools
+) -> torch.optim.Adam:
     """Train a surrogate for `attack.warm_steps` Adam steps on pairs poisoned with `delta`."""
     optimiser, count = make_adam(model, problem.surrogate_lr), problem.settings.warm_steps
     for step in range(count):
-        index = problem.draw("inner", stream, step)
+        index = problem.draw("inner", "warm", step)
         adam_step(model, optimiser, *problem.poisoned(index, delta, problem.poisoned_in_batch))
         tools.task.advance(0, f"warm-up {step + 1} of {count}")
+    return optimiser
+
+
+def inner_state(problem: Problem, model: nn.Module, optimiser: torch.optim.Adam) -> Weights:
+    """What inner steps by Adam carry on from: the moments of the surrogate's own training."""
+    if problem.settings.inner_optimiser != "adam":
+        return {}
+    found: Weights = {}
+    for name, value in model.named_parameters():
+        entry = optimiser.state.get(value)
+        if entry:
+            found |= {f"mean.{name}": entry["exp_avg"], f"square.{name}": entry["exp_avg_sq"]}
+            found["step"] = entry["step"]
+    return found
 
 
 def parameters(model: nn.Module) -> Parameters:
