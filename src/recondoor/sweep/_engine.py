@@ -36,27 +36,29 @@ def drive(sweep: Sweep, out: Path, how: How) -> Book:
     """Bring every point of `sweep` to its end in the folder `out`, or write down why it failed."""
     for name, folder in {(point.config.data.name, point.config.data.dir) for point in sweep.points}:
         data.find(name, folder)
-    book = Book(out, sweep, how.command)
-    for point in sweep.points:
-        rows = rows_of(out / point.place, point.config)
-        if rows is not None:
-            book.rows[point.place] = rows
-    waiting = [point for point in sweep.points if point.place not in book.rows]
     with RunDir(out).lock():
+        book = Book(out, sweep, how.command)
+        for point in sweep.points:
+            rows = rows_of(out / point.place, point.config)
+            if rows is not None:
+                book.rows[point.place] = rows
         book.write(now=True)
-        if waiting:
-            _run(waiting, book, how)
+        if len(book.rows) < len(sweep.points):
+            _run(book, how)
     return book
 
 
-def _run(waiting: list[Point], book: Book, how: How) -> None:
+def _run(book: Book, how: How) -> None:
+    begun = time.time()
+    waiting = [point for point in book.sweep.points if point.place not in book.rows]
     total, done = len(book.sweep.points), len(book.rows)
     with (
         open_pool(how.where, len(waiting)) as pool,
         how.progress.task(f"sweep of {total} points", total, done) as bar,
     ):
         try:
-            _hand_out(deque(_task(point, book, how) for point in waiting), book, pool, how, bar)
+            tasks = deque(_task(point, book.out, how, begun) for point in waiting)
+            _hand_out(tasks, book, pool, how, bar)
         finally:
             book.write(now=True)
 
@@ -89,7 +91,7 @@ def _note(book: Book, running: int) -> str:
     return f"{len(book.rows)} done, {running} running, {len(book.failures)} failed"
 
 
-def _task(point: Point, book: Book, how: How) -> Task:
+def _task(point: Point, out: Path, how: How, begun: float) -> Task:
     folder = point.config.data.dir
     return Task(
         point=point.name,
@@ -97,9 +99,9 @@ def _task(point: Point, book: Book, how: How) -> Task:
         place=point.place,
         settings=point.config.model_dump(mode="json"),
         data_dir=str(folder) if folder else None,
-        folder=str(book.out.absolute() / point.place),
+        folder=str(out.absolute() / point.place),
         device=how.device,
         threads=how.threads,
         command=how.command,
-        started=time.time(),
+        sweep_begun=begun,
     )

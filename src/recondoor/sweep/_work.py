@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recondoor import config, rundir
-from recondoor.errors import BusyError, RecondoorError
+from recondoor.errors import BusyError, RecondoorError, RunError
 from recondoor.progress import Progress
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ class Task:
     device: str
     threads: int
     command: str
-    # Of the sweep's start: images are read once per process and sweep.
-    started: float
+    # Images are read once per process and sweep, as a user's files may change in between.
+    sweep_begun: float
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def _rows(task: Task, ear: Progress) -> list[dict[str, Any]]:
     patience = time.monotonic() + SECONDS_FOR_A_FOLDER
     while True:
         try:
-            images = _images(settings.data.name, task.data_dir, task.started)
+            images = _images(settings.data.name, task.data_dir, task.sweep_begun)
             study.run(settings, folder, runtime, images=images)
             return rows_of(folder, settings) or []
         except BusyError:
@@ -92,22 +92,24 @@ def _rows(task: Task, ear: Progress) -> list[dict[str, Any]]:
 
 def rows_of(folder: Path, settings: config.Config) -> list[dict[str, Any]] | None:
     """Rows of a run folder that has all that `settings` want; None if there is work left."""
-    path = rundir.RunDir(folder).results
-    if not path.exists():
+    run = rundir.RunDir(folder)
+    if not run.provenance.exists():
         return None
-    results = rundir.read_json(path)
-    if results["identity"] != config.identity(settings):
-        raise RecondoorError(
+    if rundir.read_json(run.provenance)["identity"] != config.identity(settings):
+        raise RunError(
             f"{folder}: holds a run of other settings (see its config.toml); rename the point or "
             "choose another --out"
         )
+    if not run.results.exists():
+        return None
+    rows = rundir.read_json(run.results)["rows"]
     wanted = config.wanted(settings)
-    rows = [row for row in results["rows"] if (row["model"], row["seed"]) in wanted]
-    return rows if len(rows) == len(wanted) else None
+    found = [row for row in rows if (row["model"], row["seed"]) in wanted]
+    return found if len(found) == len(wanted) else None
 
 
 @lru_cache(maxsize=1)
-def _images(name: str, data_dir: str | None, started: float) -> "Images":
+def _images(name: str, data_dir: str | None, sweep_begun: float) -> "Images":
     from recondoor import data
 
     return data.load(name, Path(data_dir) if data_dir else None)
