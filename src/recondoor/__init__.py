@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from recondoor.report import load_results as load_results
     from recondoor.study import Runtime as Runtime
     from recondoor.study import run as run_study  # noqa: F401
+    from recondoor.sweep import run as run_sweep  # noqa: F401
     from recondoor.training import fit as fit
 
 _PUBLIC = {
@@ -41,6 +42,7 @@ _PUBLIC = {
     "load_images": "data.load",
     "load_results": "report.load_results",
     "run_study": "study.run",
+    "run_sweep": "sweep.run",
     "unrolled": "hypergradient.unrolled",
 }
 

@@ -16,6 +16,7 @@ from recondoor.errors import ConfigError, RecondoorError
 if TYPE_CHECKING:
     from recondoor.config import Config
     from recondoor.study import Runtime
+    from recondoor.sweep import How
 
 HELP = """When does a backdoor planted in an image-reconstruction network succeed?
 
@@ -27,6 +28,7 @@ To begin with:
     recondoor study --set poison.ratio=0.1 --seeds 3
     recondoor study --ratios 0.01,0.1,0.3      choose the ratio as the paper
     recondoor report runs/*                    build old reports anew
+    recondoor sweep axes.toml --dry-run        many studies: what would it cost
 """
 
 app = App(
@@ -181,6 +183,90 @@ def report(runs: Annotated[list[Path], Parameter(help="run folders")], /) -> Non
         raise RecondoorError("\n".join(refused))
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class SweepOptions:
+    """Where the points of a sweep are run."""
+
+    workers: Annotated[
+        int | None,
+        Parameter(
+            help="processes on this machine, 0: this one alone; default: one for each core. With a "
+            "scheduler: points under way at once at the most"
+        ),
+    ] = None
+    scheduler: Annotated[
+        str | None, Parameter(help="a running Dask scheduler, as in tcp://HOST:8786")
+    ] = None
+    scheduler_file: Annotated[
+        Path | None, Parameter(help="the file that a running Dask scheduler has written")
+    ] = None
+    gpus_per_task: Annotated[
+        int, Parameter(help="GPUs for each point, of workers that offer GPU as a resource")
+    ] = 0
+    dashboard: Annotated[
+        bool, Parameter(help="Dask's dashboard on http://127.0.0.1:8787 (needs bokeh)")
+    ] = False
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Annotated[int, Parameter(help="CPU threads of each point")] = 1
+    out: Annotated[Path | None, Parameter(help="the sweep's folder; default: sweeps/SPEC")] = None
+
+    def how(self) -> "How":
+        """Return what the engine takes; raises ConfigError."""
+        from recondoor.sweep import How, Where
+
+        workers = self.workers
+        if workers is None and not (self.scheduler or self.scheduler_file):
+            workers = max(1, len(os.sched_getaffinity(0)) // max(self.threads, 1))
+        where = Where(
+            workers, self.scheduler, self.scheduler_file, self.gpus_per_task, self.dashboard
+        )
+        from recondoor.terminal import TerminalProgress
+
+        return How(where, self.device, self.threads, _command(), TerminalProgress())
+
+
+SWEEP_DEFAULT = SweepOptions()
+
+
+@app.command
+def sweep(spec: Path, /, *, options: SweepOptions = SWEEP_DEFAULT, dry_run: bool = False) -> None:
+    """Run every point of a sweep file, each with every seed, and gather all numbers in one table.
+
+    What is finished is not run again; what was stopped carries on. docs/sweep.md has the file's
+    form, docs/cluster.md how to use many machines.
+
+    For example:
+
+        recondoor sweep axes.toml --dry-run
+        recondoor sweep axes.toml --workers 8 --out sweeps/axes
+        recondoor sweep axes.toml --scheduler tcp://10.0.0.1:8786
+
+    Parameters
+    ----------
+    spec
+        TOML file with the settings and the axes.
+    dry_run
+        Count the points, time a few training steps here and now, say what all would take; write
+        nothing.
+    """
+    from recondoor.sweep import drive, estimate, load_sweep
+
+    points, how = load_sweep(spec), options.how()
+    for note in points.notes:
+        print(note, file=sys.stderr)
+    if dry_run:
+        print(estimate(points, how))
+        return
+    book = drive(points, options.out or Path("sweeps") / spec.stem, how)
+    print(book.table)
+    if book.failures:
+        for place, reason in book.failures.items():
+            print(f"{place}: {reason}", file=sys.stderr)
+        print(f"{len(book.failures)} of {len(points.points)} points failed", file=sys.stderr)
+        raise SystemExit(1)
+
+
 Kind = Literal["datasets", "operators", "models", "attacks", "settings", "presets"]
 
 
@@ -248,8 +334,11 @@ def _runtime(options: Options) -> "Runtime":
 
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    command = shlex.join(["recondoor", *sys.argv[1:]])
-    return Runtime(options.device, TerminalProgress(), command)
+    return Runtime(options.device, TerminalProgress(), _command())
+
+
+def _command() -> str:
+    return shlex.join(["recondoor", *sys.argv[1:]])
 
 
 def _run(settings: "Config", folder: Path, options: Options, stages: tuple[str, ...]) -> None:

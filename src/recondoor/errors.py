@@ -20,6 +20,10 @@ class RunError(RecondoorError):
     """A run folder that is locked, unwritable, full or belongs to other settings."""
 
 
+class BusyError(RunError):
+    """A run folder in which another process is working."""
+
+
 class TrainingError(RecondoorError):
     """A loss that became NaN or diverged."""
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 
-from recondoor.errors import RunError
+from recondoor.errors import BusyError, RunError
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -52,6 +52,7 @@ KEPT_CHECKPOINTS = 2
 # Temporary names of what only the holder of the lock writes.
 BEGUN = (
     *(f".{name}.*" for name in ("config.toml", "provenance.json", "results.json", "history.jsonl")),
+    ".sweep.*",
     *(f".{kind}-*" for kind in ("plan", "place", "trigger", "model", "examples")),
     "checkpoints/.*",
 )
@@ -172,7 +173,7 @@ class RunDir:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder alone; raises RunError if another process holds it.
+        """Hold the folder alone; raises BusyError if another process holds it.
 
         The kernel drops the lock with the process, so a killed run leaves none behind.
         """
@@ -190,7 +191,7 @@ class RunDir:
             except BlockingIOError:
                 file.seek(0)
                 owner = file.read().strip() or "another process"
-                raise RunError(
+                raise BusyError(
                     f"{self.path}: process {owner} is working in this folder; wait for it, or "
                     "choose another --out"
                 ) from None

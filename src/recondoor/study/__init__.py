@@ -32,15 +32,18 @@ def run(
     out: Path,
     runtime: Runtime | None = None,
     stages: tuple[str, ...] = STAGES,
+    images: data.Images | None = None,
 ) -> Path:
     """Bring the run folder `out` to the end of `stages` for every seed and attack of `config`.
+
+    `images` are those of `config.data`, by a caller who has loaded them for several runs.
 
     Returns the folder. Raises RecondoorError, before anything is written where settings or data are
     at fault.
     """
     runtime = runtime or Runtime()
     device = runtime.torch_device
-    images = data.load(config.data.name, config.data.dir, runtime.progress)
+    images = images or data.load(config.data.name, config.data.dir, runtime.progress)
     patterns = digest_of_patterns(config, images)
     folder = RunDir(out)
     _record.require_same_run(folder, config, images.fingerprint, patterns)

@@ -1,0 +1,34 @@
+"""Many studies: points from a sweep file, run on one process, many, or a cluster; one table."""
+
+from pathlib import Path
+
+from recondoor.sweep._engine import How, drive
+from recondoor.sweep._estimate import estimate
+from recondoor.sweep._pool import Where
+from recondoor.sweep._spec import Point, Sweep, load_sweep, parse
+from recondoor.sweep._table import Book
+
+__all__ = [
+    "Book",
+    "How",
+    "Point",
+    "Sweep",
+    "Where",
+    "drive",
+    "estimate",
+    "load_sweep",
+    "parse",
+    "run",
+]
+
+
+def run(sweep: Path | Sweep, out: Path, workers: int = 0, how: How | None = None) -> Book:
+    """Run every point of a sweep in the folder `out`; return its rows and its failures.
+
+    `workers` processes share the work, 0: this one does it. A script that asks for workers needs
+    ``if __name__ == "__main__":``, as they import it. `how` says more, and then where. What is
+    finished is not run again. Raises ConfigError before anything is written if the sweep, its
+    settings or `how` are at fault; a point that fails raises nothing, see `Book.failures`.
+    """
+    points = sweep if isinstance(sweep, Sweep) else load_sweep(Path(sweep))
+    return drive(points, Path(out), how or How(Where(workers)))

@@ -1,0 +1,107 @@
+"""The driver of a sweep: what is left to do, in order, handed out; answers written down."""
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from recondoor import data
+from recondoor.errors import ConfigError
+from recondoor.progress import NO_PROGRESS, Progress
+from recondoor.progress import Task as Bar
+from recondoor.rundir import RunDir
+from recondoor.sweep._pool import Pool, Where, open_pool
+from recondoor.sweep._spec import Point, Sweep
+from recondoor.sweep._table import Book
+from recondoor.sweep._work import Answer, Task, rows_of
+
+
+@dataclass(frozen=True)
+class How:
+    """How points are run, which no number may depend on (beyond rounding)."""
+
+    where: Where = field(default_factory=Where)
+    device: str = "auto"
+    threads: int = 1
+    command: str = "recondoor sweep"
+    progress: Progress = NO_PROGRESS
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be; raises ConfigError."""
+        if self.threads < 1:
+            raise ConfigError(f"--threads: {self.threads} given; expected 1 or more")
+
+
+def drive(sweep: Sweep, out: Path, how: How) -> Book:
+    """Bring every point of `sweep` to its end in the folder `out`, or write down why it failed."""
+    for name, folder in {(point.config.data.name, point.config.data.dir) for point in sweep.points}:
+        data.find(name, folder)
+    with RunDir(out).lock():
+        book = Book(out, sweep, how.command)
+        for point in sweep.points:
+            rows = rows_of(out / point.place, point.config)
+            if rows is not None:
+                book.rows[point.place] = rows
+        book.write(now=True)
+        if len(book.rows) < len(sweep.points):
+            _run(book, how)
+    return book
+
+
+def _run(book: Book, how: How) -> None:
+    begun = time.time()
+    waiting = [point for point in book.sweep.points if point.place not in book.rows]
+    total, done = len(book.sweep.points), len(book.rows)
+    with (
+        open_pool(how.where, len(waiting)) as pool,
+        how.progress.task(f"sweep of {total} points", total, done) as bar,
+    ):
+        try:
+            tasks = deque(_task(point, book.out, how, begun) for point in waiting)
+            _hand_out(tasks, book, pool, how, bar)
+        finally:
+            book.write(now=True)
+
+
+def _hand_out(waiting: deque[Task], book: Book, pool: Pool, how: How, bar: Bar) -> None:
+    running = 0
+    while waiting or running:
+        while waiting and running < pool.slots():
+            pool.submit(waiting.popleft())
+            running += 1
+        bar.advance(0, _note(book, running))
+        for task, answer in pool.collect():
+            running -= 1
+            _note_down(task, answer, book, how.progress)
+            bar.advance(1, _note(book, running))
+        book.write()
+
+
+def _note_down(task: Task, answer: Answer, book: Book, progress: Progress) -> None:
+    for text in answer.said:
+        progress.say(f"{task.point}, seed {task.seed}: {text}")
+    if answer.error is None:
+        book.rows[task.place] = answer.rows
+    else:
+        book.failures[task.place] = answer.error
+        progress.say(f"{task.point}, seed {task.seed}: failed: {answer.error}")
+
+
+def _note(book: Book, running: int) -> str:
+    return f"{len(book.rows)} done, {running} running, {len(book.failures)} failed"
+
+
+def _task(point: Point, out: Path, how: How, begun: float) -> Task:
+    folder = point.config.data.dir
+    return Task(
+        point=point.name,
+        seed=point.seed,
+        place=point.place,
+        settings=point.config.model_dump(mode="json"),
+        data_dir=str(folder) if folder else None,
+        folder=str(out.absolute() / point.place),
+        device=how.device,
+        threads=how.threads,
+        command=how.command,
+        sweep_begun=begun,
+    )

@@ -1,0 +1,75 @@
+"""What a sweep would take: counted, and timed with a few training steps here and now."""
+
+import time
+
+from recondoor.config import Config, identity
+from recondoor.sweep._engine import How
+from recondoor.sweep._spec import Point, Sweep
+
+WARM_UP, STEPS = 2, 8
+SHOWN = 5
+
+Key = tuple[object, ...]
+
+
+def estimate(sweep: Sweep, how: How) -> str:
+    """Return the dry run of a sweep in words; writes nothing."""
+    timed: dict[Key, float] = {}
+    total, models = 0.0, 0
+    for point in sweep.points:
+        kind = _kind(point.config)
+        if kind not in timed:
+            timed[kind] = _seconds(point.config, how.threads)
+        total += timed[kind] * len(point.config.attack.names)
+        models += len(point.config.attack.names)
+    seeds = len({point.seed for point in sweep.points})
+    n = len(sweep.points)
+    workers = how.where.workers or 1
+    return f"""\
+{n} points ({n // seeds} settings x {seeds} seeds), {models} networks to train
+at most {_time(total)} of training one by one, {_time(total / workers)} on {workers} such workers
+(timed: {STEPS} steps of each of {len(timed)} kinds of training, here and now, for all epochs;
+crafting, evaluation and early stopping are not counted)
+{_first(sweep.points)}"""
+
+
+def _first(points: tuple[Point, ...]) -> str:
+    lines = [f"  {point.name}, seed {point.seed}: {identity(point.config)}" for point in points]
+    return "\n".join(lines[:SHOWN] + [f"  and {len(lines) - SHOWN} more"] * (len(lines) > SHOWN))
+
+
+def _kind(config: Config) -> Key:
+    """All that the time of a training depends on."""
+    return config.data, config.model, config.train.batch, config.train.max_epochs
+
+
+def _seconds(config: Config, threads: int) -> float:
+    """Seconds of one training with all its epochs, from a few steps on random pairs."""
+    import torch
+
+    from recondoor import data, models, seeding, training
+
+    images = data.load(config.data.name, config.data.dir)
+    pairs = len(data.split(images, config.data, config.seed).train)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        model = models.build(images.shape, config.model, config.seed)
+        optimiser = training.make_adam(model, config.train.lr)
+        shape = (min(config.train.batch, pairs), *images.shape)
+        z = torch.rand(shape, generator=seeding.torch_generator(config.seed, "timing"))
+        for step in range(WARM_UP + STEPS):
+            if step == WARM_UP:
+                begun = time.perf_counter()
+            training.adam_step(model, optimiser, z, z)
+        seconds = (time.perf_counter() - begun) / STEPS
+    finally:
+        torch.set_num_threads(before)
+    return seconds * pairs / shape[0] * config.train.max_epochs
+
+
+def _time(seconds: float) -> str:
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,115 @@
+"""One point, brought to its end by whichever process it is given to.
+
+Torch is imported by the function that computes: a driver that hands all points to workers does
+without.
+"""
+
+import time
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recondoor import config, rundir
+from recondoor.errors import BusyError, RecondoorError, RunError
+from recondoor.progress import Progress
+
+if TYPE_CHECKING:
+    from recondoor.data import Images
+
+# A driver that was killed leaves workers that take a moment to notice, and hold their folders.
+SECONDS_FOR_A_FOLDER = 60.0
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker needs to know of one point; plain values, as it travels."""
+
+    point: str
+    seed: int
+    # Its folder, within the sweep's and as a whole.
+    place: str
+    folder: str
+    settings: dict[str, Any]
+    data_dir: str | None
+    device: str
+    threads: int
+    command: str
+    # Images are read once per process and sweep, as a user's files may change in between.
+    sweep_begun: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How a task ended: the rows of its results, or why there are none."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    error: str | None = None
+    said: list[str] = field(default_factory=list)
+
+
+class _Ear(Progress):
+    """Keeps what a study tells, for the driver."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.said.append(line)
+
+
+def work(task: Task) -> Answer:
+    """Run the study of one point, or carry on with it; a study's own errors are an answer."""
+    import torch
+
+    ear, before = _Ear(), torch.get_num_threads()
+    torch.set_num_threads(task.threads)
+    try:
+        return Answer(_rows(task, ear), said=ear.said)
+    except RecondoorError as error:
+        return Answer(error=str(error), said=ear.said)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _rows(task: Task, ear: Progress) -> list[dict[str, Any]]:
+    from recondoor import study
+
+    settings = config.from_dict(task.settings)
+    runtime = study.Runtime(task.device, ear, task.command)
+    folder = Path(task.folder)
+    patience = time.monotonic() + SECONDS_FOR_A_FOLDER
+    while True:
+        try:
+            images = _images(settings.data.name, task.data_dir, task.sweep_begun)
+            study.run(settings, folder, runtime, images=images)
+            return rows_of(folder, settings) or []
+        except BusyError:
+            if time.monotonic() > patience:
+                raise
+            time.sleep(0.5)
+
+
+def rows_of(folder: Path, settings: config.Config) -> list[dict[str, Any]] | None:
+    """Rows of a run folder that has all that `settings` want; None if there is work left."""
+    run = rundir.RunDir(folder)
+    if not run.provenance.exists():
+        return None
+    if rundir.read_json(run.provenance)["identity"] != config.identity(settings):
+        raise RunError(
+            f"{folder}: holds a run of other settings (see its config.toml); rename the point or "
+            "choose another --out"
+        )
+    if not run.results.exists():
+        return None
+    rows = rundir.read_json(run.results)["rows"]
+    wanted = config.wanted(settings)
+    found = [row for row in rows if (row["model"], row["seed"]) in wanted]
+    return found if len(found) == len(wanted) else None
+
+
+@lru_cache(maxsize=1)
+def _images(name: str, data_dir: str | None, sweep_begun: float) -> "Images":
+    from recondoor import data
+
+    return data.load(name, Path(data_dir) if data_dir else None)
