@@ -9,7 +9,7 @@ PAGE = Path(__file__).with_name("settings.md")
 INTRODUCTION = """\
 # Settings
 
-<!-- Made by docs/generate_settings.py; edit src/recondoor/config/_tree.py instead. -->
+<!-- Made by docs/generate_settings.py; edit src/recondoor/config/ instead. -->
 
 Settings are one frozen tree. A value comes, each layer over the one before, from the defaults
 below, a preset, TOML files and single overrides:

@@ -202,7 +202,9 @@ def test_list_names_everything(kind: str, capsys: pytest.CaptureFixture[str]) ->
         "datasets": ["fashion-mnist", "mnist", "mnist5k"],
         "operators": ["fourier", "gaussian", "identity", "pixel-mask"],
         "models": ["cae"],
-        "attacks": ["bilevel", "heuristic", "none", "random"],
+        "attacks": [
+            *("bilevel", "direct", "heuristic", "none", "random", "spectral", "tangent"),
+        ],
         "presets": ["paper", "quick", "smoke"],
     }[kind]
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == names

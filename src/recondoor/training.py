@@ -108,8 +108,8 @@ def fit(
 
     `validate` returns at least ``val_loss``; its values become columns of the history. An epoch is
     `train.epoch_pairs` pairs long. Where `train.stop` is 'transition', `validate` also returns
-    ``learnt``. `on_epoch` is called with the state after every epoch; a state given as `state` is carried on from.
-    Raises TrainingError if a loss is not finite.
+    ``learnt``. `on_epoch` is called with the state after every epoch; a state given as `state` is
+    carried on from. Raises TrainingError if a loss is not finite.
     """
     state = state or FitState()
     optimiser = make_adam(model, settings.lr)

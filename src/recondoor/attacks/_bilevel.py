@@ -1,4 +1,4 @@
-"""The outer loop of the bi-level attack; its variants, solvers, objectives and steps are settings."""
+"""The outer loop of the bi-level attack; variants, solvers, objectives and steps are settings."""
 
 import math
 import time
@@ -118,7 +118,7 @@ def _best(problem: Problem, surrogates: Carried | Ensemble, state: CraftState) -
     if objective < state.numbers.get("best_objective", math.inf):
         state.numbers |= {"best_objective": objective, "best_iteration": state.iteration}
         return {"best": state.delta}
-    return {"best": state.arrays["best"]}
+    return {"best": state.arrays.get("best", state.delta)}
 
 
 @torch.no_grad()

@@ -1,5 +1,6 @@
 """How large a trigger may be and where it may lie; kept by the framework for every attack."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,8 +15,8 @@ ROUNDING = 1e-5
 class Budget:
     """The triggers (C, H, W) that are zero where `mask` is zero and that `kind` allows.
 
-    ``l2`` and ``linf`` bound that norm by `radius`; ``box`` allows pixels in [0, 1]; ``free`` allows
-    everything, and `radius` is then only the L2 that a pattern without a size of its own gets.
+    ``l2`` and ``linf`` bound that norm by `radius`; ``box`` allows pixels in [0, 1]; ``free``
+    allows everything, and `radius` is then only the L2 of a pattern without a size of its own.
     """
 
     kind: Literal["l2", "linf", "box", "free"]
@@ -27,23 +28,27 @@ class Budget:
         """Largest L2 (free: the L2 of reference); outer steps are a share of it."""
         if self.kind in ("l2", "free"):
             return self.radius
-        return self.radius * float(self.mask.sum()) ** 0.5
+        return self.radius * math.sqrt(float(self.mask.sum()))
 
     def project(self, delta: Tensor) -> Tensor:
         """Return the allowed trigger that is nearest to `delta`."""
         delta = delta * self.mask.to(delta)
         if self.kind == "l2":
-            return delta * (self.radius / delta.norm()).clamp(max=1)
+            factor: Tensor = self.radius / delta.norm()
+            return delta * factor.clamp(max=1)
         if self.kind == "linf":
             return delta.clamp(-self.radius, self.radius)
         return delta.clamp(0, 1) if self.kind == "box" else delta
 
     def scale(self, pattern: Tensor) -> Tensor:
-        """Return the largest allowed multiple of `pattern`; box: its pixels clipped; free: itself."""
-        if self.kind == "l2":
-            pattern = pattern * (self.radius / pattern.norm())
-        elif self.kind == "linf":
-            pattern = pattern * (self.radius / pattern.abs().max())
+        """Return the largest allowed multiple of what the mask leaves of `pattern`.
+
+        Box: its pixels clipped; free: itself. Nothing stays nothing.
+        """
+        pattern = pattern * self.mask.to(pattern)
+        if self.kind in ("l2", "linf"):
+            size = pattern.norm() if self.kind == "l2" else pattern.abs().max()
+            pattern = self.radius * (pattern / size.clamp_min(torch.finfo(pattern.dtype).tiny))
         return self.project(pattern)
 
     def maximise(self, direction: Tensor) -> Tensor:
@@ -56,13 +61,13 @@ class Budget:
             return self.radius * direction.sign()
         if self.kind == "box":
             return (direction > 0).to(direction)
-        tiny = torch.finfo(direction.dtype).tiny
-        return direction * (self.radius / direction.norm().clamp_min(tiny))
+        unit: Tensor = direction / direction.norm().clamp_min(torch.finfo(direction.dtype).tiny)
+        return self.radius * unit
 
     def excess(self, delta: Tensor) -> str | None:
         """Say how `delta` leaves the budget; None if it does not. NaN leaves every budget."""
         if self.kind == "free":
-            return None
+            return None if bool(delta.isfinite().all()) else "a pixel is not finite"
         if self.kind == "box":
             low, high = float(delta.min()), float(delta.max())
             if low >= -ROUNDING and high <= 1 + ROUNDING:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from recondoor import seeding
 from recondoor.attacks._budget import near
 from recondoor.attacks._problem import Problem, Tools
+from recondoor.errors import ConfigError
 from recondoor.poison import Trigger
 from recondoor.training import adam_step, make_adam
 
@@ -47,7 +48,9 @@ def _aged(problem: Problem, tools: Tools) -> Iterator[nn.Module]:
             yield copy
         if step < last:
             index = problem.draw("inner", "plateau", step)
-            adam_step(model, optimiser, *problem.poisoned(index, nothing, problem.poisoned_in_batch))
+            adam_step(
+                model, optimiser, *problem.poisoned(index, nothing, problem.poisoned_in_batch)
+            )
             tools.task.advance(0, f"surrogate, step {step + 1} of {last}")
 
 
@@ -116,8 +119,8 @@ def best_place(problem: Problem, tools: Tools) -> tuple[Trigger, Tensor]:
     """Move the hand-made trigger to where it is learnt fastest; also return the map of scores.
 
     All places at which it keeps `attack.distance` from the artefact are scored with `growth_map`,
-    the best few then with `mean_growth`. The map (rows, columns) holds the score of the pattern with
-    its upper left pixel there, 0 where it may not lie.
+    the best few then with `mean_growth`. The map (rows, columns) holds the score of the pattern
+    with its upper left pixel there, 0 where it may not lie. Raises ConfigError if that is nowhere.
     """
     rows, columns = problem.trigger.mask.any(0).nonzero().unbind(1)
     top, left = int(rows.min()), int(columns.min())
@@ -126,9 +129,17 @@ def best_place(problem: Problem, tools: Tools) -> tuple[Trigger, Tensor]:
     samples = torch.stack(growth_map(problem, tools)).cpu()
     scores = F.conv2d(samples, patch[None]).square().mean(0)[0]
     forbidden = near(problem.artefact.support, problem.settings.distance).float()
-    scores[F.conv2d(forbidden[None], mask[None])[0, 0] > 0] = 0
+    allowed = F.conv2d(forbidden[None], mask[None])[0, 0] == 0
+    scores = torch.where(allowed, scores, 0)
+    count = min(CANDIDATES, int(allowed.sum()))
+    if not count:
+        raise ConfigError(
+            f"attack.distance: {problem.settings.distance} given; no place in the image keeps the "
+            "trigger so far from the artefact"
+        )
     best: tuple[float, Trigger] = (-1.0, problem.trigger)
-    for place in scores.flatten().topk(min(CANDIDATES, scores.numel())).indices.tolist():
+    # -1 comes after an allowed place of score 0.
+    for place in torch.where(allowed, scores, -1).flatten().topk(count).indices.tolist():
         moved = _moved(problem.trigger, patch, mask, divmod(place, scores.shape[1]))
         best = max(best, (mean_growth(problem, tools, moved.delta)[0], moved), key=lambda b: b[0])
         tools.task.advance(0, f"place {divmod(place, scores.shape[1])}")

@@ -20,7 +20,8 @@ def outer_step(
     settings, budget = problem.settings, problem.budget
     paper = settings.variant == "paper"
     kind = settings.outer_optimiser or ("sgd" if paper else "normalised")
-    length, memory = settings.step * budget.length, {}
+    length = settings.step * budget.length
+    memory: Weights = {}
     pixel = length / float(budget.mask.sum()) ** 0.5
     if kind == "sgd":
         moved = delta - settings.outer_lr * gradient
@@ -46,6 +47,6 @@ def _adam(gradient: Tensor, state: CraftState) -> tuple[Tensor, Weights]:
     k = state.iteration + 1
     # Relative to the largest pixel, as hypergradients may be far below Adam's usual epsilon.
     corrected = (square / (1 - SQUARES**k)).sqrt()
-    floor = EPSILON * corrected.max().clamp_min(torch.finfo(gradient.dtype).tiny)
+    floor = (EPSILON * corrected.max()).clamp_min(torch.finfo(gradient.dtype).tiny)
     direction = mean / (1 - MEANS**k) / (corrected + floor)
     return direction, {"outer.mean": mean, "outer.square": square}

@@ -21,8 +21,8 @@ class Problem:
     """The attacker's knowledge: the clean training pairs, the network's design, the aim.
 
     `trigger` is the hand-made one; it gives the mask and the budget where the settings do not.
-    `build_model` returns a freshly initialised surrogate for a stream name; the victim's own weights
-    are unknown. `memo` keeps, for one seed, what several attacks need.
+    `build_model` returns a freshly initialised surrogate for a stream name; the victim's own
+    weights are unknown. `memo` keeps, for one seed, what several attacks need.
     """
 
     pairs: Pairs

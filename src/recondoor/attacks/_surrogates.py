@@ -51,15 +51,16 @@ class Carried:
         """Put what `arrays` returned back."""
         put(self.model, part(arrays, "theta"))
         self._inner = {
-            name: value.to(self._problem.pairs.z.device) for name, value in part(arrays, "inner").items()
+            name: value.to(self._problem.pairs.z.device)
+            for name, value in part(arrays, "inner").items()
         }
 
 
 class Ensemble:
     """Variant ensemble: K surrogates of staggered ages, begun anew as they reach the oldest age.
 
-    As MetaPoison's (Huang et al., NeurIPS 2020): each makes one Adam step on pairs poisoned with the
-    current trigger after each outer step, and the unrolled inner steps are only looked at.
+    As MetaPoison's (Huang et al., NeurIPS 2020): each makes one Adam step on pairs poisoned with
+    the current trigger after each outer step, and the unrolled inner steps are only looked at.
     """
 
     def __init__(self, problem: Problem, tools: Tools) -> None:
@@ -105,9 +106,7 @@ class Ensemble:
                 self._ages[which] = 0
                 self._lives[which] += 1
                 self._models[which] = self._build(which)
-                self._optimisers[which] = make_adam(
-                    self._models[which], self._problem.surrogate_lr
-                )
+                self._optimisers[which] = make_adam(self._models[which], self._problem.surrogate_lr)
 
     def arrays(self) -> Weights:
         """Everything that a resumed attack needs."""

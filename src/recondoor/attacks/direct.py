@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from recondoor.attacks._bilevel import bounded as bounded
 from recondoor.attacks._bilevel import learn
 from recondoor.attacks._bilevel import steps as steps
 from recondoor.attacks._problem import Crafted, Problem, Tools

@@ -16,14 +16,14 @@ class Attack(Section):
     )
     mask: Literal["trigger", "search", "image"] = Field(
         "trigger",
-        description="where a trigger may lie: on the pixels of the hand-made one, on these moved to "
-        "where they are learnt fastest, or anywhere in the image",
+        description="where a trigger may lie: on the pixels of the hand-made one, on these moved "
+        "to where they are learnt fastest, or anywhere in the image",
     )
     distance: int = Field(
         3,
         ge=0,
-        description="masks search and image: least distance to the artefact in pixels; 3 leaves two "
-        "pixels between them, 0 allows the artefact's own",
+        description="masks search and image: least distance to the artefact in pixels; 3 leaves "
+        "two pixels between them, 0 allows the artefact's own",
     )
     budget: Literal["l2", "linf", "box", "free"] = Field(
         "l2",

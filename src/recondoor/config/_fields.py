@@ -9,7 +9,8 @@ def allowed(field: Any) -> str:
     annotation = field.annotation
     options = [part for part in _union(annotation) if part is not type(None)]
     if get_origin(options[0]) is Literal:
-        return " | ".join(str(value) for value in get_args(options[0]))
+        values = [str(value) for value in get_args(options[0])]
+        return " | ".join([*values, "none"] if type(None) in _union(annotation) else values)
     words = {int: "integer", float: "number", str: "text", Path: "path"}
     text = words.get(options[0], "list of names")
     signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}

@@ -91,8 +91,8 @@ def locate(folder: RunDir, config: Config, scene: Scene, runtime: Runtime) -> Sc
         with runtime.progress.task(f"place of the trigger, seed {scene.seed}", 1) as task:
             found, scores = attacks.best_place(scene.problem, attacks.Tools(task))
             task.advance(1)
-        arrays = {"delta": found.delta, "mask": found.mask, "scores": scores}
-        folder.write_npz(path, {name: _array(value) for name, value in arrays.items()})
+        made = {"delta": found.delta, "mask": found.mask, "scores": scores}
+        folder.write_npz(path, {name: _array(value) for name, value in made.items()})
     arrays = folder.read_npz(path)
     trigger = Trigger(torch.from_numpy(arrays["delta"]), torch.from_numpy(arrays["mask"]))
     return scene.with_trigger(trigger)
