@@ -37,7 +37,9 @@ class Case:
     optimiser: str = "sgd"
     state: State = field(default_factory=dict)
 
-    def solve(self, name: str, m: int, lr: float, *, split: bool = True, **more: Any) -> Hypergradient:
+    def solve(
+        self, name: str, m: int, lr: float, *, split: bool = True, **more: Any
+    ) -> Hypergradient:
         settings = {"optimiser": self.optimiser, "state": self.state, **more}
         inner = self.split if split else self.inner
         return solve(name, inner, self.outer, self.delta, self.theta, steps=m, lr=lr, **settings)

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from inner_problems import assert_near, attack_on, difference, strong_rate
 from torch import Tensor
 
+from inner_problems import assert_near, attack_on, difference, strong_rate
 from recondoor import registry
 from recondoor.hypergradient import unrolled
 from recondoor.seeding import torch_generator

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 import torch
-from inner_problems import Case, assert_near, attack_on, strong_rate
 from torch import Tensor
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
+from inner_problems import Case, assert_near, attack_on, strong_rate
 from recondoor import models, registry
 from recondoor.config import Model
 from recondoor.errors import ConfigError, RecondoorError
@@ -73,7 +73,9 @@ def test_direct_has_no_bilevel_part() -> None:
     assert not bool(attack_on("identity").solve("direct", 2, 0.5).bilevel.any())
 
 
-def quadratic(name: str, m: int, lr: float, **settings: Any) -> tuple[Hypergradient, Tensor, Tensor]:
+def quadratic(
+    name: str, m: int, lr: float, **settings: Any
+) -> tuple[Hypergradient, Tensor, Tensor]:
     """Inner 1/2 theta' H theta - theta' B delta, outer 1/2 |theta - d|^2; also returns H and B."""
     generator = torch_generator(0, "quadratic")
     root = torch.randn(5, 5, generator=generator, dtype=torch.float64)
@@ -188,7 +190,7 @@ def operations(call: Any) -> int:
 
 @pytest.mark.parametrize(("poisoned", "bar"), [(1, 16.5), (3, 17.5)])
 def test_passes_as_many_as_theory_says(poisoned: int, bar: float) -> None:
-    """9 m - 3 + 4 p forward passes: 3 a step and for the outer loss, 6 a step back, 4 p the last."""
+    """3 forward passes a step, 3 for the outer loss, 6 a step back, 4 p for the last one back."""
     case, forward = paper_case(poisoned, 10)
     p = poisoned / 10
     for m in (1, 2, 3):
@@ -241,4 +243,3 @@ def test_memory_layout_is_kept(name: str, optimiser: str) -> None:
     for key, value in case.theta.items():
         assert result.parameters[key].stride() == value.stride()
     assert result.direct.shape == result.bilevel.shape == (1, 28, 28)
-
