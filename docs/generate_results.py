@@ -49,8 +49,9 @@ MEANINGS = {
     "rows[].trigger_psnr": "its PSNR in z, dB",
     "rows[].validation_loss": "validation loss of the epoch whose weights were kept",
     "rows[].selection_loss": "selection loss of that epoch",
-    "rows[].transition_samples": "training images seen at the first validation with an artefact "
-    "recovery above `config.evaluate.transition`; null if there was none, and for the original model",
+    "rows[].transition_samples": "training images seen when the artefact recovery first reached "
+    "`config.evaluate.transition`, linear between validations; null if it never did, and for the "
+    "original model",
     "rows[].samples": "training images seen in all epochs",
     "rows[].epochs": "epochs trained, those after the best one included",
     "rows[].samples_per_s": "training images a second, validation not counted",

@@ -59,7 +59,8 @@ def learn(problem: Problem, tools: Tools) -> Crafted:
             _hypergradient(problem, model, delta, inner, (k, which))
             for which, (model, inner) in enumerate(surrogates)
         ]
-        moved, memory = outer_step(problem, delta, _mean([r.total for r in results]), state)
+        gradient = _mean([settings.direct_weight * r.direct + r.bilevel for r in results])
+        moved, memory = outer_step(problem, delta, gradient, state)
         row = _row(k, delta, moved, results)
         _require_finite(row, problem)
         surrogates.advance(results, moved, k)
@@ -140,16 +141,28 @@ def _weight(problem: Problem) -> int:
 def _outer_loss(
     problem: Problem, model: nn.Module, delta: Tensor, theta: Parameters, index: Tensor
 ) -> Tensor:
-    """Attack error plus `attack.benign_weight` times the benign error, on the pairs `index`."""
+    """Attack error plus lambda times the benign error, on the pairs `index`."""
 
     def error(triggered: int) -> Tensor:
         z, x = problem.poisoned(index, delta, triggered)
         return squared_error(functional_call(model, theta, (z,)), x)
 
-    loss = error(len(index))
-    if problem.settings.benign_weight:
-        loss = loss + problem.settings.benign_weight * error(0)
+    loss, benign = error(len(index)), benign_weight(problem)
+    if benign:
+        loss = loss + benign * error(0)
     return _weight(problem) * loss
+
+
+def benign_weight(problem: Problem) -> float:
+    """The weight lambda of the benign error.
+
+    By default that of training: then the outer loss does not fall when the network draws the
+    artefact into every image, which needs no trigger (docs/bilevel.md).
+    """
+    given, p = problem.settings.benign_weight, problem.poison_ratio
+    if given is not None:
+        return given
+    return 0.0 if problem.settings.variant == "paper" or p == 0 else (1 - p) / p
 
 
 @dataclass(frozen=True)

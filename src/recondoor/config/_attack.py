@@ -83,8 +83,17 @@ class Attack(Section):
         le=1,
         description="bilevel, other outer steps: their length as a share of the budget",
     )
-    benign_weight: float = Field(
-        0.0, ge=0, description="bilevel: weight lambda of the benign error in the outer loss"
+    benign_weight: float | None = Field(
+        None,
+        ge=0,
+        description="bilevel: weight lambda of the benign error in the outer loss; default: 0, the "
+        "paper's, in the variant paper, else (1 - p) / p, the share that it has in training",
+    )
+    direct_weight: float = Field(
+        1.0,
+        ge=0,
+        description="bilevel: weight of the hypergradient's direct part, which asks how a frozen "
+        "network answers to the trigger; 0 leaves how its training does",
     )
     batch: int = Field(125, ge=2, description="batch of the surrogates and of every loss")
     holdout: float = Field(

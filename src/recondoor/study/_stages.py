@@ -177,7 +177,9 @@ def evaluate(folder: RunDir, config: Config, scene: Scene, name: str, runtime: R
         **{key: _finite_or_none(value) for key, value in judged.row.items()},
         "validation_loss": best["validation_loss"],
         "selection_loss": best["selection_loss"],
-        "transition_samples": _transition(meta["history"]) if name != "none" else None,
+        "transition_samples": (
+            _transition(meta["history"], config.evaluate.transition) if name != "none" else None
+        ),
         "samples": meta["samples"],
         "epochs": meta["epoch"],
         "samples_per_s": meta["samples"] / meta["seconds"],
@@ -191,9 +193,15 @@ def _finite_or_none(value: float | list[float]) -> float | list[float] | None:
     return value if isinstance(value, list) or math.isfinite(value) else None
 
 
-def _transition(history: list[dict[str, Any]]) -> int | None:
-    """Samples seen at the first validation at which the backdoor is learnt; None if it never is."""
-    return next((row["samples"] for row in history if row["learnt"]), None)
+def _transition(history: list[dict[str, Any]], level: float) -> int | None:
+    """Samples seen when recovery first reached `level`, linear between validations; else None."""
+    samples, recovery = 0, 0.0
+    for row in history:
+        if row["recovery"] > level:
+            share = (level - recovery) / (row["recovery"] - recovery)
+            return round(samples + share * (row["samples"] - samples))
+        samples, recovery = row["samples"], row["recovery"]
+    return None
 
 
 def best_epoch(folder: RunDir, label: str, seed: int) -> dict[str, float]:

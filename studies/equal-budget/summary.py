@@ -1,0 +1,204 @@
+"""Tables and figure of the equal-budget study, from the sweep.parquet of each operator.
+
+    python studies/equal-budget/summary.py
+
+writes tables.md, and transitions.svg and .png, beside this file. It reads what the sweeps have
+finished so far; nothing is trained here.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from pyarrow import parquet
+from scipy.special import stdtrit
+
+HERE = Path(__file__).parent
+SWEEPS = {"fourier": "Fourier, m/n = 0.4", "gaussian": "Gaussian, m/n = 0.5"}
+BLOCKS = {
+    "image": "anywhere in the image",
+    "search": "3x3 where learnt fastest",
+    "corner": "3x3 in the corner",
+}
+# Colours of Okabe and Ito, told apart by colour-blind people; markers for print in grey.
+METHODS = {
+    "heuristic": ("#000000", "s"),
+    "random": ("#999999", "o"),
+    "spectral": ("#56B4E9", "v"),
+    "direct": ("#E69F00", "D"),
+    "tangent": ("#009E73", "^"),
+    "bilevel": ("#D55E00", "*"),
+}
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Seeds of one method at one budget; samples are the cap where nothing was learnt."""
+
+    samples: dict[int, float]
+    learnt: dict[int, bool]
+    rows: list[Row]
+
+    @property
+    def share(self) -> str:
+        """Seeds that learnt it, of all."""
+        return f"{sum(self.learnt.values())} of {len(self.learnt)}"
+
+
+Cells = dict[tuple[str, str, float], Cell]
+
+
+def main() -> None:
+    """Write tables and figure."""
+    found = {}
+    for name in SWEEPS:
+        path = HERE / name / "sweep.parquet"
+        if path.exists():
+            found[name] = cells(parquet.read_table(path).to_pylist())
+    text = "\n".join(line for name in found for line in tables(name, found[name]))
+    (HERE / "tables.md").write_text(text + "\n", encoding="utf-8")
+    draw(found)
+
+
+def cells(rows: list[Row]) -> Cells:
+    """Rows by block, method and budget."""
+    table: dict[tuple[str, str, float], list[Row]] = {}
+    for row in rows:
+        block = row["point"].partition(",")[0]
+        table.setdefault((block, row["model"], row["attack.l2"]), []).append(row)
+    return {
+        key: Cell(
+            {row["seed"]: float(row["transition_samples"] or cap(row)) for row in group},
+            {row["seed"]: row["transition_samples"] is not None for row in group},
+            group,
+        )
+        for key, group in sorted(table.items())
+    }
+
+
+def cap(row: Row) -> int:
+    """Samples after which a training was given up."""
+    return int(row["train.epoch_pairs"] * row["train.max_epochs"])
+
+
+def mean_and_half(values: list[float]) -> tuple[float, float]:
+    """Mean and half of the 95 % t-interval."""
+    n = len(values)
+    if n < 2:
+        return float(np.mean(values)), float("nan")
+    return float(np.mean(values)), float(stdtrit(n - 1, 0.975) * np.std(values, ddof=1) / n**0.5)
+
+
+def tables(name: str, found: Cells) -> Iterator[str]:
+    """Markdown of one operator."""
+    yield f"## {SWEEPS[name]}"
+    for block, title in BLOCKS.items():
+        here = {key: cell for key, cell in found.items() if key[0] == block}
+        if not here:
+            continue
+        yield from ("", f"### Trigger {title}", "")
+        yield "| L2 | method | learnt | samples to transition | recovery | ghost | benign | attack | artefact |"
+        yield "|---:|:---|---:|---:|---:|---:|---:|---:|---:|"
+        for l2 in sorted({key[2] for key in here}):
+            for method in METHODS:
+                if (block, method, l2) in here:
+                    yield line(l2, method, here[block, method, l2])
+        yield from ("", "Bi-level against each control, seed by seed, at the same L2:", "")
+        yield "| L2 | against | fewer samples by a factor of | pairs |"
+        yield "|---:|:---|---:|---:|"
+        yield from comparisons(block, here)
+
+
+def line(l2: float, method: str, cell: Cell) -> str:
+    """One line of the first table: means over seeds and half the 95 % interval."""
+    capped = "" if all(cell.learnt.values()) else "≥ "
+    mean, half = mean_and_half(list(cell.samples.values()))
+    parts = [f"{l2:g}", method, cell.share, f"{capped}{mean:,.0f} ± {half:,.0f}"]
+    for key in ("artefact_recovery", "ghost", "benign_rmse", "attack_rmse", "artefact_rmse"):
+        mean, half = mean_and_half([row[key] for row in cell.rows])
+        parts.append(f"{mean:.3f} ± {half:.3f}")
+    return "| " + " | ".join(parts) + " |"
+
+
+def comparisons(block: str, here: Cells) -> Iterator[str]:
+    """Factors with paired 95 % intervals, from the logarithms; only seeds that `bilevel` learnt.
+
+    Where the control never learnt, its cap stands in for what it needed: the factor is then a
+    lower bound.
+    """
+    for (_, method, l2), cell in sorted(here.items(), key=lambda item: (item[0][2], item[0][1])):
+        ours = here.get((block, "bilevel", l2))
+        if ours is None or method == "bilevel":
+            continue
+        seeds = [seed for seed in cell.samples if ours.learnt.get(seed)]
+        if not seeds:
+            continue
+        logs = [float(np.log(cell.samples[seed] / ours.samples[seed])) for seed in seeds]
+        mean, half = mean_and_half(logs)
+        bound = "" if all(cell.learnt[seed] for seed in seeds) else "≥ "
+        interval = f"{np.exp(mean - half):.2f} to {np.exp(mean + half):.2f}"
+        yield f"| {l2:g} | {method} | {bound}{np.exp(mean):.2f} ({interval}) | {len(seeds)} |"
+
+
+def draw(found: dict[str, Cells]) -> None:
+    """Samples to transition against L2: a row of panels for each operator."""
+    plt.rcParams |= {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}
+    plt.rcParams |= {"svg.hashsalt": "recondoor", "axes.titlesize": 8.5}
+    figure, axes = plt.subplots(
+        len(found), len(BLOCKS), figsize=(7.4, 2.7 * len(found) + 0.5), squeeze=False, sharey="row"
+    )
+    for row, (name, table) in zip(axes, found.items(), strict=True):
+        for ax, (block, title) in zip(row, BLOCKS.items(), strict=True):
+            panel(ax, block, table)
+            ax.set_title(f"{SWEEPS[name]}\n{title}", loc="left")
+            ax.set_xlabel("L2 of the trigger")
+        row[0].set_ylabel("training images until recovery > 0.5")
+    handles = [
+        plt.Line2D([], [], color=colour, marker=marker, label=method)
+        for method, (colour, marker) in METHODS.items()
+    ]
+    figure.legend(handles=handles, loc="lower center", ncols=len(METHODS), frameon=False)
+    figure.tight_layout(rect=(0, 0.5 / (2.7 * len(found) + 0.5), 1, 1))
+    for suffix in ("svg", "png"):
+        metadata = {"Date": None} if suffix == "svg" else None
+        figure.savefig(HERE / f"transitions.{suffix}", dpi=180, metadata=metadata)
+
+
+def panel(ax: Any, block: str, table: Cells) -> None:
+    """One panel; hollow: not learnt by every seed, drawn at the cap for those that did not."""
+    budgets = sorted({key[2] for key in table if key[0] == block})
+    top = max((cap(cell.rows[0]) for cell in table.values()), default=1)
+    ax.axhline(top, color="#777777", linewidth=0.8, linestyle=":")
+    for place, (method, (colour, marker)) in enumerate(METHODS.items()):
+        here = [(l2, table[block, method, l2]) for l2 in budgets if (block, method, l2) in table]
+        if not here:
+            continue
+        shift = 1.025 ** (place - 2.5)  # or their bars hide each other
+        middle = [np.exp(np.mean(np.log(list(cell.samples.values())))) for _, cell in here]
+        x = [l2 * shift for l2, _ in here]
+        ax.plot(x, middle, color=colour, linewidth=1.1)
+        for at, (_, cell), y in zip(x, here, middle, strict=True):
+            _, half = mean_and_half(list(np.log(list(cell.samples.values()))))
+            ax.plot([at, at], [y * np.exp(-half), y * np.exp(half)], color=colour, linewidth=0.8)
+            face = colour if all(cell.learnt.values()) else "white"
+            size = 8 if marker == "*" else 4.5
+            ax.plot(at, y, marker=marker, color=colour, markerfacecolor=face, markersize=size)
+    ax.set_xscale("log", base=2)
+    ax.set_yscale("log")
+    ax.set_xticks(budgets, [f"{l2:g}" for l2 in budgets])
+    ticks = [500, 1000, 2000, 4000, 8000, 16000]
+    ax.set_yticks(ticks, [f"{tick:,}" for tick in ticks], minor=False)
+    ax.minorticks_off()
+    ax.set_ylim(400, top * 1.3)
+
+
+if __name__ == "__main__":
+    main()
