@@ -193,7 +193,8 @@ def _started(where: Where, workers: int) -> Iterator[Any]:
             threads_per_worker=1,
             host="127.0.0.1",
             memory_limit=0,
-            dashboard_address="127.0.0.1:8787" if where.dashboard else None,
+            dashboard_address=f"127.0.0.1:{8787 if where.dashboard else 0}",
+            scheduler_kwargs={"dashboard": where.dashboard},
             silence_logs=logging.CRITICAL,
         ) as cluster,
     ):
