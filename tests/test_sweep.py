@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sweep")
     images = folder / "images.npy"
     np.save(images, np.random.default_rng(0).random((60, 12, 12)))
-    for name, epochs in (("short", 2), ("long", 20)):
+    for name, epochs in (("short", 2), ("long", 12)):
         (folder / f"{name}.toml").write_text(SPEC.format(images=images, epochs=epochs))
     return folder
 
@@ -117,6 +118,14 @@ def test_grid_times_zip() -> None:
     assert read.points[0].name == (
         "model.width=2,operator.name=identity,poison.ratio=0.1,trigger.amplitude=3"
     )
+
+
+def test_the_file_in_the_documentation() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "sweep.md").read_text(encoding="utf-8")
+    text = page.partition("```toml\n")[2].partition("```")[0]
+    read = parse(tomllib.loads(text))
+    assert f"= {len(read.points)} points" in page
+    assert read.notes == ()
 
 
 def test_the_base_alone_is_one_point() -> None:
