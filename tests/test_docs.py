@@ -48,6 +48,7 @@ def anchors(page: Path) -> set[str]:
 def test_the_pages_are_there() -> None:
     names = {page.stem for page in PAGES}
     assert {"notation", "deviations", "adding-a-method", "results", "settings", "design"} <= names
+    assert {"sweep", "cluster"} <= names
 
 
 @every_page

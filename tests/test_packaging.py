@@ -93,7 +93,7 @@ def test_help_from_an_installed_wheel(
     installed: Path, tmp_path: Path, form: tuple[str, ...]
 ) -> None:
     text = run(installed / form[0], *form[1:], "--help", cwd=tmp_path)
-    commands = ("study", "train", "attack", "evaluate", "report", "list", "doctor")
+    commands = ("study", "train", "attack", "evaluate", "report", "sweep", "list", "doctor")
     assert [command for command in commands if command not in text] == []
 
 

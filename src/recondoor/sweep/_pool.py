@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 ATTEMPTS = 3
 SECONDS_BETWEEN_LOOKS = 0.1
 
+# Of a worker's environment, where torch and NumPy read them as they are imported.
+ONE_THREAD = {f"{name}_NUM_THREADS": 1 for name in ("OMP", "MKL", "OPENBLAS")}
+KEEP_MEMORY = {f"MALLOC_{name}_THRESHOLD_": 2**30 for name in ("MMAP", "TRIM")}
+
 # What may pass: out of memory (torch raises a RuntimeError), a file system that does not answer.
 PASSING = (RuntimeError, MemoryError, OSError)
 
@@ -184,8 +188,12 @@ def _started(where: Where, workers: int) -> Iterator[Any]:
     from distributed import LocalCluster
 
     # Dask counts the deaths that it forgives; how much memory a process may use is the kernel's
-    # matter, as Dask would share it out by cores.
-    settings = {"distributed.scheduler.allowed-failures": ATTEMPTS - 1}
+    # matter, as Dask would share it out by cores. Dask's setting of malloc, which gives memory back
+    # at once, costs a training, which wants it again, a tenth of its CPU time.
+    settings = {
+        "distributed.scheduler.allowed-failures": ATTEMPTS - 1,
+        "distributed.nanny.pre-spawn-environ": ONE_THREAD | KEEP_MEMORY,
+    }
     with (
         dask.config.set(settings),
         LocalCluster(  # type: ignore[no-untyped-call]
@@ -193,7 +201,8 @@ def _started(where: Where, workers: int) -> Iterator[Any]:
             threads_per_worker=1,
             host="127.0.0.1",
             memory_limit=0,
-            dashboard_address="127.0.0.1:8787" if where.dashboard else None,
+            dashboard_address=f"127.0.0.1:{8787 if where.dashboard else 0}",
+            scheduler_kwargs={"dashboard": where.dashboard},
             silence_logs=logging.CRITICAL,
         ) as cluster,
     ):
