@@ -10,7 +10,7 @@ from torch.func import functional_call
 
 from recondoor.attacks._outer import outer_step
 from recondoor.attacks._problem import Crafted, CraftState, Problem, Tools, random_pattern
-from recondoor.attacks._surrogates import Carried, Ensemble, parameters
+from recondoor.attacks._surrogates import Carried, Ensemble, inner_optimiser, parameters
 from recondoor.attacks._tangent import tangent
 from recondoor.config import Attack
 from recondoor.errors import TrainingError
@@ -21,8 +21,7 @@ from recondoor.training import Row, Weights, squared_error
 STEPS_BETWEEN_SAVES = 5
 SNAPSHOTS = 20
 STALLED_AFTER, STALLED_BELOW = 20, 0.01
-PAPERS_BETA = 0.01
-BETAS = {"sgd": 1.0, "momentum": 0.1, "adam": 1e-3}
+BETAS = {"sgd": 0.01, "momentum": 0.01, "adam": 1e-3}
 
 
 def steps(settings: Attack) -> int:
@@ -59,7 +58,7 @@ def learn(problem: Problem, tools: Tools) -> Crafted:
             _hypergradient(problem, model, delta, inner, (k, which))
             for which, (model, inner) in enumerate(surrogates)
         ]
-        gradient = _mean([settings.direct_weight * r.direct + r.bilevel for r in results])
+        gradient = _mean([direct_weight(settings) * r.direct + r.bilevel for r in results])
         moved, memory = outer_step(problem, delta, gradient, state)
         row = _row(k, delta, moved, results)
         _require_finite(row, problem)
@@ -153,6 +152,13 @@ def _outer_loss(
     return _weight(problem) * loss
 
 
+def direct_weight(settings: Attack) -> float:
+    """The weight of the direct part; without it a step follows only what training would learn."""
+    if settings.direct_weight is not None:
+        return settings.direct_weight
+    return 1.0 if settings.variant == "paper" else 0.0
+
+
 def benign_weight(problem: Problem) -> float:
     """The weight lambda of the benign error.
 
@@ -200,8 +206,7 @@ def _hypergradient(
 ) -> Hypergradient:
     """Hypergradient of outer step k: a fresh batch for each inner step and for the outer loss."""
     settings, mask = problem.settings, problem.mask.to(delta)
-    paper = settings.variant == "paper"
-    lr = settings.inner_lr or (PAPERS_BETA if paper else BETAS[settings.inner_optimiser])
+    optimiser = inner_optimiser(problem)
     inner_loss = _InnerLoss(problem, model, stream)
     outer = problem.draw("outer", "bilevel", *stream)
     return solve(
@@ -211,8 +216,8 @@ def _hypergradient(
         delta,
         parameters(model),
         steps=settings.inner_steps,
-        lr=lr,
-        optimiser=settings.inner_optimiser,
+        lr=settings.inner_lr or BETAS[optimiser],
+        optimiser=optimiser,
         state=inner,
         truncation=settings.truncation,
         terms=settings.terms,

@@ -142,9 +142,15 @@ def train(
     return optimiser
 
 
+def inner_optimiser(problem: Problem) -> str:
+    """Optimiser of the inner steps."""
+    default = "sgd" if problem.settings.variant == "paper" else "adam"
+    return problem.settings.inner_optimiser or default
+
+
 def inner_state(problem: Problem, model: nn.Module, optimiser: torch.optim.Adam) -> Weights:
     """What inner steps by Adam carry on from: the moments of the surrogate's own training."""
-    if problem.settings.inner_optimiser != "adam":
+    if inner_optimiser(problem) != "adam":
         return {}
     found: Weights = {}
     for name, value in model.named_parameters():

@@ -10,5 +10,5 @@ from recondoor.attacks._problem import Crafted, Problem, Tools
 
 def craft(problem: Problem, tools: Tools) -> Crafted:
     """Learn the trigger as `bilevel` does, from the outer loss's own gradient by delta alone."""
-    settings = problem.settings.model_copy(update={"solver": "direct"})
+    settings = problem.settings.model_copy(update={"solver": "direct", "direct_weight": 1.0})
     return learn(replace(problem, settings=settings), tools)

@@ -36,14 +36,14 @@ class Attack(Section):
         None, gt=0, description="budget linf: largest absolute pixel; default: the hand-made one's"
     )
     variant: Literal["warm", "paper", "ensemble"] = Field(
-        "warm",
+        "ensemble",
         description="bilevel: 'paper' is the literal recipe, 'warm' starts from a surrogate that "
         "was trained, 'ensemble' averages over surrogates of different ages",
     )
     start: Literal["random", "heuristic", "tangent"] = Field(
         "random", description="bilevel, but variant paper: the first trigger"
     )
-    iterations: int = Field(200, ge=1, description="bilevel: outer steps at the most")
+    iterations: int = Field(50, ge=1, description="bilevel: outer steps at the most")
     patience: int | None = Field(
         None,
         ge=1,
@@ -57,11 +57,13 @@ class Attack(Section):
     inner_lr: float | None = Field(
         None,
         gt=0,
-        description="bilevel: inner learning rate beta; default: 0.01, the paper's, in the variant "
-        "paper and 1 in the others, but 0.001 for adam",
+        description="bilevel: inner learning rate beta; default: 0.001 for adam, else 0.01, the "
+        "paper's",
     )
-    inner_optimiser: Literal["sgd", "momentum", "adam"] = Field(
-        "sgd", description="bilevel: optimiser of the inner steps"
+    inner_optimiser: Literal["sgd", "momentum", "adam"] | None = Field(
+        None,
+        description="bilevel: optimiser of the inner steps; default: sgd in the variant paper, else "
+        "adam, which carries on with the moments of the surrogate's training",
     )
     truncation: int = Field(
         1, ge=1, description="bilevel, solver truncated: inner steps that are differentiated"
@@ -78,7 +80,7 @@ class Attack(Section):
     )
     outer_lr: float = Field(10.0, gt=0, description="bilevel, outer sgd: learning rate alpha")
     step: float = Field(
-        0.05,
+        0.2,
         gt=0,
         le=1,
         description="bilevel, other outer steps: their length as a share of the budget",
@@ -89,11 +91,12 @@ class Attack(Section):
         description="bilevel: weight lambda of the benign error in the outer loss; default: 0, the "
         "paper's, in the variant paper, else (1 - p) / p, the share that it has in training",
     )
-    direct_weight: float = Field(
-        1.0,
+    direct_weight: float | None = Field(
+        None,
         ge=0,
         description="bilevel: weight of the hypergradient's direct part, which asks how a frozen "
-        "network answers to the trigger; 0 leaves how its training does",
+        "network answers to the trigger and not how training does; default: 1 in the variant paper, "
+        "else 0",
     )
     batch: int = Field(125, ge=2, description="batch of the surrogates and of every loss")
     holdout: float = Field(

@@ -40,7 +40,7 @@ def _first(points: tuple[Point, ...]) -> str:
 
 def _kind(config: Config) -> Key:
     """All that the time of a training depends on."""
-    return config.data, config.model, config.train.batch, config.train.max_epochs
+    return config.data, config.model, config.train
 
 
 def _seconds(config: Config, threads: int) -> float:
@@ -65,7 +65,8 @@ def _seconds(config: Config, threads: int) -> float:
         seconds = (time.perf_counter() - begun) / STEPS
     finally:
         torch.set_num_threads(before)
-    return seconds * pairs / shape[0] * config.train.max_epochs
+    seen = training.epoch_pairs(pairs, config.train) * config.train.max_epochs
+    return seconds * seen / shape[0]
 
 
 def _time(seconds: float) -> str:
