@@ -394,7 +394,10 @@ def test_a_lost_worker_of_a_cluster(undisturbed: Path, folder: Path, tmp_path: P
     assert lines(out) == lines(undisturbed)
 
 
-def test_no_scheduler_answers(folder: Path, tmp_path: Path) -> None:
+def test_no_scheduler_answers(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep._pool, "SECONDS_TO_CONNECT", 0.5)
     how = How(Where(scheduler="tcp://127.0.0.1:1"))
     with pytest.raises(RunError, match="no scheduler answers at tcp://127.0.0.1:1"):
         sweep.run(folder / "short.toml", tmp_path, how=how)

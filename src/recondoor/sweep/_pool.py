@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # How often a point is tried whose worker dies, or which fails in a way that may not come again.
 ATTEMPTS = 3
 SECONDS_BETWEEN_LOOKS = 0.1
+SECONDS_TO_CONNECT = 20.0
 
 # Of a worker's environment, where torch and NumPy read them as they are imported.
 ONE_THREAD = {f"{name}_NUM_THREADS": 1 for name in ("OMP", "MKL", "OPENBLAS")}
@@ -167,7 +168,7 @@ def open_pool(where: Where, useful: int) -> Iterator[Pool]:
     with _started(where, workers) as address:
         try:
             client: Any = Client(  # type: ignore[no-untyped-call]
-                address, scheduler_file=_text(where.scheduler_file), timeout="20s"
+                address, scheduler_file=_text(where.scheduler_file), timeout=SECONDS_TO_CONNECT
             )
         except (OSError, ValueError) as error:
             raise RunError(
