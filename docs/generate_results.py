@@ -50,7 +50,8 @@ MEANINGS = {
     "rows[].validation_loss": "validation loss of the epoch whose weights were kept",
     "rows[].selection_loss": "selection loss of that epoch",
     "rows[].transition_samples": "training images seen at the first validation with an artefact "
-    "recovery above `config.evaluate.transition`; null if there was none, and for the original model",
+    "recovery above `config.evaluate.transition`; null if there was none, and for the original "
+    "model",
     "rows[].samples": "training images seen in all epochs",
     "rows[].epochs": "epochs trained, those after the best one included",
     "rows[].samples_per_s": "training images a second, validation not counted",
