@@ -117,7 +117,7 @@ def _training(rng: np.random.Generator, label: str, seed: int, epochs: int) -> l
                 "stage": "train", "model": label, "seed": seed, "epoch": epoch,
                 "samples": 10_000 * epoch, "lr": 1e-3, "train_loss": loss * 1.05, "val_loss": loss,
                 "benign_rmse": rmse, "attack_rmse": attack, "recovery": rho, "ghost": leak,
-                "best": epoch == epochs,
+                "learnt": rho > 0.5, "best": epoch == epochs,
             }
         )  # fmt: skip
     return rows
@@ -154,7 +154,8 @@ def _row(rng: np.random.Generator, label: str, seed: int, epochs: int) -> dict[s
         "ghost": ghost, "asr": curve[TAUS.index(0.5)], "asr_curve": curve,
         "psnr": -20 * math.log10(benign), "ssim": 0.93 - benign, "trigger_l2": 3.0,
         "trigger_linf": 1.0, "trigger_psnr": -10 * math.log10(9 / 784),
-        "validation_loss": benign**2, "epochs": epochs, "samples_per_s": 1000.0 + seed,
+        "validation_loss": benign**2, "transition_samples": 10_000 * (5 + seed) if recovery > 0.5
+        else None, "samples": 10_000 * epochs, "epochs": epochs, "samples_per_s": 1000.0 + seed,
         "seconds": 10.0 * epochs,
     }  # fmt: skip
 

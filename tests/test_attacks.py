@@ -131,7 +131,7 @@ def test_another_seed_is_another_draw(name: str, settings: dict[str, Any]) -> No
 def test_resumes_bit_by_bit(name: str, settings: dict[str, Any]) -> None:
     """Convolutions choose their algorithm by width too, so the plain cases have another one."""
     width = 16 if list(settings) in ([], ["variant"]) else 4
-    task = problem(iterations=7, width=width, loss_scale="row-sum", inner_lr=0.1, **settings)
+    task = problem(iterations=7, width=width, loss_scale="row-sum", **settings)
     states: list[CraftState] = []
     whole = craft(name, task, tools(on_step=lambda state: states.append(through_file(state))))
     if name in LEARNED and "patience" not in settings:

@@ -155,6 +155,21 @@ def test_validation_loss_is_that_of_the_trainers_own_pairs(ratio: float | None) 
     assert measured["selection_loss"] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("share", [-0.2, 0.49, 0.51, 1.2])
+@pytest.mark.parametrize("transition", [0.3, 0.5, 0.7])
+def test_learnt_is_a_recovery_above_the_transition(share: float, transition: float) -> None:
+    """A network that adds the share of the artefact where it sees the trigger."""
+    pairs, trigger, artefact = scene()
+
+    def partly(z: Tensor) -> Tensor:
+        seen = (z[:, :, 8:9, 8:9] > 20).float()
+        return z + seen * (share * artefact.pattern - trigger.delta)
+
+    measured = Monitor(pairs, None, trigger, artefact, transition)(Known(partly))
+    assert measured["recovery"] == pytest.approx(share, abs=1e-5)
+    assert measured["learnt"] is (share > transition)
+
+
 def rows_of(table: dict[str, dict[int, float]]) -> list[dict[str, object]]:
     """Rows in which yardstick number k is the value times (k + 1)."""
     return [

@@ -1,5 +1,6 @@
-"""The growth rate against explicit Jacobians and finite differences, its map, and the best place."""
+"""Growth rates against explicit Jacobians and finite differences, their map, and the best place."""
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -28,7 +29,12 @@ def some(*size: int) -> Tensor:
 
 
 def cae() -> nn.Module:
-    return models.build(SHAPE, Model(width=2, code=2, kernel=3), 0, "growth").double()
+    """Of doubled weights, as an untrained network hardly answers to its input."""
+    model = models.build(SHAPE, Model(width=4, code=4, kernel=3), 0, "a").double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(2)
+    return model
 
 
 def pattern() -> Tensor:
@@ -58,8 +64,9 @@ def sensitivity(model: nn.Module, z: Tensor, delta: Tensor) -> Tensor:
 def test_rate_is_the_squared_derivative_of_recovery() -> None:
     model, z, delta = cae(), some(5, *SHAPE), some(*SHAPE)
     rate, _ = growth(model, z, delta, pattern())
-    assert rate == pytest.approx(float((sensitivity(model, z, delta) ** 2).sum()), rel=1e-10)
-    assert rate > 1e-6
+    expected = float(sensitivity(model, z, delta).detach().square().sum())
+    assert rate == pytest.approx(expected, rel=1e-10)
+    assert rate > 1e-4
     assert growth(model, z, torch.zeros_like(delta), pattern())[0] == 0
 
 
@@ -183,7 +190,7 @@ def test_power_iteration_finds_the_top_eigenvector() -> None:
     expected = float((b @ first).square().sum()) / squares
     assert history[0]["growth"] == pytest.approx(expected, rel=1e-9)
     rates = [float(row["growth"]) for row in history]
-    assert rates == sorted(rates)
+    assert all(after >= before * (1 - 1e-12) for before, after in itertools.pairwise(rates))
     assert len(crafted.state.path) == 13
     assert float(history[-1]["change"]) < 1e-9
 
@@ -250,7 +257,7 @@ def visible(shape: tuple[int, int, int], **squares: tuple[int, int, float]) -> n
 
 
 @pytest.mark.parametrize("place", [(11, 2), (0, 13), (13, 14)])
-@pytest.mark.parametrize("distance", [0, 1, 3])
+@pytest.mark.parametrize("distance", [0, 2, 3])
 def test_best_place_is_where_the_network_looks(
     monkeypatch: pytest.MonkeyPatch, place: tuple[int, int], distance: int
 ) -> None:

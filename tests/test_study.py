@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 import torch
 
-from recondoor import evaluation, rundir, study, training
-from recondoor.attacks import bilevel
+from recondoor import attacks, evaluation, rundir, study, training
+from recondoor.attacks import _bilevel, bilevel
 from recondoor.config import Config, from_dict, identity
 from recondoor.errors import RecondoorError, RunError
+from recondoor.poison import Trigger
 from recondoor.progress import Progress
 from recondoor.rundir import RunDir, read_json, read_tensors
 from recondoor.study import Runtime, run
@@ -211,6 +212,103 @@ def test_the_folder_is_all_that_a_model_needs(finished: Path, data: Path) -> Non
     assert meta["epoch"] == 2
     with pytest.raises(RunError, match="there is no such model yet"):
         study.load_model(RunDir(finished), tiny(data), (1, 12, 12), "heuristic", 9, cpu)
+
+
+def test_samples_at_which_the_backdoor_is_learnt(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those seen at the first validation above the transition: the second of 20 pairs each."""
+    judged = evaluation.Monitor.__call__
+    recovery = {"heuristic": [0.1, 0.6, 0.2, 0.9], "random": [0.1, 0.2, 0.3, 0.39]}
+
+    def scripted(self: evaluation.Monitor, model: torch.nn.Module) -> dict[str, float]:
+        label = "heuristic" if self.trigger.linf == 1 else "random"
+        now = recovery[label].pop(0)
+        return {**judged(self, model), "recovery": now, "learnt": now > self.transition}
+
+    monkeypatch.setattr(evaluation.Monitor, "__call__", scripted)
+    train = {"max_epochs": 4, "patience": 9, "epoch_pairs": 20}
+    config = tiny(
+        data, train=train, attack={"names": ["heuristic", "random"]}, evaluate={"transition": 0.4}
+    )
+    rows = validate(run(config, tmp_path / "run", CPU))["rows"]
+    assert [row["model"] for row in rows] == ["heuristic", "random"]
+    assert [row["transition_samples"] for row in rows] == [40, None]
+    assert [row["samples"] for row in rows] == [80, 80]
+    assert [row["epochs"] for row in rows] == [4, 4]
+    recovery |= {"heuristic": [0.1, 0.6, 0.2, 0.9]}
+    train["stop"] = "transition"  # type: ignore[assignment]
+    config = tiny(data, train=train, attack={"names": ["heuristic"]}, evaluate={"transition": 0.4})
+    (row,) = validate(run(config, tmp_path / "stopped", CPU))["rows"]
+    assert [row["transition_samples"], row["samples"], row["epochs"]] == [40, 40, 2]
+
+
+def test_surrogates_may_have_another_size(data: Path, tmp_path: Path) -> None:
+    config = tiny(data, attack={"surrogate_width": 3, "surrogate_code": 2, "surrogate_kernel": 5})
+    images = study.data.load(config.data.name, None, Listener())
+    problem = study.build_scene(config, images, 0, torch.device("cpu")).problem
+    surrogate = dict(problem.build_model("surrogate").named_parameters())
+    assert surrogate["down.0.weight"].shape == (3, 1, 5, 5)
+    assert surrogate["down.2.weight"].shape == (2, 3, 5, 5)
+
+
+# Mask search
+
+
+def searched(data: Path, **sections: dict[str, Any]) -> Config:
+    attack = {"names": ["none", "heuristic", "bilevel"], "mask": "search", "iterations": 2}
+    return tiny(data, attack={**attack, "surrogates": 1}, train={"max_epochs": 1}, **sections)
+
+
+def test_the_place_found_is_kept_and_used(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By all models of the seed, in the original one's test too; a resumed run does not search."""
+    delta, scores = torch.zeros(1, 12, 12), torch.arange(121.0).view(11, 11)
+    delta[0, 9:11, 1:3] = 1
+    moved = Trigger(delta, (delta != 0).float())
+    calls: list[Trigger] = []
+
+    def found(problem: attacks.Problem, tools: attacks.Tools) -> tuple[Trigger, torch.Tensor]:
+        calls.append(problem.trigger)
+        return moved, scores
+
+    monkeypatch.setattr(attacks, "best_place", found)
+    config, out = searched(data), tmp_path / "run"
+    run(config, out, CPU, ("attack",))
+    place = RunDir(out).read_npz(out / "place-seed0.npz")
+    assert set(place) == {"delta", "mask", "scores"}
+    assert np.array_equal(place["delta"], delta.numpy())
+    assert np.array_equal(place["scores"], scores.numpy())
+    assert len(calls) == 1
+    assert not torch.equal(calls[0].delta, delta)
+    before = (out / "place-seed0.npz").stat().st_mtime_ns
+    monkeypatch.setattr(attacks, "best_place", forbid)
+    run(config, out, CPU)
+    assert (out / "place-seed0.npz").stat().st_mtime_ns == before
+    folder = RunDir(out)
+    assert np.array_equal(folder.read_npz(folder.trigger("heuristic", 0))["delta"], delta.numpy())
+    for label in ("heuristic", "bilevel"):
+        arrays = folder.read_npz(folder.trigger(label, 0))
+        assert np.array_equal(arrays["mask"], moved.mask.numpy())
+    shown = folder.read_npz(folder.examples("original", 0))
+    added = shown["z_triggered"] - shown["z"]
+    np.testing.assert_allclose(added, np.broadcast_to(delta, added.shape), atol=1e-6)
+    validate(out)
+
+
+def test_a_search_keeps_away_from_the_artefact(data: Path, tmp_path: Path) -> None:
+    """Three pixels from the plus of 3 at (2, 2), for each seed by itself."""
+    out = run(searched(data, artefact={"size": 3}), tmp_path / "run", CPU, ("attack",))
+    arrays = RunDir(out).read_npz(out / "place-seed0.npz")
+    plus = [(2, 3), (3, 2), (3, 3), (3, 4), (4, 3)]
+    _, *place = np.nonzero(arrays["mask"])
+    assert len(place[0]) == 4
+    for row, column in zip(*place, strict=True):
+        assert min(max(abs(row - i), abs(column - j)) for i, j in plus) >= 3
+    again = run(searched(data, artefact={"size": 3}), tmp_path / "again", CPU, ("attack",))
+    other = RunDir(again).read_npz(again / "place-seed0.npz")
+    assert all(np.array_equal(arrays[key], other[key]) for key in arrays)
 
 
 # Going on
@@ -473,7 +571,7 @@ MOMENTS: dict[str, tuple[Any, str]] = {
     "write": (os, "replace"),
     "sync": (os, "fsync"),
     "step": (training, "adam_step"),
-    "outer step": (bilevel, "unrolled"),
+    "outer step": (_bilevel, "solve"),
     "judge": (evaluation, "reconstruct"),
     "summary": (evaluation, "summarise"),
     "history": (RunDir, "write_history"),

@@ -194,8 +194,9 @@ def through_numpy(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("after", [1, 2, 3])
 @pytest.mark.parametrize("width", [4, 32])
-def test_resumed_training_is_bit_identical(after: int, width: int) -> None:
-    settings = Train(batch=7, max_epochs=4, lr=1e-2, patience=2)
+@pytest.mark.parametrize("epoch_pairs", [None, 11, 40])
+def test_resumed_training_is_bit_identical(after: int, width: int, epoch_pairs: int | None) -> None:
+    settings = Train(batch=7, max_epochs=4, lr=1e-2, patience=2, epoch_pairs=epoch_pairs)
     pairs = poisoned(some_pairs())
     saved: list[FitState] = []
 
@@ -241,6 +242,68 @@ def test_order_follows_from_seed_and_epoch() -> None:
         found.append(weights(model))
     assert_same(found[0], found[1])
     assert not torch.equal(found[0]["out.weight"], found[2]["out.weight"])
+
+
+@pytest.mark.parametrize("count", [1, 7, N - 1, N, N + 1, 2 * N + 5])
+def test_orders_of_epochs_are_one_row_of_permutations(count: int) -> None:
+    """However it is cut into epochs, one permutation of all pairs comes after the other."""
+    epochs = 3 * N // count + 1
+    orders = [training.order_of_epoch(N, count, 4, epoch) for epoch in range(1, epochs + 1)]
+    assert all(order.shape == (count,) for order in orders)
+    row = torch.cat(orders)
+    turns = [
+        torch.randperm(N, generator=torch_generator(4, "order", turn))
+        for turn in range(1, len(row) // N + 2)
+    ]
+    assert torch.equal(row, torch.cat(turns)[: len(row)])
+    assert count != N or all(map(torch.equal, orders, turns))
+
+
+def test_default_epoch_goes_through_all_pairs() -> None:
+    assert training.epoch_pairs(N, Train()) == N
+    assert training.epoch_pairs(N, Train(epoch_pairs=7)) == 7
+
+
+@pytest.mark.parametrize("parts", [2, 3])
+def test_shorter_epochs_make_the_same_steps(parts: int) -> None:
+    """Validating more often moves no bit, where the learning rate stays and batches are whole."""
+    rates = {"lr": 1e-2, "lr_final": 1e-2, "batch": 5, "patience": 9}
+    usual, short = network(), network()
+    falling = [-float(epoch) for epoch in range(9)]
+    task = Recorder()
+    one = Train(max_epochs=2, **rates)  # type: ignore[arg-type]
+    cut = Train(max_epochs=2 * parts, epoch_pairs=N // parts, **rates)  # type: ignore[arg-type]
+    pairs = poisoned(some_pairs())
+    fit(usual, pairs, one, seed=3, validate=scripted(falling), task=Recorder())
+    state = fit(short, pairs, cut, seed=3, validate=scripted(falling), task=task)
+    assert_same(weights(usual), weights(short))
+    samples = [N // parts * epoch for epoch in range(1, 2 * parts + 1)]
+    assert [row["samples"] for row in state.history] == samples
+    assert task.units == 2 * N
+
+
+def learning_at(epoch: int) -> Callable[[nn.Module], dict[str, float]]:
+    """Validation that gets better all the time and says from this epoch on that all is learnt."""
+    remaining = iter(range(1, 99))
+
+    def validate(model: nn.Module) -> dict[str, float]:
+        now = next(remaining)
+        return {"val_loss": 1 / now, "learnt": now >= epoch}
+
+    return validate
+
+
+@pytest.mark.parametrize(
+    ("stop", "learnt", "epochs"),
+    [("transition", 1, 1), ("transition", 3, 3), ("transition", 9, 5), ("patience", 3, 5)],
+)
+def test_stops_at_the_first_epoch_that_learnt(stop: str, learnt: int, epochs: int) -> None:
+    settings = Train(batch=10, max_epochs=5, epoch_pairs=10, stop=stop)  # type: ignore[arg-type]
+    pairs, judge = clean(some_pairs()), learning_at(learnt)
+    state = fit(network(), pairs, settings, seed=0, validate=judge, task=Recorder())
+    assert state.epoch == epochs
+    assert [row["learnt"] for row in state.history] == [k >= learnt for k in range(1, epochs + 1)]
+    assert training.finished(state, settings)
 
 
 def test_a_loss_that_is_not_a_number_stops_the_training() -> None:

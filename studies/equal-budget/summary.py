@@ -105,7 +105,8 @@ def tables(name: str, found: Cells) -> Iterator[str]:
         if not here:
             continue
         yield from ("", f"### Trigger {title}", "")
-        yield "| L2 | method | learnt | samples to transition | recovery | ghost | benign | attack | artefact |"
+        columns = "L2 | method | learnt | samples to transition | recovery | ghost"
+        yield f"| {columns} | benign | attack | artefact |"
         yield "|---:|:---|---:|---:|---:|---:|---:|---:|---:|"
         for l2 in sorted({key[2] for key in here}):
             for method in METHODS:

@@ -62,8 +62,8 @@ class Attack(Section):
     )
     inner_optimiser: Literal["sgd", "momentum", "adam"] | None = Field(
         None,
-        description="bilevel: optimiser of the inner steps; default: sgd in the variant paper, else "
-        "adam, which carries on with the moments of the surrogate's training",
+        description="bilevel: optimiser of the inner steps; default: sgd in the variant paper, "
+        "else adam, which carries on with the moments of the surrogate's training",
     )
     truncation: int = Field(
         1, ge=1, description="bilevel, solver truncated: inner steps that are differentiated"
@@ -95,8 +95,8 @@ class Attack(Section):
         None,
         ge=0,
         description="bilevel: weight of the hypergradient's direct part, which asks how a frozen "
-        "network answers to the trigger and not how training does; default: 1 in the variant paper, "
-        "else 0",
+        "network answers to the trigger and not how training does; default: 1 in the variant "
+        "paper, else 0",
     )
     batch: int = Field(125, ge=2, description="batch of the surrogates and of every loss")
     holdout: float = Field(

@@ -199,7 +199,7 @@ def _transition(history: list[dict[str, Any]], level: float) -> int | None:
     for row in history:
         if row["recovery"] > level:
             share = (level - recovery) / (row["recovery"] - recovery)
-            return round(samples + share * (row["samples"] - samples))
+            return int(samples + share * (row["samples"] - samples))
         samples, recovery = row["samples"], row["recovery"]
     return None
 
