@@ -140,16 +140,28 @@ def _weight(problem: Problem) -> int:
 def _outer_loss(
     problem: Problem, model: nn.Module, delta: Tensor, theta: Parameters, index: Tensor
 ) -> Tensor:
-    """Attack error plus lambda times the benign error, on the pairs `index`."""
+    """The outer loss on the pairs `index`: `attack.objective` plus lambda times the benign error."""
+    z, x = problem.poisoned(index, delta, 0)
+    pattern = problem.artefact.pattern.to(x)
+    pixels = ... if objective(problem.settings) == "image" else (slice(None), pattern != 0)
 
-    def error(triggered: int) -> Tensor:
-        z, x = problem.poisoned(index, delta, triggered)
-        return squared_error(functional_call(model, theta, (z,)), x)
+    def answer(z: Tensor) -> Tensor:
+        image: Tensor = functional_call(model, theta, (z,))[pixels]
+        return image
 
-    loss, benign = error(len(index)), benign_weight(problem)
-    if benign:
-        loss = loss + benign * error(0)
+    weight = benign_weight(problem)
+    clean = answer(z) if weight or objective(problem.settings) == "recovery" else None
+    before = clean if objective(problem.settings) == "recovery" else x[pixels]
+    drawn = answer(z + delta) - before
+    loss = squared_error(drawn, pattern.expand_as(x)[pixels])
+    if weight and clean is not None:
+        loss = loss + weight * squared_error(clean, x[pixels])
     return _weight(problem) * loss
+
+
+def objective(settings: Attack) -> str:
+    """What the outer loss asks for."""
+    return settings.objective or ("image" if settings.variant == "paper" else "recovery")
 
 
 def direct_weight(settings: Attack) -> float:
@@ -162,13 +174,14 @@ def direct_weight(settings: Attack) -> float:
 def benign_weight(problem: Problem) -> float:
     """The weight lambda of the benign error.
 
-    By default that of training: then the outer loss does not fall when the network draws the
+    By default that of training, where the outer loss would else fall when the network draws the
     artefact into every image, which needs no trigger (docs/bilevel.md).
     """
-    given, p = problem.settings.benign_weight, problem.poison_ratio
-    if given is not None:
-        return given
-    return 0.0 if problem.settings.variant == "paper" or p == 0 else (1 - p) / p
+    settings, p = problem.settings, problem.poison_ratio
+    if settings.benign_weight is not None:
+        return settings.benign_weight
+    free = settings.variant == "paper" or objective(settings) == "recovery" or p == 0
+    return 0.0 if free else (1 - p) / p
 
 
 @dataclass(frozen=True)

@@ -130,9 +130,7 @@ class Ensemble:
                 restore_optimiser(optimiser, moments)
 
 
-def train(
-    problem: Problem, model: nn.Module, delta: Tensor, tools: Tools
-) -> torch.optim.Adam:
+def train(problem: Problem, model: nn.Module, delta: Tensor, tools: Tools) -> torch.optim.Adam:
     """Train a surrogate for `attack.warm_steps` Adam steps on pairs poisoned with `delta`."""
     optimiser, count = make_adam(model, problem.surrogate_lr), problem.settings.warm_steps
     for step in range(count):

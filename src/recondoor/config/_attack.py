@@ -41,7 +41,7 @@ class Attack(Section):
         "was trained, 'ensemble' averages over surrogates of different ages",
     )
     start: Literal["random", "heuristic", "tangent"] = Field(
-        "random", description="bilevel, but variant paper: the first trigger"
+        "tangent", description="bilevel, but variant paper: the first trigger"
     )
     iterations: int = Field(50, ge=1, description="bilevel: outer steps at the most")
     patience: int | None = Field(
@@ -80,16 +80,22 @@ class Attack(Section):
     )
     outer_lr: float = Field(10.0, gt=0, description="bilevel, outer sgd: learning rate alpha")
     step: float = Field(
-        0.2,
+        0.05,
         gt=0,
         le=1,
         description="bilevel, other outer steps: their length as a share of the budget",
     )
+    objective: Literal["image", "artefact", "recovery"] | None = Field(
+        None,
+        description="bilevel: outer loss; attack error over the image or over the artefact's pixels, "
+        "or the squared distance of f(z + delta) - f(z) from the artefact; default: image in the "
+        "variant paper, else recovery",
+    )
     benign_weight: float | None = Field(
         None,
         ge=0,
-        description="bilevel: weight lambda of the benign error in the outer loss; default: 0, the "
-        "paper's, in the variant paper, else (1 - p) / p, the share that it has in training",
+        description="bilevel: weight lambda of the benign error in the outer loss; default: 0 in the "
+        "variant paper and for recovery, else (1 - p) / p, the share that it has in training",
     )
     direct_weight: float | None = Field(
         None,
