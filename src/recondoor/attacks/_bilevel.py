@@ -140,7 +140,7 @@ def _weight(problem: Problem) -> int:
 def _outer_loss(
     problem: Problem, model: nn.Module, delta: Tensor, theta: Parameters, index: Tensor
 ) -> Tensor:
-    """The outer loss on the pairs `index`: `attack.objective` plus lambda times the benign error."""
+    """The outer loss on the pairs `index`: the objective plus lambda times the benign error."""
     z, x = problem.poisoned(index, delta, 0)
     pattern = problem.artefact.pattern.to(x)
     pixels = ... if objective(problem.settings) == "image" else (slice(None), pattern != 0)
@@ -149,12 +149,11 @@ def _outer_loss(
         image: Tensor = functional_call(model, theta, (z,))[pixels]
         return image
 
-    weight = benign_weight(problem)
-    clean = answer(z) if weight or objective(problem.settings) == "recovery" else None
-    before = clean if objective(problem.settings) == "recovery" else x[pixels]
-    drawn = answer(z + delta) - before
+    weight, recovery = benign_weight(problem), objective(problem.settings) == "recovery"
+    clean = answer(z) if weight or recovery else x[pixels]
+    drawn = answer(z + delta) - (clean if recovery else x[pixels])
     loss = squared_error(drawn, pattern.expand_as(x)[pixels])
-    if weight and clean is not None:
+    if weight:
         loss = loss + weight * squared_error(clean, x[pixels])
     return _weight(problem) * loss
 

@@ -87,15 +87,15 @@ class Attack(Section):
     )
     objective: Literal["image", "artefact", "recovery"] | None = Field(
         None,
-        description="bilevel: outer loss; attack error over the image or over the artefact's pixels, "
-        "or the squared distance of f(z + delta) - f(z) from the artefact; default: image in the "
-        "variant paper, else recovery",
+        description="bilevel: outer loss: attack error over the image or over the artefact's "
+        "pixels, or the squared distance of f(z + delta) - f(z) from the artefact; default: image "
+        "in the variant paper, else recovery",
     )
     benign_weight: float | None = Field(
         None,
         ge=0,
-        description="bilevel: weight lambda of the benign error in the outer loss; default: 0 in the "
-        "variant paper and for recovery, else (1 - p) / p, the share that it has in training",
+        description="bilevel: weight lambda of the benign error in the outer loss; default: 0 in "
+        "the variant paper and for recovery, else (1 - p) / p, the share that it has in training",
     )
     direct_weight: float | None = Field(
         None,
