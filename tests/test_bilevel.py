@@ -76,7 +76,7 @@ def test_first_step_of_the_papers_recipe(scale: str, weight: float, benign_weigh
         torch.testing.assert_close(state.arrays[f"theta.{key}"], value, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize(("variant", "lr"), [("paper", 0.01), ("warm", 1.0)])
+@pytest.mark.parametrize(("variant", "lr"), [("paper", 0.01), ("warm", 0.01)])
 def test_default_inner_rate(variant: str, lr: float) -> None:
     settings: dict[str, Any] = {
         "variant": variant,

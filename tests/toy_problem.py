@@ -40,14 +40,24 @@ def problem(
     generator = seeding.torch_generator(0, "test pairs")
     x = torch.rand(N, *shape, generator=generator).to(dtype)
     pairs = Pairs(x + 0.1 * torch.randn(x.shape, generator=generator).to(x), x)
-    small: dict[str, float] = {
+    small: dict[str, Any] = {
         "iterations": 7,
         "batch": 8,
         "warm_steps": 4,
         "surrogates": 2,
         "tangent_steps": 3,
     }
-    small["inner_lr"] = 0.1  # a surrogate that is hardly trained does not survive the default of 1
+    # Everything plain, so that a test says which of the attack's departures it is about.
+    small |= {
+        "variant": "warm",
+        "start": "random",
+        "objective": "image",
+        "benign_weight": 0.0,
+        "direct_weight": 1.0,
+        "inner_optimiser": "sgd",
+        "inner_lr": 0.1,
+        "step": 0.05,
+    }
     size = Model(width=width, code=width, kernel=3)
 
     def build(stream: str) -> nn.Module:

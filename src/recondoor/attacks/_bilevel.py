@@ -41,7 +41,7 @@ def learn(problem: Problem, tools: Tools) -> Crafted:
     The others start within the budget and are projected on it after each step. Raises TrainingError
     if a loss or the trigger is not finite.
     """
-    settings, device = problem.settings, problem.pairs.z.device
+    settings = problem.settings
     kind = Ensemble if settings.variant == "ensemble" else Carried
     surrogates: Carried | Ensemble = kind(problem, tools)
     if tools.state is None:
@@ -50,33 +50,38 @@ def learn(problem: Problem, tools: Tools) -> Crafted:
         state = tools.state
         surrogates.restore(state.arrays)
     every = max(1, settings.iterations // SNAPSHOTS)
-    delta = state.delta.to(device)
     while not _finished(state, settings):
-        started = time.perf_counter()
-        k = state.iteration + 1
-        results = [
-            _hypergradient(problem, model, delta, inner, (k, which))
-            for which, (model, inner) in enumerate(surrogates)
-        ]
-        gradient = _mean([direct_weight(settings) * r.direct + r.bilevel for r in results])
-        moved, memory = outer_step(problem, delta, gradient, state)
-        row = _row(k, delta, moved, results)
-        _require_finite(row, problem)
-        surrogates.advance(results, moved, k)
-        delta, state.delta, state.iteration = moved, moved, k
-        state.history.append(row)
-        state.arrays = surrogates.arrays() | memory | _best(problem, surrogates, state)
-        last = k == settings.iterations
+        _step(problem, surrogates, state)
+        k, last = state.iteration, _finished(state, settings)
         if k % every == 0 or last:
-            state.path.append(delta.cpu())
+            state.path.append(state.delta.cpu())
             state.path_iteration.append(k)
-        state.seconds += time.perf_counter() - started
         if k % STEPS_BETWEEN_SAVES == 0 or last:
             tools.on_step(state)
         _warn_if_stalled(state, tools)
-        tools.task.advance(1, f"outer loss {row['outer_loss']:.4f}")
+        skipped = settings.iterations - k if last else 0
+        tools.task.advance(1 + skipped, f"outer loss {state.history[-1]['outer_loss']:.4f}")
     kept = state.arrays.get("best", state.delta)
     return Crafted(Trigger(kept.cpu(), problem.mask.cpu()), state)
+
+
+def _step(problem: Problem, surrogates: Carried | Ensemble, state: CraftState) -> None:
+    """Make outer step k + 1 of `state`, in place."""
+    started, k = time.perf_counter(), state.iteration + 1
+    delta, share = state.delta.to(problem.pairs.z.device), direct_weight(problem.settings)
+    results = [
+        _hypergradient(problem, model, delta, inner, (k, which))
+        for which, (model, inner) in enumerate(surrogates)
+    ]
+    gradient = _mean([share * result.direct + result.bilevel for result in results])
+    moved, memory = outer_step(problem, delta, gradient, state)
+    row = _row(k, delta, moved, results)
+    _require_finite(row, problem)
+    surrogates.advance(results, moved, k)
+    state.delta, state.iteration = moved, k
+    state.history.append(row)
+    state.arrays = surrogates.arrays() | memory | _best(problem, surrogates, state)
+    state.seconds += time.perf_counter() - started
 
 
 def _begin(problem: Problem, surrogates: Carried | Ensemble, tools: Tools) -> CraftState:
