@@ -74,8 +74,13 @@ def main() -> None:
 def make_problem(operator: str, ratio: float, mask: str, l2: float) -> Problem:
     """The attacker's problem on the embedded digits, seed 0."""
     overrides = {
-        "operator.name": operator, "operator.ratio": ratio, "data.validation": 0.015,
-        "attack.mask": mask, "attack.l2": l2, "attack.batch": 25, "attack.warm_steps": 150,
+        "operator.name": operator,
+        "operator.ratio": ratio,
+        "data.validation": 0.015,
+        "attack.mask": mask,
+        "attack.l2": l2,
+        "attack.batch": 25,
+        "attack.warm_steps": 150,
         "attack.surrogates": len(AGES),
     }
     config = load_config("quick", (), [f"{key}={value}" for key, value in overrides.items()])
