@@ -198,8 +198,9 @@ def _transition(history: list[dict[str, Any]], level: float) -> int | None:
     samples, recovery = 0, 0.0
     for row in history:
         if row["recovery"] > level:
-            share = (level - recovery) / (row["recovery"] - recovery)
-            return int(samples + share * (row["samples"] - samples))
+            share = float((level - recovery) / (row["recovery"] - recovery))
+            seen: float = samples + share * (row["samples"] - samples)
+            return round(seen)
         samples, recovery = row["samples"], row["recovery"]
     return None
 
