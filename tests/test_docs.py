@@ -15,7 +15,7 @@ import pytest
 
 import recondoor
 from recondoor import config, study
-from recondoor.attacks._bilevel import PAPERS_BETA
+from recondoor.attacks._bilevel import BETAS
 
 REPOSITORY = Path(__file__).parents[1]
 DOCS = REPOSITORY / "docs"
@@ -109,9 +109,9 @@ def test_numbers_of_the_paper_preset_in_the_deviations() -> None:
     assert "m = 2, beta = 0.01, alpha = 10, batch 125, 200 iterations" in text
     attack = paper.attack
     assert attack.inner_lr is None  # the variant paper then takes the paper's
-    given = (attack.inner_steps, PAPERS_BETA, attack.outer_lr, attack.batch, attack.iterations)
+    given = (attack.inner_steps, BETAS["sgd"], attack.outer_lr, attack.batch, attack.iterations)
     assert given == (2, 0.01, 10, 125, 200)
-    assert attack.variant == "warm"
+    assert attack.variant == "ensemble"
     assert f"amplitude to {config.load_config('quick').trigger.amplitude:g}" in text
 
 
