@@ -40,6 +40,13 @@ class Budget:
             return delta.clamp(-self.radius, self.radius)
         return delta.clamp(0, 1) if self.kind == "box" else delta
 
+    def fill(self, delta: Tensor) -> Tensor:
+        """Return the nearest allowed trigger that uses the whole L2, where that is the budget.
+
+        A weaker trigger is not learnt sooner, but steps can lead inwards.
+        """
+        return self.scale(delta) if self.kind == "l2" else self.project(delta)
+
     def scale(self, pattern: Tensor) -> Tensor:
         """Return the largest allowed multiple of what the mask leaves of `pattern`.
 

@@ -33,7 +33,7 @@ def outer_step(
     else:
         direction, memory = _adam(gradient, state)
         moved = delta - pixel * direction
-    return (moved if paper else budget.project(moved)), memory
+    return (moved if paper else budget.fill(moved)), memory
 
 
 def _adam(gradient: Tensor, state: CraftState) -> tuple[Tensor, Weights]:
