@@ -72,6 +72,18 @@ def test_an_allowed_trigger_stays(kind: str) -> None:
 
 
 @every_kind
+@pytest.mark.parametrize("scale", [0.01, 100.0])
+def test_fill_uses_the_whole_l2(kind: str, scale: float) -> None:
+    bounds = budget(kind)
+    for delta in draws(scale, 5):
+        expected = bounds.project(delta)
+        if kind == "l2":
+            expected = RADIUS * delta * bounds.mask / (delta * bounds.mask).norm()
+        torch.testing.assert_close(bounds.fill(delta), expected, rtol=1e-12, atol=0)
+        assert bounds.excess(bounds.fill(delta)) is None
+
+
+@every_kind
 def test_nothing_allowed_has_a_larger_inner_product(kind: str) -> None:
     bounds, others = budget(kind), allowed(budget(kind))
     if kind == "free":
