@@ -70,9 +70,12 @@ def main() -> None:
     """Write tables and figure."""
     found = {}
     for name in SWEEPS:
-        path = HERE / name / "sweep.parquet"
-        if path.exists():
-            found[name] = cells(parquet.read_table(path).to_pylist())
+        paths = (HERE / folder / "sweep.parquet" for folder in (name, f"{name}-places"))
+        rows = [
+            row for path in paths if path.exists() for row in parquet.read_table(path).to_pylist()
+        ]
+        if rows:
+            found[name] = cells(rows)
     text = "\n".join(line for name in found for line in tables(name, found[name]))
     (HERE / "tables.md").write_text(text + "\n", encoding="utf-8")
     draw(found)
@@ -122,6 +125,8 @@ def tables(name: str, found: Cells) -> Iterator[str]:
             for method in METHODS:
                 if (block, method, l2) in here:
                     yield line(l2, method, here[block, method, l2])
+        if not any(key[1] == "bilevel" for key in here):
+            continue
         yield from ("", "Bi-level against each control, seed by seed, at the same L2:", "")
         yield "| L2 | against | fewer samples by a factor of | pairs |"
         yield "|---:|:---|---:|---:|"
@@ -215,13 +220,16 @@ def draw(found: dict[str, Cells]) -> None:
     """Samples to transition against L2: a row of panels for each operator."""
     plt.rcParams |= {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}
     plt.rcParams |= {"svg.hashsalt": "recondoor", "axes.titlesize": 8.5}
+    blocks = [
+        block for block in BLOCKS if any(block == key[0] for t in found.values() for key in t)
+    ]
     figure, axes = plt.subplots(
-        len(found), len(BLOCKS), figsize=(7.4, 2.7 * len(found) + 0.5), squeeze=False, sharey="row"
+        len(found), len(blocks), figsize=(7.4, 2.7 * len(found) + 0.5), squeeze=False, sharey="row"
     )
     for row, (name, table) in zip(axes, found.items(), strict=True):
-        for ax, (block, title) in zip(row, BLOCKS.items(), strict=True):
+        for ax, block in zip(row, blocks, strict=True):
             panel(ax, block, table)
-            ax.set_title(f"{SWEEPS[name]}\n{title}", loc="left")
+            ax.set_title(f"{SWEEPS[name]}\n{BLOCKS[block]}", loc="left")
             ax.set_xlabel("L2 of the trigger")
         row[0].set_ylabel("training images until recovery > 0.5")
     handles = [
