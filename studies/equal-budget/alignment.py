@@ -24,7 +24,7 @@ from recondoor.config import load_config
 from recondoor.progress import NO_PROGRESS
 from recondoor.study._scene import build_scene
 
-CASES = (("fourier", 0.4, "image", 1.0), ("fourier", 0.4, "trigger", 16.0))
+CASES = (("fourier", 0.4, "image", 1.0),)
 FORMS = [
     {"objective": objective, "inner_optimiser": optimiser}
     for objective in ("image", "artefact", "recovery")
