@@ -1,6 +1,7 @@
 """How large a trigger may be and where it may lie; kept by the framework for every attack."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 ROUNDING = 1e-5
+LEAK = 1e-3
 
 
 @dataclass(frozen=True)
@@ -17,11 +19,14 @@ class Budget:
 
     ``l2`` and ``linf`` bound that norm by `radius`; ``box`` allows pixels in [0, 1]; ``free``
     allows everything, and `radius` is then only the L2 of a pattern without a size of its own.
+    `subspace`, an orthogonal projection of (C, H, W), confines triggers further; with ``l2`` and
+    ``free``, and a mask of ones, as the projection would leave another one.
     """
 
     kind: Literal["l2", "linf", "box", "free"]
     radius: float
     mask: Tensor
+    subspace: Callable[[Tensor], Tensor] | None = None
 
     @property
     def length(self) -> float:
@@ -32,7 +37,7 @@ class Budget:
 
     def project(self, delta: Tensor) -> Tensor:
         """Return the allowed trigger that is nearest to `delta`."""
-        delta = delta * self.mask.to(delta)
+        delta = self._inside(delta)
         if self.kind == "l2":
             factor: Tensor = self.radius / delta.norm()
             return delta * factor.clamp(max=1)
@@ -52,7 +57,7 @@ class Budget:
 
         Box: its pixels clipped; free: itself. Nothing stays nothing.
         """
-        pattern = pattern * self.mask.to(pattern)
+        pattern = self._inside(pattern)
         if self.kind in ("l2", "linf"):
             size = pattern.norm() if self.kind == "l2" else pattern.abs().max()
             pattern = self.radius * (pattern / size.clamp_min(torch.finfo(pattern.dtype).tiny))
@@ -63,7 +68,7 @@ class Budget:
 
         Where nothing bounds it, the one of L2 `radius`.
         """
-        direction = direction * self.mask.to(direction)
+        direction = self._inside(direction)
         if self.kind == "linf":
             return self.radius * direction.sign()
         if self.kind == "box":
@@ -71,8 +76,16 @@ class Budget:
         unit: Tensor = direction / direction.norm().clamp_min(torch.finfo(direction.dtype).tiny)
         return self.radius * unit
 
+    def _inside(self, delta: Tensor) -> Tensor:
+        delta = delta * self.mask.to(delta)
+        return delta if self.subspace is None else self.subspace(delta)
+
     def excess(self, delta: Tensor) -> str | None:
         """Say how `delta` leaves the budget; None if it does not. NaN leaves every budget."""
+        if self.subspace is not None:
+            outside, whole = float((delta - self.subspace(delta)).norm()), float(delta.norm())
+            if not outside <= LEAK * whole:
+                return f"{outside:.2g} of its L2 {whole:.2g} is where the injection cannot reach"
         if self.kind == "free":
             return None if bool(delta.isfinite().all()) else "a pixel is not finite"
         if self.kind == "box":

@@ -22,7 +22,8 @@ class Problem:
 
     `trigger` is the hand-made one; it gives the mask and the budget where the settings do not.
     `build_model` returns a freshly initialised surrogate for a stream name; the victim's own
-    weights are unknown. `memo` keeps, for one seed, what several attacks need.
+    weights are unknown. `reachable` projects on the triggers that the injection can make (None:
+    all). `memo` keeps, for one seed, what several attacks need.
     """
 
     pairs: Pairs
@@ -33,6 +34,7 @@ class Problem:
     surrogate_lr: float
     build_model: Callable[[str], nn.Module]
     seed: int
+    reachable: Callable[[Tensor], Tensor] | None = None
     memo: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -56,7 +58,7 @@ class Problem:
             "linf": settings.linf or self.trigger.linf,
             "box": 1.0,
         }.get(kind, settings.l2 or self.trigger.l2)
-        return Budget(kind, radius, self.mask)
+        return Budget(kind, radius, self.mask, self.reachable)
 
     def draw(self, part: str, *stream: str | int) -> Tensor:
         """Indices (B,) of a random batch of training pairs.

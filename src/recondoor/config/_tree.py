@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from recondoor import registry
 from recondoor.config._attack import Attack
 from recondoor.config._section import Section
-from recondoor.errors import nearest
+from recondoor.errors import ConfigError, nearest
 
 
 class Data(Section):
@@ -86,6 +86,12 @@ class TriggerSettings(Pattern):
     margin: int = Field(1, ge=0, description=_MARGIN)
     amplitude: float = Field(1.0, description="value of each of its pixels, not 0")
     file: Path | None = Field(None, description=_FILE)
+    inject: Literal["z", "y", "x"] = Field(
+        "z",
+        description="where the trigger enters: added to the network's input (the paper), to the "
+        "measurement, or to the image before it is measured; for the last two z is changed only "
+        "within range(A_adjoint)",
+    )
 
 
 class ArtefactSettings(Pattern):
@@ -179,3 +185,17 @@ class Config(Section):
     evaluate: Evaluate = Evaluate()
     seed: int = Field(0, ge=0, description="first root seed; every random choice follows from it")
     seeds: int = Field(1, ge=1, le=10_000, description="number of root seeds: seed, seed + 1, ...")
+
+    @model_validator(mode="after")
+    def _injectable(self) -> "Config":
+        """Refuse masks and budgets that a trigger spread by the operator cannot keep."""
+        if self.trigger.inject == "z":
+            return self
+        where = f"{self.trigger.inject} given, which spreads a trigger over all of z; "
+        if self.attack.mask == "search":
+            raise ConfigError(f"trigger.inject: {where}set attack.mask to trigger or image")
+        if self.attack.mask == "image" and self.attack.distance > 0:
+            raise ConfigError(f"trigger.inject: {where}set attack.distance=0")
+        if self.attack.budget not in ("l2", "free"):
+            raise ConfigError(f"trigger.inject: {where}set attack.budget to l2 or free")
+        return self

@@ -2,14 +2,16 @@
 
 import hashlib
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from recondoor import attacks, data, models, operators, seeding
 from recondoor.config import Config
-from recondoor.errors import RunError
+from recondoor.errors import ConfigError, RunError
 from recondoor.poison import (
     Artefact,
     Pairs,
@@ -21,6 +23,9 @@ from recondoor.poison import (
 from recondoor.progress import NO_PROGRESS, Progress
 
 Shape = tuple[int, int, int]
+
+# Share of a pattern's norm below which nothing of it is left.
+NOTHING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -72,8 +77,13 @@ def build_scene(config: Config, images: data.Images, seed: int, device: torch.de
     """Split, measure and plan; everything random follows from `seed`."""
     splits = data.split(images, config.data, seed)
     shape = images.shape
-    trigger, artefact = make_trigger(config.trigger, shape), make_artefact(config.artefact, shape)
+    artefact = make_artefact(config.artefact, shape)
     operator = operators.build(shape, config.operator, seed)
+    trigger, reachable = make_trigger(config.trigger, shape), None
+    if config.trigger.inject != "z":
+        exact = operators.build(shape, config.operator, seed, torch.float64)
+        trigger = injected(trigger, config.trigger.inject, exact)
+        reachable = partial(_project, exact)
 
     def measured(name: str, images: NDArray[np.float32]) -> Pairs:
         x = torch.from_numpy(np.ascontiguousarray(images))
@@ -93,8 +103,33 @@ def build_scene(config: Config, images: data.Images, seed: int, device: torch.de
         artefact,
         plan("train", len(pairs)),
         plan("validation", len(splits.validation)),
-        _problem(config, pairs, trigger, artefact, seed),
+        replace(_problem(config, pairs, trigger, artefact, seed), reachable=reachable),
     )
+
+
+def injected(trigger: Trigger, inject: str, operator: operators.LinearOperator) -> Trigger:
+    """What becomes in z of a pattern added to the measurement (inject 'y') or to the image ('x').
+
+    'x': A_adjoint A pattern. 'y': the measurement is changed such that z changes as nearly as
+    possible by the pattern, that is by its projection on range(A_adjoint). `operator` is one of
+    float64. Raises ConfigError if nothing of the pattern is left.
+    """
+    pattern = trigger.delta.double()[None]
+    if inject == "y":
+        spread = operator.project_range(pattern)
+    else:
+        spread = operator.A_adjoint(operator.A(pattern))
+    if float(spread.norm()) <= NOTHING * float(pattern.norm()):
+        raise ConfigError(
+            f"trigger.inject: {inject} given, but the operator does not see any of the trigger; "
+            "move it, or raise operator.ratio"
+        )
+    return Trigger(spread[0].to(trigger.delta), torch.ones_like(trigger.mask))
+
+
+def _project(operator: operators.LinearOperator, delta: Tensor) -> Tensor:
+    """Projection of a trigger (C, H, W) on range(A_adjoint), on the trigger's own device."""
+    return operator.project_range(delta.double().cpu()[None])[0].to(delta)
 
 
 def _problem(
