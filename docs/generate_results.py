@@ -49,6 +49,12 @@ MEANINGS = {
     "rows[].trigger_psnr": "its PSNR in z, dB",
     "rows[].validation_loss": "validation loss of the epoch whose weights were kept",
     "rows[].selection_loss": "selection loss of that epoch",
+    "rows[].detectability": "d' of the trigger against clean z, in standard deviations "
+    "([theory](theory.md)); null where it is infinite because the trigger leaves range(A_adjoint)",
+    "rows[].range_share": "share of the trigger's energy outside range(A_adjoint)",
+    "rows[].limit_ghost": "ghost of the predictor of least squared error, in Gaussian z",
+    "rows[].limit_artefact_rmse": "its artefact RMSE, reconstruction errors not counted",
+    "rows[].limit_attack_rmse": "its attack RMSE, reconstruction errors not counted",
     "rows[].transition_samples": "training images seen when the artefact recovery first reached "
     "`config.evaluate.transition`, linear between validations; null if it never did, and for the "
     "original model",

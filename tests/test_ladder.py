@@ -28,6 +28,7 @@ ROOMS = (
     "attacks",
     "metrics",
     "evaluation",
+    "theory",
     "defences",
     "provenance",
     "rundir",

@@ -1,10 +1,10 @@
 """The command line: thin, and torch is imported only by commands that compute."""
 
-import json
 import os
 import shlex
 import sys
 from dataclasses import dataclass
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -80,7 +80,7 @@ class Options:
             "attack.names": self.attack,
             "seeds": self.seeds,
         }
-        given = [f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None]
+        given = [f"{key}={dumps(value)}" for key, value in named.items() if value is not None]
         if self.threads is not None and self.threads < 1:
             raise ConfigError(f"--threads: {self.threads} given; expected 1 or more")
         return config.load_config(self.preset, self.files, [*self.overrides, *given])
@@ -181,6 +181,34 @@ def report(runs: Annotated[list[Path], Parameter(help="run folders")], /) -> Non
                 refused.append(str(error))
     if refused:
         raise RecondoorError("\n".join(refused))
+
+
+@app.command
+def predict(*, options: Options = DEFAULT, json: Json = False) -> None:
+    """Say before training whether a backdoor will be learnt, when, and what limits it.
+
+    Takes triggers from the run folder if they are there. docs/theory.md tells how far to trust it.
+
+    For example:
+
+        recondoor predict --attack heuristic
+        recondoor predict --attack heuristic,random --set operator.name=fourier --set attack.l2=4
+
+    Parameters
+    ----------
+    json
+        Print the predictions as JSON.
+    """
+    from recondoor.study import predict as predictions
+    from recondoor.theory import in_words, record
+
+    settings = options.resolve()
+    found = predictions(settings, options.folder(settings), _runtime(options))
+    if json:
+        print(dumps({name: record(each) for name, each in found.items()}, indent=2))
+        return
+    for name, each in found.items():
+        print(f"{name}: {in_words(each)}")
 
 
 @Parameter(name="*")

@@ -4,12 +4,22 @@ from collections.abc import Callable
 
 from recondoor import registry
 from recondoor.attacks._budget import Budget
-from recondoor.attacks._growth import best_place
+from recondoor.attacks._growth import best_place, recovery_gradient
 from recondoor.attacks._problem import Crafted, CraftState, Problem, Tools
 from recondoor.config import Attack
 from recondoor.errors import RecondoorError
 
-__all__ = ["Budget", "CraftState", "Crafted", "Problem", "Tools", "best_place", "craft", "steps"]
+__all__ = [
+    "Budget",
+    "CraftState",
+    "Crafted",
+    "Problem",
+    "Tools",
+    "best_place",
+    "craft",
+    "recovery_gradient",
+    "steps",
+]
 
 
 def steps(name: str, settings: Attack) -> int:

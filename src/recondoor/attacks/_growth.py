@@ -69,6 +69,14 @@ def growth(model: nn.Module, z: Tensor, delta: Tensor, pattern: Tensor) -> tuple
     return float(sum(part.square().sum() for part in change)), gradient
 
 
+def recovery_gradient(
+    model: nn.Module, z: Tensor, delta: Tensor, pattern: Tensor
+) -> tuple[Tensor, ...]:
+    """Return d r / d theta, one tensor a parameter: r is the recovery on the inputs `z`."""
+    recovery = _drawn(model, z + delta, pattern) - _drawn(model, z, pattern)
+    return torch.autograd.grad(recovery, list(model.parameters()), materialize_grads=True)
+
+
 def _drawn(model: nn.Module, z: Tensor, pattern: Tensor) -> Tensor:
     """How much of the pattern is in f(z): <f(z), Delta> / <Delta, Delta>, mean over the batch."""
     answer: Tensor = (model(z) * pattern).sum() / (len(z) * pattern.square().sum())

@@ -9,10 +9,11 @@ from recondoor.config import Config, row_label, wanted
 from recondoor.errors import RunError
 from recondoor.rundir import RunDir
 from recondoor.study import _record, _stages
+from recondoor.study._forecast import plan_of, predict
 from recondoor.study._scene import Runtime, Scene, build_scene, digest_of_patterns
 from recondoor.study._stages import load_model
 
-__all__ = ["STAGES", "Runtime", "load_model", "run", "run_ratios"]
+__all__ = ["STAGES", "Runtime", "load_model", "plan_of", "predict", "run", "run_ratios"]
 
 STAGES = ("attack", "train", "evaluate")
 

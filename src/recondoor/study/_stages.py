@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from recondoor import attacks, evaluation, models, rundir
+from recondoor import attacks, evaluation, models, operators, rundir, theory
 from recondoor.config import Config, row_label
 from recondoor.errors import RunError
 from recondoor.poison import PoisonedPairs, Trigger
@@ -167,6 +167,7 @@ def evaluate(folder: RunDir, config: Config, scene: Scene, name: str, runtime: R
             model, scene.test, trigger, scene.artefact, config.evaluate, task.advance
         )
     folder.write_npz(folder.examples(label, seed), dict(judged.examples))
+    limits = _limits(config, scene, trigger)
     best = best_epoch(folder, label, seed)
     crafting = 0.0
     if name != "none":
@@ -174,7 +175,7 @@ def evaluate(folder: RunDir, config: Config, scene: Scene, name: str, runtime: R
     row = {
         "model": label,
         "seed": seed,
-        **{key: _finite_or_none(value) for key, value in judged.row.items()},
+        **{key: _finite_or_none(value) for key, value in (judged.row | limits).items()},
         "validation_loss": best["validation_loss"],
         "selection_loss": best["selection_loss"],
         "transition_samples": (
@@ -188,8 +189,35 @@ def evaluate(folder: RunDir, config: Config, scene: Scene, name: str, runtime: R
     add_row(folder, config, row)
 
 
+def _limits(config: Config, scene: Scene, trigger: Trigger) -> dict[str, float]:
+    """How far the trigger can be told from clean inputs, and what that leaves at best.
+
+    The covariance of clean z is the same for all models of a scene, and kept in its memo.
+    """
+    memo = scene.problem.memo
+
+    def covariance() -> theory.Covariance:
+        if "covariance" not in memo:
+            memo["covariance"] = theory.Covariance(scene.train.z)
+        kept: theory.Covariance = memo["covariance"]
+        return kept
+
+    exact = operators.build(scene.shape, config.operator, scene.seed, torch.float64)
+    size, share = theory.detectability(covariance, exact, trigger.delta)
+    best = theory.gaussian_limits(size, config.poison.ratio)
+    pattern = scene.artefact.pattern.double()
+    on_support = float(pattern[scene.artefact.support].square().mean().sqrt())
+    return {
+        "detectability": size,
+        "range_share": share,
+        "limit_ghost": best.ghost,
+        "limit_artefact_rmse": best.artefact * on_support,
+        "limit_attack_rmse": best.artefact * float(pattern.square().mean().sqrt()),
+    }
+
+
 def _finite_or_none(value: float | list[float]) -> float | list[float] | None:
-    """None for the infinite PSNR of a perfect image, which JSON cannot hold."""
+    """None for an infinite PSNR or detectability, which JSON cannot hold."""
     return value if isinstance(value, list) or math.isfinite(value) else None
 
 

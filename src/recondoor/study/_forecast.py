@@ -1,0 +1,81 @@
+"""Predict what a study would find, without training its networks."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from recondoor import attacks, data, models, operators, theory
+from recondoor.config import Config, row_label
+from recondoor.errors import ConfigError
+from recondoor.poison import Trigger
+from recondoor.rundir import RunDir
+from recondoor.study._scene import Runtime, Scene, build_scene
+from recondoor.training import epoch_pairs
+
+# Attacks that find their trigger without training anything.
+AT_ONCE = ("heuristic", "random", "spectral")
+
+
+def plan_of(config: Config, scene: Scene) -> theory.Plan:
+    """What the theory needs to know of a training on `scene`."""
+    exact = operators.build(scene.shape, config.operator, scene.seed, torch.float64)
+    return theory.Plan(
+        scene.train,
+        scene.artefact,
+        exact,
+        lambda stream: models.build(scene.shape, config.model, scene.seed, stream),
+        config.poison.ratio,
+        config.train.batch,
+        config.train.lr,
+        config.train.max_epochs * epoch_pairs(len(scene.train), config.train),
+        scene.seed,
+        config.evaluate.transition,
+    )
+
+
+def predict(
+    config: Config, out: Path, runtime: Runtime | None = None, images: data.Images | None = None
+) -> dict[str, theory.Prediction]:
+    """Return a prediction for each attack of `config`, at its first seed.
+
+    Triggers are taken from the run folder `out` if they are there; those of attacks that train
+    nothing are made on the spot; the others are left out, with a note. Raises ConfigError if that
+    leaves none.
+    """
+    runtime = runtime or Runtime()
+    images = images or data.load(config.data.name, config.data.dir, runtime.progress)
+    scene = build_scene(config, images, config.seed, runtime.torch_device)
+    triggers = dict(_triggers(RunDir(out), config, scene, runtime))
+    if not triggers:
+        raise ConfigError(
+            "attack.names: no trigger to predict; name one that is found without training, as in "
+            "--attack heuristic, or run `recondoor attack` with the same options first"
+        )
+    plan = plan_of(config, scene)
+    with runtime.progress.task("predict", len(triggers)) as task:
+        found = {}
+        for name, trigger in triggers.items():
+            found[row_label(name)] = theory.predict(plan, trigger)
+            task.advance(1, name)
+    return found
+
+
+def _triggers(
+    folder: RunDir, config: Config, scene: Scene, runtime: Runtime
+) -> Iterator[tuple[str, Trigger]]:
+    for name in config.attack.names:
+        path = folder.trigger(row_label(name), scene.seed)
+        if path.exists():
+            arrays = folder.read_npz(path)
+            yield name, Trigger(torch.from_numpy(arrays["delta"]), torch.from_numpy(arrays["mask"]))
+        elif name in AT_ONCE and config.attack.mask != "search":
+            with runtime.progress.task(f"trigger {name}", 1) as task:
+                crafted = attacks.craft(name, scene.problem, attacks.Tools(task))
+            if crafted.trigger is not None:
+                yield name, crafted.trigger
+        elif name != "none":
+            runtime.progress.say(
+                f"{name}: its trigger has to be learned first; run `recondoor attack` with the "
+                "same options"
+            )

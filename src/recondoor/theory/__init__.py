@@ -1,0 +1,47 @@
+"""When a backdoor can be learnt, and when it will be: limits, reach, speed, prediction.
+
+Every formula is derived in docs/theory.md.
+"""
+
+from recondoor.theory._detect import (
+    Covariance,
+    cross_fitted_limits,
+    detectability,
+    range_share,
+)
+from recondoor.theory._limits import Limits, gaussian_limits, posterior_limits
+from recondoor.theory._predict import (
+    Constants,
+    Plan,
+    Prediction,
+    expected_samples,
+    predict,
+    shipped,
+)
+from recondoor.theory._reach import effective_reach, structural_field, structural_reach
+from recondoor.theory._speed import Brief, briefly_trained, growth_rate
+from recondoor.theory._words import in_words, record
+
+__all__ = [
+    "Brief",
+    "Constants",
+    "Covariance",
+    "Limits",
+    "Plan",
+    "Prediction",
+    "briefly_trained",
+    "cross_fitted_limits",
+    "detectability",
+    "effective_reach",
+    "expected_samples",
+    "gaussian_limits",
+    "growth_rate",
+    "in_words",
+    "posterior_limits",
+    "predict",
+    "range_share",
+    "record",
+    "shipped",
+    "structural_field",
+    "structural_reach",
+]
