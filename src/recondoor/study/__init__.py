@@ -13,7 +13,16 @@ from recondoor.study._forecast import plan_of, predict
 from recondoor.study._scene import Runtime, Scene, build_scene, digest_of_patterns
 from recondoor.study._stages import load_model
 
-__all__ = ["STAGES", "Runtime", "load_model", "plan_of", "predict", "run", "run_ratios"]
+__all__ = [
+    "STAGES",
+    "Runtime",
+    "build_scene",
+    "load_model",
+    "plan_of",
+    "predict",
+    "run",
+    "run_ratios",
+]
 
 STAGES = ("attack", "train", "evaluate")
 

@@ -17,7 +17,7 @@ from recondoor.training import epoch_pairs
 AT_ONCE = ("heuristic", "random", "spectral")
 
 
-def plan_of(config: Config, scene: Scene) -> theory.Plan:
+def plan_of(config: Config, scene: Scene, constants: theory.Constants | None = None) -> theory.Plan:
     """What the theory needs to know of a training on `scene`."""
     exact = operators.build(scene.shape, config.operator, scene.seed, torch.float64)
     return theory.Plan(
@@ -31,6 +31,7 @@ def plan_of(config: Config, scene: Scene) -> theory.Plan:
         config.train.max_epochs * epoch_pairs(len(scene.train), config.train),
         scene.seed,
         config.evaluate.transition,
+        constants,
     )
 
 

@@ -117,6 +117,17 @@ class Plan:
             for k in range(self.fitted.networks)
         ]
 
+    def average_growth(self, delta: Tensor) -> float:
+        """Growth of white noise of the L2 of `delta`: that of a trigger at an average place."""
+        generator = seeding.torch_generator(self.seed, "theory", "noise")
+        noise = torch.randn(delta.shape, generator=generator)
+        return self.growth(noise * float(delta.norm()) / noise.norm())
+
+    @property
+    def clean_l2(self) -> float:
+        """Root mean squared L2 of the clean inputs."""
+        return float(self.pairs.z.double().square().sum((1, 2, 3)).mean().sqrt())
+
     @property
     def cost(self) -> int:
         """Training images that `predict` costs the time of, at most, the covariance apart."""
@@ -197,21 +208,37 @@ def _impossible(plan: Plan, reach: float) -> Cause:
 
 
 def _cause(plan: Plan, trigger: Trigger, growth: float) -> Cause:
-    """The factor that, brought alone to its usual value, would shorten the wait most.
-
-    Usual are: the L2 of a clean input; the growth of white noise of the trigger's L2, which is the
-    average over all places; a poisoning ratio of 0.3; 20 epochs.
-    """
-    generator = seeding.torch_generator(plan.seed, "theory", "noise")
-    noise = torch.randn(trigger.delta.shape, generator=generator)
-    average = plan.growth(noise * trigger.l2 / noise.norm())
-    clean = float(plan.pairs.z.double().square().sum((1, 2, 3)).mean().sqrt())
-    ratio = plan.ratio * (1 - plan.ratio)
-    slope = plan.fitted.slope
-    gains: dict[Cause, float] = {
-        "energy": 2 * slope * math.log(clean / trigger.l2),
-        "reach": slope * math.log(average / growth) if growth > 0 else math.inf,
-        "ratio": slope * math.log(USUAL_RATIO * (1 - USUAL_RATIO) / ratio),
-        "samples": math.log(USUAL_EPOCHS * len(plan.pairs) / plan.budget),
-    }
+    gains = cause_gains(
+        plan.fitted.slope,
+        l2=trigger.l2,
+        clean_l2=plan.clean_l2,
+        growth=growth,
+        average=plan.average_growth(trigger.delta),
+        ratio=plan.ratio,
+        epochs=plan.budget / len(plan.pairs),
+    )
     return max(gains, key=lambda cause: gains[cause])
+
+
+def cause_gains(
+    slope: float,
+    *,
+    l2: float,
+    clean_l2: float,
+    growth: float,
+    average: float,
+    ratio: float,
+    epochs: float,
+) -> dict[Cause, float]:
+    """Logarithms of how much sooner each factor, brought alone to its usual value, would end it.
+
+    Usual are: the L2 of a clean input; the `average` growth over all places, that of white noise of
+    the trigger's L2; a poisoning ratio of 0.3; 20 epochs. `slope` is that of `Constants`.
+    """
+    usual = USUAL_RATIO * (1 - USUAL_RATIO)
+    return {
+        "energy": 2 * slope * math.log(clean_l2 / l2),
+        "reach": slope * math.log(average / growth) if growth > 0 else math.inf,
+        "ratio": slope * math.log(usual / (ratio * (1 - ratio))),
+        "samples": math.log(USUAL_EPOCHS / epochs),
+    }
