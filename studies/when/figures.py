@@ -2,8 +2,8 @@
 
     python studies/when/figures.py
 
-writes energy, place and ratio as .svg and .png beside this file, operators.md and injection.md. Curves over
-images are read from the run folders where they are, and kept in energy/curves.json.
+writes energy, place and ratio as .svg and .png beside this file, operators.md and injection.md.
+Curves over images are read from the run folders where they are, and kept in energy/curves.json.
 """
 
 import json
@@ -44,7 +44,7 @@ def main() -> None:
     for name, make in parts.items():
         table = HERE / name / "sweep.parquet"
         if table.exists():
-            make([row for row in parquet.read_table(table).to_pylist()])
+            make(parquet.read_table(table).to_pylist())
 
 
 def save(figure: Any, name: str) -> None:
