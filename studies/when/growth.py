@@ -4,7 +4,8 @@
 
 writes growth.json beside this file: for each network of the sweeps here and of studies/equal-budget
 when it learnt its backdoor, and the growth that `theory.Plan` finds with several choices of
-Constants. It reads the run folders under */points, so run it where the sweeps were run.
+Constants. It reads the run folders under */points, so run it where the sweeps were run. Networks
+that growth.json has already are not looked at again.
 """
 
 import json
@@ -37,20 +38,27 @@ def main() -> None:
     """Write growth.json."""
     torch.set_num_threads(1)
     images = data.load("mnist5k")
-    rows = []
+    kept = HERE / "growth.json"
+    known = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else []
+    rows = known
     for root in ROOTS:
         for table in sorted(root.glob("*/sweep.parquet")):
             if (table.parent / "points").is_dir():
-                rows += of_sweep(table, images)
+                rows = rows + of_sweep(table, images, {name(row) for row in known})
                 print(table.parent.name, len(rows), flush=True)
-    (HERE / "growth.json").write_text(json.dumps(rows, indent=0) + "\n", encoding="utf-8")
+                kept.write_text(json.dumps(rows, indent=0) + "\n", encoding="utf-8")
 
 
-def of_sweep(table: Path, images: data.Images) -> list[dict[str, Any]]:
+def name(row: dict[str, Any], sweep: str = "") -> tuple[Any, ...]:
+    """What tells one network from the others."""
+    return (sweep or row["sweep"], row["point"], row["model"], row["seed"])
+
+
+def of_sweep(table: Path, images: data.Images, known: set[tuple[Any, ...]]) -> list[dict[str, Any]]:
     """One row for each poisoned network of a sweep, scene by scene."""
     scenes: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in parquet.read_table(table).to_pylist():
-        if row["model"] != "original":
+        if row["model"] != "original" and name(row, table.parent.name) not in known:
             plain = tuple(value for key, value in sorted(row.items()) if of_scene(key))
             scenes.setdefault((row["seed"], *plain), []).append(row)
     return [line for rows in scenes.values() for line in of_scene_rows(table, rows, images)]
