@@ -34,7 +34,7 @@ BATCH, IMAGES = 25, 16
 AFFORDABLE = 160
 # Training images at which it is asked whether the backdoor is learnt.
 BUDGETS = (2000, 4000, 8000, 16000)
-DRAWS = 2000
+DRAWS = 500
 Array = NDArray[np.float64]
 Row = dict[str, Any]
 
@@ -59,7 +59,7 @@ def main() -> None:
     rows = json.loads((HERE / "growth.json").read_text(encoding="utf-8"))
     first = [row for row in rows if in_first_half(row)]
     second = [row for row in rows if not in_first_half(row)]
-    within = [row for row in first if min(row["growth"].values()) > 0]
+    within = [row for row in first if row["reach"] > 0]
     lines = {choice: fit(within, choice) for choice in rows[0]["growth"]}
     affordable = [choice for choice in lines if cost(choice) <= AFFORDABLE]
     best = max(affordable, key=lambda choice: lines[choice].likelihood)
@@ -89,7 +89,7 @@ def cost(choice: str) -> int:
 
 def arrays(rows: list[Row], choice: str) -> tuple[Array, Array, NDArray[np.bool_]]:
     """Growth; images until the transition, or seen without one; whether there was one."""
-    growth = np.array([row["growth"][choice] for row in rows])
+    growth = np.array([row["growth"][choice] if row["reach"] > 0 else 0.0 for row in rows])
     learnt = np.array([row["transition_samples"] is not None for row in rows])
     images = [float(row["transition_samples"] or row["samples"]) for row in rows]
     return growth, np.array(images), learnt
@@ -322,7 +322,7 @@ def cause(row: Row, budget: int, line: Line, best: str) -> str:
         line.slope,
         l2=row["l2"],
         clean_l2=row["clean_l2"],
-        growth=row["growth"][best],
+        growth=row["growth"][best] if row["reach"] > 0 else 0.0,
         average=row["average"],
         ratio=row["poison.ratio"],
         epochs=budget / row["pairs"],

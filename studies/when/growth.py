@@ -18,6 +18,7 @@ from pyarrow import parquet
 
 from recondoor import data, study, theory
 from recondoor.config import Config, load_config
+from recondoor.poison import Trigger
 from recondoor.rundir import RunDir
 from recondoor.study import build_scene
 
@@ -90,6 +91,9 @@ def of_scene_rows(
                 f"{plan.fitted.steps} steps, {plan.fitted.networks} networks": plan.growth(delta)
                 for plan in plans
             },
+            "reach": theory.structural_reach(
+                plans[0].build("theory-reach"), Trigger(delta, (delta != 0).float()), scene.artefact
+            ),
             "average": plans[0].average_growth(delta),
             "clean_l2": plans[0].clean_l2,
             "pairs": len(scene.train),
