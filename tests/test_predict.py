@@ -84,17 +84,21 @@ def test_a_trigger_in_the_noise_is_a_matter_of_information(plan: theory.Plan) ->
     assert found.detectability == pytest.approx(0.1 * math.sqrt(12), rel=0.5)
 
 
-def test_the_factor_that_is_far_from_usual_is_the_cause(plan: theory.Plan) -> None:
-    usual = replace(plan, budget=20 * 60)
-    late = replace(CONSTANTS, intercept=CONSTANTS.intercept + 20)
+def cause(**changed: float) -> str:
+    """Of a trigger that is usual in all, but for what is changed; learnt after 500 images."""
+    usual = {"growth": 1e-3, "average": 1e-3, "l2": 9.0, "clean_l2": 9.0, "ratio": 0.3}
+    constants = replace(CONSTANTS, intercept=math.log(500) - 0.5 * math.log(1e3))
+    given: dict[str, float] = {**usual, "budget": 1000.0, **changed}
+    return theory.limiting_cause(constants, **given)  # type: ignore[arg-type]
 
-    def cause(plan: theory.Plan, trigger: Trigger) -> str | None:
-        return theory.predict(replace(plan, constants=late), trigger).cause
 
-    clean = float(plan.pairs.z.square().sum((1, 2, 3)).mean().sqrt())
-    assert cause(replace(usual, budget=8), square(clean)) == "samples"
-    assert cause(replace(usual, ratio=1e-4), square(clean)) == "ratio"
-    assert cause(usual, square(clean / 10)) == "energy"
+def test_the_factor_that_was_changed_alone_is_the_cause() -> None:
+    # Growth is quadratic in L2 and linear in p (1 - p), for the average trigger too.
+    assert cause(l2=0.9, growth=1e-5, average=1e-5) == "energy"
+    assert cause(ratio=0.003, growth=1.4e-5, average=1.4e-5) == "ratio"
+    assert cause(growth=1e-6) == "reach"
+    assert cause(growth=0.0) == "reach"
+    assert cause(budget=400) == "samples"
 
 
 def test_words_and_record_say_what_was_found(plan: theory.Plan) -> None:

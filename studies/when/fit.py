@@ -25,7 +25,7 @@ from scipy.special import log_ndtr, ndtr
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from recondoor.theory import cause_gains
+from recondoor.theory import Constants, limiting_cause
 
 HERE = Path(__file__).parent
 CONSTANTS = HERE.parent.parent / "src/recondoor/theory/constants.json"
@@ -299,8 +299,8 @@ def causes(rows: list[Row], line: Line, best: str) -> Iterator[str]:
 def failures(rows: list[Row]) -> dict[str, list[tuple[Row, int]]]:
     """Failed networks, and the budget at which they failed, by the factor that was changed.
 
-    energy: the sweep of L2; ratio: of p; reach: of places and kernels; samples: learnt networks at
-    the largest budget before they had learnt it.
+    energy: the sweep of L2; ratio: of p; reach: of places and kernels; samples: networks that do
+    learn it, at a budget of 2,000 images.
     """
     failed = [row for row in rows if row["transition_samples"] is None]
     by_sweep = {"energy": "energy", "ratio": "ratio", "reach": "place"}
@@ -309,7 +309,7 @@ def failures(rows: list[Row]) -> dict[str, list[tuple[Row, int]]]:
         for cause, sweep in by_sweep.items()
     }
     early = [
-        (row, max(budget for budget in BUDGETS if budget < row["transition_samples"]))
+        (row, BUDGETS[0])
         for row in rows
         if row["transition_samples"] is not None and row["transition_samples"] > BUDGETS[0]
     ]
@@ -318,16 +318,16 @@ def failures(rows: list[Row]) -> dict[str, list[tuple[Row, int]]]:
 
 def cause(row: Row, budget: int, line: Line, best: str) -> str:
     """What `predict` would name."""
-    gains = cause_gains(
-        line.slope,
+    steps, networks = parts(best)
+    return limiting_cause(
+        Constants(line.intercept, line.slope, line.spread, networks, steps, BATCH, IMAGES),
+        growth=row["growth"][best] if row["reach"] > 0 else 0.0,
+        average=row["average"][best],
         l2=row["l2"],
         clean_l2=row["clean_l2"],
-        growth=row["growth"][best] if row["reach"] > 0 else 0.0,
-        average=row["average"],
         ratio=row["poison.ratio"],
-        epochs=budget / row["pairs"],
+        budget=budget,
     )
-    return max(gains, key=lambda name: gains[name])
 
 
 def draw(first: list[Row], second: list[Row], line: Line, best: str) -> None:

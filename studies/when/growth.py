@@ -87,18 +87,20 @@ def of_scene_rows(
             "model": row["model"],
             "seed": seed,
             "l2": float(delta.norm()),
-            "growth": {
-                f"{plan.fitted.steps} steps, {plan.fitted.networks} networks": plan.growth(delta)
-                for plan in plans
-            },
+            "growth": {choice(plan): plan.growth(delta) for plan in plans},
+            "average": {choice(plan): plan.average_growth(delta) for plan in plans},
             "reach": theory.structural_reach(
                 plans[0].build("theory-reach"), Trigger(delta, (delta != 0).float()), scene.artefact
             ),
-            "average": plans[0].average_growth(delta),
             "clean_l2": plans[0].clean_l2,
             "pairs": len(scene.train),
             **{key: row[key] for key in KEPT if key in row},
         }
+
+
+def choice(plan: theory.Plan) -> str:
+    """Name of how the growth is taken."""
+    return f"{plan.fitted.steps} steps, {plan.fitted.networks} networks"
 
 
 if __name__ == "__main__":

@@ -29,7 +29,6 @@ Cause = Literal["energy", "reach", "ratio", "samples", "information"]
 
 # What a limiting cause is measured against; docs/theory.md, 'The cause'.
 USUAL_RATIO = 0.3
-USUAL_EPOCHS = 20
 
 
 @dataclass(frozen=True)
@@ -208,37 +207,41 @@ def _impossible(plan: Plan, reach: float) -> Cause:
 
 
 def _cause(plan: Plan, trigger: Trigger, growth: float) -> Cause:
-    gains = cause_gains(
-        plan.fitted.slope,
-        l2=trigger.l2,
-        clean_l2=plan.clean_l2,
+    return limiting_cause(
+        plan.fitted,
         growth=growth,
         average=plan.average_growth(trigger.delta),
+        l2=trigger.l2,
+        clean_l2=plan.clean_l2,
         ratio=plan.ratio,
-        epochs=plan.budget / len(plan.pairs),
+        budget=plan.budget,
     )
-    return max(gains, key=lambda cause: gains[cause])
 
 
-def cause_gains(
-    slope: float,
+def limiting_cause(
+    constants: Constants,
     *,
-    l2: float,
-    clean_l2: float,
     growth: float,
     average: float,
+    l2: float,
+    clean_l2: float,
     ratio: float,
-    epochs: float,
-) -> dict[Cause, float]:
-    """Logarithms of how much sooner each factor, brought alone to its usual value, would end it.
+    budget: float,
+) -> Cause:
+    """What keeps a trigger of `growth` from being learnt within `budget` images.
 
     Usual are: the L2 of a clean input; the `average` growth over all places, that of white noise of
-    the trigger's L2; a poisoning ratio of 0.3; 20 epochs. `slope` is that of `Constants`.
+    the trigger's L2; a poisoning ratio of 0.3. If a trigger that is usual in all three would not be
+    learnt within `budget` either, the samples are too few. Else it is the one of the three that,
+    brought alone to its usual value, raises the growth most.
     """
     usual = USUAL_RATIO * (1 - USUAL_RATIO)
-    return {
-        "energy": 2 * slope * math.log(clean_l2 / l2),
-        "reach": slope * math.log(average / growth) if growth > 0 else math.inf,
-        "ratio": slope * math.log(usual / (ratio * (1 - ratio))),
-        "samples": math.log(USUAL_EPOCHS / epochs),
+    gains: dict[Cause, float] = {
+        "energy": 2 * math.log(clean_l2 / l2),
+        "reach": math.log(average / growth) if growth > 0 else math.inf,
+        "ratio": math.log(usual / (ratio * (1 - ratio))),
     }
+    best = average * math.exp(gains["energy"] + gains["ratio"])
+    if expected_samples(constants, best) > budget:
+        return "samples"
+    return max(gains, key=lambda cause: gains[cause])
