@@ -28,6 +28,7 @@ To begin with:
     recondoor study --set poison.ratio=0.1 --seeds 3
     recondoor study --ratios 0.01,0.1,0.3      choose the ratio as the paper
     recondoor report runs/*                    build old reports anew
+    recondoor predict --attack heuristic       will it be learnt, before training
     recondoor sweep axes.toml --dry-run        many studies: what would it cost
 """
 
