@@ -60,7 +60,7 @@ def energy(rows: list[Row]) -> None:
     if (HERE / "energy" / "points").is_dir():
         kept.write_text(json.dumps(curves(rows), indent=0) + "\n", encoding="utf-8")
     found = json.loads(kept.read_text(encoding="utf-8"))
-    figure, axes = plt.subplots(1, 2, figsize=(7.4, 3.1))
+    figure, axes = plt.subplots(1, 2, figsize=(7.4, 3.1), layout="constrained")
     for ax, (name, title) in zip(axes, OPERATORS.items(), strict=True):
         here = [line for line in found if line["operator"] == name]
         budgets = sorted({line["l2"] for line in here})
@@ -82,15 +82,16 @@ def energy(rows: list[Row]) -> None:
                 if line["l2"] == l2 and when is not None:
                     ax.plot(at, when, marker="o", color="white", markeredgecolor="black", ms=4)
         ax.set_xticks(range(len(budgets)), [f"{l2:g}" for l2 in budgets])
-        ax.set(title=title, xlabel="L2 of the square in its corner")
+        ax.set_title(title, loc="left")
+        ax.set_xlabel("L2 of the square in its corner")
+        ax.set_yticks(range(0, 16001, 4000), [f"{k:,}" for k in range(0, 16001, 4000)])
     axes[0].set_ylabel("training images seen")
     bar = figure.colorbar(image, ax=axes, pad=0.02)
     bar.set_label("recovery (mean of 3 seeds)")
     axes[1].plot(
         [], [], "o", color="white", markeredgecolor="black", ms=4, label="a seed learns it"
     )
-    figure.legend(loc="upper right", frameon=False, fontsize=7)
-    figure.subplots_adjust(left=0.09, right=0.86, bottom=0.16, top=0.88)
+    figure.legend(loc="outside upper right", frameon=False, fontsize=7)
     save(figure, "energy")
     plt.close(figure)
 
