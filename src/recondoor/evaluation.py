@@ -71,7 +71,8 @@ class Monitor:
     def __call__(self, model: nn.Module) -> dict[str, float]:
         """Return val_loss, selection_loss, benign_rmse, attack_rmse, recovery, ghost and learnt.
 
-        ``learnt`` says whether recovery is above `transition`.
+        ``learnt`` says whether recovery is above `transition`; on clean data there is nothing to
+        learn, so that the original model does not depend on a trigger.
         """
         x, pattern = self.pairs.x, self.artefact.pattern
         clean = reconstruct(model, self.pairs.z)
@@ -88,7 +89,7 @@ class Monitor:
             "attack_rmse": metrics.root_mean(attack),
             "recovery": recovery,
             "ghost": metrics.mean(metrics.ghost(clean, x, pattern)),
-            "learnt": recovery > self.transition,
+            "learnt": self.plan is not None and recovery > self.transition,
         }
 
 

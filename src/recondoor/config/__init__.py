@@ -49,6 +49,7 @@ __all__ = [
     "identity",
     "keys",
     "load_config",
+    "original_identity",
     "presets",
     "row_label",
     "settings_table",
@@ -134,6 +135,16 @@ def identity(config: Config) -> str:
     tree["attack"].pop("names")
     tree.pop("seeds")
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def original_identity(config: Config) -> str:
+    """Return 12 hex digits that name the original model of the first seed.
+
+    A hash of all that it depends on: runs in which they are equal have the same one.
+    """
+    tree = to_dict(config)
+    parts = {key: tree[key] for key in ("data", "operator", "model", "train", "seed")}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def wanted(config: Config) -> set[tuple[str, int]]:

@@ -43,10 +43,13 @@ def run(
     runtime: Runtime | None = None,
     stages: tuple[str, ...] = STAGES,
     images: data.Images | None = None,
+    original: Path | None = None,
 ) -> Path:
     """Bring the run folder `out` to the end of `stages` for every seed and attack of `config`.
 
     `images` are those of `config.data`, by a caller who has loaded them for several runs.
+    `original` is the folder of a run of the same `config.original_identity`: if its original model
+    is finished, it is taken over and not trained again.
 
     Returns the folder. Raises RecondoorError, before anything is written where settings or data are
     at fault.
@@ -68,6 +71,8 @@ def run(
         for seed in seeds:
             scene = first if seed == config.seed else build_scene(config, images, seed, device)
             _record.write_plan(folder, scene)
+            if original is not None and "none" in config.attack.names and "train" in stages:
+                _stages.adopt(folder, config, scene, RunDir(original), runtime)
             _run_seed(folder, config, scene, runtime, stages)
     return out
 

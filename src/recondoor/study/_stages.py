@@ -22,6 +22,9 @@ from recondoor.study._record import add_row
 from recondoor.study._scene import Runtime, Scene, Shape
 from recondoor.training import FitState, epoch_pairs, fit
 
+# Columns of a training's history that depend on trigger or artefact.
+OF_A_TRIGGER = ("selection_loss", "attack_rmse", "recovery", "ghost", "learnt")
+
 
 def craft(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Runtime) -> None:
     """Make the trigger of attack `name`, unless its file is there."""
@@ -98,6 +101,38 @@ def locate(folder: RunDir, config: Config, scene: Scene, runtime: Runtime) -> Sc
     return scene.with_trigger(trigger)
 
 
+def adopt(folder: RunDir, config: Config, scene: Scene, source: RunDir, runtime: Runtime) -> None:
+    """Take over the original model of another run, unless there is one here or none there.
+
+    Its training saw no trigger, but its history has yardsticks of the other run's. Those of the
+    epoch whose weights were kept are measured anew, with this run's, and the others left out.
+    """
+    label, seed = row_label("none"), scene.seed
+    path = folder.model(label, seed)
+    if path.exists() or not source.model(label, seed).exists():
+        return
+    model, meta = load_model(source, config, scene.shape, label, seed, runtime.torch_device)
+    measured = _monitor(folder, config, scene, "none")(model)
+    history = [
+        {key: value for key, value in row.items() if key not in OF_A_TRIGGER}
+        | (measured if row["epoch"] == meta["best_epoch"] else {})
+        for row in meta["history"]
+    ]
+    arrays, _ = rundir.read_tensors(source.model(label, seed))
+    folder.write_history("train", label, seed, history)
+    rundir.write_tensors(path, arrays, meta | {"history": history})
+
+
+def _monitor(folder: RunDir, config: Config, scene: Scene, name: str) -> evaluation.Monitor:
+    return evaluation.Monitor(
+        scene.validation,
+        scene.validation_plan if name != "none" else None,
+        _trigger(folder, config, scene, name),
+        scene.artefact,
+        config.evaluate.transition,
+    )
+
+
 def train(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Runtime) -> None:
     """Train the model that attack `name` poisons, unless its file is there."""
     label, seed = row_label(name), scene.seed
@@ -105,7 +140,6 @@ def train(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Runt
     if folder.model(label, seed).exists():
         folder.drop_checkpoints(stage)
         return
-    trigger, poisons = _trigger(folder, config, scene, name), name != "none"
     found = _load_checkpoint(folder, stage, runtime)
     state = None
     if found is not None:
@@ -123,14 +157,9 @@ def train(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Runt
         folder.write_history("train", label, seed, state.history)
 
     model = models.build(scene.shape, config.model, seed, "victim").to(runtime.torch_device)
-    pairs = PoisonedPairs(scene.train, scene.plan, trigger if poisons else None, scene.artefact)
-    monitor = evaluation.Monitor(
-        scene.validation,
-        scene.validation_plan if poisons else None,
-        trigger,
-        scene.artefact,
-        config.evaluate.transition,
-    )
+    trigger = None if name == "none" else _trigger(folder, config, scene, name)
+    pairs = PoisonedPairs(scene.train, scene.plan, trigger, scene.artefact)
+    monitor = _monitor(folder, config, scene, name)
     one = epoch_pairs(len(pairs), config.train)
     total, done = config.train.max_epochs * one, state.epoch * one if state else 0
     with runtime.progress.task(f"train {label}, seed {seed}", total, done) as task:

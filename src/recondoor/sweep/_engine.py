@@ -1,11 +1,11 @@
 """The driver of a sweep: what is left to do, in order, handed out; answers written down."""
 
 import time
-from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from recondoor import data
+from recondoor.config import original_identity
 from recondoor.errors import ConfigError
 from recondoor.progress import NO_PROGRESS, Progress
 from recondoor.progress import Task as Bar
@@ -57,17 +57,43 @@ def _run(book: Book, how: How) -> None:
         how.progress.task(f"sweep of {total} points", total, done) as bar,
     ):
         try:
-            tasks = deque(_task(point, book.out, how, begun) for point in waiting)
+            owners = _owners(book)
+            tasks = [
+                _task(point, owners.get(point.place), book.out, how, begun) for point in waiting
+            ]
             _hand_out(tasks, book, pool, how, bar)
         finally:
             book.write(now=True)
 
 
-def _hand_out(waiting: deque[Task], book: Book, pool: Pool, how: How, bar: Bar) -> None:
+def _owners(book: Book) -> dict[str, str]:
+    """For the points that share an original model, by place, the place of the one that trains it.
+
+    One that is finished, or else the first in order.
+    """
+    groups: dict[str, list[str]] = {}
+    for point in book.sweep.points:
+        if "none" in point.config.attack.names:
+            groups.setdefault(original_identity(point.config), []).append(point.place)
+    owners: dict[str, str] = {}
+    for places in groups.values():
+        owner = next((place for place in places if place in book.rows), places[0])
+        owners |= {place: owner for place in places if place != owner}
+    return owners
+
+
+def _ready(waiting: list[Task], book: Book) -> Task | None:
+    """The first task that waits for no other; one whose owner failed trains its own."""
+    ended = book.rows.keys() | book.failures.keys()
+    return next((task for task in waiting if task.after is None or task.after in ended), None)
+
+
+def _hand_out(waiting: list[Task], book: Book, pool: Pool, how: How, bar: Bar) -> None:
     running = 0
     while waiting or running:
-        while waiting and running < pool.slots():
-            pool.submit(waiting.popleft())
+        while running < pool.slots() and (task := _ready(waiting, book)) is not None:
+            waiting.remove(task)
+            pool.submit(task)
             running += 1
         bar.advance(0, _note(book, running))
         for task, answer in pool.collect():
@@ -91,7 +117,7 @@ def _note(book: Book, running: int) -> str:
     return f"{len(book.rows)} done, {running} running, {len(book.failures)} failed"
 
 
-def _task(point: Point, out: Path, how: How, begun: float) -> Task:
+def _task(point: Point, owner: str | None, out: Path, how: How, begun: float) -> Task:
     folder = point.config.data.dir
     return Task(
         point=point.name,
@@ -104,4 +130,6 @@ def _task(point: Point, out: Path, how: How, begun: float) -> Task:
         threads=how.threads,
         command=how.command,
         sweep_begun=begun,
+        original=str(out.absolute() / owner) if owner else None,
+        after=owner,
     )

@@ -2,7 +2,7 @@
 
 import time
 
-from recondoor.config import Config, identity
+from recondoor.config import Config, identity, original_identity
 from recondoor.sweep._engine import How
 from recondoor.sweep._spec import Point, Sweep
 
@@ -16,12 +16,18 @@ def estimate(sweep: Sweep, how: How) -> str:
     """Return the dry run of a sweep in words; writes nothing."""
     timed: dict[Key, float] = {}
     total, models = 0.0, 0
+    originals: set[str] = set()
     for point in sweep.points:
         kind = _kind(point.config)
         if kind not in timed:
             timed[kind] = _seconds(point.config, how.threads)
-        total += timed[kind] * len(point.config.attack.names)
-        models += len(point.config.attack.names)
+        names = set(point.config.attack.names)
+        if original_identity(point.config) in originals:
+            names -= {"none"}
+        elif "none" in names:
+            originals.add(original_identity(point.config))
+        total += timed[kind] * len(names)
+        models += len(names)
     seeds = len({point.seed for point in sweep.points})
     n = len(sweep.points)
     workers = how.where.workers or 1

@@ -37,6 +37,10 @@ class Task:
     command: str
     # Images are read once per process and sweep, as a user's files may change in between.
     sweep_begun: float
+    # Folder of the point that trains the original model of this one as well, if it is not its own.
+    original: str | None = None
+    # That point's place: this one waits for it.
+    after: str | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,8 @@ def _rows(task: Task, ear: Progress) -> list[dict[str, Any]]:
     while True:
         try:
             images = _images(settings.data.name, task.data_dir, task.sweep_begun)
-            study.run(settings, folder, runtime, images=images)
+            original = Path(task.original) if task.original else None
+            study.run(settings, folder, runtime, images=images, original=original)
             return rows_of(folder, settings) or []
         except BusyError:
             if time.monotonic() > patience:
