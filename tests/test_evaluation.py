@@ -165,9 +165,12 @@ def test_learnt_is_a_recovery_above_the_transition(share: float, transition: flo
         seen = (z[:, :, 8:9, 8:9] > 20).float()
         return z + seen * (share * artefact.pattern - trigger.delta)
 
-    measured = Monitor(pairs, None, trigger, artefact, transition)(Known(partly))
+    plan = PoisonPlan(torch.zeros(len(pairs), dtype=torch.bool))
+    measured = Monitor(pairs, plan, trigger, artefact, transition)(Known(partly))
     assert measured["recovery"] == pytest.approx(share, abs=1e-5)
     assert measured["learnt"] is (share > transition)
+    # Clean data have no backdoor to learn: the original model's training knows no trigger.
+    assert not Monitor(pairs, None, trigger, artefact, transition)(Known(partly))["learnt"]
 
 
 def rows_of(table: dict[str, dict[int, float]]) -> list[dict[str, object]]:

@@ -83,7 +83,7 @@ def command(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", *map(str, arguments)]
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 240) -> None:
     patience = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < patience, "waited in vain"
@@ -234,7 +234,7 @@ def test_a_dry_run_writes_nothing(
     monkeypatch.chdir(tmp_path)
     cli.main(["sweep", str(folder / "short.toml"), "--dry-run", "--workers=2"])
     shown = capsys.readouterr().out
-    assert "6 points (3 settings x 2 seeds), 12 networks to train" in shown
+    assert "6 points (3 settings x 2 seeds), 8 networks to train" in shown
     assert "crafting, evaluation and early stopping are not counted" in shown
     assert "corner,attack.l2=1, seed 0" in shown
     assert "and 1 more" in shown
@@ -386,7 +386,7 @@ def test_a_lost_worker_of_a_cluster(undisturbed: Path, folder: Path, tmp_path: P
         driver = begin("recondoor", "sweep", *options)
         wait_for(lambda: len(list(out.glob("points/*/*/checkpoints/train-*"))) > 2)
         workers[0].send_signal(signal.SIGKILL)
-        assert driver.wait(60) == 0
+        assert driver.wait(240) == 0
     finally:
         for process in processes:
             process.kill()
