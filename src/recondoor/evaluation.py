@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import stdtrit
-from torch import Tensor, nn
+from torch import nn
 
 from recondoor import metrics
 from recondoor.config import Evaluate
+from recondoor.models import reconstruct
 from recondoor.poison import Artefact, Pairs, PoisonPlan, Trigger
 
 PIXEL_RANGE = 1.0
-PIXELS_IN_A_BATCH = 400_000
 TAUS = tuple(round(0.02 * step, 2) for step in range(76))
 
 # Yardsticks that get a mean, an interval and paired differences over seeds.
@@ -36,21 +36,6 @@ SUMMARISED = (
 
 # A validation loss is taken on the trainer's own data, which differ between models.
 PAIRED = tuple(metric for metric in SUMMARISED if metric != "validation_loss")
-
-
-@torch.no_grad()
-def reconstruct(
-    model: nn.Module, z: Tensor, advance: Callable[[int], None] = lambda n: None
-) -> Tensor:
-    """Return f(z) for all of z (N, C, H, W), in batches whose size nobody can choose."""
-    training = model.training
-    model.eval()
-    parts = []
-    for part in torch.split(z, max(1, PIXELS_IN_A_BATCH // z[0].numel())):
-        parts.append(model(part).contiguous())
-        advance(len(part))
-    model.train(training)
-    return torch.cat(parts)
 
 
 @dataclass(frozen=True)
