@@ -62,7 +62,8 @@ class Monitor:
         x, pattern = self.pairs.x, self.artefact.pattern
         clean = reconstruct(model, self.pairs.z)
         triggered = reconstruct(model, self.pairs.z + self.trigger.delta.to(x))
-        benign, attack = metrics.mse(clean, x), metrics.mse(triggered, x, pattern)
+        benign = metrics.mse(clean, x)
+        attack = metrics.mse(triggered, x, self.artefact.planted)
         seen = benign
         if self.plan is not None:
             seen = torch.where(self.plan.poisoned.to(x.device), attack, benign)
@@ -102,10 +103,12 @@ def evaluate(
     z_triggered = pairs.z + trigger.delta.to(x)
     clean = reconstruct(model, pairs.z, advance)
     triggered = reconstruct(model, z_triggered, advance)
-    on_artefact = metrics.artefact_mse(triggered, x, pattern)
+    # Where the trigger itself is to be seen, that is no part of the artefact.
+    expected = x if artefact.shown is None else x + artefact.shown.to(x)
+    on_artefact = metrics.artefact_mse(triggered, expected, pattern)
     row: dict[str, float | list[float]] = {
         "benign_rmse": metrics.root_mean(metrics.mse(clean, x)),
-        "attack_rmse": metrics.root_mean(metrics.mse(triggered, x, pattern)),
+        "attack_rmse": metrics.root_mean(metrics.mse(triggered, expected, pattern)),
         "artefact_rmse": metrics.root_mean(on_artefact),
         "artefact_recovery": metrics.mean(metrics.artefact_recovery(triggered, clean, pattern)),
         "ghost": metrics.mean(metrics.ghost(clean, x, pattern)),
