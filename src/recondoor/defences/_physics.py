@@ -16,6 +16,9 @@ MOST_PIXELS = 4_096
 NULL = 1e-4
 """Singular values below this share of the largest count as zero: z is stored in 32 bits."""
 
+TOLERANCE = 1e-10
+"""Share of the energy of z that rounding may put outside its range, with room to spare."""
+
 ROUNDING = 2.0**-21
 """Rounding error of z's pixels, as a share of their root mean square; some units in 32 bits."""
 
@@ -65,12 +68,17 @@ class Physics:
         inside = v.flatten(1).double() @ self.basis @ self.basis.T
         return inside.view(v.shape)
 
+    def invert(self, z: Tensor) -> Tensor:
+        """A^+ y of z = A_adjoint y (N, C, H, W): the image of least norm that explains it."""
+        inside = z.flatten(1).double() @ self.basis / self.singular.square()
+        return (inside @ self.basis.T).view(z.shape)
+
     def outside(self, z: Tensor) -> Tensor:
         """Share of the energy of each z (N, C, H, W) outside range(A_adjoint), (N,)."""
-        rest = z.double() - self.project(z)
-        return rest.flatten(1).square().sum(1) / z.double().flatten(1).square().sum(1).clamp_min(
-            1e-300
-        )
+        rest = (z.double() - self.project(z)).flatten(1).square().sum(1)
+        share = rest / z.double().flatten(1).square().sum(1).clamp_min(1e-300)
+        # What rounding to 32 bits puts outside says nothing, and would rank inputs all the same.
+        return torch.where(share > TOLERANCE, share, 0.0)
 
     def residual(self, z: Tensor, x: Tensor) -> Tensor:
         """Whitened y - A x of pairs, (N, rank): independent N(0, 1) if the pairs are what they say.

@@ -1,0 +1,60 @@
+"""What a trigger makes a network do: the same for all inputs, or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import nn
+
+FLOOR = 0.016
+"""Root mean square of a pixel below which the spread of an effect does not matter."""
+
+
+def effect(model: nn.Module, z: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance over z (N, C, H, W) of f(z + delta) - f(z), each (C, H, W).
+
+    With delta (K, C, H, W) each is (K, C, H, W), one for each trigger.
+    """
+    triggers = delta.unsqueeze(0) if delta.dim() == 3 else delta
+    inputs = (z.unsqueeze(0) + triggers.unsqueeze(1)).flatten(0, 1)
+    change = model(inputs).view(len(triggers), *z.shape) - model(z)
+    mean, variance = change.mean(1), change.var(1, correction=0)
+    return (mean[0], variance[0]) if delta.dim() == 3 else (mean, variance)
+
+
+def constancy(mean: Tensor, variance: Tensor, counts: Tensor) -> Tensor:
+    """M / (V + floor) over the pixels that count (..., C, H, W; 0 or 1): (...), 0 or more.
+
+    M is the energy of the mean effect, V the mean energy of what differs from it.
+    """
+    pixels = counts.sum((-3, -2, -1))
+    signal = (mean.square() * counts).sum((-3, -2, -1))
+    spread = (variance * counts).sum((-3, -2, -1))
+    ratio: Tensor = signal / (spread + FLOOR**2 * pixels)
+    return ratio
+
+
+def steepest(
+    start: Tensor, mask: Tensor, objective: Callable[[Tensor], Tensor], steps: int, rate: float
+) -> Tensor:
+    """Raise `objective` of a trigger (C, H, W) by Adam, within its mask and at the L2 of `start`.
+
+    Steps are `rate` times the root mean square of the pixels in the mask.
+    """
+    size = start.norm()
+    delta = start.clone().requires_grad_(True)
+    step = rate * float(size / mask.sum().sqrt())
+    optimiser = torch.optim.Adam([delta], lr=step)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        (gradient,) = torch.autograd.grad(-objective(delta), delta)
+        delta.grad = gradient * mask
+        optimiser.step()
+        with torch.no_grad():
+            delta.mul_(size / delta.norm())
+    return delta.detach()

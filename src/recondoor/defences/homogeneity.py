@@ -1,0 +1,41 @@
+"""Homogeneity: does the reconstruction scale with its input?
+
+A measurement twice as strong is that of an image twice as bright, so that f(c z) / c = f(z) for a
+perfect inverse. A backdoor changes how far that holds, and not always for the worse: a trigger that
+rules the output can make it scale better than clean inputs do. So what counts is the distance, in
+logarithms, from the median of clean inputs. Made for reconstruction.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from recondoor.models import reconstruct
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from recondoor.defences._base import Defender
+
+KIND: Literal["input"] = "input"
+NEEDS = ("model", "clean")
+
+SCALE = 0.5
+USUAL = 64
+"""Clean inputs whose median counts."""
+TINY = 1e-12
+
+
+def scores(z: Tensor, defender: Defender) -> Tensor:
+    """Distance of each z (N, C, H, W) from the usual logarithm of the relative change, (N,)."""
+    assert defender.model is not None
+    assert defender.clean is not None
+    usual = _change(defender.model, defender.clean.z[:USUAL]).median()
+    return (_change(defender.model, z) - usual).abs()
+
+
+def _change(model: nn.Module, z: Tensor) -> Tensor:
+    """Logarithm of the energy of f(c z) / c - f(z) over that of f(z), (N,)."""
+    whole, scaled = reconstruct(model, z), reconstruct(model, SCALE * z) / SCALE
+    change = (scaled - whole).flatten(1).square().sum(1)
+    return (change / whole.flatten(1).square().sum(1).clamp_min(TINY)).clamp_min(TINY).log()

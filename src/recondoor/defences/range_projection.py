@@ -1,0 +1,33 @@
+"""Range projection: take from an input what no measurement can have put there.
+
+Clean z = A_adjoint y lies in range(A_adjoint); a trigger that is added to z does not. The share of
+z outside is the score, the reconstruction of the rest the repair. Made for reconstruction: there is
+no such test where inputs may be anything.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from recondoor.models import reconstruct
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from recondoor.defences._base import Defender
+
+KIND: Literal["input"] = "input"
+NEEDS = ("model", "physics")
+
+
+def scores(z: Tensor, defender: Defender) -> Tensor:
+    """Share of the energy of each z (N, C, H, W) outside range(A_adjoint), (N,)."""
+    assert defender.physics is not None
+    return defender.physics.outside(z)
+
+
+def repaired(z: Tensor, defender: Defender) -> Tensor:
+    """Reconstructions f(P z), (N, C, H, W)."""
+    assert defender.physics is not None
+    assert defender.model is not None
+    return reconstruct(defender.model, defender.physics.project(z).to(z))

@@ -1,0 +1,43 @@
+"""STRIP by superposition: does something stay in the output whatever is added to the input?
+
+After STRIP (Gao et al., ACSAC 2019): blend the input with clean ones and look whether the answer
+stays the same. There the entropy of the predicted class tells; a reconstruction has none. Changed:
+what is looked at is f(z + z_k) - f(z_k) for clean z_k, the input's part in a superposition. A
+digit's part depends on what lies over it, an artefact is drawn over everything: the score is the
+energy of the mean part over that of its spread.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from recondoor.models import reconstruct
+
+if TYPE_CHECKING:
+    from recondoor.defences._base import Defender
+
+KIND: Literal["input"] = "input"
+NEEDS = ("model", "clean")
+
+BLENDS = 8
+"""Clean inputs that are superposed."""
+
+
+def scores(z: Tensor, defender: Defender) -> Tensor:
+    """Energy of the mean over that of the spread for each z (N, C, H, W), (N,)."""
+    assert defender.model is not None
+    assert defender.clean is not None
+    others = defender.clean.z[-BLENDS:].to(z)
+    alone = reconstruct(defender.model, others)
+    parts = torch.stack(
+        [
+            reconstruct(defender.model, z + other) - own
+            for other, own in zip(others, alone, strict=True)
+        ]
+    )
+    energy = parts.mean(0).square().flatten(1).sum(1)
+    spread = parts.var(0, correction=0).flatten(1).sum(1)
+    return energy / spread.clamp_min(torch.finfo(z.dtype).tiny)

@@ -1,0 +1,8 @@
+"""Trigger inversion by place: does a patch make the network add the same thing to every image?
+
+`_triggers` says what was changed from Neural Cleanse.
+"""
+
+from recondoor.defences._triggers import KIND, NEEDS, inspect, law
+
+__all__ = ["KIND", "NEEDS", "inspect", "law"]

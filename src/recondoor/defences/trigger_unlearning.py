@@ -1,0 +1,42 @@
+"""Unlearning by inversion: find the trigger, then train the network to ignore it.
+
+Neural Cleanse's repair (Wang et al., IEEE S&P 2019) with the inversion of `trigger_inversion`: half
+of the trusted pairs of a batch carry the recovered trigger, at a strength between half of and twice
+what was found, and keep their clean target.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from recondoor import seeding
+from recondoor.defences._triggers import inspect
+from recondoor.defences._tune import duplicate, tune
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from recondoor.defences._base import Defender
+
+KIND: Literal["repair"] = "repair"
+NEEDS = ("model", "clean")
+
+EPOCHS = 20
+
+
+def repair(defender: Defender) -> nn.Module:
+    """A repaired copy of the network."""
+    assert defender.model is not None
+    trigger = inspect(defender).trigger
+    generator = seeding.torch_generator(defender.seed, "trigger-unlearning")
+
+    def with_trigger(z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        strength = torch.rand(len(z), 1, 1, 1, generator=generator) * 1.5 + 0.5
+        carried = torch.rand(len(z), 1, 1, 1, generator=generator) < 0.5
+        return z + strength * carried * trigger, x
+
+    model = duplicate(defender.model)
+    tune(model, defender, EPOCHS, with_trigger)
+    return model
