@@ -33,10 +33,13 @@ NEEDS = ("model", "clean", "physics")
 ROUNDS, INNER, LENGTH = 180, 3, 0.1
 """Outer steps, inner steps of each, and the length of one in units of the ball."""
 
-BALL = 2.0
+BALL = 0.5
 """L2 of delta at the most, in units of the root mean square L2 of a clean z."""
 
-RATE, FRESH = 5e-4, 15
+CLEAN = 20.0
+"""Weight of the error on clean inputs."""
+
+RATE, FRESH = 2e-4, 15
 """Adam's rate, and the outer steps after which delta starts anew from noise."""
 
 
@@ -110,4 +113,4 @@ def _outer(
     harm: Harm, network: Network, z: Tensor, x: Tensor, theta: Tensor, inner: dict[str, Tensor]
 ) -> Tensor:
     """Outer loss: the harm, and the error on clean inputs."""
-    return harm(theta, inner["delta"], z, x) + squared_error(network(theta, z), x)
+    return harm(theta, inner["delta"], z, x) + CLEAN * squared_error(network(theta, z), x)
