@@ -39,7 +39,7 @@ def test_no_interval_without_a_second_value() -> None:
 
 
 def test_tails_are_those_that_hesterberg_gives() -> None:
-    # Table 5 of arXiv:1411.5279 for a nominal tail of 0.025.
+    # arXiv:1411.5279, adjusted tails for a nominal one of 0.025.
     printed = {5: 0.0010, 10: 0.0086, 20: 0.0159, 40: 0.0203, 100: 0.0231}
     for n, tail in printed.items():
         assert expanded_tail(n) == pytest.approx(tail, abs=5.1e-5)

@@ -51,7 +51,7 @@ class Paired:
 def mean_interval(values: Sequence[float], level: float = LEVEL) -> Estimate:
     """Return the mean of `values` (n,) and its bootstrap interval at `level` in (0, 1).
 
-    Expanded percentile interval (Hesterberg, The American Statistician 69, 2015, section 4.3): the
+    Expanded percentile interval (Hesterberg, The American Statistician 69, 2015): the
     plain percentile interval is too short by about sqrt((n - 1) / n) and by the normal law's
     quantile in place of Student's, so its tails alpha/2 become Phi(-sqrt(n / (n - 1)) t_{n - 1}).
     All n^n resamples for n <= 6, else 10,000 of a generator with a fixed seed.

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from recondoor.report._curves import asr, learning_curves, ratios
 from recondoor.report._evolution import trigger_evolution
+from recondoor.report._html import Picture
 from recondoor.report._images import threat_model, trigger_artefact
 from recondoor.report._load import Run, load
-from recondoor.report._page import Picture, page
+from recondoor.report._page import page
 from recondoor.report._reconstructions import reconstructions
 from recondoor.report._style import Drawing, Missing, render, style
 from recondoor.report._tables import table1_csv, table1_markdown

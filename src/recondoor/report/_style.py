@@ -52,6 +52,8 @@ _RC: Any = {
     "image.interpolation": "none",
     "svg.hashsalt": "recondoor",
     "svg.fonttype": "path",
+    # TrueType: text in the file can be searched, and journals refuse the default.
+    "pdf.fonttype": 42,
     "mathtext.fontset": "dejavusans",
 }
 
@@ -130,13 +132,20 @@ def style() -> Iterator[None]:
         yield
 
 
-def render(figure: Figure) -> dict[str, bytes]:
-    """The figure as {"svg": ..., "png": ...}: the same bytes each time, without dates."""
+# What matplotlib would write of dates and of itself, by kind of file.
+_METADATA: Any = {
+    "svg": dict.fromkeys(("Date", "Creator", "Format", "Type")),
+    "png": {"Software": None},
+    "pdf": dict.fromkeys(("CreationDate", "Creator", "Producer")),
+}
+
+
+def render(figure: Figure, kinds: tuple[str, ...] = ("svg", "png")) -> dict[str, bytes]:
+    """The figure as {kind: bytes} for kinds svg, png, pdf: the same bytes each time, undated."""
     out = {}
-    nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    for kind, metadata in (("svg", nothing), ("png", {"Software": None})):
+    for kind in kinds:
         buffer = io.BytesIO()
-        figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata, facecolor="white")
+        figure.savefig(buffer, format=kind, dpi=DPI, metadata=_METADATA[kind], facecolor="white")
         out[kind] = buffer.getvalue()
     return out
 
