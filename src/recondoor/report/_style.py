@@ -123,6 +123,12 @@ def line(label: str, models: tuple[str, ...]) -> Line:
     return _OTHERS[others.index(label) % len(_OTHERS)]
 
 
+def lines(number: int) -> list[Line]:
+    """As many lines, told apart as long as there are at most seven."""
+    all_ = [*_LINES.values(), *_OTHERS]
+    return [all_[position % len(all_)] for position in range(number)]
+
+
 @contextmanager
 def style() -> Iterator[None]:
     """Draw with matplotlib's own defaults and this module's settings, whatever the user's are."""

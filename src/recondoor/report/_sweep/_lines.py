@@ -1,0 +1,112 @@
+"""What figures over an axis share: which lines there are, how they look, the axis itself."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
+
+from recondoor.report._style import HEDGE, SIGNED, WIDTH, Line, line, lines
+from recondoor.report._sweep._axes import Axis, Series, levels_of, series, text
+from recondoor.report._sweep._load import SweepData
+
+MOST_LINES = 10
+LEGEND_COLUMNS = 4
+_MARKERS = "osD^vPX"
+
+
+def over(data: SweepData, axes: Sequence[Axis], axis: Axis) -> list[Series]:
+    """Series of poisoned networks with two levels of `axis` at least."""
+    others = [other for other in axes if other is not axis]
+    rows = {
+        id(row)
+        for one in series(data.attacked, others)
+        if len(levels_of(axis, one.rows)) > 1
+        for row in one.rows
+    }
+    return series((row for row in data.attacked if id(row) in rows), others)
+
+
+def looks(every: Sequence[Series]) -> list[Line]:
+    """How each series is drawn: by its model, by its level where that is a number, or in turn."""
+    models = tuple(one.model for one in every)
+    if len(set(models)) == len(models):
+        return [line(model, models) for model in models]
+    if len(set(models)) == 1 and len(every) > 2 and all(_is_number(one) for one in every):
+        shades = np.linspace(0.05, 0.88, len(every))
+        colours = [to_hex(colormaps[SIGNED](shade)) for shade in shades]
+        return [
+            Line(colour, "-", _MARKERS[position % len(_MARKERS)])
+            for position, colour in enumerate(colours)
+        ]
+    return lines(len(every))
+
+
+def _is_number(one: Series) -> bool:
+    return " = " in one.label and "," not in one.label
+
+
+def at_most(every: Sequence[Series]) -> tuple[list[Series], str]:
+    """At most so many lines, evenly chosen, and what to say of the others."""
+    if len(every) <= MOST_LINES:
+        return list(every), ""
+    at = np.unique(np.linspace(0, len(every) - 1, MOST_LINES).round().astype(int))
+    return [every[i] for i in at], (
+        f" {len(every) - len(at)} of {len(every)} lines are left out; the table has all numbers."
+    )
+
+
+def names_of(shown: Sequence[Series]) -> str:
+    return "one line for each of " + "; ".join(one.label for one in shown)
+
+
+def along(panel: Axes, axis: Axis) -> None:
+    """The x axis: its scale, its levels as ticks as far as they have room, its name."""
+    if axis.scale == "symlog":
+        smallest = min(level for level in axis.levels if level > 0)
+        panel.set_xscale("symlog", linthresh=smallest, linscale=0.5)
+    else:
+        panel.set_xscale(axis.scale)
+    places = panel.transData.transform([(level, 0) for level in axis.levels])[:, 0]
+    room = 0.085 * (places.max() - places.min())
+    ticks: list[int] = []
+    for position, place in enumerate(places):
+        if not ticks or place - places[ticks[-1]] >= room:
+            ticks.append(position)
+    panel.xaxis.set_major_locator(FixedLocator([axis.levels[i] for i in ticks]))
+    panel.set_xticklabels([text(axis.levels[i]) for i in ticks])
+    panel.xaxis.set_minor_locator(NullLocator())
+    panel.xaxis.set_minor_formatter(NullFormatter())
+    panel.set_xlabel(axis.title + (" (log)" if axis.scale != "linear" else ""))
+
+
+def figure_for(height: float, names: int) -> tuple[Figure, float]:
+    """A figure with room for a legend of so many names, and where its panels may begin."""
+    legend = 0.19 * math.ceil(names / LEGEND_COLUMNS)
+    height += legend
+    return Figure(figsize=(WIDTH, height)), 1 - (legend + 0.28) / height
+
+
+def legend(figure: Figure, shown: Sequence[Series], look: Sequence[Line], hedge: bool) -> None:
+    handles = [Line2D([], [], **each.keywords()) for each in look]
+    names = [one.label or "all" for one in shown]
+    if hedge:
+        handles.append(Line2D([], [], **HEDGE))
+        names.append("Hedge line")
+    figure.legend(
+        handles,
+        names,
+        loc="upper center",
+        ncols=LEGEND_COLUMNS,
+        bbox_to_anchor=(0.5, 0.999),
+        handlelength=2.6,
+        columnspacing=1.2,
+        handletextpad=0.6,
+        fontsize=7.5,
+        labelspacing=0.3,
+    )
