@@ -59,7 +59,10 @@ class Axis:
 
     def show(self, level: object) -> str:
         """A level in a legend."""
-        return f"{self.short} = {level:g}" if self.numeric and level is not None else text(level)
+        if self.key.endswith(".name"):
+            return text(level)
+        name = self.short if self.short != self.key else self.key.rpartition(".")[2]
+        return f"{name} = {text(level)}"
 
 
 def text(level: object) -> str:

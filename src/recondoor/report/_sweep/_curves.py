@@ -28,9 +28,12 @@ _PANELS = (
 
 
 def curves(data: SweepData, axes: Sequence[Axis]) -> list[Drawing | Missing]:
-    """For each numeric axis, yardsticks and images until the transition over its levels."""
+    """For each numeric axis, yardsticks and images until the transition over its levels.
+
+    Rows and columns of a place have their map instead.
+    """
     found: list[Drawing | Missing] = []
-    for axis in (axis for axis in axes if axis.numeric):
+    for axis in (axis for axis in axes if axis.numeric and " " not in axis.key):
         every = over(data, axes, axis)
         if not every:
             why = "no method has two of its levels with all other settings the same"
@@ -77,7 +80,7 @@ def _line(panel: Axes, axis: Axis, rows: Iterable[Row], key: str, look: Line) ->
     panel.plot(x, [e.mean for e in estimates.values()], clip_on=False, **look.keywords())
     low = [e.mean if e.low is None else e.low for e in estimates.values()]
     high = [e.mean if e.high is None else e.high for e in estimates.values()]
-    panel.fill_between(x, low, high, color=look.color, alpha=0.15, linewidth=0)
+    panel.fill_between(x, low, high, color=look.color, alpha=0.13, linewidth=0)
 
 
 def _hedge(panel: Axes, axis: Axis, key: str, rows: Iterable[Row]) -> None:

@@ -65,23 +65,26 @@ def names_of(shown: Sequence[Series]) -> str:
     return "one line for each of " + "; ".join(one.label for one in shown)
 
 
-def along(panel: Axes, axis: Axis) -> None:
-    """The x axis: its scale, its levels as ticks as far as they have room, its name."""
+def along(panel: Axes, axis: Axis, room: float = 0.035) -> None:
+    """The x axis: scale, levels as ticks as far as they fit, name; `room`: share at each end."""
     if axis.scale == "symlog":
         smallest = min(level for level in axis.levels if level > 0)
         panel.set_xscale("symlog", linthresh=smallest, linscale=0.5)
     else:
         panel.set_xscale(axis.scale)
     places = panel.transData.transform([(level, 0) for level in axis.levels])[:, 0]
-    room = 0.085 * (places.max() - places.min())
+    least = 0.085 * (places.max() - places.min())
     ticks: list[int] = []
     for position, place in enumerate(places):
-        if not ticks or place - places[ticks[-1]] >= room:
+        if not ticks or place - places[ticks[-1]] >= least:
             ticks.append(position)
     panel.xaxis.set_major_locator(FixedLocator([axis.levels[i] for i in ticks]))
     panel.set_xticklabels([text(axis.levels[i]) for i in ticks])
     panel.xaxis.set_minor_locator(NullLocator())
     panel.xaxis.set_minor_formatter(NullFormatter())
+    margin = room * (places.max() - places.min())
+    ends = [(places.min() - margin, 0), (places.max() + margin, 0)]
+    panel.set_xlim(*panel.transData.inverted().transform(ends)[:, 0])
     panel.set_xlabel(axis.title + (" (log)" if axis.scale != "linear" else ""))
 
 

@@ -6,22 +6,20 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from recondoor.report._style import SIGNED, WIDTH, Drawing, Missing
-from recondoor.report._sweep._axes import Axis, Series, series, text
+from recondoor.report._sweep._axes import Axis, Series, series
+from recondoor.report._sweep._heat import Cell, Floats, Grid, cells, draw
 from recondoor.report._sweep._load import Row, SweepData
 
 MOST_PANELS = 4
-MOST_NUMBERS = 60
-Floats = NDArray[np.float64]
-Measure = Callable[[Row], float | bool | None]
+Shown = tuple[Series, Grid]
 
 
 def maps(data: SweepData, axes: Sequence[Axis]) -> list[Drawing | Missing]:
-    """Mean recovery and share of successes over each pair of numeric axes."""
+    """Mean recovery, share of successes and images until learnt over pairs of numeric axes."""
     found: list[Drawing | Missing] = []
     for a, b in combinations([axis for axis in axes if axis.numeric], 2):
         # Places are drawn as they lie in the image: rows downwards.
@@ -32,16 +30,24 @@ def maps(data: SweepData, axes: Sequence[Axis]) -> list[Drawing | Missing]:
             for one in series(data.attacked, others)
             if (grid := _grid(one, down, across)) is not None
         ]
-        if every:
-            found.append(_drawing(data, every, down, across))
-        else:
+        if not every:
             why = "no method has enough points on a grid of two by two or more"
-            title = f"Map over {across.title} and {down.title}"
-            found.append(Missing(f"map-{across.slug}-{down.slug}", title, why))
+            found.append(Missing(_slug(down, across), f"Map over {_pair(down, across)}", why))
+            continue
+        shown = every[:MOST_PANELS]
+        caption = _caption(shown, len(every) - len(shown), down, across)
+        found.append(_recovery(data, shown, down, across, caption))
+        if any(row.get("transition_samples") for one, _ in shown for row in one.rows):
+            found.append(_waits(shown, down, across, caption))
     return found
 
 
-Grid = tuple[tuple[Any, ...], tuple[Any, ...]]
+def _pair(down: Axis, across: Axis) -> str:
+    return f"{across.title} and {down.title}"
+
+
+def _slug(down: Axis, across: Axis) -> str:
+    return f"{across.slug}-{down.slug}"
 
 
 def _grid(one: Series, down: Axis, across: Axis) -> Grid | None:
@@ -63,60 +69,91 @@ def _grid(one: Series, down: Axis, across: Axis) -> Grid | None:
         cells -= sparse
 
 
-def means(rows: Sequence[Row], grid: Grid, down: Axis, across: Axis, measure: Measure) -> Floats:
-    """Mean of `measure` in each cell (rows, columns), NaN where there is none."""
-    values: dict[tuple[Any, Any], list[float]] = {}
-    for row in rows:
-        value = measure(row)
-        if value is not None:
-            values.setdefault((down.read(row), across.read(row)), []).append(float(value))
-    return np.array(
-        [[np.mean(values.get((y, x), [np.nan])) for x in grid[1]] for y in grid[0]],
-        dtype=np.float64,
-    )
-
-
-def _drawing(
-    data: SweepData, every: Sequence[tuple[Series, Grid]], down: Axis, across: Axis
+def _recovery(
+    data: SweepData, shown: Sequence[Shown], down: Axis, across: Axis, caption: str
 ) -> Drawing:
-    shown = every[:MOST_PANELS]
     share = "Share of successes" if data.judged else f"Share with ASR ≥ {data.rule.asr:g}"
-    measures: tuple[tuple[str, Measure], ...] = (
-        ("Mean recovery", lambda row: row["artefact_recovery"]),
-        (share, data.success if data.judged else data.strong),
-    )
-    heights = [0.95 + 0.27 * max(4, len(grid[0])) for _, grid in shown]
-    figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
-    panels = figure.subplots(len(shown), 2, squeeze=False, height_ratios=heights)
+    verdict = data.success if data.judged else data.strong
+    figure, panels = _panels(shown, 2)
     for line, (one, grid) in zip(panels, shown, strict=True):
-        for panel, (words, measure) in zip(line, measures, strict=True):
-            _panel(panel, means(one.rows, grid, down, across, measure), grid)
-            name = one.label if len(every) > 1 else ""
-            panel.set_title(f"{words}: {name}" if name else words, loc="left")
-            panel.set(xlabel=across.title, ylabel=down.title)
-            if not down.key.endswith(" row"):
-                panel.invert_yaxis()
-    bar = figure.colorbar(panels[0, 0].collections[0], ax=panels, pad=0.015, aspect=30)
-    bar.outline.set_visible(False)
-    title = f"Map over {across.title} and {down.title}"
-    return Drawing(
-        f"map-{across.slug}-{down.slug}",
-        title,
-        figure,
-        _caption(data, shown, len(every) - len(shown), down, across),
-        f"Heat maps of mean recovery and {share.lower()} over {across.title} and {down.title}.",
-    )
-
-
-def _caption(
-    data: SweepData, shown: Sequence[tuple[Series, Grid]], more: int, down: Axis, across: Axis
-) -> str:
-    parts = ["Means over seeds; white cells hold no point."]
+        for panel, words, cell in (
+            (line[0], "Mean recovery", _mean(lambda row: row["artefact_recovery"])),
+            (line[1], share, _mean(verdict)),
+        ):
+            mesh = draw(panel, cells(one.rows, grid, down, across, cell), grid, (0, 1))
+            _name(panel, words, one, down, across)
+    figure.colorbar(mesh, ax=panels, pad=0.015, aspect=30).outline.set_visible(False)
     if not data.judged:
-        parts.append(
-            "Successes need an original model of the same seed and data, which this sweep does not "
-            "have for all, so that the ASR alone is counted."
+        caption += (
+            " Successes need an original model of the same seed and data, which this sweep does "
+            "not have for all, so that the ASR alone is counted."
         )
+    title = f"Map over {_pair(down, across)}"
+    alt = f"Heat maps of mean recovery and {share.lower()} over {_pair(down, across)}."
+    return Drawing(f"map-{_slug(down, across)}", title, figure, caption, alt)
+
+
+def _mean(measure: Callable[[Row], float | bool | None]) -> Cell:
+    def cell(rows: Sequence[Row]) -> float | None:
+        values = [float(value) for row in rows if (value := measure(row)) is not None]
+        return float(np.mean(values)) if values else None
+
+    return cell
+
+
+def _waits(shown: Sequence[Shown], down: Axis, across: Axis, caption: str) -> Drawing:
+    every = [(one, grid, cells(one.rows, grid, down, across, _wait)) for one, grid in shown]
+    ends = tuple(f(f(v[np.isfinite(v)]) for *_, v in every) for f in (min, max))
+    figure, panels = _panels(shown, 1)
+    for panel, (one, grid, values) in zip(panels[:, 0], every, strict=True):
+        late = cells(one.rows, grid, down, across, _late)
+
+        def form(row: int, column: int, values: Floats = values, late: Floats = late) -> str:
+            return f"{'≥ ' if late[row, column] else ''}{values[row, column] / 1000:.1f}"
+
+        mesh = draw(panel, values, grid, ends, f"{SIGNED}_r", form)
+        _name(panel, "Thousand images until learnt", one, down, across)
+    bar = figure.colorbar(mesh, ax=panels, pad=0.015, aspect=30)
+    bar.outline.set_visible(False)
+    bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}")
+    caption = (
+        "Geometric means over seeds of the training images until the transition; ≥: with a seed "
+        f"that never learnt it and counts as all images that it saw. {caption}"
+    )
+    title = f"Images until learnt over {_pair(down, across)}"
+    alt = f"Heat map of the images until the transition over {_pair(down, across)}."
+    return Drawing(f"learnt-map-{_slug(down, across)}", title, figure, caption, alt)
+
+
+def _wait(rows: Sequence[Row]) -> float | None:
+    waits = [row.get("transition_samples") or row.get("samples") or np.nan for row in rows]
+    mean = float(np.exp(np.mean(np.log(waits))))
+    return mean if np.isfinite(mean) else None
+
+
+def _late(rows: Sequence[Row]) -> float:
+    return float(any(not row.get("transition_samples") for row in rows))
+
+
+def _panels(shown: Sequence[Shown], columns: int) -> tuple[Figure, NDArray[Any]]:
+    """A figure with a line of panels for each series, as high as its cells need."""
+    heights = [0.95 + 0.27 * max(4, len(grid[0])) for _, grid in shown]
+    width = WIDTH if columns > 1 else 0.62 * WIDTH
+    figure = Figure(figsize=(width, sum(heights)), layout="constrained")
+    panels = figure.subplots(len(shown), columns, squeeze=False, height_ratios=heights)
+    return figure, panels
+
+
+def _name(panel: Axes, words: str, one: Series, down: Axis, across: Axis) -> None:
+    """Title and axes of a panel; rows of a place run downwards, all else upwards."""
+    panel.set_title(f"{words}: {one.label}" if one.label else words, loc="left")
+    panel.set(xlabel=across.title, ylabel=down.title)
+    if down.key.endswith(" row"):
+        panel.invert_yaxis()
+
+
+def _caption(shown: Sequence[Shown], more: int, down: Axis, across: Axis) -> str:
+    parts = ["Means over seeds; white cells hold no point."]
     outside = any(
         down.read(row) not in grid[0] or across.read(row) not in grid[1]
         for one, grid in shown
@@ -127,28 +164,3 @@ def _caption(
     if more:
         parts.append(f"{more} more maps are left out; the table has all numbers.")
     return " ".join(parts)
-
-
-def _panel(panel: Axes, values: Floats, grid: Grid) -> None:
-    look: Any = {"vmin": 0, "vmax": 1, "cmap": SIGNED, "edgecolors": "white", "linewidth": 0.6}
-    mesh = panel.pcolormesh(np.ma.masked_invalid(values), **look)
-    panel.set_xticks(np.arange(len(grid[1])) + 0.5, [text(level) for level in grid[1]])
-    panel.set_yticks(np.arange(len(grid[0])) + 0.5, [text(level) for level in grid[0]])
-    panel.invert_yaxis()
-    panel.grid(visible=False)
-    panel.tick_params(length=0)
-    panel.spines[:].set_visible(False)
-    if values.size > MOST_NUMBERS:
-        return
-    for (row, column), value in np.ndenumerate(values):
-        if np.isfinite(value):
-            ink = readable_on(mesh.cmap(Normalize(0, 1)(value)))
-            at = (column + 0.5, row + 0.5)
-            panel.text(*at, f"{value:.2f}", ha="center", va="center", fontsize=6.5, color=ink)
-
-
-def readable_on(colour: Sequence[float]) -> str:
-    """Black or white, whichever contrasts more with an sRGB colour in [0, 1] (WCAG 2.1)."""
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
-    light = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return "white" if 1.05 / (light + 0.05) > (light + 0.05) / 0.05 else "black"

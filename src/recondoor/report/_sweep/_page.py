@@ -23,6 +23,7 @@ def page(
         "headline": words.headline(data),
         "transitions": words.transitions(data, axes),
         "state": words.state(data),
+        "stopped": words.stopped(data),
         "pictures": pictures,
         "missing": missing,
         "columns": tables.columns(data),

@@ -63,6 +63,16 @@ def state(data: SweepData) -> str:
     return words + ", ".join(counts or ["none"]) + waiting
 
 
+def stopped(data: SweepData) -> str:
+    """A warning where trainings ended with the transition."""
+    if not any(row.get("train.stop") == "transition" for row in data.attacked):
+        return ""
+    return (
+        "Trainings of this sweep stop with the transition: their yardsticks are those just after "
+        "it, and not those of a finished network."
+    )
+
+
 def transitions(data: SweepData, axes: Sequence[Axis]) -> list[str]:
     """For each numeric axis and method, between which levels mean recovery passes the transition.
 
