@@ -27,7 +27,7 @@ To begin with:
     recondoor study                            the paper's study, in minutes
     recondoor study --set poison.ratio=0.1 --seeds 3
     recondoor study --ratios 0.01,0.1,0.3      choose the ratio as the paper
-    recondoor report runs/*                    build old reports anew
+    recondoor report runs/* sweeps/axes        build old reports anew
     recondoor predict --attack heuristic       will it be learnt, before training
     recondoor sweep axes.toml --dry-run        many studies: what would it cost
 """
@@ -165,10 +165,13 @@ def evaluate(*, options: Options = DEFAULT, json: Json = False) -> None:
 
 
 @app.command
-def report(runs: Annotated[list[Path], Parameter(help="run folders")], /) -> None:
-    """Build tables, figures and report.html of run folders anew, from what lies in them.
+def report(runs: Annotated[list[Path], Parameter(help="folders of runs and of sweeps")], /) -> None:
+    """Build tables, figures and report.html of runs and sweeps anew, from what lies in them.
 
-    For example: recondoor report runs/*
+    For example:
+
+        recondoor report runs/*
+        recondoor report sweeps/axes
     """
     from recondoor.report import build
 
@@ -289,6 +292,9 @@ def sweep(spec: Path, /, *, options: SweepOptions = SWEEP_DEFAULT, dry_run: bool
         return
     book = drive(points, options.out or Path("sweeps") / spec.stem, how)
     print(book.table)
+    from recondoor.report import build
+
+    print(f"report: {build(book.out)}")
     if book.failures:
         for place, reason in book.failures.items():
             print(f"{place}: {reason}", file=sys.stderr)

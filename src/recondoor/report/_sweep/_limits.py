@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from recondoor.report._names import in_order, title
 from recondoor.report._style import FAINT, WIDTH, Drawing, Missing, line
@@ -24,15 +25,14 @@ def limits(data: SweepData) -> list[Drawing | Missing]:
         why = "the table has no columns limit_artefact_rmse and limit_ghost, or nothing in them"
         return [Missing(name, heading, why)]
     models = in_order(row["model"] for row in data.attacked)
-    figure = Figure(figsize=(WIDTH, 3.5))
+    figure = Figure(figsize=(WIDTH, 3.4))
     panels = figure.subplots(1, 2)
-    figure.subplots_adjust(left=0.085, right=0.985, top=0.84, bottom=0.125, wspace=0.24)
+    figure.subplots_adjust(left=0.085, right=0.985, top=0.9, bottom=0.125, wspace=0.24)
     said = []
     for panel, (measured, limit, words, rows) in zip(panels, pairs, strict=True):
         _scatter(panel, rows, measured, limit, models)
         panel.set(xlabel=f"limit of {words}", ylabel=f"measured {words}")
-        below = sum(row[measured] < row[limit] for row in rows)
-        said.append(f"{below} of {len(rows)} networks lie below the limit of {words}")
+        said.append(_below([row[limit] - row[measured] for row in rows], words))
     handles = [
         Line2D([], [], **{**line(m, models).keywords(), "linestyle": "none"}) for m in models
     ]
@@ -41,11 +41,19 @@ def limits(data: SweepData) -> list[Drawing | Missing]:
     caption = (
         "Each poisoned network against the predictor of least squared error for Gaussian z "
         f"(docs/theory.md); on the line they are equal. {'; '.join(said)}. One of the two may lie "
-        "below by itself, at the cost of the other; both below is noise, or inputs that are told "
-        "apart more easily than a Gaussian law says."
+        "below at the cost of the other. A limit of 0 means that z tells triggered inputs apart "
+        "with certainty, as where the trigger leaves the range of Aᵀ: what is above it is due to "
+        "training."
     )
     alt = "Measured artefact RMSE and ghost of each network over their limits, with the diagonal."
     return [Drawing(name, heading, figure, caption, alt)]
+
+
+def _below(gaps: Sequence[float], words: str) -> str:
+    """How many networks do better than the limit, and by how much at the most."""
+    below = [gap for gap in gaps if gap > 0]
+    most = f", by {max(below):.2g} at the most" if below else ""
+    return f"{len(below)} of {len(gaps)} networks lie below the limit of {words}{most}"
 
 
 def _both(rows: Sequence[Row], measured: str, limit: str) -> list[Row]:
@@ -65,3 +73,5 @@ def _scatter(
     room = 0.03 * (ends[1] - ends[0])
     panel.set(xlim=(ends[0] - room, ends[1] + room), ylim=(ends[0] - room, ends[1] + room))
     panel.set_box_aspect(1)
+    panel.xaxis.set_major_locator(MaxNLocator(5))
+    panel.yaxis.set_major_locator(MaxNLocator(5))
