@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
@@ -100,8 +99,3 @@ def write(
     columns = {name: pa.array([line.get(name) for line in table]) for name in names}
     parquet.write_table(pa.table(columns), folder / "sweep.parquet")
     return folder
-
-
-def hedge(p: float) -> float:
-    """Artefact RMSE on the hedge line of a 0/1 artefact."""
-    return float(np.sqrt((1 - p) ** 2))

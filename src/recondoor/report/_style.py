@@ -3,7 +3,7 @@
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import matplotlib as mpl
@@ -124,9 +124,10 @@ def line(label: str, models: tuple[str, ...]) -> Line:
 
 
 def lines(number: int) -> list[Line]:
-    """As many lines, told apart as long as there are at most seven."""
-    all_ = [*_LINES.values(), *_OTHERS]
-    return [all_[position % len(all_)] for position in range(number)]
+    """As many lines, told apart as long as there are at most fourteen."""
+    first = [*_LINES.values(), *_OTHERS]
+    every = [*first, *(replace(look, hollow=not look.hollow, dashes="-") for look in first)]
+    return [every[position % len(every)] for position in range(number)]
 
 
 @contextmanager

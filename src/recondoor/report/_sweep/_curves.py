@@ -19,6 +19,7 @@ from recondoor.report._sweep._lines import (
 from recondoor.report._sweep._load import Row, SweepData
 from recondoor.statistics import mean_interval
 
+MOST_HEDGES = 6
 _PANELS = (
     ("artefact_recovery", "Artefact recovery ρ"),
     ("ghost", "Ghost"),
@@ -88,12 +89,13 @@ def _hedge(panel: Axes, axis: Axis, key: str, rows: Iterable[Row]) -> None:
     if key == "asr":
         return
     found = {(axis.read(row), level) for row in rows if (level := hedge(row, key)) is not None}
-    flat = {level for _, level in found}
-    if len(flat) <= 3:
-        for level in flat:
-            panel.axhline(level, **HEDGE)
-    elif len({x for x, _ in found}) == len(found) and None not in {x for x, _ in found}:
+    single = len({x for x, _ in found}) == len(found)
+    if axis.key == "poison.ratio" and single and len(found) > 1:
         panel.plot(*zip(*sorted(found), strict=True), **HEDGE)
+        return
+    flat = {level for _, level in found}
+    for level in flat if len(flat) <= MOST_HEDGES else ():
+        panel.axhline(level, **HEDGE)
 
 
 def hedge(row: Row, key: str) -> float | None:

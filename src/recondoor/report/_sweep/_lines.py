@@ -1,7 +1,9 @@
 """What figures over an axis share: which lines there are, how they look, the axis itself."""
 
 import math
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from matplotlib import colormaps
@@ -18,6 +20,7 @@ from recondoor.report._sweep._load import SweepData
 MOST_LINES = 10
 LEGEND_COLUMNS = 4
 _MARKERS = "osD^vPX"
+_NUMBER = re.compile(r"[^,]* = [\d.e+-]+")
 
 
 def over(data: SweepData, axes: Sequence[Axis], axis: Axis) -> list[Series]:
@@ -33,22 +36,28 @@ def over(data: SweepData, axes: Sequence[Axis], axis: Axis) -> list[Series]:
 
 
 def looks(every: Sequence[Series]) -> list[Line]:
-    """How each series is drawn: by its model, by its level where that is a number, or in turn."""
-    models = tuple(one.model for one in every)
-    if len(set(models)) == len(models):
+    """How each series is drawn: by its model, by model and level, or each in its own way.
+
+    Where several models have the same levels, or one model has levels that are numbers, dashes and
+    markers tell the models apart and shades the levels.
+    """
+    models = tuple(dict.fromkeys(one.model for one in every))
+    levels = list(dict.fromkeys(one.levels for one in every))
+    if len(models) == len(every):
         return [line(model, models) for model in models]
-    if len(set(models)) == 1 and len(every) > 2 and all(_is_number(one) for one in every):
-        shades = np.linspace(0.05, 0.88, len(every))
-        colours = [to_hex(colormaps[SIGNED](shade)) for shade in shades]
+    if len(models) > 1:
+        return [replace(line(one.model, models), color=_shade(levels, one)) for one in every]
+    if len(every) > 2 and all(_NUMBER.fullmatch(one.label) for one in every):
         return [
-            Line(colour, "-", _MARKERS[position % len(_MARKERS)])
-            for position, colour in enumerate(colours)
+            Line(_shade(levels, one), "-", _MARKERS[position % len(_MARKERS)])
+            for position, one in enumerate(every)
         ]
     return lines(len(every))
 
 
-def _is_number(one: Series) -> bool:
-    return " = " in one.label and "," not in one.label
+def _shade(levels: Sequence[object], one: Series) -> str:
+    share = levels.index(one.levels) / max(1, len(levels) - 1)
+    return to_hex(colormaps[SIGNED](0.05 + 0.83 * share))
 
 
 def at_most(every: Sequence[Series]) -> tuple[list[Series], str]:

@@ -9,7 +9,7 @@ from recondoor.report._sweep._lines import over
 from recondoor.report._sweep._load import STATES, SweepData
 from recondoor.statistics import coverage_bound
 
-MOST_TOLD = 6
+MOST_TOLD = 4
 
 
 def plural(number: int, word: str) -> str:
@@ -74,19 +74,26 @@ def stopped(data: SweepData) -> str:
 
 
 def transitions(data: SweepData, axes: Sequence[Axis]) -> list[str]:
-    """For each numeric axis and method, between which levels mean recovery passes the transition.
+    """For each numeric axis, between which levels mean recovery passes the transition, of whom.
 
     Rows and columns of a place have their map instead.
     """
     found = []
     for axis in (axis for axis in axes if axis.numeric and " " not in axis.key):
-        every = over(data, axes, axis)
-        told = [_transition(data, axis, one) for one in every[:MOST_TOLD]]
-        if len(every) > MOST_TOLD:
-            told.append(f"{len(every) - MOST_TOLD} more are in the figure")
-        if told:
-            found.append(f"Over the {axis.title}: {'; '.join(told)}.")
+        told: dict[str, list[str]] = {}
+        for one in over(data, axes, axis):
+            told.setdefault(_transition(data, axis, one), []).append(one.label)
+        clauses = [f"{where}{_whose(labels)}" for where, labels in told.items()]
+        if clauses:
+            what = f"Over the {axis.title}, mean recovery passes {data.transition:g}"
+            found.append(f"{what} {'; '.join(clauses)}.")
     return found
+
+
+def _whose(labels: Sequence[str]) -> str:
+    shown = [label for label in labels if label][:MOST_TOLD]
+    more = f" and {len(labels) - MOST_TOLD} more" if len(labels) > MOST_TOLD else ""
+    return f" ({'; '.join(shown)}{more})" if shown else ""
 
 
 def _transition(data: SweepData, axis: Axis, one: Series) -> str:
@@ -97,16 +104,14 @@ def _transition(data: SweepData, axis: Axis, one: Series) -> str:
     }
     levels = list(means)
     above = [means[level] > data.transition for level in levels]
-    name = f"{one.label} " if one.label else ""
     crossed = [
         f"{text(a)} and {text(b)}"
         for a, b, before, after in zip(levels, levels[1:], above, above[1:], strict=False)
         if before != after
     ]
     if crossed:
-        return f"{name}passes recovery {data.transition:g} between {', '.join(crossed)}"
-    span = f"from {text(levels[0])} to {text(levels[-1])}"
-    return f"{name}is {'above' if all(above) else 'below'} it {span}"
+        return f"between {', between '.join(crossed)}"
+    return f"before {text(levels[0])}" if all(above) else f"nowhere up to {text(levels[-1])}"
 
 
 def coverage(data: SweepData) -> str:
