@@ -158,6 +158,17 @@ def changed(**values: Any) -> list[dict[str, Any]]:
     return [{**row, **values} for row in fake_sweep.rows()]
 
 
+def test_strange_names_of_files_do_no_harm(tmp_path: Path) -> None:
+    rows = [
+        {**row, "trigger.file": f"{name}{'x' * 80}", "point": f"{name} {row['point']}"}
+        for name in ("$a$ & <b>", "_$_{\\ --> ")
+        for row in fake_sweep.rows(seeds=[0])
+    ]
+    parsed = Page(text := report.build(fake_sweep.write(tmp_path, rows)).read_text())
+    assert "<b>" not in text
+    assert (parsed.unbalanced, parsed.open) == ([], [])
+
+
 @pytest.mark.parametrize(
     ("rows", "said"),
     [

@@ -21,6 +21,7 @@ _NAMES = {
     "trigger.place row": ("row", "row of the trigger"),
     "trigger.place column": ("column", "column of the trigger"),
 }
+LONGEST_LABEL = 60
 _PLACE = re.compile(r"\s*(\d+)\s*,\s*(\d+)\s*")
 
 
@@ -70,6 +71,12 @@ def text(level: object) -> str:
     if level is None:
         return "none"
     return f"{level:g}" if isinstance(level, int | float) else str(level)
+
+
+def plain(label: str) -> str:
+    """A label as figures take it: not too long, and no dollar sign begins a formula."""
+    short = label if len(label) <= LONGEST_LABEL else f"{label[:24]} … {label[-24:]}"
+    return short.replace("$", r"\$")
 
 
 def axes_of(data: SweepData) -> tuple[Axis, ...]:

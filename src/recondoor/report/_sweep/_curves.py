@@ -8,9 +8,11 @@ from recondoor.report._style import HEDGE, Drawing, Line, Missing
 from recondoor.report._sweep._axes import Axis, Series, levels_of
 from recondoor.report._sweep._learnt import transitions
 from recondoor.report._sweep._lines import (
+    HEDGE_LINE,
     along,
     at_most,
     figure_for,
+    labels,
     legend,
     looks,
     names_of,
@@ -48,7 +50,7 @@ def curves(data: SweepData, axes: Sequence[Axis]) -> list[Drawing | Missing]:
 
 def _yardsticks(data: SweepData, axis: Axis, every: Sequence[Series]) -> Drawing:
     shown, left_out = at_most(every)
-    figure, top = figure_for(5.0, len(shown) + 1)
+    figure, top = figure_for(5.0, [*labels(shown), HEDGE_LINE])
     grid = figure.subplots(2, 2, sharex=True)
     figure.subplots_adjust(left=0.075, right=0.985, top=top, bottom=0.095, hspace=0.22, wspace=0.2)
     for one, look in zip(shown, looks(shown), strict=True):
@@ -60,7 +62,7 @@ def _yardsticks(data: SweepData, axis: Axis, every: Sequence[Series]) -> Drawing
         _span(panel, key)
     for panel in grid[1]:
         along(panel, axis)
-    legend(figure, shown, looks(shown), hedge=True)
+    legend(figure, looks(shown), [*labels(shown), HEDGE_LINE])
     title = f"Yardsticks over {axis.title}"
     caption = (
         "Means over seeds, with their 95 % bootstrap intervals as bands. The dotted hedge line is "
@@ -88,12 +90,15 @@ def _hedge(panel: Axes, axis: Axis, key: str, rows: Iterable[Row]) -> None:
     """Where a network sits that always predicts x + p Delta; nothing where too much varies."""
     if key == "asr":
         return
-    found = {(axis.read(row), level) for row in rows if (level := hedge(row, key)) is not None}
-    single = len({x for x, _ in found}) == len(found)
-    if axis.key == "poison.ratio" and single and len(found) > 1:
+    found = {
+        (axis.read(row), level)
+        for row in rows
+        if axis.read(row) is not None and (level := hedge(row, key)) is not None
+    }
+    flat = {level for _, level in found}
+    if len(flat) > 1 and len({x for x, _ in found}) == len(found):
         panel.plot(*zip(*sorted(found), strict=True), **HEDGE)
         return
-    flat = {level for _, level in found}
     for level in flat if len(flat) <= MOST_HEDGES else ():
         panel.axhline(level, **HEDGE)
 

@@ -10,13 +10,21 @@ from matplotlib.transforms import ScaledTranslation, Transform
 
 from recondoor.report._style import WIDTH, Drawing, Line
 from recondoor.report._sweep._axes import Axis, Series, levels_of
-from recondoor.report._sweep._lines import along, at_most, figure_for, legend, looks, names_of
+from recondoor.report._sweep._lines import (
+    along,
+    at_most,
+    figure_for,
+    labels,
+    legend,
+    looks,
+    names_of,
+)
 from recondoor.report._sweep._load import Row
 
 
 def transitions(axis: Axis, every: Sequence[Series]) -> Drawing:
     shown, left_out = at_most(every)
-    figure, top = figure_for(2.7, len(shown))
+    figure, top = figure_for(2.7, labels(shown))
     panel = figure.subplots()
     figure.subplots_adjust(left=0.1, right=0.985, top=top + 0.04, bottom=0.15)
     learnt = [
@@ -36,7 +44,7 @@ def transitions(axis: Axis, every: Sequence[Series]) -> Drawing:
     panel.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     panel.set_ylabel("training images seen")
     along(panel, axis, 0.05)
-    legend(figure, shown, looks(shown), hedge=False)
+    legend(figure, looks(shown), labels(shown))
     caption = (
         "Training images until the artefact recovery on validation images passes the transition: "
         "a small marker for each seed, a dash and a line at the geometric means of levels that "

@@ -14,11 +14,13 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
 from recondoor.report._style import HEDGE, SIGNED, WIDTH, Line, line, lines
-from recondoor.report._sweep._axes import Axis, Series, levels_of, series, text
+from recondoor.report._sweep._axes import Axis, Series, levels_of, plain, series, text
 from recondoor.report._sweep._load import SweepData
 
 MOST_LINES = 10
-LEGEND_COLUMNS = 4
+MOST_COLUMNS = 4
+LETTERS_IN_A_LINE = 112
+HEDGE_LINE = "Hedge line"
 _MARKERS = "osD^vPX"
 _NUMBER = re.compile(r"[^,]* = [\d.e+-]+")
 
@@ -97,24 +99,38 @@ def along(panel: Axes, axis: Axis, room: float = 0.035) -> None:
     panel.set_xlabel(axis.title + (" (log)" if axis.scale != "linear" else ""))
 
 
-def figure_for(height: float, names: int) -> tuple[Figure, float]:
-    """A figure with room for a legend of so many names, and where its panels may begin."""
-    legend = 0.19 * math.ceil(names / LEGEND_COLUMNS)
+def labels(shown: Sequence[Series]) -> list[str]:
+    """Names for a legend."""
+    return [plain(one.label) or "all" for one in shown]
+
+
+def _columns(names: Sequence[str]) -> int:
+    """Columns of a legend, as many as fit side by side; it is filled column by column."""
+    for number in range(MOST_COLUMNS, 1, -1):
+        parts = np.array_split([len(name) for name in names], number)
+        widths = [int(part.max()) + 9 for part in parts if len(part)]
+        if sum(widths) <= LETTERS_IN_A_LINE:
+            return number
+    return 1
+
+
+def figure_for(height: float, names: Sequence[str]) -> tuple[Figure, float]:
+    """A figure with room for a legend of these names, and where its panels may begin."""
+    legend = 0.19 * math.ceil(len(names) / _columns(names))
     height += legend
     return Figure(figsize=(WIDTH, height)), 1 - (legend + 0.28) / height
 
 
-def legend(figure: Figure, shown: Sequence[Series], look: Sequence[Line], hedge: bool) -> None:
+def legend(figure: Figure, look: Sequence[Line], names: Sequence[str]) -> None:
+    """Name the lines above the panels; a name without a line is the hedge line's."""
     handles = [Line2D([], [], **each.keywords()) for each in look]
-    names = [one.label or "all" for one in shown]
-    if hedge:
+    if len(names) > len(handles):
         handles.append(Line2D([], [], **HEDGE))
-        names.append("Hedge line")
     figure.legend(
         handles,
         names,
         loc="upper center",
-        ncols=LEGEND_COLUMNS,
+        ncols=_columns(names),
         bbox_to_anchor=(0.5, 0.999),
         handlelength=2.6,
         columnspacing=1.2,

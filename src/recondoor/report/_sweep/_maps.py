@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from recondoor.report._style import SIGNED, WIDTH, Drawing, Missing
-from recondoor.report._sweep._axes import Axis, Series, series
+from recondoor.report._sweep._axes import Axis, Series, plain, series
 from recondoor.report._sweep._heat import Cell, Floats, Grid, cells, draw
 from recondoor.report._sweep._load import Row, SweepData
 
@@ -146,7 +146,7 @@ def _panels(shown: Sequence[Shown], columns: int) -> tuple[Figure, NDArray[Any]]
 
 def _name(panel: Axes, words: str, one: Series, down: Axis, across: Axis) -> None:
     """Title and axes of a panel; rows of a place run downwards, all else upwards."""
-    panel.set_title(f"{words}: {one.label}" if one.label else words, loc="left")
+    panel.set_title(f"{words}: {plain(one.label)}" if one.label else words, loc="left")
     panel.set(xlabel=across.title, ylabel=down.title)
     if down.key.endswith(" row"):
         panel.invert_yaxis()
