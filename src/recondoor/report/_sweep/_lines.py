@@ -63,13 +63,17 @@ def _shade(levels: Sequence[object], one: Series) -> str:
 
 
 def at_most(every: Sequence[Series]) -> tuple[list[Series], str]:
-    """At most so many lines, evenly chosen, and what to say of the others."""
+    """Every model, at as many levels of the other axes as are readable; what to say of others."""
     if len(every) <= MOST_LINES:
         return list(every), ""
-    at = np.unique(np.linspace(0, len(every) - 1, MOST_LINES).round().astype(int))
-    return [every[i] for i in at], (
-        f" {len(every) - len(at)} of {len(every)} lines are left out; the table has all numbers."
-    )
+    levels = list(dict.fromkeys(one.levels for one in every))
+    room = max(1, MOST_LINES // len({one.model for one in every}))
+    at = np.linspace(0, len(levels) - 1, min(room, len(levels))).round().astype(int)
+    chosen = {levels[i] for i in at}
+    shown = [one for one in every if one.levels in chosen]
+    left_out = len(every) - len(shown)
+    said = f" {left_out} of {len(every)} lines are left out; the table has all numbers."
+    return shown, said if left_out else ""
 
 
 def names_of(shown: Sequence[Series]) -> str:
@@ -116,9 +120,9 @@ def _columns(names: Sequence[str]) -> int:
 
 def figure_for(height: float, names: Sequence[str]) -> tuple[Figure, float]:
     """A figure with room for a legend of these names, and where its panels may begin."""
-    legend = 0.19 * math.ceil(len(names) / _columns(names))
+    legend = 0.15 * math.ceil(len(names) / _columns(names)) + 0.05
     height += legend
-    return Figure(figsize=(WIDTH, height)), 1 - (legend + 0.28) / height
+    return Figure(figsize=(WIDTH, height)), 1 - (legend + 0.3) / height
 
 
 def legend(figure: Figure, look: Sequence[Line], names: Sequence[str]) -> None:

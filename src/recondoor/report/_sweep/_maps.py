@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -82,7 +84,7 @@ def _recovery(
         ):
             mesh = draw(panel, cells(one.rows, grid, down, across, cell), grid, (0, 1))
             _name(panel, words, one, down, across)
-    figure.colorbar(mesh, ax=panels, pad=0.015, aspect=30).outline.set_visible(False)
+    _bar(figure, mesh, panels)
     if not data.judged:
         caption += (
             " Successes need an original model of the same seed and data, which this sweep does "
@@ -113,8 +115,7 @@ def _waits(shown: Sequence[Shown], down: Axis, across: Axis, caption: str) -> Dr
 
         mesh = draw(panel, values, grid, ends, f"{SIGNED}_r", form)
         _name(panel, "Thousand images until learnt", one, down, across)
-    bar = figure.colorbar(mesh, ax=panels, pad=0.015, aspect=30)
-    bar.outline.set_visible(False)
+    bar = _bar(figure, mesh, panels)
     bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}")
     caption = (
         "Geometric means over seeds of the training images until the transition; ≥: with a seed "
@@ -142,6 +143,13 @@ def _panels(shown: Sequence[Shown], columns: int) -> tuple[Figure, NDArray[Any]]
     figure = Figure(figsize=(width, sum(heights)), layout="constrained")
     panels = figure.subplots(len(shown), columns, squeeze=False, height_ratios=heights)
     return figure, panels
+
+
+def _bar(figure: Figure, mesh: QuadMesh, panels: NDArray[Any]) -> Colorbar:
+    """The scale of all panels, a tenth of an inch wide."""
+    bar = figure.colorbar(mesh, ax=panels, pad=0.015, aspect=10 * figure.get_figheight())
+    bar.outline.set_visible(False)
+    return bar
 
 
 def _name(panel: Axes, words: str, one: Series, down: Axis, across: Axis) -> None:
