@@ -1,12 +1,11 @@
-"""What a sweep varies: its axes, and the rows that differ in one of them alone."""
+"""What a sweep varies."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from recondoor.config import settings_table
-from recondoor.report._names import in_order, title
 from recondoor.report._sweep._load import Row, SweepData
 
 # What an axis is called in a legend and beside it; others go by their key.
@@ -145,59 +144,3 @@ def meaning(axis: Axis) -> str:
     """What a setting is, in the words of the table of settings."""
     known = {line.key: line.meaning for line in settings_table()}
     return known.get(axis.key.partition(" ")[0], "a setting")
-
-
-@dataclass(frozen=True)
-class Series:
-    """Rows of one method and of one level of all axes but those that a figure shows."""
-
-    label: str
-    model: str
-    levels: tuple[Any, ...]
-    rows: tuple[Row, ...]
-
-
-def series(rows: Iterable[Row], axes: Sequence[Axis]) -> list[Series]:
-    """Rows grouped by model and by the levels of `axes`, with the shortest names that differ."""
-    groups: dict[tuple[Any, ...], list[Row]] = {}
-    for row in rows:
-        key = (row["model"], *(axis.read(row) for axis in axes))
-        groups.setdefault(key, []).append(row)
-    order = in_order(str(key[0]) for key in groups)
-    keys = sorted(groups, key=lambda key: (order.index(key[0]), *map(_sortable, key[1:])))
-    kept = _telling(keys)
-    names = [lambda value: title(str(value)), *(axis.show for axis in axes)]
-    return [
-        Series(
-            ", ".join(names[part](key[part]) for part in kept) or title(key[0]),
-            key[0],
-            key[1:],
-            tuple(groups[key]),
-        )
-        for key in keys
-    ]
-
-
-def _sortable(level: Any) -> tuple[bool, bool, Any]:
-    """Numbers before texts before none."""
-    number = isinstance(level, int | float)
-    return level is None, not number, level if number else str(level)
-
-
-def _telling(keys: Sequence[tuple[Any, ...]]) -> list[int]:
-    """Positions of `keys` that are needed to tell them apart."""
-    kept = list(range(len(keys[0]))) if keys else []
-    for position in reversed(range(len(kept))):
-        rest = [other for other in kept if other != position]
-        if len({tuple(key[part] for part in rest) for key in keys}) == len(keys):
-            kept = rest
-    return kept
-
-
-def levels_of(axis: Axis, rows: Iterable[Row]) -> dict[Any, list[Row]]:
-    """Rows by their level of a numeric axis, increasing; those without a level are left out."""
-    found: dict[Any, list[Row]] = {level: [] for level in axis.levels}
-    for row in rows:
-        if axis.read(row) is not None:
-            found[axis.read(row)].append(row)
-    return {level: group for level, group in found.items() if group}

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from matplotlib.axes import Axes
 
 from recondoor.report._style import HEDGE, Drawing, Line, Missing
-from recondoor.report._sweep._axes import Axis, Series, levels_of
+from recondoor.report._sweep._axes import Axis
 from recondoor.report._sweep._learnt import transitions
 from recondoor.report._sweep._lines import (
     HEDGE_LINE,
@@ -19,6 +19,7 @@ from recondoor.report._sweep._lines import (
     over,
 )
 from recondoor.report._sweep._load import Row, SweepData
+from recondoor.report._sweep._series import Series, levels_of
 from recondoor.statistics import mean_interval
 
 MOST_HEDGES = 6

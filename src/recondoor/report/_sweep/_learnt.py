@@ -9,7 +9,7 @@ from matplotlib.ticker import NullFormatter
 from matplotlib.transforms import ScaledTranslation, Transform
 
 from recondoor.report._style import WIDTH, Drawing, Line
-from recondoor.report._sweep._axes import Axis, Series, levels_of
+from recondoor.report._sweep._axes import Axis
 from recondoor.report._sweep._lines import (
     along,
     at_most,
@@ -20,6 +20,7 @@ from recondoor.report._sweep._lines import (
     names_of,
 )
 from recondoor.report._sweep._load import Row
+from recondoor.report._sweep._series import Series, levels_of
 
 
 def transitions(axis: Axis, every: Sequence[Series]) -> Drawing:

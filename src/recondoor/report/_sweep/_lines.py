@@ -14,8 +14,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
 from recondoor.report._style import HEDGE, SIGNED, WIDTH, Line, line, lines
-from recondoor.report._sweep._axes import Axis, Series, levels_of, plain, series, text
+from recondoor.report._sweep._axes import Axis, plain, text
 from recondoor.report._sweep._load import SweepData
+from recondoor.report._sweep._series import Series, levels_of, series
 
 MOST_LINES = 10
 MOST_COLUMNS = 4

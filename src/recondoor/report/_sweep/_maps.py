@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from recondoor.report._style import SIGNED, WIDTH, Drawing, Missing
-from recondoor.report._sweep._axes import Axis, Series, plain, series
+from recondoor.report._sweep._axes import Axis, plain
 from recondoor.report._sweep._heat import Cell, Floats, Grid, cells, draw
 from recondoor.report._sweep._load import Row, SweepData
+from recondoor.report._sweep._series import Series, series
 
 MOST_PANELS = 4
 Shown = tuple[Series, Grid]

@@ -7,8 +7,9 @@ from itertools import combinations
 import numpy as np
 
 from recondoor.report._names import BY_KEY, number, title
-from recondoor.report._sweep._axes import Axis, Series, series
+from recondoor.report._sweep._axes import Axis
 from recondoor.report._sweep._load import METRICS, Row, SweepData
+from recondoor.report._sweep._series import Series, series
 from recondoor.report._tables import UNDEFINED
 from recondoor.statistics import Estimate, holm, mean_interval, paired
 

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from recondoor.report._sweep._axes import Axis, Series, levels_of, text
+from recondoor.report._sweep._axes import Axis, text
 from recondoor.report._sweep._lines import over
 from recondoor.report._sweep._load import STATES, SweepData
+from recondoor.report._sweep._series import Series, levels_of
 from recondoor.statistics import coverage_bound
 
 MOST_TOLD = 4
