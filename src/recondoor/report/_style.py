@@ -116,11 +116,12 @@ _OTHERS = (
 
 
 def line(label: str, models: tuple[str, ...]) -> Line:
-    """The line of `label`; those that plug-ins brought take turns through the rest."""
+    """The line of `label`; those that plug-ins brought take the rest, hollow from the fourth on."""
     if label in _LINES:
         return _LINES[label]
-    others = [model for model in models if model not in _LINES]
-    return _OTHERS[others.index(label) % len(_OTHERS)]
+    position = [model for model in models if model not in _LINES].index(label)
+    look = _OTHERS[position % len(_OTHERS)]
+    return look if position < len(_OTHERS) else replace(look, hollow=True, dashes="-")
 
 
 def lines(number: int) -> list[Line]:
