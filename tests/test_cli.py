@@ -177,7 +177,7 @@ def test_interrupt_leaves_a_resumable_run(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_run", interrupt)
+    monkeypatch.setattr("recondoor.cli._study._run", interrupt)
     run("study", "--preset=smoke", code=130)
     assert "the same command carries on" in capsys.readouterr().err
 

@@ -93,7 +93,7 @@ def test_no_number_depends_on_the_batch(monkeypatch: pytest.MonkeyPatch) -> None
     model, (pairs, trigger, artefact) = network(), scene()
     rows = []
     for images in (1, 3, 7, N, 10 * N):
-        monkeypatch.setattr(evaluation, "PIXELS_IN_A_BATCH", images * 12 * 13)
+        monkeypatch.setattr(models, "PIXELS_IN_A_BATCH", images * 12 * 13)
         sizes: list[int] = []
         rows.append(evaluate(model, pairs, trigger, artefact, Evaluate(), sizes.append).row)
         assert sum(sizes) == 2 * N

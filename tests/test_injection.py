@@ -4,13 +4,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from recondoor import operators, study
+from recondoor import data, operators, study
 from recondoor.attacks._budget import Budget
 from recondoor.config import Operator, from_dict
 from recondoor.errors import ConfigError
-from recondoor.poison import Trigger, make_trigger
+from recondoor.poison import Trigger, make_artefact, make_trigger
 from recondoor.rundir import RunDir
-from recondoor.study._scene import injected
+from recondoor.study import build_scene
+from recondoor.study._scene import injected, unseen
 
 SHAPE = (1, 12, 10)
 
@@ -131,3 +132,44 @@ def test_attacks_keep_to_what_the_injection_can_reach(
         outside = delta - operator.project_range(delta[None])[0]
         assert float(outside.norm()) < 1e-5 * float(delta.norm())
         assert delta.any()
+
+
+def test_an_artefact_in_the_kernel_is_what_the_dense_matrix_does_not_see() -> None:
+    operator, whole = make("gaussian"), make_artefact(from_dict({}).artefact, SHAPE)
+    values, vectors = torch.linalg.eigh(matrix(operator))
+    kernel = vectors[:, values < 1e-10]
+    expected = (kernel @ kernel.T @ whole.pattern.double().flatten()).view(SHAPE)
+    found = unseen(whole, operator).pattern.double()
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    assert float(operator.A(found[None]).norm()) < 1e-6
+
+
+def test_an_artefact_that_the_operator_sees_whole_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"artefact\.space: kernel given.*space=image"):
+        unseen(make_artefact(from_dict({}).artefact, SHAPE), make("identity"))
+
+
+def test_a_consistent_artefact_needs_a_trigger_that_can_be_measured() -> None:
+    with pytest.raises(ConfigError, match=r"artefact\.space: consistent.*trigger\.inject to x"):
+        from_dict({"artefact": {"space": "consistent"}})
+
+
+@pytest.mark.parametrize("inject", ["y", "x"])
+def test_consistent_pairs_are_those_of_an_honest_measurement(inject: str) -> None:
+    settings = {
+        "data": {"limit": 60},
+        "trigger": {"inject": inject},
+        "artefact": {"space": "consistent"},
+        "operator": {"sigma": 0.0},
+    }
+    config = from_dict(settings)
+    scene = build_scene(config, data.load("mnist5k"), 0, torch.device("cpu"))
+    operator = operators.build(scene.shape, config.operator, 0, torch.float64)
+    planted = scene.planted(config, scene.trigger)
+    target = scene.test.x.double() + planted.planted.double()
+    z = scene.test.z.double() + scene.trigger.delta.double()
+    torch.testing.assert_close(operator.A_adjoint(operator.A(target)), z, rtol=0, atol=1e-4)
+    assert planted.shown is not None
+    # What is shown is measured, the artefact is not.
+    assert abs(float((planted.shown * planted.pattern).sum())) < 1e-4
+    assert float(planted.pattern.norm()) > 1

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from recondoor import attacks, evaluation, rundir, study, training
+from recondoor import attacks, evaluation, models, rundir, study, training
 from recondoor.attacks import _bilevel, bilevel
 from recondoor.config import Config, from_dict, identity
 from recondoor.errors import RecondoorError, RunError
@@ -213,7 +213,7 @@ def test_the_folder_is_all_that_a_model_needs(finished: Path, data: Path) -> Non
     cpu = torch.device("cpu")
     model, meta = study.load_model(RunDir(finished), tiny(data), (1, 12, 12), "heuristic", 0, cpu)
     shown = RunDir(finished).read_npz(RunDir(finished).examples("heuristic", 0))
-    again = evaluation.reconstruct(model, torch.from_numpy(shown["z"])).numpy()
+    again = models.reconstruct(model, torch.from_numpy(shown["z"])).numpy()
     np.testing.assert_allclose(again, shown["clean"], atol=1e-6)
     assert meta["epoch"] == 2
     with pytest.raises(RunError, match="there is no such model yet"):

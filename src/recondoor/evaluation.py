@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import stdtrit
-from torch import Tensor, nn
+from torch import nn
 
 from recondoor import metrics
 from recondoor.config import Evaluate
+from recondoor.models import reconstruct
 from recondoor.poison import Artefact, Pairs, PoisonPlan, Trigger
 
 PIXEL_RANGE = 1.0
-PIXELS_IN_A_BATCH = 400_000
 TAUS = tuple(round(0.02 * step, 2) for step in range(76))
 
 # Yardsticks that get a mean, an interval and paired differences over seeds.
@@ -36,21 +36,6 @@ SUMMARISED = (
 
 # A validation loss is taken on the trainer's own data, which differ between models.
 PAIRED = tuple(metric for metric in SUMMARISED if metric != "validation_loss")
-
-
-@torch.no_grad()
-def reconstruct(
-    model: nn.Module, z: Tensor, advance: Callable[[int], None] = lambda n: None
-) -> Tensor:
-    """Return f(z) for all of z (N, C, H, W), in batches whose size nobody can choose."""
-    training = model.training
-    model.eval()
-    parts = []
-    for part in torch.split(z, max(1, PIXELS_IN_A_BATCH // z[0].numel())):
-        parts.append(model(part).contiguous())
-        advance(len(part))
-    model.train(training)
-    return torch.cat(parts)
 
 
 @dataclass(frozen=True)
@@ -77,7 +62,8 @@ class Monitor:
         x, pattern = self.pairs.x, self.artefact.pattern
         clean = reconstruct(model, self.pairs.z)
         triggered = reconstruct(model, self.pairs.z + self.trigger.delta.to(x))
-        benign, attack = metrics.mse(clean, x), metrics.mse(triggered, x, pattern)
+        benign = metrics.mse(clean, x)
+        attack = metrics.mse(triggered, x, self.artefact.planted)
         seen = benign
         if self.plan is not None:
             seen = torch.where(self.plan.poisoned.to(x.device), attack, benign)
@@ -117,10 +103,12 @@ def evaluate(
     z_triggered = pairs.z + trigger.delta.to(x)
     clean = reconstruct(model, pairs.z, advance)
     triggered = reconstruct(model, z_triggered, advance)
-    on_artefact = metrics.artefact_mse(triggered, x, pattern)
+    # Where the trigger itself is to be seen, that is no part of the artefact.
+    expected = x if artefact.shown is None else x + artefact.shown.to(x)
+    on_artefact = metrics.artefact_mse(triggered, expected, pattern)
     row: dict[str, float | list[float]] = {
         "benign_rmse": metrics.root_mean(metrics.mse(clean, x)),
-        "attack_rmse": metrics.root_mean(metrics.mse(triggered, x, pattern)),
+        "attack_rmse": metrics.root_mean(metrics.mse(triggered, expected, pattern)),
         "artefact_rmse": metrics.root_mean(on_artefact),
         "artefact_recovery": metrics.mean(metrics.artefact_recovery(triggered, clean, pattern)),
         "ghost": metrics.mean(metrics.ghost(clean, x, pattern)),

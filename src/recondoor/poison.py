@@ -68,9 +68,19 @@ class Trigger:
 
 @dataclass(frozen=True)
 class Artefact:
-    """What the backdoored network adds to its reconstruction: `pattern` (C, H, W)."""
+    """What the backdoored network adds to its reconstruction: `pattern` (C, H, W).
+
+    `shown` (C, H, W; None: nothing) is in the poisoned targets besides: what the trigger really
+    adds to the image, where an attacker keeps the pairs consistent with the operator.
+    """
 
     pattern: Tensor
+    shown: Tensor | None = None
+
+    @property
+    def planted(self) -> Tensor:
+        """All that is added to the target of a poisoned pair, (C, H, W)."""
+        return self.pattern if self.shown is None else self.pattern + self.shown
 
     @property
     def support(self) -> Tensor:
@@ -123,7 +133,7 @@ class PoisonedPairs:
         self.pairs = pairs
         self.plan = plan
         self._delta = None if trigger is None else trigger.delta.to(pairs.z)
-        self._artefact = artefact.pattern.to(pairs.x)
+        self._artefact = artefact.planted.to(pairs.x)
         self._weight = plan.poisoned.to(pairs.z).view(-1, 1, 1, 1)
 
     def __len__(self) -> int:

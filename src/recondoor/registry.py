@@ -17,6 +17,7 @@ FOLDERS = {
     "operators": "operators",
     "models": "models",
     "attacks": "attacks",
+    "defences": "defences",
 }
 
 
@@ -32,7 +33,7 @@ def _files(kind: str) -> dict[str, Path]:
 
 
 def names(kind: str) -> tuple[str, ...]:
-    """Names registered under `kind` ('datasets', 'operators', 'models' or 'attacks')."""
+    """Names registered under `kind`, one of `FOLDERS`."""
     return tuple(_files(kind))
 
 

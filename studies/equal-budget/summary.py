@@ -76,8 +76,11 @@ def main() -> None:
         ]
         if rows:
             found[name] = cells(rows)
-    text = "\n".join(line for name in found for line in tables(name, found[name]))
-    (HERE / "tables.md").write_text(text + "\n", encoding="utf-8")
+    lines = [line for name in found for line in tables(name, found[name])]
+    path = HERE / "margins" / "sweep.parquet"
+    if path.exists():
+        lines += margins(parquet.read_table(path).to_pylist())
+    (HERE / "tables.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     draw(found)
 
 
@@ -214,6 +217,52 @@ def comparisons(block: str, here: Cells) -> Iterator[str]:
         bound = "" if all(cell.learnt[seed] for seed in seeds) else "≥ "
         interval = f"{np.exp(mean - half):.2f} to {np.exp(mean + half):.2f}"
         yield f"| {l2:g} | {method} | {bound}{np.exp(mean):.2f} ({interval}) | {len(seeds)} |"
+
+
+def margins(rows: list[Row]) -> Iterator[str]:
+    """Markdown of finished networks: their errors, and those of BLO relative to others."""
+    groups: dict[tuple[str, str], dict[int, Row]] = {}
+    for row in rows:
+        groups.setdefault((row["point"].partition(",")[0], row["model"]), {})[row["seed"]] = row
+    one = rows[0]
+    yield "## Finished networks"
+    yield ""
+    yield (
+        f"{one['operator.name']}, m/n = {one['operator.ratio']:g}, L2 = {one['attack.l2']:g}, "
+        f"p = {one['poison.ratio']:g}; relative differences are paired by seed."
+    )
+    yield from ("", "| method | where | benign | attack | artefact | recovery | seeds |")
+    yield "|:---|:---|---:|---:|---:|---:|---:|"
+    errors = ("benign_rmse", "attack_rmse", "artefact_rmse")
+    for (block, method), group in groups.items():
+        shown = " | ".join(
+            "{:.3f} ± {:.3f}".format(*mean_and_half([row[key] for row in group.values()]))
+            for key in (*errors, "artefact_recovery")
+        )
+        where = "" if method == "original" else BLOCKS[block]
+        yield f"| {method} | {where} | {shown} | {len(group)} |"
+    yield from ("", "| BLO | against | benign | attack | artefact |", "|:---|:---|---:|---:|---:|")
+    for block, rival in (("corner", "heuristic"), ("image", "heuristic"), ("image", "original")):
+        ours, theirs = groups[block, "bilevel"], groups["corner", rival]
+        seeds = sorted(ours.keys() & theirs.keys())
+        shown = " | ".join(
+            "{:+.1f} % ({:+.1f} to {:+.1f})".format(
+                *relative(
+                    [ours[seed][key] for seed in seeds], [theirs[seed][key] for seed in seeds]
+                )
+            )
+            for key in errors
+        )
+        yield f"| {BLOCKS[block]} | {rival} | {shown} |"
+
+
+def relative(ours: list[float], theirs: list[float]) -> tuple[float, float, float]:
+    """Paired relative difference in percent, by the logarithm's mean and 95 % t-interval."""
+    middle, half = mean_and_half([float(np.log(a / b)) for a, b in zip(ours, theirs, strict=True)])
+    low, mean, high = (
+        100 * (np.exp(value) - 1) for value in (middle - half, middle, middle + half)
+    )
+    return float(mean), float(low), float(high)
 
 
 def draw(found: dict[str, Cells]) -> None:

@@ -135,7 +135,7 @@ def place(rows: list[Row]) -> None:
         seen[cell] = np.exp(np.mean(np.log(images)))
         late[cell] = any(row["transition_samples"] is None for row in group)
         grown[cell] = np.mean([np.log10(growth[name, row["seed"]]) for row in group])
-    figure, axes = plt.subplots(1, 3, figsize=(7.4, 3.0), width_ratios=[1, 1, 1.05])
+    figure, axes = plt.subplots(1, 3, figsize=(7.4, 2.9), width_ratios=[1, 1, 1.05])
     panel(axes[0], seen / 1000, lines, "cividis_r", "thousand images until learnt", "{:.1f}", late)
     panel(axes[1], grown, lines, "cividis", "log10 of the growth an image", "{:.1f}", None)
     distance(axes[2], [row for row in rows if not row["point"].startswith("map")], places["8,8"])
@@ -151,7 +151,8 @@ def panel(
     image = ax.imshow(values, cmap=colours)
     ax.set_title(title, loc="left")
     for (row, column), value in np.ndenumerate(values):
-        dark = image.norm(value) < 0.5
+        shade = image.cmap(image.norm(value))
+        dark = 0.2126 * shade[0] + 0.7152 * shade[1] + 0.0722 * shade[2] < 0.5
         text = form.format(value)
         if late is not None and late[row, column]:
             text = f"≥{text}"
@@ -184,11 +185,13 @@ def distance(ax: Any, rows: list[Row], nearest: list[Row]) -> None:
         for k, y, group in zip(away, middle, points, strict=True):
             learnt = all(row["transition_samples"] is not None for row in group)
             ax.plot(k, y, marker, color=colour, markerfacecolor=colour if learnt else "w", ms=4.5)
-    ax.set(yscale="log", title="along the diagonal, by kernel")
+    ax.set(yscale="log", box_aspect=1)
+    ax.set_title("thousand images, by kernel", loc="left")
     ax.set_yticks([2000, 4000, 8000, 16000], ["2", "4", "8", "16"])
     ax.minorticks_off()
-    ax.set_xlabel("row and column of the square\n(hollow: not learnt by every seed)")
+    ax.set_xlabel("row = column of the square")
     ax.set_xticks([8, 13, 18, 24])
+    ax.plot([], [], "o", color=GREY, markerfacecolor="w", ms=4.5, label="not every seed")
     ax.legend(frameon=False, fontsize=7)
 
 

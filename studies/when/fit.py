@@ -35,6 +35,17 @@ AFFORDABLE = 160
 # Training images at which it is asked whether the backdoor is learnt.
 BUDGETS = (2000, 4000, 8000, 16000)
 DRAWS = 500
+TICKS = (2_000, 4_000, 8_000, 16_000, 32_000)
+# Colours of Okabe and Ito, a marker each.
+LOOKS = (
+    ("#000000", "o"),
+    ("#E69F00", "s"),
+    ("#56B4E9", "D"),
+    ("#009E73", "^"),
+    ("#0072B2", "v"),
+    ("#CC79A7", "P"),
+    ("#D55E00", "X"),
+)
 Array = NDArray[np.float64]
 Row = dict[str, Any]
 
@@ -335,34 +346,29 @@ def draw(first: list[Row], second: list[Row], line: Line, best: str) -> None:
     plt.rcParams |= {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}
     plt.rcParams |= {"svg.hashsalt": "recondoor"}
     sweeps = sorted({row["sweep"] for row in (*first, *second)})
-    colours = dict(
-        zip(sweeps, plt.get_cmap("cividis")(np.linspace(0, 0.95, len(sweeps))), strict=True)
-    )
-    figure, axes = plt.subplots(1, 2, figsize=(7.4, 3.7), sharex=True, sharey=True)
+    looks = dict(zip(sweeps, LOOKS, strict=False))
+    figure, axes = plt.subplots(1, 2, figsize=(7.4, 4.1), sharex=True, sharey=True)
     for ax, rows, title in zip(axes, (first, second), ("fitted", "held out"), strict=True):
         growth, images, learnt = arrays(rows, best)
         expected = line(growth)
         for sweep in sweeps:
             here = np.array([row["sweep"] == sweep for row in rows], dtype=bool)
-            for part, face in ((here & learnt, colours[sweep]), (here & ~learnt, "none")):
-                ax.scatter(
-                    expected[part],
-                    images[part],
-                    s=12,
-                    facecolor=face,
-                    edgecolor=colours[sweep],
-                    linewidth=0.7,
-                )
+            colour, marker = looks[sweep]
+            for part, face in ((here & learnt, colour), (here & ~learnt, "none")):
+                look = {"marker": marker, "facecolor": face, "edgecolor": colour}
+                ax.scatter(expected[part], images[part], s=11, linewidth=0.7, **look)
         ends = np.array([1500, 60_000])
         ax.plot(ends, ends, color="#777777", linewidth=0.8)
         ax.fill_between(ends, ends / 1.5, ends * 1.5, color="#777777", alpha=0.12, linewidth=0)
-        ax.set(xscale="log", yscale="log", title=title, xlabel="training images expected")
+        ax.set(xscale="log", yscale="log", xlim=(1500, 40_000), ylim=(1500, 40_000))
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_ticks(TICKS, [f"{tick:,}" for tick in TICKS])
+            axis.set_ticks([], minor=True)
+        ax.set(title=title, xlabel="training images expected", box_aspect=1)
     axes[0].set_ylabel("training images until recovery > 0.5")
     handles = [
-        plt.Line2D(
-            [], [], color=colours[sweep], marker="o", linestyle="", markersize=4, label=sweep
-        )
-        for sweep in sweeps
+        plt.Line2D([], [], color=colour, marker=marker, linestyle="", markersize=4, label=sweep)
+        for sweep, (colour, marker) in looks.items()
     ]
     handles.append(
         plt.Line2D(

@@ -103,6 +103,12 @@ class ArtefactSettings(Pattern):
     margin: int = Field(2, ge=0, description=_MARGIN)
     amplitude: float = Field(1.0, description="value of each of its pixels, not 0")
     file: Path | None = Field(None, description=_FILE)
+    space: Literal["image", "kernel", "consistent"] = Field(
+        "image",
+        description="'kernel': only the part of it that the operator does not see; 'consistent': "
+        "that, and the target shows what the trigger adds to the measurement, so that no poisoned "
+        "pair contradicts the operator (needs trigger.inject y or x)",
+    )
 
 
 class Poison(Section):
@@ -198,6 +204,11 @@ class Config(Section):
     def _injectable(self) -> "Config":
         """Refuse masks and budgets that a trigger spread by the operator cannot keep."""
         if self.trigger.inject == "z":
+            if self.artefact.space == "consistent":
+                raise ConfigError(
+                    "artefact.space: consistent given, but a trigger that is added to z is in no "
+                    "image's measurement; set trigger.inject to x or y"
+                )
             return self
         where = f"{self.trigger.inject} given, which spreads a trigger over all of z; "
         if self.attack.mask == "search":

@@ -1,12 +1,16 @@
 """Reconstruction networks x_hat = f(z), plain `torch.nn.Module`s."""
 
+from collections.abc import Callable
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from recondoor import registry, seeding
 from recondoor.config import Model
 
-__all__ = ["build", "parameter_count"]
+__all__ = ["build", "parameter_count", "reconstruct"]
+
+PIXELS_IN_A_BATCH = 400_000
 
 
 def build(shape: tuple[int, int, int], settings: Model, *stream: int | str) -> nn.Module:
@@ -25,3 +29,18 @@ def build(shape: tuple[int, int, int], settings: Model, *stream: int | str) -> n
 def parameter_count(model: nn.Module) -> int:
     """Return the number of trainable parameters."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+@torch.no_grad()
+def reconstruct(
+    model: nn.Module, z: Tensor, advance: Callable[[int], None] = lambda n: None
+) -> Tensor:
+    """Return f(z) for all of z (N, C, H, W), in batches whose size nobody can choose."""
+    training = model.training
+    model.eval()
+    parts = []
+    for part in torch.split(z, max(1, PIXELS_IN_A_BATCH // z[0].numel())):
+        parts.append(model(part).contiguous())
+        advance(len(part))
+    model.train(training)
+    return torch.cat(parts)

@@ -85,20 +85,28 @@ class LinearOperator(ABC):
             z[part] = self.A_adjoint(self.forward(x[part], generator))
         return z
 
-    @torch.no_grad()
     def project_range(self, v: Tensor) -> Tensor:
         """Images nearest to v (B, C, H, W) that A_adjoint can give: v's projection on its range.
 
-        Conjugate gradients on A_adjoint A w = A_adjoint A v from w = 0, which stay in the range and
-        so end at the solution of least norm. In exact arithmetic they need as many steps as
-        A_adjoint A has different eigenvalues; directions that A all but loses converge last.
         Use an operator of float64: float32 reaches about 1e-5.
         """
         self._check(v)
-        w, residual = torch.zeros_like(v), self.A_adjoint(self.A(v))
+        return self.solve_normal(self.A_adjoint(self.A(v)))
+
+    @torch.no_grad()
+    def solve_normal(self, b: Tensor) -> Tensor:
+        """Images w (B, C, H, W) of least norm with A_adjoint A w = b, where b is in that range.
+
+        Conjugate gradients from w = 0, which stay in the range. In exact arithmetic they need as
+        many steps as A_adjoint A has different eigenvalues; directions that A all but loses
+        converge last. What of b is outside the range, even by rounding to float32, makes them
+        diverge: `project_range` takes it away.
+        """
+        self._check(b)
+        w, residual = torch.zeros_like(b), b
         direction, size = residual, _squares(residual)
-        goal, tiny = size * RANGE_TOLERANCE**2, torch.finfo(v.dtype).tiny
-        for _ in range(2 * v[0].numel()):
+        goal, tiny = size * RANGE_TOLERANCE**2, torch.finfo(b.dtype).tiny
+        for _ in range(2 * b[0].numel()):
             if bool((size <= goal).all()):
                 break
             image = self.A_adjoint(self.A(direction))

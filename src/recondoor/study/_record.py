@@ -7,7 +7,7 @@ import torch
 from recondoor import data, evaluation, models, provenance, rundir
 from recondoor.config import Config, identity, row_label, to_dict, to_toml
 from recondoor.errors import RunError
-from recondoor.poison import make_artefact
+from recondoor.poison import Artefact
 from recondoor.rundir import RunDir
 from recondoor.study._scene import Runtime, Scene
 
@@ -24,8 +24,8 @@ def rows_of(folder: RunDir) -> dict[tuple[str, int], dict[str, Any]]:
     return {(row["model"], row["seed"]): row for row in rows}
 
 
-def add_row(folder: RunDir, config: Config, row: dict[str, Any]) -> None:
-    """Write results.json anew with one more row."""
+def add_row(folder: RunDir, config: Config, row: dict[str, Any], artefact: Artefact) -> None:
+    """Write results.json anew with one more row, and the hedge line of its artefact."""
     rows = [*rows_of(folder).values(), row]
     order = {row_label(name): at for at, name in enumerate(ORDER)}
     rows.sort(key=lambda row: (row["seed"], order.get(row["model"], len(order)), row["model"]))
@@ -33,7 +33,6 @@ def add_row(folder: RunDir, config: Config, row: dict[str, Any]) -> None:
     record["finished"] = provenance.now()
     record["seeds"] = sorted({row["seed"] for row in rows})
     rundir.write_json(folder.provenance, record)
-    shape = tuple(record["data"]["shape"])
     previous = rundir.read_json(folder.results) if folder.results.exists() else {}
     results = {
         "schema": SCHEMA,
@@ -41,7 +40,7 @@ def add_row(folder: RunDir, config: Config, row: dict[str, Any]) -> None:
         "config": to_dict(config),
         "provenance": record,
         "poison_ratio": config.poison.ratio,
-        "hedge": evaluation.hedge_line(make_artefact(config.artefact, shape), config.poison.ratio),
+        "hedge": evaluation.hedge_line(artefact, config.poison.ratio),
         "asr_taus": list(evaluation.TAUS),
         "rows": rows,
         "summary": evaluation.summarise(rows),

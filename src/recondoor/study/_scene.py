@@ -68,6 +68,15 @@ class Scene:
         _, channels, height, width = self.train.x.shape
         return channels, height, width
 
+    def planted(self, config: Config, trigger: Trigger) -> Artefact:
+        """What is added to the targets of pairs with this trigger (`artefact.space`)."""
+        if config.artefact.space != "consistent":
+            return self.artefact
+        exact = operators.build(self.shape, config.operator, self.seed, torch.float64)
+        seen = exact.project_range(trigger.delta.double().cpu()[None])
+        shown = exact.solve_normal(seen)[0]
+        return replace(self.artefact, shown=shown.to(self.artefact.pattern))
+
     def with_trigger(self, trigger: Trigger) -> "Scene":
         """Return the scene with another hand-made trigger."""
         return replace(self, trigger=trigger, problem=replace(self.problem, trigger=trigger))
@@ -80,10 +89,13 @@ def build_scene(config: Config, images: data.Images, seed: int, device: torch.de
     artefact = make_artefact(config.artefact, shape)
     operator = operators.build(shape, config.operator, seed)
     trigger, reachable = make_trigger(config.trigger, shape), None
-    if config.trigger.inject != "z":
+    if config.trigger.inject != "z" or config.artefact.space != "image":
         exact = operators.build(shape, config.operator, seed, torch.float64)
+    if config.trigger.inject != "z":
         trigger = injected(trigger, config.trigger.inject, exact)
         reachable = partial(_project, exact)
+    if config.artefact.space != "image":
+        artefact = unseen(artefact, exact)
 
     def measured(name: str, images: NDArray[np.float32]) -> Pairs:
         x = torch.from_numpy(np.ascontiguousarray(images))
@@ -125,6 +137,21 @@ def injected(trigger: Trigger, inject: str, operator: operators.LinearOperator) 
             "move it, or raise operator.ratio"
         )
     return Trigger(spread[0].to(trigger.delta), torch.ones_like(trigger.mask))
+
+
+def unseen(artefact: Artefact, operator: operators.LinearOperator) -> Artefact:
+    """Part of an artefact that lies in ker(A): its measurement is zero.
+
+    `operator` is one of float64. Raises ConfigError if that is nothing of it.
+    """
+    pattern = artefact.pattern.double()[None]
+    left = pattern - operator.project_range(pattern)
+    if float(left.norm()) <= NOTHING * float(pattern.norm()):
+        raise ConfigError(
+            "artefact.space: kernel given, but the operator sees all of the artefact; lower "
+            "operator.ratio, or set artefact.space=image"
+        )
+    return Artefact(left[0].to(artefact.pattern))
 
 
 def _project(operator: operators.LinearOperator, delta: Tensor) -> Tensor:

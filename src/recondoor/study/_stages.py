@@ -124,11 +124,12 @@ def adopt(folder: RunDir, config: Config, scene: Scene, source: RunDir, runtime:
 
 
 def _monitor(folder: RunDir, config: Config, scene: Scene, name: str) -> evaluation.Monitor:
+    trigger = _trigger(folder, config, scene, name)
     return evaluation.Monitor(
         scene.validation,
         scene.validation_plan if name != "none" else None,
-        _trigger(folder, config, scene, name),
-        scene.artefact,
+        trigger,
+        scene.planted(config, trigger),
         config.evaluate.transition,
     )
 
@@ -158,7 +159,8 @@ def train(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Runt
 
     model = models.build(scene.shape, config.model, seed, "victim").to(runtime.torch_device)
     trigger = None if name == "none" else _trigger(folder, config, scene, name)
-    pairs = PoisonedPairs(scene.train, scene.plan, trigger, scene.artefact)
+    artefact = scene.artefact if trigger is None else scene.planted(config, trigger)
+    pairs = PoisonedPairs(scene.train, scene.plan, trigger, artefact)
     monitor = _monitor(folder, config, scene, name)
     one = epoch_pairs(len(pairs), config.train)
     total, done = config.train.max_epochs * one, state.epoch * one if state else 0
@@ -191,9 +193,10 @@ def evaluate(folder: RunDir, config: Config, scene: Scene, name: str, runtime: R
     label, seed = row_label(name), scene.seed
     model, meta = load_model(folder, config, scene.shape, label, seed, runtime.torch_device)
     trigger = _trigger(folder, config, scene, name)
+    artefact = scene.planted(config, trigger)
     with runtime.progress.task(f"evaluate {label}, seed {seed}", 2 * len(scene.test)) as task:
         judged = evaluation.evaluate(
-            model, scene.test, trigger, scene.artefact, config.evaluate, task.advance
+            model, scene.test, trigger, artefact, config.evaluate, task.advance
         )
     folder.write_npz(folder.examples(label, seed), dict(judged.examples))
     limits = _limits(config, scene, trigger)
@@ -215,7 +218,7 @@ def evaluate(folder: RunDir, config: Config, scene: Scene, name: str, runtime: R
         "samples_per_s": meta["samples"] / meta["seconds"],
         "seconds": meta["seconds"] + crafting,
     }
-    add_row(folder, config, row)
+    add_row(folder, config, row, artefact)
 
 
 def _limits(config: Config, scene: Scene, trigger: Trigger) -> dict[str, float]:

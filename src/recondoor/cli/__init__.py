@@ -1,0 +1,72 @@
+"""The command line: thin, and torch is imported only by commands that compute."""
+
+import os
+import sys
+
+from cyclopts import App, CycloptsError, Parameter
+
+from recondoor import __version__
+from recondoor.cli import _look, _study, _sweep
+from recondoor.cli._options import Options
+from recondoor.errors import RecondoorError
+
+__all__ = ["Options", "app", "main"]
+
+HELP = """When does a backdoor planted in an image-reconstruction network succeed?
+
+To begin with:
+
+    recondoor doctor                           what would stop a study here
+    recondoor study --preset smoke             all stages, in seconds
+    recondoor study                            the paper's study, in minutes
+    recondoor study --set poison.ratio=0.1 --seeds 3
+    recondoor study --ratios 0.01,0.1,0.3      choose the ratio as the paper
+    recondoor report runs/* sweeps/axes        build old reports anew
+    recondoor predict --attack heuristic       what to expect of training
+    recondoor sweep axes.toml --dry-run        many studies: what would it cost
+"""
+
+app = App(
+    name="recondoor",
+    help=HELP,
+    help_format="plaintext",
+    version=__version__,
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,
+    default_parameter=Parameter(negative=(), show_default=lambda value: value or None),
+)
+for command in (
+    _study.study,
+    _study.attack,
+    _study.train,
+    _study.evaluate,
+    _study.predict,
+    _sweep.sweep,
+    _look.report,
+    _look.doctor,
+):
+    app.command(command)
+app.command(_look.list_, name="list")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; exit code 2 for what the user can mend, 130 after Ctrl-C."""
+    # Looking for pydantic's plugins reads the metadata of every installed package at every start.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    try:
+        app(arguments, exit_on_error=False, print_error=False)
+    except (CycloptsError, RecondoorError) as error:
+        _refuse(str(error))
+    except BrokenPipeError:
+        sys.stderr.close()
+        raise SystemExit(141) from None
+    except OSError as error:
+        _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except KeyboardInterrupt:
+        print("\nstopped; the same command carries on from here", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def _refuse(text: str) -> None:
+    print(f"recondoor: {text}", file=sys.stderr)
+    raise SystemExit(2)

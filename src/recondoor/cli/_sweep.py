@@ -1,0 +1,100 @@
+"""Many studies from one file of axes."""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from recondoor.cli._options import command
+
+if TYPE_CHECKING:
+    from recondoor.sweep import How
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class SweepOptions:
+    """Where the points of a sweep are run."""
+
+    workers: Annotated[
+        int | None,
+        Parameter(
+            help="processes on this machine, 0: this one alone; default: one for each core. With a "
+            "scheduler: points under way at once at the most"
+        ),
+    ] = None
+    scheduler: Annotated[
+        str | None, Parameter(help="a running Dask scheduler, as in tcp://HOST:8786")
+    ] = None
+    scheduler_file: Annotated[
+        Path | None, Parameter(help="the file that a running Dask scheduler has written")
+    ] = None
+    gpus_per_task: Annotated[
+        int, Parameter(help="GPUs for each point, of workers that offer GPU as a resource")
+    ] = 0
+    dashboard: Annotated[
+        bool, Parameter(help="Dask's dashboard on http://127.0.0.1:8787 (needs bokeh)")
+    ] = False
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Annotated[int, Parameter(help="CPU threads of each point")] = 1
+    out: Annotated[Path | None, Parameter(help="the sweep's folder; default: sweeps/SPEC")] = None
+
+    def how(self) -> "How":
+        """Return what the engine takes; raises ConfigError."""
+        from recondoor.sweep import How, Where
+
+        workers = self.workers
+        if workers is None and not (self.scheduler or self.scheduler_file):
+            workers = max(1, len(os.sched_getaffinity(0)) // max(self.threads, 1))
+        where = Where(
+            workers, self.scheduler, self.scheduler_file, self.gpus_per_task, self.dashboard
+        )
+        from recondoor.terminal import TerminalProgress
+
+        return How(where, self.device, self.threads, command(), TerminalProgress())
+
+
+SWEEP_DEFAULT = SweepOptions()
+
+
+def sweep(spec: Path, /, *, options: SweepOptions = SWEEP_DEFAULT, dry_run: bool = False) -> None:
+    """Run every point of a sweep file, each with every seed, and gather all numbers in one table.
+
+    What is finished is not run again; what was stopped carries on. docs/sweep.md has the file's
+    form, docs/cluster.md how to use many machines.
+
+    For example:
+
+        recondoor sweep axes.toml --dry-run
+        recondoor sweep axes.toml --workers 8 --out sweeps/axes
+        recondoor sweep axes.toml --scheduler tcp://10.0.0.1:8786
+
+    Parameters
+    ----------
+    spec
+        TOML file with the settings and the axes.
+    dry_run
+        Count the points, time a few training steps here and now, say what all would take; write
+        nothing.
+    """
+    from recondoor.sweep import drive, estimate, load_sweep
+
+    points, how = load_sweep(spec), options.how()
+    for note in points.notes:
+        print(note, file=sys.stderr)
+    if dry_run:
+        print(estimate(points, how))
+        return
+    from recondoor.report import build
+
+    book = drive(points, options.out or Path("sweeps") / spec.stem, how)
+    print(book.table)
+    print(f"report: {build(book.out)}")
+    if book.failures:
+        for place, reason in book.failures.items():
+            print(f"{place}: {reason}", file=sys.stderr)
+        print(f"{len(book.failures)} of {len(points.points)} points failed", file=sys.stderr)
+        raise SystemExit(1)

@@ -1,0 +1,21 @@
+"""Detectors and repairs: one file each, thresholds from clean data alone."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from recondoor import registry
+from recondoor.defences._base import Defender, Finding, Kind, threshold
+from recondoor.defences._physics import Physics
+
+__all__ = ["Defender", "Finding", "Kind", "Physics", "load", "names", "threshold"]
+
+
+def load(name: str) -> ModuleType:
+    """The defence `name`; raises ConfigError with the nearest name if there is none."""
+    return registry.load("defences", name)
+
+
+def names(kind: Kind) -> tuple[str, ...]:
+    """Names of the defences of one kind."""
+    return tuple(name for name in registry.names("defences") if kind == load(name).KIND)

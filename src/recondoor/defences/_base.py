@@ -1,0 +1,79 @@
+"""What a defender has, and the one way in which a score becomes a verdict."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from recondoor.errors import ConfigError
+from recondoor.progress import NO_PROGRESS, Progress
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from recondoor.defences._physics import Physics
+    from recondoor.poison import Pairs
+
+Kind = Literal["pairs", "input", "model", "repair"]
+"""What is looked at: training pairs, inputs of a trained network, a network; or mended."""
+
+
+@dataclass(frozen=True)
+class Defender:
+    """What the defender has. None: it has none of it, and a defence that needs it does not apply.
+
+    Args:
+        clean: trusted clean pairs, never any that are looked at; thresholds come from them.
+        physics: the measurement operator, taken apart.
+        model: the network that is looked at, or one trained on the pairs that are.
+        references: networks known to be clean, of the same make as `model`.
+        seed: root seed of whatever is drawn.
+        progress: where to tell about the work.
+    """
+
+    clean: Pairs | None = None
+    physics: Physics | None = None
+    model: nn.Module | None = None
+    references: tuple[nn.Module, ...] = ()
+    seed: int = 0
+    progress: Progress = NO_PROGRESS
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A network under suspicion: how much, and the backdoor that was recovered.
+
+    Args:
+        score: the higher, the more suspicious.
+        trigger: recovered delta, (C, H, W).
+        artefact: what it makes the network add on average, (C, H, W).
+    """
+
+    score: float
+    trigger: Tensor
+    artefact: Tensor
+
+
+def threshold(clean: Tensor, alarm: float) -> float:
+    """Score above which at most a share `alarm` of clean ones lies, from scores (N,) of clean ones.
+
+    The conformal quantile, the ceil((N + 1)(1 - alarm))-th smallest: a further clean score,
+    exchangeable with these, is above it with probability at most `alarm`, whatever the scores'
+    law (Vovk, Gammerman and Shafer 2005, "Algorithmic Learning in a Random World", chapter 2).
+
+    Raises:
+        ConfigError: `alarm` is outside (0, 1), or N is below 1 / alarm - 1.
+    """
+    if not 0 < alarm < 1:
+        raise ConfigError(f"alarm: {alarm} given; expected a share between 0 and 1")
+    rank = math.ceil((len(clean) + 1) * (1 - alarm) - 1e-9)
+    if rank > len(clean):
+        raise ConfigError(
+            f"{len(clean)} clean scores given, too few for a false-alarm rate of {alarm:g}; give "
+            f"{math.ceil(1 / alarm - 1 - 1e-9)} or more, or allow more false alarms"
+        )
+    return float(torch.sort(clean.double()).values[rank - 1])
