@@ -9,7 +9,7 @@ from matplotlib import colormaps
 
 import fake_sweep
 from recondoor import report
-from recondoor.report._sweep import _curves, _heat, _lines, _maps, _tables, _words
+from recondoor.report._sweep import _curves, _glance, _heat, _lines, _maps, _tables, _words
 from recondoor.report._sweep._axes import axes_of
 from recondoor.report._sweep._load import SweepData, load_sweep
 from recondoor.report._sweep._series import levels_of, series
@@ -121,6 +121,23 @@ def test_seeds_that_never_learnt_it_are_open_markers_at_the_top(data: SweepData)
     never = [r for r in data.attacked if r["transition_samples"] is None]
     assert len(high) == len(never) == 24
     assert len(set(high)) == 1
+
+
+def test_points_are_shown_one_by_one_where_there_is_no_axis_of_numbers(tmp_path: Path) -> None:
+    rows = [
+        fake_sweep.row(name, "heuristic", seed, name == "fourier", 0.1, operator__name=name)
+        for name in ("fourier", "gaussian")
+        for seed in (0, 1, 2)
+    ]
+    found = small(tmp_path, rows)
+    axes = axes_of(found)
+    assert _curves.curves(found, axes) == []
+    (drawing,) = _glance.glance(found, axes)
+    recovery, ghost, _ = drawing.figure.axes
+    assert [label.get_text() for label in recovery.get_yticklabels()] == ["fourier", "gaussian"]
+    lines = ghost.get_lines()
+    assert [line.get_xdata()[0] for line in lines[::4]] == [0.1, 0.1]  # the hedge line
+    assert [line.get_xdata()[0] for line in lines[3::4]] == [0.02, 0.1]
 
 
 def test_the_table_has_a_line_for_each_point_and_model(data: SweepData) -> None:

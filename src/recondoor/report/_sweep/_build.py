@@ -6,6 +6,7 @@ from recondoor.report._html import Picture
 from recondoor.report._style import Missing, render, style
 from recondoor.report._sweep._axes import axes_of
 from recondoor.report._sweep._curves import curves
+from recondoor.report._sweep._glance import glance
 from recondoor.report._sweep._limits import limits
 from recondoor.report._sweep._load import load_sweep
 from recondoor.report._sweep._maps import maps
@@ -29,7 +30,9 @@ def build_sweep(folder: Path) -> Path:
     pictures: list[Picture] = []
     missing: list[Missing] = []
     with style():
-        for drawn in (*maps(data, axes), *curves(data, axes), *limits(data)):
+        over = curves(data, axes)
+        every = glance(data, axes) if all(isinstance(one, Missing) for one in over) else []
+        for drawn in (*maps(data, axes), *over, *every, *limits(data)):
             if isinstance(drawn, Missing):
                 missing.append(drawn)
                 continue
