@@ -81,12 +81,20 @@ OTHER: dict[str, Any] = {
     "evaluate.examples": 7,
     "evaluate.tau": 0.25,
     "evaluate.transition": 0.25,
+    "evaluate.success_asr": 0.25,
+    "evaluate.success_benign": 0.25,
     "seed": 7,
     "seeds": 7,
 }
 # The only network so far has no second name.
 ONLY_ONE = {"model.name"}
-NOT_IN_IDENTITY = {"data.dir", "attack.names", "seeds"}
+NOT_IN_IDENTITY = {
+    "data.dir",
+    "attack.names",
+    "seeds",
+    "evaluate.success_asr",
+    "evaluate.success_benign",
+}
 TABLE = {line.key: line for line in settings_table()}
 
 # key, a value that is refused, what the message must say
@@ -186,6 +194,9 @@ REFUSED = [
     ("evaluate.tau", 0, "> 0"),
     ("evaluate.transition", 0, "> 0"),
     ("evaluate.transition", 1, "< 1"),
+    ("evaluate.success_asr", 0, "> 0"),
+    ("evaluate.success_asr", 1.1, "<= 1"),
+    ("evaluate.success_benign", -0.1, ">= 0"),
     ("seed", -1, ">= 0"),
     ("seed", 1.5, "integer"),
     ("seeds", 0, ">= 1"),

@@ -24,6 +24,7 @@ from recondoor.errors import ReportError, RunError
 from recondoor.report import _curves, _evolution, _names, _page, _results, _style, _tables, _verdict
 from recondoor.report._build import FIGURES
 from recondoor.report._load import Run, load
+from recondoor.statistics import Estimate
 
 ALL_FIGURES = {
     "threat-model", "trigger-artefact", "reconstructions", "trigger-evolution",
@@ -249,14 +250,14 @@ def test_a_half_width_gets_the_decimals_that_it_needs(
     mean: float, half: float | None, shown: str
 ) -> None:
     low, high = (None, None) if half is None else (mean - half, mean + half)
-    assert _tables.cell(_results.Estimate(mean, low, high, 3)) == shown
+    assert _tables.cell(Estimate(mean, low, high, 3)) == shown
 
 
 def test_a_yardstick_outside_the_summary_is_the_mean_of_the_rows() -> None:
     data = fake_run.results(3)
     del data["summary"]["models"]["bilevel"]["epochs"]
     estimate = _results.check(data).estimate("bilevel", "epochs")
-    assert estimate == _results.Estimate(10.0, None, None, 3)
+    assert estimate == Estimate(10.0, None, None, 3)
 
 
 def test_a_difference_can_be_asked_either_way_round(three: Run) -> None:

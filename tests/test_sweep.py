@@ -294,9 +294,12 @@ def test_a_failing_point_is_written_down_and_the_others_go_on(
     with pytest.raises(SystemExit) as stopped:
         cli.main(["sweep", str(spec), f"--out={tmp_path / 'out'}", "--workers=0"])
     assert stopped.value.code == 1
-    shown = capsys.readouterr().err
+    out, shown = capsys.readouterr()
     assert "points/bad/seed0: the " in shown
     assert "2 of 8 points failed" in shown
+    page = tmp_path / "out" / "report.html"
+    assert out.splitlines() == [str(tmp_path / "out" / "sweep.parquet"), f"report: {page}"]
+    assert "<li>bad, seed 1: " in page.read_text()
     record = read_json(tmp_path / "out" / "sweep.json")
     failed = [(entry["point"], entry["seed"]) for entry in record["failures"]]
     assert failed == [("bad", 0), ("bad", 1)]

@@ -21,7 +21,7 @@ To begin with:
     recondoor study                            the paper's study, in minutes
     recondoor study --set poison.ratio=0.1 --seeds 3
     recondoor study --ratios 0.01,0.1,0.3      choose the ratio as the paper
-    recondoor report runs/*                    build old reports anew
+    recondoor report runs/* sweeps/axes        build old reports anew
     recondoor predict --attack heuristic       what to expect of training
     recondoor sweep axes.toml --dry-run        many studies: what would it cost
 """

@@ -12,10 +12,13 @@ from recondoor.errors import RecondoorError
 Kind = Literal["datasets", "operators", "models", "attacks", "settings", "presets"]
 
 
-def report(runs: Annotated[list[Path], Parameter(help="run folders")], /) -> None:
-    """Build tables, figures and report.html of run folders anew, from what lies in them.
+def report(runs: Annotated[list[Path], Parameter(help="folders of runs and of sweeps")], /) -> None:
+    """Build tables, figures and report.html of runs and sweeps anew, from what lies in them.
 
-    For example: recondoor report runs/*
+    For example:
+
+        recondoor report runs/*
+        recondoor report sweeps/axes
     """
     from recondoor.report import build
 

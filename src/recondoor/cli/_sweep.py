@@ -88,8 +88,11 @@ def sweep(spec: Path, /, *, options: SweepOptions = SWEEP_DEFAULT, dry_run: bool
     if dry_run:
         print(estimate(points, how))
         return
+    from recondoor.report import build
+
     book = drive(points, options.out or Path("sweeps") / spec.stem, how)
     print(book.table)
+    print(f"report: {build(book.out)}")
     if book.failures:
         for place, reason in book.failures.items():
             print(f"{place}: {reason}", file=sys.stderr)

@@ -129,11 +129,14 @@ def to_toml(config: Config) -> str:
 def identity(config: Config) -> str:
     """Return 12 hex digits that name the run: a hash of all settings that a row depends on.
 
-    How many seeds and which attacks are run is left out, so that asking for more extends a run.
+    How many seeds and which attacks are run is left out, so that asking for more extends a run; so
+    are the thresholds by which reports count successes.
     """
     tree = to_dict(config)
     tree["attack"].pop("names")
     tree.pop("seeds")
+    for threshold in ("success_asr", "success_benign"):
+        tree["evaluate"].pop(threshold)
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -175,6 +175,14 @@ class Evaluate(Section):
     transition: float = Field(
         0.5, gt=0, lt=1, description="artefact recovery above which the backdoor counts as learnt"
     )
+    success_asr: float = Field(
+        0.9, gt=0, le=1, description="attack success rate from which a network counts as a success"
+    )
+    success_benign: float = Field(
+        0.1,
+        ge=0,
+        description="and share by which its benign RMSE may exceed that of the original model",
+    )
 
 
 class Config(Section):

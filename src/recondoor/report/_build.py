@@ -5,11 +5,13 @@ from pathlib import Path
 
 from recondoor.report._curves import asr, learning_curves, ratios
 from recondoor.report._evolution import trigger_evolution
+from recondoor.report._html import Picture
 from recondoor.report._images import threat_model, trigger_artefact
 from recondoor.report._load import Run, load
-from recondoor.report._page import Picture, page
+from recondoor.report._page import page
 from recondoor.report._reconstructions import reconstructions
 from recondoor.report._style import Drawing, Missing, render, style
+from recondoor.report._sweep import build_sweep, is_sweep
 from recondoor.report._tables import table1_csv, table1_markdown
 from recondoor.rundir import write_atomically
 
@@ -28,6 +30,8 @@ FIGURES: tuple[Callable[[Run], Drawing | Missing | None], ...] = (
 def build(run_dir: Path) -> Path:
     """Write tables, figures and report.html of a run, from its folder alone; return the page.
 
+    Of a sweep's folder, its figures and its page: see `docs/sweep.md`.
+
     Writes table1.md, table1.csv, figures/*.svg, figures/*.png and report.html, each replaced whole
     or left as it was, with the same bytes whenever the run's own files are the same; nothing else
     is touched. What a partial run lacks is left out and named in the page.
@@ -35,6 +39,8 @@ def build(run_dir: Path) -> Path:
     Raises ReportError where `run_dir` is no run folder or a file in it is damaged, RunError where
     it cannot be written to.
     """
+    if is_sweep(run_dir):
+        return build_sweep(run_dir)
     run = load(run_dir)
     pictures: list[Picture] = []
     missing: list[Missing] = []

@@ -1,48 +1,17 @@
-"""report.html: one file that needs nothing else, neither network nor fonts nor scripts."""
+"""report.html of a run, as text."""
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib import resources
+from collections.abc import Sequence
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from recondoor.report import _tables as tables
+from recondoor.report._html import Picture, fill, flat
 from recondoor.report._load import Run
 from recondoor.report._names import BY_KEY, PAPER_TABLE1, TOOK, YARDSTICKS, Yardstick, number, title
 from recondoor.report._results import Results
-from recondoor.report._style import Drawing, Missing
+from recondoor.report._style import Missing
 from recondoor.report._verdict import comparison, headline
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A drawing and its SVG file's text."""
-
-    drawing: Drawing
-    svg: str
-
-    @property
-    def inline(self) -> Markup:
-        """The SVG for use inside a page: named for screen readers, ids that no other figure has.
-
-        The figures share ids, which are hashes of what they hold; in one page each must be unique.
-        """
-        name = self.drawing.name
-        body = self.svg[self.svg.index("<svg") :]
-        body = re.sub(r"<metadata>.*?</metadata>\s*", "", body, flags=re.DOTALL)
-        body = re.sub(r'\bid="', f'id="{name}-', body)
-        body = re.sub(r'href="#', f'href="#{name}-', body)
-        body = body.replace("url(#", f"url(#{name}-")
-        alt = Markup.escape(self.drawing.alt)
-        # One scale for all, so that letters are of one size down the page; on a narrow screen a
-        # figure stops shrinking while its letters can still be read, and scrolls in its card.
-        width = 96 * self.drawing.figure.get_figwidth()
-        limits = f"min-width:{0.8 * width:.0f}px;max-width:{1.3 * width:.0f}px"
-        attributes = f'role="img" aria-label="{alt}" style="{limits}"'
-        return Markup(body.replace("<svg ", f"<svg {attributes} ", 1))
 
 
 def page(run: Run, pictures: Sequence[Picture], missing: Sequence[Missing]) -> str:
@@ -53,21 +22,10 @@ def page(run: Run, pictures: Sequence[Picture], missing: Sequence[Missing]) -> s
         "took": TOOK,
         "pictures": pictures,
         "missing": missing,
-        "settings": [pair for key, value in run.settings.items() for pair in _flat(key, value)],
+        "settings": [pair for key, value in run.settings.items() for pair in flat(key, value)],
         "measured": None if run.results is None else _measured(run.results),
     }
-    environment = Environment(
-        loader=FunctionLoader(_template),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.j2").render(content)
-
-
-def _template(name: str) -> str:
-    return resources.files("recondoor.report").joinpath("templates", name).read_text("utf-8")
+    return fill("report.html.j2", content)
 
 
 def _heading(run: Run) -> str:
@@ -100,7 +58,7 @@ def _measured(results: Results) -> dict[str, Any]:
             pair
             for key, value in provenance.items()
             if key != "command"
-            for pair in _flat(key, value)
+            for pair in flat(key, value)
         ],
         "command": provenance["command"],
     }
@@ -180,20 +138,3 @@ def _rows(results: Results) -> list[tuple[str, str, list[str]]]:
             ]
             rows.append((title(label), str(row["seed"]), cells))
     return rows
-
-
-def _flat(key: str, value: object) -> list[tuple[str, str]]:
-    """A tree of settings as (dotted key, text) pairs."""
-    if isinstance(value, Mapping) and value:
-        return [pair for name, inner in value.items() for pair in _flat(f"{key}.{name}", inner)]
-    return [(key, _text(value))]
-
-
-def _text(value: object) -> str:
-    if value is None or value in ("", [], {}):
-        return tables.UNDEFINED
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_text, value))
-    return str(value)

@@ -13,23 +13,9 @@ from jsonschema.exceptions import best_match  # type: ignore[import-untyped]
 
 from recondoor.errors import ReportError
 from recondoor.report._names import in_order
+from recondoor.statistics import Estimate
 
 SCHEMA = "recondoor.results/1"
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Mean over `n` seeds with its 95 % interval; `low` and `high` are None for one seed."""
-
-    mean: float
-    low: float | None
-    high: float | None
-    n: int
-
-    @property
-    def half_width(self) -> float | None:
-        """Half the interval's length, or None where there is no interval."""
-        return None if self.low is None or self.high is None else (self.high - self.low) / 2
 
 
 def _estimate(given: Mapping[str, Any], sign: int = 1) -> Estimate:

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import matplotlib as mpl
@@ -52,6 +52,8 @@ _RC: Any = {
     "image.interpolation": "none",
     "svg.hashsalt": "recondoor",
     "svg.fonttype": "path",
+    # TrueType: text in the file can be searched, and journals refuse the default.
+    "pdf.fonttype": 42,
     "mathtext.fontset": "dejavusans",
 }
 
@@ -114,11 +116,19 @@ _OTHERS = (
 
 
 def line(label: str, models: tuple[str, ...]) -> Line:
-    """The line of `label`; those that plug-ins brought take turns through the rest."""
+    """The line of `label`; those that plug-ins brought take the rest, hollow from the fourth on."""
     if label in _LINES:
         return _LINES[label]
-    others = [model for model in models if model not in _LINES]
-    return _OTHERS[others.index(label) % len(_OTHERS)]
+    position = [model for model in models if model not in _LINES].index(label)
+    look = _OTHERS[position % len(_OTHERS)]
+    return look if position < len(_OTHERS) else replace(look, hollow=True, dashes="-")
+
+
+def lines(number: int) -> list[Line]:
+    """As many lines, told apart as long as there are at most fourteen."""
+    first = [*_LINES.values(), *_OTHERS]
+    every = [*first, *(replace(look, hollow=not look.hollow, dashes="-") for look in first)]
+    return [every[position % len(every)] for position in range(number)]
 
 
 @contextmanager
@@ -130,13 +140,20 @@ def style() -> Iterator[None]:
         yield
 
 
-def render(figure: Figure) -> dict[str, bytes]:
-    """The figure as {"svg": ..., "png": ...}: the same bytes each time, without dates."""
+# What matplotlib would write of dates and of itself, by kind of file.
+_METADATA: Any = {
+    "svg": dict.fromkeys(("Date", "Creator", "Format", "Type")),
+    "png": {"Software": None},
+    "pdf": dict.fromkeys(("CreationDate", "Creator", "Producer")),
+}
+
+
+def render(figure: Figure, kinds: tuple[str, ...] = ("svg", "png")) -> dict[str, bytes]:
+    """The figure as {kind: bytes} for kinds svg, png, pdf: the same bytes each time, undated."""
     out = {}
-    nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    for kind, metadata in (("svg", nothing), ("png", {"Software": None})):
+    for kind in kinds:
         buffer = io.BytesIO()
-        figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata, facecolor="white")
+        figure.savefig(buffer, format=kind, dpi=DPI, metadata=_METADATA[kind], facecolor="white")
         out[kind] = buffer.getvalue()
     return out
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from recondoor.report._names import TABLE1_METRICS, Yardstick, number, title
-from recondoor.report._results import Estimate, Results, check
+from recondoor.report._results import Results, check
+from recondoor.statistics import Estimate
 
 HEADERS = ("Method", "Benign error", "Attack error", "Artefact error")
 UNDEFINED = "–"

@@ -1,0 +1,45 @@
+"""Everything that the report of a sweep writes: the figures three times, and the page."""
+
+from pathlib import Path
+
+from recondoor.report._html import Picture
+from recondoor.report._style import Missing, render, style
+from recondoor.report._sweep._axes import axes_of
+from recondoor.report._sweep._curves import curves
+from recondoor.report._sweep._glance import glance
+from recondoor.report._sweep._limits import limits
+from recondoor.report._sweep._load import load_sweep
+from recondoor.report._sweep._maps import maps
+from recondoor.report._sweep._page import page
+from recondoor.rundir import write_atomically
+
+KINDS = ("svg", "pdf", "png")
+
+
+def build_sweep(folder: Path) -> Path:
+    """Write figures and report.html of a sweep, from its two files alone; return the page.
+
+    Writes figures/*.svg, *.pdf, *.png and report.html, each replaced whole or left as it was, with
+    the same bytes whenever sweep.parquet and sweep.json are the same.
+
+    Raises ReportError where one of them is missing or damaged, RunError where the folder cannot be
+    written to.
+    """
+    data = load_sweep(folder)
+    axes = axes_of(data)
+    pictures: list[Picture] = []
+    missing: list[Missing] = []
+    with style():
+        over = curves(data, axes)
+        every = glance(data, axes) if all(isinstance(one, Missing) for one in over) else []
+        for drawn in (*maps(data, axes), *over, *every, *limits(data)):
+            if isinstance(drawn, Missing):
+                missing.append(drawn)
+                continue
+            files = render(drawn.figure, KINDS)
+            for kind, content in files.items():
+                write_atomically(folder / "figures" / f"{drawn.name}.{kind}", content)
+            pictures.append(Picture(drawn, files["svg"].decode()))
+    path = folder / "report.html"
+    write_atomically(path, page(data, axes, pictures, missing).encode())
+    return path

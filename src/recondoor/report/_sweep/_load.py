@@ -1,0 +1,165 @@
+"""sweep.parquet and sweep.json, checked and read by name."""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+from recondoor.config import Evaluate
+from recondoor.errors import ReportError
+from recondoor.statistics import SuccessRule
+
+Row = Mapping[str, Any]
+
+TABLE, RECORD = "sweep.parquet", "sweep.json"
+SCHEMA = "recondoor.sweep/1"
+STATES = ("finished", "waiting", "failed")
+METRICS = ("benign_rmse", "attack_rmse", "artefact_rmse", "artefact_recovery", "ghost", "asr")
+# An original model is that of every row that agrees with it in these and in the seed.
+_OF_ORIGINAL = ("data.", "operator.", "model.", "train.")
+_REMEDY = "the command that made the sweep, given again, writes it anew"
+
+
+@dataclass(frozen=True)
+class SweepData:
+    """A sweep as it stands: rows of the table, points and failures of the record."""
+
+    folder: Path
+    rows: tuple[Row, ...]
+    record: Mapping[str, Any]
+
+    @cached_property
+    def attacked(self) -> tuple[Row, ...]:
+        """Rows of poisoned networks."""
+        return tuple(row for row in self.rows if row["model"] != "original")
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds that have rows, increasing."""
+        return tuple(sorted({row["seed"] for row in self.rows}))
+
+    @property
+    def states(self) -> Mapping[str, int]:
+        """Number of points with their seeds in each state."""
+        return Counter(point["state"] for point in self.record["points"])
+
+    @property
+    def tau(self) -> float:
+        """Artefact RMSE up to which a test image counts in `asr`."""
+        return float(self._setting("evaluate.tau", Evaluate().tau))
+
+    @property
+    def transition(self) -> float:
+        """Recovery above which a backdoor counts as learnt."""
+        return float(self._setting("evaluate.transition", Evaluate().transition))
+
+    @cached_property
+    def rule(self) -> SuccessRule:
+        """The thresholds of the first row; the defaults where the table is older than they are."""
+        default = Evaluate()
+        return SuccessRule(
+            float(self._setting("evaluate.success_asr", default.success_asr)),
+            float(self._setting("evaluate.success_benign", default.success_benign)),
+        )
+
+    def _setting(self, key: str, default: float) -> float:
+        value = self.rows[0].get(key) if self.rows else None
+        return default if value is None else value
+
+    @cached_property
+    def _originals(self) -> Mapping[tuple[object, ...], float]:
+        return {_scene(row): row["benign_rmse"] for row in self.rows if row["model"] == "original"}
+
+    def strong(self, row: Row) -> bool | None:
+        """Whether the row's ASR reaches the rule's threshold; None where it has none."""
+        return None if row["asr"] is None else row["asr"] >= self.rule.asr
+
+    def success(self, row: Row) -> bool | None:
+        """Whether the row is a success; None where no original model tells."""
+        return self.rule(row["asr"], row["benign_rmse"], self._originals.get(_scene(row)))
+
+    @cached_property
+    def judged(self) -> bool:
+        """Whether the rule decides every poisoned network."""
+        return all(self.success(row) is not None for row in self.attacked)
+
+
+def _scene(row: Row) -> tuple[object, ...]:
+    return (row["seed"], *(row[key] for key in sorted(row) if key.startswith(_OF_ORIGINAL)))
+
+
+def is_sweep(folder: Path) -> bool:
+    """Whether a folder holds a sweep, or a part of one."""
+    return (folder / TABLE).exists() or (folder / RECORD).exists()
+
+
+def load_sweep(folder: Path) -> SweepData:
+    """Read the two files of a sweep; raises ReportError where one is missing or damaged."""
+    rows = _rows(folder / TABLE)
+    return SweepData(folder, rows, _record(folder / RECORD))
+
+
+def _record(path: Path) -> dict[str, Any]:
+    try:
+        record: Any = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ReportError(f"{path}: cannot be read ({error.strerror}); {_REMEDY}") from error
+    except ValueError as error:
+        raise ReportError(f"{path}: not valid JSON ({error}); {_REMEDY}") from error
+    found = record.get("schema") if isinstance(record, dict) else None
+    if found != SCHEMA or not isinstance(record, dict):
+        raise ReportError(f"{path}: schema '{found}' is not '{SCHEMA}'; {_REMEDY}")
+    for member, keys in (("points", ("point", "seed", "state")), ("failures", ("point", "reason"))):
+        entries = record.get(member)
+        if not isinstance(entries, list) or not all(
+            isinstance(entry, dict) and all(key in entry for key in keys) for entry in entries
+        ):
+            raise ReportError(f"{path}: {member}: expected objects with {keys}; {_REMEDY}")
+    for member in ("spec", "provenance"):
+        if not isinstance(record.setdefault(member, {}), dict):
+            raise ReportError(f"{path}: {member}: expected an object; {_REMEDY}")
+    return record
+
+
+def _rows(path: Path) -> tuple[Row, ...]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        table = parquet.read_table(path).to_pylist()
+    except FileNotFoundError:
+        raise ReportError(f"{path}: there is no such file; {_REMEDY}") from None
+    except (OSError, pa.ArrowException) as error:
+        text = str(error).partition("\n")[0]
+        raise ReportError(f"{path}: not a readable Parquet file ({text}); {_REMEDY}") from error
+    rows = tuple({key: _value(value) for key, value in row.items()} for row in table)
+    _check(rows, path)
+    return rows
+
+
+def _value(value: Any) -> Any:
+    """A cell; a number that is none is null here as it is in results.json."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _check(rows: tuple[Row, ...], path: Path) -> None:
+    missing = [key for key in ("point", "model", "seed", *METRICS) if rows and key not in rows[0]]
+    if missing:
+        raise ReportError(f"{path}: there is no column {missing[0]}; {_REMEDY}")
+    seen = set()
+    for number, row in enumerate(rows, 1):
+        where = f"{path}: row {number}"
+        wrong = [key for key in METRICS if not isinstance(row[key], Real | None)]
+        if wrong:
+            raise ReportError(f"{where}: {wrong[0]} is {row[wrong[0]]!r}, no number; {_REMEDY}")
+        if row["benign_rmse"] is None or not isinstance(row["seed"], int):
+            raise ReportError(f"{where}: benign_rmse or seed is missing; {_REMEDY}")
+        key = (row["point"], row["model"], row["seed"])
+        if None in key or key in seen:
+            raise ReportError(f"{where}: {key} is incomplete or there twice; {_REMEDY}")
+        seen.add(key)

@@ -1,0 +1,51 @@
+"""report.html of a sweep, as text."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from recondoor.report._html import Picture, fill, flat
+from recondoor.report._names import BY_KEY
+from recondoor.report._style import Missing
+from recondoor.report._sweep import _tables as tables
+from recondoor.report._sweep import _words as words
+from recondoor.report._sweep._axes import Axis, meaning, text
+from recondoor.report._sweep._load import METRICS, SweepData
+
+
+def page(
+    data: SweepData, axes: Sequence[Axis], pictures: Sequence[Picture], missing: Sequence[Missing]
+) -> str:
+    """The whole page."""
+    provenance = {k: v for k, v in data.record["provenance"].items() if k != "command"}
+    content: dict[str, Any] = {
+        "name": data.folder.resolve().name,
+        "heading": words.heading(data),
+        "headline": words.headline(data),
+        "transitions": words.transitions(data, axes),
+        "state": words.state(data),
+        "stopped": words.stopped(data),
+        "pictures": pictures,
+        "missing": missing,
+        "columns": tables.columns(data),
+        "points": tables.points(data),
+        "comparisons": tables.comparisons(data, axes),
+        "failures": data.record["failures"],
+        "axes": [_described(axis) for axis in axes],
+        "yardsticks": [BY_KEY[key].at(data.tau) for key in METRICS],
+        "coverage": words.coverage(data),
+        "rule": data.rule,
+        "tau": data.tau,
+        "transition": data.transition,
+        "versions": data.record["provenance"].get("versions", {}),
+        "provenance": [pair for key, value in provenance.items() for pair in flat(key, value)],
+        "command": data.record["provenance"].get("command", ""),
+    }
+    return fill("sweep.html.j2", content)
+
+
+def _described(axis: Axis) -> tuple[str, str, str, str]:
+    """Key, meaning, levels and what goes with it."""
+    shown = [text(level) for level in axis.levels]
+    if len(shown) > 16:
+        shown = [*shown[:8], f"… ({len(shown) - 16} more)", *shown[-8:]]
+    return axis.key, meaning(axis), ", ".join(shown), ", ".join(axis.together)

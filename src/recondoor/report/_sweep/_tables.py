@@ -1,0 +1,171 @@
+"""The tables of a sweep's page: all points, and methods compared seed by seed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from recondoor.report._names import BY_KEY, number, title
+from recondoor.report._sweep._axes import Axis
+from recondoor.report._sweep._load import METRICS, Row, SweepData
+from recondoor.report._sweep._series import Series, series
+from recondoor.report._tables import UNDEFINED
+from recondoor.statistics import Estimate, holm, mean_interval, paired
+
+COMPARED = ("benign_rmse", "artefact_rmse", "artefact_recovery")
+
+
+@dataclass(frozen=True)
+class PointLine:
+    """One point and model: its name, its number of seeds, and a text for each column."""
+
+    point: str
+    model: str
+    n: int
+    cells: tuple[str, ...]
+
+
+def columns(data: SweepData) -> tuple[str, ...]:
+    """Heads of the columns of `points`, after point, model and seeds."""
+    yardsticks = [BY_KEY[key].at(data.tau) for key in METRICS]
+    names = [f"{y.name} ({y.unit})" if y.unit else y.name for y in yardsticks]
+    return (*names, "Images until learnt", "Successes")
+
+
+def points(data: SweepData) -> list[PointLine]:
+    """A line for each point and model, in the order of the table."""
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in data.rows:
+        groups.setdefault((row["point"], row["model"]), []).append(row)
+    return [
+        PointLine(
+            point,
+            title(model),
+            len(rows),
+            (
+                *(_yardstick(rows, key) for key in METRICS),
+                UNDEFINED if model == "original" else _learnt(rows),
+                UNDEFINED if model == "original" else _successes(data, rows),
+            ),
+        )
+        for (point, model), rows in groups.items()
+    ]
+
+
+def _yardstick(rows: Sequence[Row], key: str) -> str:
+    values = [row[key] for row in rows if row[key] is not None]
+    if not values:
+        return UNDEFINED
+    return interval(mean_interval(values), BY_KEY[key].decimals, BY_KEY[key].scale)
+
+
+def interval(estimate: Estimate, decimals: int, scale: float = 1.0) -> str:
+    """A mean with its interval, e.g. ``0.95 [0.90, 0.99]``."""
+    mean = number(estimate.mean * scale, decimals)
+    if estimate.low is None or estimate.high is None:
+        return mean
+    ends = (number(end * scale, decimals) for end in (estimate.low, estimate.high))
+    return f"{mean} [{', '.join(ends)}]"
+
+
+def _learnt(rows: Sequence[Row]) -> str:
+    """Geometric mean of the images until the transition where all seeds learnt it, else how many.
+
+    Waits differ by factors, and a mean of those that ended would leave out the longest ones.
+    """
+    waits = [row.get("transition_samples") for row in rows]
+    known = [wait for wait in waits if wait]
+    if not known:
+        return "never" if "transition_samples" in rows[0] else UNDEFINED
+    if len(known) < len(waits):
+        return f"{len(known)} of {len(waits)} learn it"
+    return f"{np.exp(np.mean(np.log(known))):,.0f}"
+
+
+def _successes(data: SweepData, rows: Sequence[Row]) -> str:
+    verdicts = [data.success(row) for row in rows]
+    sure = sum(verdict is True for verdict in verdicts)
+    open_ = sum(verdict is None for verdict in verdicts)
+    return f"{f'{sure} to {sure + open_}' if open_ else sure} of {len(rows)}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Method a minus method b in one yardstick, under settings that they share; texts."""
+
+    where: str
+    pair: str
+    yardstick: str
+    difference: str
+    seeds: int
+    effect: str
+    p: str
+    adjusted: str
+    sign_flip: str
+    significant: bool
+
+
+def comparisons(data: SweepData, axes: Sequence[Axis]) -> list[Comparison]:
+    """Every two methods that share all settings but the attack's own, in three yardsticks.
+
+    A text among the attack's settings, such as its mask, is a part of the method; its budget is
+    not. P values are adjusted over the pairs of one place and yardstick.
+    """
+    own = [axis for axis in axes if axis.key.startswith("attack.") and not axis.numeric]
+    shared = [axis for axis in axes if axis not in own]
+    labels = {id(row): method.label for method in series(data.attacked, own) for row in method.rows}
+    found = []
+    for place in _places(data, shared):
+        methods: dict[str, list[Row]] = {}
+        for row in place.rows:
+            methods.setdefault(labels[id(row)], []).append(row)
+        where = ", ".join(a.show(v) for a, v in zip(shared, place.levels, strict=True))
+        for key in COMPARED:
+            found += _compare(methods, key, where or "all points")
+    return found
+
+
+def _places(data: SweepData, shared: Sequence[Axis]) -> list[Series]:
+    """Poisoned networks that agree in `shared`, whatever their method."""
+    blind = [{**row, "model": "any"} for row in data.attacked]
+    by_id = {id(copy): row for copy, row in zip(blind, data.attacked, strict=True)}
+    return [
+        Series(s.label, s.model, s.levels, tuple(by_id[id(row)] for row in s.rows))
+        for s in series(blind, shared)
+    ]
+
+
+def _compare(methods: dict[str, list[Row]], key: str, where: str) -> list[Comparison]:
+    values = {
+        label: {row["seed"]: row[key] for row in rows if row[key] is not None}
+        for label, rows in methods.items()
+    }
+    results = [(a, b, paired(values[a], values[b])) for a, b in combinations(values, 2)]
+    tests = [(a, b, found) for a, b, found in results if found is not None]
+    adjusted = holm([found.t for *_, found in tests])
+    yardstick = BY_KEY[key]
+    return [
+        Comparison(
+            where,
+            f"{a} − {b}",
+            yardstick.name,
+            interval(found.difference, yardstick.decimals),
+            found.difference.n,
+            UNDEFINED if found.effect is None else number(found.effect, 1),
+            probability(found.t),
+            probability(p),
+            probability(found.sign_flip),
+            p is not None and p < 0.05,
+        )
+        for (a, b, found), p in zip(tests, adjusted, strict=True)
+    ]
+
+
+def probability(p: float | None) -> str:
+    """A p value with two digits that matter, none below 0.0001."""
+    if p is None:
+        return UNDEFINED
+    if p < 1e-4:
+        return "< 0.0001"
+    return f"{p:.2f}" if p >= 0.1 else f"{p:.2g}"

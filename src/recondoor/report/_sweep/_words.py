@@ -1,0 +1,128 @@
+"""The answer in words: how many succeed, where the transition lies, how it was computed."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from recondoor.report._sweep._axes import Axis, text
+from recondoor.report._sweep._lines import over
+from recondoor.report._sweep._load import STATES, SweepData
+from recondoor.report._sweep._series import Series, levels_of
+from recondoor.statistics import coverage_bound
+
+MOST_TOLD = 4
+
+
+def plural(number: int, word: str) -> str:
+    """E.g. ``1 point``, ``2 points``."""
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def heading(data: SweepData) -> str:
+    """Data sets and poison ratios."""
+    names = sorted({str(row.get("data.name")) for row in data.rows})
+    ratios = sorted({row["poison.ratio"] for row in data.attacked if row.get("poison.ratio")})
+    parts = [", ".join(names) or data.folder.name]
+    if ratios:
+        ends = dict.fromkeys(text(end) for end in (ratios[0], ratios[-1]))
+        parts.append(f"poison ratio {' to '.join(ends)}")
+    return ", ".join(parts)
+
+
+def headline(data: SweepData) -> str:
+    """How many networks there are, and how many of them succeed."""
+    if not data.rows:
+        return "No point is finished yet, so there is nothing to judge."
+    names = {row["point"] for row in data.rows}
+    size = (
+        f"{plural(len(data.attacked), 'poisoned network')} of {plural(len(names), 'point')} and "
+        f"{plural(len(data.seeds), 'seed')}"
+    )
+    if not data.attacked:
+        return f"{size}: only clean models were trained, so there is no backdoor to judge."
+    verdicts = [data.success(row) for row in data.attacked]
+    sure = sum(verdict is True for verdict in verdicts)
+    strong = sum(bool(data.strong(row)) for row in data.attacked)
+    asr = f"ASR({data.tau:g}) ≥ {data.rule.asr:g}"
+    if data.judged:
+        return f"{size}: {sure} succeed ({asr}, benign RMSE near the original model’s)."
+    judged = f", of which {sure} are known to be as good on clean inputs" if sure else ""
+    return (
+        f"{size}: {strong} have {asr}{judged}. Whether the others pass on clean inputs cannot be "
+        "told, as no original model was trained with them."
+        if sure
+        else f"{size}: {strong} have {asr}. Whether they succeed, which asks for a benign RMSE "
+        "near the original model’s too, cannot be told: no original model was trained with them."
+    )
+
+
+def state(data: SweepData) -> str:
+    """How far the sweep is."""
+    counts = [f"{data.states[name]} {name}" for name in STATES if data.states[name]]
+    words = f"{plural(len(data.record['points']), 'run')} (points times seeds): "
+    waiting = "" if not data.states["waiting"] else "; those under way are among the waiting ones"
+    return words + ", ".join(counts or ["none"]) + waiting
+
+
+def stopped(data: SweepData) -> str:
+    """A warning where trainings ended with the transition."""
+    if not any(row.get("train.stop") == "transition" for row in data.attacked):
+        return ""
+    return (
+        "Trainings of this sweep stop with the transition: their yardsticks are those just after "
+        "it, and not those of a finished network."
+    )
+
+
+def transitions(data: SweepData, axes: Sequence[Axis]) -> list[str]:
+    """For each numeric axis, between which levels mean recovery passes the transition, of whom.
+
+    Rows and columns of a place have their map instead.
+    """
+    found = []
+    for axis in (axis for axis in axes if axis.numeric and " " not in axis.key):
+        told: dict[str, list[str]] = {}
+        for one in over(data, axes, axis):
+            told.setdefault(_transition(data, axis, one), []).append(one.label)
+        clauses = [f"{where}{_whose(labels)}" for where, labels in told.items()]
+        if clauses:
+            what = f"Over the {axis.title}, mean recovery passes {data.transition:g}"
+            found.append(f"{what} {'; '.join(clauses)}.")
+    return found
+
+
+def _whose(labels: Sequence[str]) -> str:
+    shown = [label for label in labels if label][:MOST_TOLD]
+    more = f" and {len(labels) - MOST_TOLD} more" if len(labels) > MOST_TOLD else ""
+    return f" ({'; '.join(shown)}{more})" if shown else ""
+
+
+def _transition(data: SweepData, axis: Axis, one: Series) -> str:
+    means = {
+        level: float(np.mean(values))
+        for level, rows in levels_of(axis, one.rows).items()
+        if (values := [r["artefact_recovery"] for r in rows if r["artefact_recovery"] is not None])
+    }
+    levels = list(means)
+    above = [means[level] > data.transition for level in levels]
+    crossed = [
+        f"{text(a)} and {text(b)}"
+        for a, b, before, after in zip(levels, levels[1:], above, above[1:], strict=False)
+        if before != after
+    ]
+    if crossed:
+        return f"between {', between '.join(crossed)}"
+    return f"before {text(levels[0])}" if all(above) else f"nowhere up to {text(levels[-1])}"
+
+
+def coverage(data: SweepData) -> str:
+    """What few seeds do to an interval."""
+    n = len(data.seeds)
+    if n < 2:
+        return "With one seed there is no interval and no test."
+    if n > 6:
+        return ""
+    return (
+        f"With {n} seeds no bootstrap interval covers the mean of a symmetric law in more than "
+        f"{100 * coverage_bound(n):.3g} % of cases, as it cannot leave the range of its values."
+    )

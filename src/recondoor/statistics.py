@@ -1,0 +1,185 @@
+"""Intervals, paired tests and the rule of success over a few seeds (imports no torch)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammaln, ndtr, stdtr, stdtrit
+
+LEVEL = 0.95
+# All n^n resamples up to this n (46,656 then), and all 2^n signs up to that one; draws beyond.
+EXHAUSTIVE_RESAMPLES = 6
+EXHAUSTIVE_SIGNS = 16
+DRAWS = 10_000
+SEED = 20_150_401
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Mean over `n` seeds with its interval; `low` and `high` are None where there is none."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+
+    @property
+    def half_width(self) -> float | None:
+        """Half the interval's length, or None where there is no interval."""
+        return None if self.low is None or self.high is None else (self.high - self.low) / 2
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Differences a - b of two methods over the seeds that both have.
+
+    `t` and `sign_flip` are two-sided p values in [0, 1] (see `paired`), `effect` is Hedges' g_z.
+    None where it is undefined: fewer than two seeds (three for `effect`), or, but for `sign_flip`,
+    differences that are all the same.
+    """
+
+    difference: Estimate
+    t: float | None
+    sign_flip: float | None
+    effect: float | None
+
+
+def mean_interval(values: Sequence[float], level: float = LEVEL) -> Estimate:
+    """Return the mean of `values` (n,) and its bootstrap interval at `level` in (0, 1).
+
+    Expanded percentile interval (Hesterberg, The American Statistician 69, 2015): the
+    plain percentile interval is too short by about sqrt((n - 1) / n) and by the normal law's
+    quantile in place of Student's, so its tails alpha/2 become Phi(-sqrt(n / (n - 1)) t_{n - 1}).
+    All n^n resamples for n <= 6, else 10,000 of a generator with a fixed seed.
+
+    No bootstrap interval leaves the range of its values. For a symmetric law it therefore covers
+    the true mean with a probability of at most `coverage_bound`, whatever the level. There is no
+    interval for n < 2. Raises ValueError where there are no values.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    n = len(x)
+    if n == 0:
+        raise ValueError("no values: there is no mean of nothing")
+    mean = float(x.mean())
+    if n < 2:
+        return Estimate(mean, None, None, n)
+    tail = expanded_tail(n, level)
+    low, high = np.quantile(x[_resamples(n)].mean(axis=1), [tail, 1 - tail])
+    return Estimate(mean, float(low), float(high), n)
+
+
+def expanded_tail(n: int, level: float = LEVEL) -> float:
+    """Share of resamples beyond each end of the expanded percentile interval, n >= 2."""
+    quantile = stdtrit(n - 1, 0.5 + level / 2)
+    return float(ndtr(-np.sqrt(n / (n - 1)) * quantile))
+
+
+def coverage_bound(n: int) -> float:
+    """Probability that n >= 1 values of a symmetric law lie on both sides of its mean."""
+    return 1 - 2.0 ** (1 - n)
+
+
+@cache
+def _resamples(n: int) -> NDArray[np.intp]:
+    """Indices (k, n) of the resamples of n values."""
+    if n <= EXHAUSTIVE_RESAMPLES:
+        return np.indices((n,) * n).reshape(n, -1).T
+    return np.random.default_rng(SEED).integers(n, size=(DRAWS, n), dtype=np.intp)
+
+
+def paired(a: Mapping[int, float], b: Mapping[int, float]) -> Paired | None:
+    """Compare two methods, each seed -> value, by the seeds they share; None where there is none.
+
+    The p value for tables is that of the paired t test. The exact sign-flip test supposes less, but
+    with n seeds it cannot go below 2^(1 - n): 1/16 for five, so that it stands beside.
+    """
+    seeds = sorted(a.keys() & b.keys())
+    if not seeds:
+        return None
+    d = np.array([a[seed] - b[seed] for seed in seeds], dtype=np.float64)
+    n, spread = len(d), _spread(d)
+    t = effect = None
+    if spread is not None:
+        t = float(2 * stdtr(n - 1, -abs(d.mean()) / spread * np.sqrt(n)))
+        effect = float(d.mean() / spread * hedges(n - 1)) if n > 2 else None
+    return Paired(mean_interval(list(d)), t, sign_flip(d) if n > 1 else None, effect)
+
+
+def _spread(d: Floats) -> float | None:
+    """Standard deviation of (n,), None where it is nothing but rounding."""
+    if len(d) < 2:
+        return None
+    spread = float(d.std(ddof=1))
+    return spread if spread > 1e-12 * float(np.abs(d).max()) else None
+
+
+def sign_flip(differences: Sequence[float] | Floats) -> float:
+    """Two-sided p value that the mean of (n,) differences is 0, if their signs are exchangeable.
+
+    Share of all 2^n flips of signs whose mean is as far from 0 (Fisher, The Design of Experiments,
+    1935, section 21). Beyond n = 16, 10,000 drawn flips and the given one (Phipson, Smyth, 2010).
+    """
+    d = np.asarray(differences, dtype=np.float64)
+    observed = abs(d.sum())
+    reached = np.abs(_signs(len(d)) @ d) >= observed - 1e-12 * np.abs(d).sum()
+    if len(d) <= EXHAUSTIVE_SIGNS:
+        return float(reached.mean())
+    return float((reached.sum() + 1) / (len(reached) + 1))
+
+
+@cache
+def _signs(n: int) -> Floats:
+    """Flips (k, n) of -1 and 1."""
+    if n <= EXHAUSTIVE_SIGNS:
+        return np.where(np.arange(2**n)[:, None] >> np.arange(n) & 1, -1.0, 1.0)
+    return np.random.default_rng(SEED).choice([-1.0, 1.0], size=(DRAWS, n))
+
+
+def hedges(df: int) -> float:
+    """Hedges' factor for `df` >= 1 degrees of freedom, which makes Cohen's d unbiased.
+
+    Gamma(df/2) / (sqrt(df/2) Gamma((df - 1)/2)): Hedges, Journal of Educational Statistics 6, 1981.
+    """
+    if df == 1:
+        return 0.0
+    return float(np.exp(gammaln(df / 2) - gammaln((df - 1) / 2)) / np.sqrt(df / 2))
+
+
+def holm(p: Sequence[float | None]) -> list[float | None]:
+    """Return p values in [0, 1] adjusted for their number, after Holm (1979); None stays None.
+
+    The k-th smallest of m is multiplied by m - k + 1, is no smaller than those before, at most 1.
+    """
+    order = sorted((value, at) for at, value in enumerate(p) if value is not None)
+    adjusted: list[float | None] = [None] * len(p)
+    largest = 0.0
+    for rank, (value, at) in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - rank) * value))
+        adjusted[at] = largest
+    return adjusted
+
+
+@dataclass(frozen=True)
+class SuccessRule:
+    """When a poisoned network is a success for the attacker.
+
+    Its ASR is `asr` in (0, 1] or more, and its benign RMSE exceeds that of the original model of
+    the same seed and data by a share of at most `benign` >= 0.
+    """
+
+    asr: float = 0.9
+    benign: float = 0.1
+
+    def __call__(
+        self, asr: float | None, benign_rmse: float, original: float | None
+    ) -> bool | None:
+        """Judge by ASR and the benign RMSE of network and original; None where it is unknown."""
+        if asr is not None and asr < self.asr:
+            return False
+        if original is not None and benign_rmse > (1 + self.benign) * original:
+            return False
+        return None if asr is None or original is None else True
