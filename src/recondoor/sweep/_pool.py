@@ -7,8 +7,9 @@ that dies takes no task with it but its own.
 import importlib.util
 import logging
 import time
+from asyncio import CancelledError
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 # How often a point is tried whose worker dies, or which fails in a way that may not come again.
 ATTEMPTS = 3
-SECONDS_BETWEEN_LOOKS = 0.1
+SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_TO_CONNECT = 20.0
 
 # Of a worker's environment, where torch and NumPy read them as they are imported.
@@ -98,10 +99,19 @@ class Cluster:
         """Ended tasks; their futures are dropped, so that no death of a worker revives them."""
         if self._client.status not in ("running", "connecting"):
             raise RunError("the scheduler is gone; start it and give the same command again")
+        self._wait()
         ended = [future for future in self._running if future.status != "pending"]
-        if not ended:
-            time.sleep(SECONDS_BETWEEN_LOOKS)
         return [(self._running.pop(future), _answer(future)) for future in ended]
+
+    def _wait(self) -> None:
+        """Until a task ends, but not for long, as workers come and go."""
+        from distributed import wait
+
+        if not self._running:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+            return
+        with suppress(TimeoutError, CancelledError):
+            wait(list(self._running), SECONDS_BETWEEN_LOOKS, "FIRST_COMPLETED")  # type: ignore[no-untyped-call]
 
 
 def _answer(future: Any) -> Answer:

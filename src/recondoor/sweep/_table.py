@@ -31,6 +31,19 @@ class Book:
     failures: dict[str, str] = field(default_factory=dict)
     _started: str = field(default_factory=provenance.now)
     _due: float = 0.0
+    _made: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Take down what stays as it is, as finding it out takes time."""
+        self._made = {
+            "versions": provenance.versions() | _versions(),
+            "hardware": provenance.hardware(),
+            "git": provenance.git_state(),
+            "command": self.command,
+            "started": self._started,
+        }
+        self._identities = {point.place: identity(point.config) for point in self.sweep.points}
+        self._lines_of: dict[str, list[Row]] = {}
 
     @property
     def table(self) -> Path:
@@ -49,21 +62,16 @@ class Book:
 
     def _lines(self) -> Iterable[Row]:
         for point in self.sweep.points:
-            for row in self.rows.get(point.place, []):
-                yield line(point, row)
+            rows = self.rows.get(point.place, [])
+            if len(self._lines_of.get(point.place, ())) != len(rows):
+                self._lines_of[point.place] = [line(point, row) for row in rows]
+            yield from self._lines_of.get(point.place, ())
 
     def _record(self) -> dict[str, Any]:
         return {
             "schema": SCHEMA,
             "spec": self.sweep.spec,
-            "provenance": {
-                "versions": provenance.versions() | _versions(),
-                "hardware": provenance.hardware(),
-                "git": provenance.git_state(),
-                "command": self.command,
-                "started": self._started,
-                "written": provenance.now(),
-            },
+            "provenance": self._made | {"written": provenance.now()},
             "points": [self._entry(point) for point in self.sweep.points],
             "failures": [
                 {"point": point.name, "seed": point.seed, "reason": self.failures[point.place]}
@@ -78,7 +86,7 @@ class Book:
             "point": point.name,
             "seed": point.seed,
             "folder": point.place,
-            "identity": identity(point.config),
+            "identity": self._identities[point.place],
             "state": "finished" if point.place in self.rows else state,
         }
 
