@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -56,6 +56,31 @@ class Finding:
     score: float
     trigger: Tensor
     artefact: Tensor
+
+
+class Scores(Protocol):
+    """How a defence of kind "pairs" looks at them."""
+
+    def __call__(self, pairs: Pairs, defender: Defender) -> Tensor:
+        """Score of each pair, (N,): the higher, the more suspicious."""
+
+
+def pooled(scores: Scores, pairs: Pairs, defender: Defender) -> tuple[Tensor, Tensor]:
+    """Scores (N,) of `pairs` and (M,) of the defender's clean pairs, found together.
+
+    Directions, clusters and scales are fitted to all of them, no matter which is which. So the
+    scores of clean pairs among `pairs` are exchangeable with those that the threshold is made of
+    (transductive conformal prediction), which they would not be if `pairs` alone were fitted.
+
+    Raises:
+        ConfigError: the defender has no clean pairs.
+    """
+    clean = defender.clean
+    if clean is None or len(clean) == 0:
+        raise ConfigError("no clean pairs given; a threshold from clean scores needs some")
+    both = replace(pairs, z=torch.cat((pairs.z, clean.z)), x=torch.cat((pairs.x, clean.x)))
+    found = scores(both, defender)
+    return found[: len(pairs)], found[len(pairs) :]
 
 
 def threshold(clean: Tensor, alarm: float) -> float:

@@ -18,6 +18,9 @@ from recondoor.models import reconstruct
 FLOOR = 0.1
 """Least scale of a pixel, as a share of the root mean square of all of them."""
 
+CUT = 10.0
+"""Scales beyond which a pixel's residual counts no more, where directions are looked for."""
+
 TO_SIGMA = 1.4826
 """Standard deviations of a normal law in its median absolute deviation."""
 
@@ -52,7 +55,7 @@ def features(model: nn.Module, z: Tensor) -> Tensor:
 
 
 def residual(model: nn.Module, z: Tensor, x: Tensor) -> Tensor:
-    """x - f(z) of pairs (N, C, H, W), flattened, (N, D) in float64 on the CPU."""
+    """X - f(z) of pairs (N, C, H, W), flattened, (N, D) in float64 on the CPU."""
     return _flat(x - reconstruct(model, z))
 
 
@@ -67,6 +70,27 @@ def scaled_residual(model: nn.Module, z: Tensor, x: Tensor) -> Tensor:
     scale = TO_SIGMA * r.abs().median(0).values
     floor = FLOOR * float(r.square().mean().sqrt())
     return r / scale.clamp_min(max(floor, torch.finfo(r.dtype).tiny))
+
+
+def cut_residual(model: nn.Module, z: Tensor, x: Tensor) -> Tensor:
+    """The scaled residual, each pixel within -CUT and CUT, (N, D)."""
+    return scaled_residual(model, z, x).clamp(-CUT, CUT)
+
+
+def principal(values: Tensor, most: int) -> Tensor:
+    """Projections of centred `values` (N, D) on their first principal components, (N, at most).
+
+    Components without variance, which rounding alone would turn, are left out but the first.
+    """
+    centred = values - values.mean(0)
+    eigenvalues, vectors = torch.linalg.eigh(centred.T @ centred)
+    kept = eigenvalues[-most:] > 1e-12 * eigenvalues[-1]
+    kept[-1] = True
+    # The sign of an eigenvector is nobody's choice: its largest entry is made positive.
+    chosen = vectors[:, -most:][:, kept].flip(1)
+    largest = chosen.gather(0, chosen.abs().argmax(0, keepdim=True))
+    projected: Tensor = centred @ (chosen * largest.sign())
+    return projected
 
 
 class _Features(nn.Module):

@@ -1,0 +1,39 @@
+"""Loss isolation: which pairs does a young network explain worse than the others?
+
+Li et al., "Anti-Backdoor Learning", NeurIPS 2021: samples whose loss falls fastest in the first
+epochs are isolated as poisoned, as a classifier learns a trigger before anything else.
+
+Changed for reconstruction: the sign. Here the backdoor is learnt late and suddenly; until then the
+network draws p times the artefact into every image, and the loss of poisoned pairs is the larger
+one, (1 - p)^2 against p^2 times the artefact's energy. Once the backdoor is learnt the two losses
+no longer differ much: early networks tell most. Each pixel's error counts on its own scale over the
+pairs, so that an artefact in a quiet place is not drowned by the edges of the image. `baseline` is
+the original, small loss first, on the plain squared error.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from recondoor.defences import _features
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from recondoor.defences._base import Defender
+    from recondoor.poison import Pairs
+
+KIND: Literal["pairs"] = "pairs"
+NEEDS = ("model",)
+
+
+def scores(pairs: Pairs, defender: Defender) -> Tensor:
+    """Mean square of each pair's scaled residual, (N,); 1 or more is usual."""
+    assert defender.model is not None
+    return _features.scaled_residual(defender.model, pairs.z, pairs.x).square().mean(1)
+
+
+def baseline(pairs: Pairs, defender: Defender) -> Tensor:
+    """Minus the squared error of each pair, (N,): the method as published isolates small losses."""
+    assert defender.model is not None
+    return -_features.residual(defender.model, pairs.z, pairs.x).square().mean(1)
