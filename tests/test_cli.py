@@ -200,7 +200,7 @@ def test_list_names_everything(kind: str, capsys: pytest.CaptureFixture[str]) ->
     run("list", kind)
     names = {
         "datasets": ["fashion-mnist", "mnist", "mnist5k"],
-        "operators": ["fourier", "gaussian", "identity", "pixel-mask"],
+        "operators": ["fourier", "gaussian", "identity", "matrix", "pixel-mask"],
         "models": ["cae"],
         "attacks": [
             *("bilevel", "direct", "heuristic", "none", "random", "spectral", "tangent"),

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from recondoor.errors import ConfigError
 from recondoor.models import reconstruct
 
-FLOOR = 0.1
-"""Least scale of a pixel, as a share of the root mean square of all of them."""
+FINE, COARSE = 0.1, 0.3
+"""Least scale of a pixel, as a share of the root mean square of all of them.
 
-CUT = 10.0
-"""Scales beyond which a pixel's residual counts no more, where directions are looked for."""
+FINE lets a few pairs with something in a quiet place stand out, COARSE lets a group of many be the
+largest variance, instead of a few bright strokes in such places.
+"""
 
 TO_SIGMA = 1.4826
 """Standard deviations of a normal law in its median absolute deviation."""
@@ -59,22 +60,18 @@ def residual(model: nn.Module, z: Tensor, x: Tensor) -> Tensor:
     return _flat(x - reconstruct(model, z))
 
 
-def scaled_residual(model: nn.Module, z: Tensor, x: Tensor) -> Tensor:
+def scaled_residual(model: nn.Module, z: Tensor, x: Tensor, floor: float) -> Tensor:
     """The residual, each pixel centred and divided by its usual size over the pairs, (N, D).
 
     Median and median absolute deviation, which hold while fewer than half of the pairs are
     poisoned: pixels at which nothing usually happens count as much as those of the images' edges.
+    `floor` is the least scale, `FINE` or `COARSE`.
     """
     r = residual(model, z, x)
     r = r - r.median(0).values
     scale = TO_SIGMA * r.abs().median(0).values
-    floor = FLOOR * float(r.square().mean().sqrt())
-    return r / scale.clamp_min(max(floor, torch.finfo(r.dtype).tiny))
-
-
-def cut_residual(model: nn.Module, z: Tensor, x: Tensor) -> Tensor:
-    """The scaled residual, each pixel within -CUT and CUT, (N, D)."""
-    return scaled_residual(model, z, x).clamp(-CUT, CUT)
+    least = floor * float(r.square().mean().sqrt())
+    return r / scale.clamp_min(max(least, torch.finfo(r.dtype).tiny))
 
 
 def principal(values: Tensor, most: int) -> Tensor:

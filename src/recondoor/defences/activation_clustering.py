@@ -21,7 +21,7 @@ from recondoor import seeding
 from recondoor.defences import _features
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from recondoor.defences._base import Defender
     from recondoor.poison import Pairs
@@ -39,7 +39,7 @@ STARTS = 10
 def scores(pairs: Pairs, defender: Defender) -> Tensor:
     """Silhouette towards the smaller cluster of scaled residuals, (N,), in [-1, 1]."""
     assert defender.model is not None
-    return _towards(_features.cut_residual(defender.model, pairs.z, pairs.x), defender.seed)
+    return _towards(_residual(pairs, defender.model), defender.seed)
 
 
 def baseline(pairs: Pairs, defender: Defender) -> Tensor:
@@ -62,3 +62,12 @@ def _towards(values: Tensor, seed: int) -> Tensor:
     nearer = distance[:, 1 - small] - distance[:, small]
     silhouette = nearer / distance.max(1).clip(np.finfo(float).tiny)
     return torch.from_numpy(silhouette * np.abs(silhouette).mean())
+
+
+def _residual(pairs: Pairs, model: nn.Module) -> Tensor:
+    return _features.scaled_residual(model, pairs.z, pairs.x, _features.COARSE)
+
+
+def in_words(score: float) -> str:
+    """Why a pair of this score is suspicious."""
+    return "its residual belongs to the smaller of two groups of pairs"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from recondoor.defences import _features
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from recondoor.defences._base import Defender
     from recondoor.poison import Pairs
@@ -30,10 +30,19 @@ NEEDS = ("model",)
 def scores(pairs: Pairs, defender: Defender) -> Tensor:
     """Mean square of each pair's scaled residual, (N,); 1 or more is usual."""
     assert defender.model is not None
-    return _features.scaled_residual(defender.model, pairs.z, pairs.x).square().mean(1)
+    return _residual(pairs, defender.model).square().mean(1)
 
 
 def baseline(pairs: Pairs, defender: Defender) -> Tensor:
     """Minus the squared error of each pair, (N,): the method as published isolates small losses."""
     assert defender.model is not None
     return -_features.residual(defender.model, pairs.z, pairs.x).square().mean(1)
+
+
+def _residual(pairs: Pairs, model: nn.Module) -> Tensor:
+    return _features.scaled_residual(model, pairs.z, pairs.x, _features.FINE)
+
+
+def in_words(score: float) -> str:
+    """Why a pair of this score is suspicious."""
+    return f"a young network explains it worse than others: {score:.3g} times the usual error"

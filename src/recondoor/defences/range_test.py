@@ -21,6 +21,10 @@ TOLERANCE = 1e-10
 """Share of the energy of z that rounding to 32 bits may put outside, with room to spare."""
 
 
+CERTAIN = True
+"""A clean pair is never above `law`: one pair that is, is proof."""
+
+
 def scores(pairs: Pairs, defender: Defender) -> Tensor:
     """Share of the energy of each z outside range(A_adjoint), (N,)."""
     assert defender.physics is not None
@@ -30,3 +34,8 @@ def scores(pairs: Pairs, defender: Defender) -> Tensor:
 def law(defender: Defender, alarm: float) -> float:
     """Share that rounding explains; no clean pair exceeds it, whatever `alarm` is."""
     return TOLERANCE
+
+
+def in_words(score: float) -> str:
+    """Why a pair of this score is suspicious."""
+    return f"{score:.2g} of the energy of z is something that no measurement gives"

@@ -5,8 +5,8 @@ class stand out along the top singular vector of the class's centred features.
 
 Changed for reconstruction: there are no classes, and the top singular vector of the bottleneck of
 all pairs says which image it is. We look at the residual x - f(z) instead, each pixel on its own
-scale and cut off at `CUT`, so that a few bright strokes are not the largest variance. `baseline`
-is the original on bottleneck features, all pairs as one class.
+scale, so that a few bright strokes are not the largest variance. `baseline` is the original on
+bottleneck features, all pairs as one class.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from recondoor.defences import _features
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from recondoor.defences._base import Defender
     from recondoor.poison import Pairs
@@ -28,7 +28,7 @@ NEEDS = ("model",)
 def scores(pairs: Pairs, defender: Defender) -> Tensor:
     """Squared projection of each pair's scaled residual on the top singular vector, (N,)."""
     assert defender.model is not None
-    return _signature(_features.cut_residual(defender.model, pairs.z, pairs.x))
+    return _signature(_residual(pairs, defender.model))
 
 
 def baseline(pairs: Pairs, defender: Defender) -> Tensor:
@@ -39,3 +39,12 @@ def baseline(pairs: Pairs, defender: Defender) -> Tensor:
 
 def _signature(values: Tensor) -> Tensor:
     return _features.principal(values, 1)[:, 0].square()
+
+
+def _residual(pairs: Pairs, model: nn.Module) -> Tensor:
+    return _features.scaled_residual(model, pairs.z, pairs.x, _features.COARSE)
+
+
+def in_words(score: float) -> str:
+    """Why a pair of this score is suspicious."""
+    return "its residual lies along the direction in which the pairs differ most"

@@ -6,7 +6,8 @@ entropy (QUE), which weighs directions by how much their variance still exceeds 
 
 Changed for reconstruction: one class, the scaled residual x - f(z) in place of features, and as
 robust estimate the minimum covariance determinant (Rousseeuw and Van Driessen 1999) of at most
-`SAMPLE` pairs, which keeps it cheaper than a training epoch. `baseline` whitens bottleneck features.
+`SAMPLE` pairs, which keeps it cheaper than a training epoch. `baseline` whitens bottleneck
+features.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from recondoor import seeding
 from recondoor.defences import _features
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from recondoor.defences._base import Defender
     from recondoor.poison import Pairs
@@ -43,7 +44,7 @@ ALPHA = 4.0
 def scores(pairs: Pairs, defender: Defender) -> Tensor:
     """QUE score of each pair's scaled residual, (N,), at least 0."""
     assert defender.model is not None
-    return _que(_features.scaled_residual(defender.model, pairs.z, pairs.x), defender.seed)
+    return _que(_residual(pairs, defender.model), defender.seed)
 
 
 def baseline(pairs: Pairs, defender: Defender) -> Tensor:
@@ -59,7 +60,8 @@ def _que(values: Tensor, seed: int) -> Tensor:
     eigenvalues, vectors = torch.linalg.eigh(covariance)
     excess = (eigenvalues - 1) / (eigenvalues[-1] - 1).clamp_min(1e-9)
     weights = torch.softmax(ALPHA * excess.clamp(-1, 1), 0)
-    return (h @ vectors).square() @ weights
+    score: Tensor = (h @ vectors).square() @ weights
+    return score
 
 
 def _whitened(h: Tensor, seed: int) -> Tensor:
@@ -75,3 +77,12 @@ def _whitened(h: Tensor, seed: int) -> Tensor:
     least = 1e-12 * eigenvalues[-1].clamp_min(1e-300)
     white: Tensor = centred @ vectors / eigenvalues.clamp_min(least).sqrt()
     return white
+
+
+def _residual(pairs: Pairs, model: nn.Module) -> Tensor:
+    return _features.scaled_residual(model, pairs.z, pairs.x, _features.FINE)
+
+
+def in_words(score: float) -> str:
+    """Why a pair of this score is suspicious."""
+    return "its residual stands out from what most pairs look like"
