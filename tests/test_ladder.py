@@ -34,6 +34,7 @@ ROOMS = (
     "rundir",
     "report",
     "study",
+    "audit",
     "sweep",
     "doctor",
     "terminal",

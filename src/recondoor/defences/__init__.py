@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 
 from recondoor import registry
-from recondoor.defences._base import Defender, Finding, Kind, Scores, pooled, threshold
+from recondoor.defences._base import Defender, Finding, Kind, Scores, pooled, rank, threshold
 from recondoor.defences._physics import Physics
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "load",
     "names",
     "pooled",
+    "rank",
     "threshold",
 ]
 

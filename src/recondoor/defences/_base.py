@@ -93,12 +93,21 @@ def threshold(clean: Tensor, alarm: float) -> float:
     Raises:
         ConfigError: `alarm` is outside (0, 1), or N is below 1 / alarm - 1.
     """
+    return float(torch.sort(clean.double()).values[rank(len(clean), alarm) - 1])
+
+
+def rank(count: int, alarm: float) -> int:
+    """Which of `count` clean scores, counted from the smallest, is the threshold: 1, 2, ...
+
+    Raises:
+        ConfigError: as `threshold`.
+    """
     if not 0 < alarm < 1:
         raise ConfigError(f"alarm: {alarm} given; expected a share between 0 and 1")
-    rank = math.ceil((len(clean) + 1) * (1 - alarm) - 1e-9)
-    if rank > len(clean):
+    place = math.ceil((count + 1) * (1 - alarm) - 1e-9)
+    if place > count:
         raise ConfigError(
-            f"{len(clean)} clean scores given, too few for a false-alarm rate of {alarm:g}; give "
+            f"{count} clean scores given, too few for a false-alarm rate of {alarm:g}; give "
             f"{math.ceil(1 / alarm - 1 - 1e-9)} or more, or allow more false alarms"
         )
-    return float(torch.sort(clean.double()).values[rank - 1])
+    return place

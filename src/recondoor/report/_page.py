@@ -56,14 +56,18 @@ def page(run: Run, pictures: Sequence[Picture], missing: Sequence[Missing]) -> s
         "settings": [pair for key, value in run.settings.items() for pair in _flat(key, value)],
         "measured": None if run.results is None else _measured(run.results),
     }
-    environment = Environment(
+    return environment().get_template("report.html.j2").render(content)
+
+
+def environment() -> Environment:
+    """How all pages are made from their templates."""
+    return Environment(
         loader=FunctionLoader(_template),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.j2").render(content)
 
 
 def _template(name: str) -> str:
