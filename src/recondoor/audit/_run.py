@@ -24,7 +24,8 @@ def read_run(
     `attack` may be 'original', for the clean pairs. The truth about them is known.
 
     Raises:
-        RunError: no settings, trigger or plan there, a damaged file, or other images than the run's.
+        RunError: no trigger or plan there, a damaged file, or other images than the run's.
+        DataError: no folder of a run.
         ConfigError: a label or seed that the run does not have.
     """
     settings = _settings(folder, data_dir)

@@ -36,13 +36,13 @@ def build_audit(folder: Path) -> Path:
                 write_atomically(folder / "figures" / f"{drawn.name}.{kind}", content)
             pictures.append(Picture(drawn, files["svg"].decode()))
     path = folder / "report.html"
-    content = {
+    shown: dict[str, Any] = {
         "record": record,
         "headline": headline(record),
         "readings": [reading(each, record) for each in record["detectors"]],
         "pictures": pictures,
     }
-    page = environment().get_template("audit.html.j2").render(content)
+    page = environment().get_template("audit.html.j2").render(shown)
     write_atomically(path, page.encode())
     return path
 

@@ -126,7 +126,8 @@ def histograms(evidence: Evidence, record: Mapping[str, Any]) -> Drawing | None:
     for axes, each in zip(grid, detectors, strict=False):
         _histogram(axes, evidence.scores[each["name"]], evidence.poisoned, each)
     if evidence.poisoned is not None:
-        grid[0].legend(handlelength=1.2)
+        handles, labels = grid[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper right", ncols=2, handlelength=1.2)
     caption = "How many pairs have which score; the count is on a logarithmic scale."
     if any(each["threshold"] is not None for each in detectors):
         caption += " Dashed: the threshold, above which a pair is flagged."
@@ -154,10 +155,10 @@ def _histogram(
         edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
     shown = np.clip(scores, edges[0], edges[-1])
     if poisoned is None:
-        axes.hist(shown, edges, color=UNKNOWN)
+        axes.hist(shown, edges.tolist(), color=UNKNOWN)
     else:
         for part, color, label in ((~poisoned, CLEAN, "clean"), (poisoned, POISONED, "poisoned")):
-            axes.hist(shown[part], edges, color=color, label=label, alpha=0.75)
+            axes.hist(shown[part], edges.tolist(), color=color, label=label, alpha=0.75)
     if threshold is not None:
         axes.axvline(threshold, color=INK, linestyle="--", linewidth=1.0)
     axes.set_yscale("log")
