@@ -108,7 +108,8 @@ def _narrowest(model: nn.Module, z: Tensor) -> nn.Module:
         if isinstance(out, Tensor) and out.dim() > 1:
             sizes.setdefault(layer, out[0].numel())
 
-    leaves = [layer for layer in model.modules() if not list(layer.children())]
+    inside = [layer for layer in model.modules() if layer is not model]
+    leaves = [layer for layer in inside if not list(layer.children())]
     handles = [layer.register_forward_hook(note) for layer in leaves]
     try:
         reconstruct(model, z)

@@ -12,6 +12,7 @@ features.
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -68,10 +69,15 @@ def _whitened(h: Tensor, seed: int) -> Tensor:
     # Imported here because it costs half a second that only this defence should pay.
     from sklearn.covariance import MinCovDet
 
+    # Scales are nothing to the estimate, but rounding is kinder to equal ones.
+    h = h / h.std(0).clamp_min(1e-300)
     generator = seeding.torch_generator(seed, "covariance")
     part = h[torch.randperm(len(h), generator=generator)[:SAMPLE]]
     state = seeding.derive(seed, "covariance") % 2**32
-    robust = MinCovDet(support_fraction=SUPPORT, random_state=state).fit(part.numpy())
+    with warnings.catch_warnings():
+        # Of steps that gain nothing to rounding, and of few pairs for so many directions.
+        warnings.simplefilter("ignore")
+        robust = MinCovDet(support_fraction=SUPPORT, random_state=state).fit(part.numpy())
     centred = h - torch.from_numpy(robust.location_)
     eigenvalues, vectors = torch.linalg.eigh(torch.from_numpy(robust.covariance_))
     least = 1e-12 * eigenvalues[-1].clamp_min(1e-300)
