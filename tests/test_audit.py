@@ -107,7 +107,10 @@ def test_poisoned_pairs_are_found_and_everything_is_written(
     assert "SUSPICIOUS" in page and page.count("<svg") == 2
     assert not re.search(r'(?:src|href)="(?!#|data:)', page)
     before = page
-    assert report.build_audit(out).read_text(encoding="utf-8") == before
+    capsys.readouterr()
+    cli.main(["report", str(out)])
+    assert capsys.readouterr().out.strip() == str(out / "report.html")
+    assert (out / "report.html").read_text(encoding="utf-8") == before
 
 
 def test_clean_pairs_are_called_clean_and_trusted_ones_make_thresholds(here: Path) -> None:

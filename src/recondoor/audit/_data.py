@@ -80,7 +80,9 @@ def audit_data(
         _require_alike(given.pairs, clean)
         defences.rank(len(clean), request.alarm)
     notes: list[str] = []
-    physics, no_physics = _physics(given, clean, notes)
+    with progress.task("taking the operator apart", 1) as task:
+        physics, no_physics = _physics(given, clean, notes)
+        task.advance()
     if physics is not None and given.poisoned is None:
         _require_operator(physics, clean or given.pairs, request.alarm)
     skipped = {} if no_physics is None else _needing(names, "physics", no_physics)

@@ -41,7 +41,7 @@ class AuditOptions:
         Parameter(name="--config", help="TOML file with them; may be given again"),
     ] = ()
     clean: Annotated[
-        Path | None, Parameter(help="trusted clean pairs, none of those looked at")
+        Path | None, Parameter(help="trusted clean pairs, drawn as the pairs are but none of them")
     ] = None
     alarm: Annotated[float, Parameter(help="false-alarm rate per pair")] = 0.01
     detectors: Annotated[str | None, Parameter(help="comma-separated; default: all")] = None
