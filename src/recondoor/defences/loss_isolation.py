@@ -9,8 +9,8 @@ one, (1 - p)^2 against p^2 times the artefact's energy. Once the backdoor is lea
 no longer differ much: early networks tell most. Each pixel's error counts on its own scale over the
 pairs, so that an artefact in a quiet place is not drowned by the edges of the image. `baseline` is
 the original, small loss first, on the plain squared error: its AUC was 0.19 to 0.35 after one epoch
-(twelve trainings, embedded digits, p = 0.3 and 0.01). Large loss first has 0.65, 0.56 and 0.51 after
-the second, fourth and sixth epoch of one of them, p = 0.3: small loss first is right at no time.
+(twelve trainings, embedded digits, p = 0.3 and 0.01). Large loss first has 0.65, 0.56 and 0.51
+after two, four and six epochs of one of them, p = 0.3: small loss first is right at no time.
 """
 
 from __future__ import annotations
