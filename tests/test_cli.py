@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recondoor import cli
+from recondoor import cli, registry
 from recondoor.config import load_config
 from recondoor.rundir import RunDir
 
@@ -195,16 +195,19 @@ def test_what_answers_at_once_imports_no_torch(arguments: list[str], tmp_path: P
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=True)
 
 
-@pytest.mark.parametrize("kind", ["datasets", "operators", "models", "attacks", "presets"])
+@pytest.mark.parametrize(
+    "kind", ["datasets", "operators", "models", "attacks", "defences", "presets"]
+)
 def test_list_names_everything(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     run("list", kind)
     names = {
         "datasets": ["fashion-mnist", "mnist", "mnist5k"],
-        "operators": ["fourier", "gaussian", "identity", "pixel-mask"],
+        "operators": ["fourier", "gaussian", "identity", "matrix", "pixel-mask"],
         "models": ["cae"],
         "attacks": [
             *("bilevel", "direct", "heuristic", "none", "random", "spectral", "tangent"),
         ],
+        "defences": sorted(registry.names("defences")),
         "presets": ["paper", "quick", "smoke"],
     }[kind]
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == names

@@ -35,6 +35,7 @@ ROOMS = (
     "rundir",
     "report",
     "study",
+    "audit",
     "sweep",
     "doctor",
     "terminal",

@@ -1,8 +1,14 @@
 """Contract of every registered measurement operator, and closed forms of each."""
 
 import dataclasses
+import math
 import pickle
 import random
+import re
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +24,7 @@ from recondoor.operators.fourier import Fourier
 from recondoor.operators.gaussian import Gaussian
 from recondoor.operators.pixel_mask import PixelMask
 
+FOLDER = tempfile.TemporaryDirectory(prefix="recondoor-matrix-")
 NAMES = registry.names("operators")
 SHAPES = [(1, 28, 28), (3, 17, 20)]
 contract = pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -33,8 +40,19 @@ def make(
     seed: int = 3,
     dtype: torch.dtype = torch.float64,
 ) -> LinearOperator:
-    settings = Operator(name=name, ratio=ratio, sigma=sigma)
+    file = matrix_file(shape, ratio, seed) if name == "matrix" else None
+    settings = Operator(name=name, ratio=ratio, sigma=sigma, file=file)
     return operators.build(shape, settings, seed, dtype)
+
+
+@cache
+def matrix_file(shape: tuple[int, int, int], ratio: float, seed: int) -> Path:
+    """A complex matrix of ratio * C * H * W rows in a file of its own."""
+    n = math.prod(shape)
+    parts = np.random.default_rng(seed).standard_normal((2, round(ratio * n), n)) / n**0.5
+    path = Path(tempfile.mkdtemp(dir=FOLDER.name)) / "matrix.npy"
+    np.save(path, parts[0] + 1j * parts[1])
+    return path
 
 
 def images(shape: tuple[int, int, int], count: int = 4, seed: int = 0) -> Tensor:
@@ -88,7 +106,8 @@ def test_shapes_and_types(name: str, shape: tuple[int, int, int]) -> None:
         x = images(shape).to(dtype)
         y = operator.forward(x, generator())
         z = operator.A_adjoint(y)
-        assert y.shape[:2] == x.shape[:2]
+        channels = 1 if name == "matrix" else x.shape[1]  # a matrix may mix them
+        assert y.shape[:2] == (len(x), channels)
         assert y.real.dtype == dtype
         assert z.shape == x.shape
         assert z.dtype == dtype
@@ -380,7 +399,7 @@ def test_build_draws_from_the_named_stream() -> None:
     assert torch.equal(operator.matrix, drawn / operator.matrix.shape[0] ** 0.5)
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - {"identity"}))
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"identity", "matrix"}))
 @pytest.mark.parametrize("ratio", [0.0, -0.1, 1.5, float("nan"), 1e-6])
 def test_bad_ratio_is_refused(name: str, ratio: float) -> None:
     settings = Operator.model_construct(name=name, ratio=ratio, sigma=0.0)
@@ -392,7 +411,8 @@ def test_bad_ratio_is_refused(name: str, ratio: float) -> None:
 @every
 @pytest.mark.parametrize("sigma", [-0.1, float("nan"), float("inf")])
 def test_bad_sigma_is_refused(name: str, sigma: float) -> None:
-    settings = Operator.model_construct(name=name, ratio=0.5, sigma=sigma)
+    file = matrix_file(SHAPES[0], 0.5, 0) if name == "matrix" else None
+    settings = Operator.model_construct(name=name, ratio=0.5, sigma=sigma, file=file)
     with pytest.raises(ConfigError, match=r"operator\.sigma: "):
         operators.build(SHAPES[0], settings, 0)
 
@@ -416,3 +436,62 @@ def test_images_of_another_shape_are_refused(name: str, wrong: tuple[int, ...]) 
         operator.forward(torch.zeros(wrong, dtype=torch.float64))
     with pytest.raises(DataError):
         operator.measure(torch.zeros(wrong, dtype=torch.float64))
+
+
+def test_matrix_is_its_file() -> None:
+    shape = (3, 5, 4)
+    operator = make("matrix", shape)
+    matrix = np.load(matrix_file(shape, 0.4, 3))
+    x = images(shape).numpy()
+    y = operator.A(torch.from_numpy(x))
+    np.testing.assert_allclose(y[:, 0].numpy(), x.reshape(4, 60) @ matrix.T, atol=1e-13)
+    z = operator.A_adjoint(y).numpy().reshape(4, 60)
+    np.testing.assert_allclose(z, (y[:, 0].numpy() @ matrix.conj()).real, atol=1e-13)
+
+
+class Bomb:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return Path.touch, (self.target,)
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (np.ones((2, 5)), "need 12 columns"),
+        (np.ones(12), "of shape (m, C * H * W)"),
+        (np.full((2, 12), np.nan), "NaN"),
+        (np.zeros((2, 12)), "zeros alone"),
+        (np.array([["a", "b"]]), "real or complex"),
+    ],
+)
+def test_a_matrix_that_does_not_fit_is_refused(
+    array: np.ndarray[Any, Any], said: str, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "m.npy", array)
+    settings = Operator(name="matrix", file=tmp_path / "m.npy")
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        operators.build((1, 3, 4), settings, 0)
+
+
+def test_no_matrix_is_unpickled_or_taken_at_its_word(tmp_path: Path) -> None:
+    path, planted = tmp_path / "m.npy", tmp_path / "planted"
+    np.save(path, np.array([[Bomb(planted)]], dtype=object), allow_pickle=True)
+    settings = Operator(name="matrix", file=path)
+    with pytest.raises(ConfigError, match="real or complex"):
+        operators.build((1, 1, 1), settings, 0)
+    assert not planted.exists()
+    with path.open("wb") as stream:
+        head = {"descr": "<f8", "fortran_order": False, "shape": (10**9, 10**9)}
+        np.lib.format.write_array_header_1_0(stream, head)
+    with pytest.raises(ConfigError, match="2 GiB are allowed"):
+        operators.build((1, 1, 1), settings, 0)
+    path.write_bytes(b"not an array")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        operators.build((1, 1, 1), settings, 0)
+    with pytest.raises(ConfigError, match="none given"):
+        operators.build((1, 1, 1), Operator(name="matrix"), 0)

@@ -6,7 +6,7 @@ import sys
 from cyclopts import App, CycloptsError, Parameter
 
 from recondoor import __version__
-from recondoor.cli import _look, _study, _sweep
+from recondoor.cli import _audit, _look, _study, _sweep
 from recondoor.cli._options import Options
 from recondoor.errors import RecondoorError
 
@@ -24,6 +24,7 @@ To begin with:
     recondoor report runs/* sweeps/axes        build old reports anew
     recondoor predict --attack heuristic       what to expect of training
     recondoor sweep axes.toml --dry-run        many studies: what would it cost
+    recondoor audit data pairs.npz --operator gaussian     are training pairs poisoned
 """
 
 app = App(
@@ -47,6 +48,7 @@ for command in (
 ):
     app.command(command)
 app.command(_look.list_, name="list")
+app.command(_audit.audit)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -9,25 +9,28 @@ from cyclopts import Parameter
 from recondoor import registry
 from recondoor.errors import RecondoorError
 
-Kind = Literal["datasets", "operators", "models", "attacks", "settings", "presets"]
+Kind = Literal["datasets", "operators", "models", "attacks", "defences", "settings", "presets"]
 
 
-def report(runs: Annotated[list[Path], Parameter(help="folders of runs and of sweeps")], /) -> None:
-    """Build tables, figures and report.html of runs and sweeps anew, from what lies in them.
+def report(
+    runs: Annotated[list[Path], Parameter(help="folders of runs, sweeps or audits")], /
+) -> None:
+    """Build tables, figures and report.html anew, from what lies in the folders.
 
     For example:
 
         recondoor report runs/*
-        recondoor report sweeps/axes
+        recondoor report sweeps/axes audits/*
     """
-    from recondoor.report import build
+    from recondoor.report import build, build_audit
 
     refused = []
     for run in runs:
         # A study of ratios holds one run for each.
         for folder in sorted(run.glob("ratio-*")) or [run]:
             try:
-                print(build(folder))
+                is_audit = (folder / "audit.json").exists()
+                print(build_audit(folder) if is_audit else build(folder))
             except RecondoorError as error:
                 refused.append(str(error))
     if refused:

@@ -120,7 +120,7 @@ def _finished(folder: Path, settings: "Config") -> bool:
     from recondoor import config, rundir
 
     run = rundir.RunDir(folder)
-    own = (settings.trigger.file, settings.artefact.file)
+    own = (settings.trigger.file, settings.artefact.file, settings.operator.file)
     if settings.data.name not in registry.names("datasets") or any(own):
         return False
     if not (run.results.exists() and (folder / "report.html").exists()):

@@ -31,8 +31,13 @@ class Operator(Section):
     """Measurement y = A x + v."""
 
     name: str = Field("gaussian", description="registered measurement operator")
-    ratio: float = Field(0.5, gt=0, le=1, description="sampling ratio m/n (identity ignores it)")
+    ratio: float = Field(
+        0.5, gt=0, le=1, description="sampling ratio m/n (identity and matrix ignore it)"
+    )
     sigma: float = Field(0.01, ge=0, description="standard deviation of the measurement noise v")
+    file: Path | None = Field(
+        None, description="matrix: .npy with the matrix, (m, C * H * W), real or complex"
+    )
 
     @field_validator("name")
     @classmethod

@@ -5,10 +5,21 @@ from __future__ import annotations
 from types import ModuleType
 
 from recondoor import registry
-from recondoor.defences._base import Defender, Finding, Kind, threshold
+from recondoor.defences._base import Defender, Finding, Kind, Scores, pooled, rank, threshold
 from recondoor.defences._physics import Physics
 
-__all__ = ["Defender", "Finding", "Kind", "Physics", "load", "names", "threshold"]
+__all__ = [
+    "Defender",
+    "Finding",
+    "Kind",
+    "Physics",
+    "Scores",
+    "load",
+    "names",
+    "pooled",
+    "rank",
+    "threshold",
+]
 
 
 def load(name: str) -> ModuleType:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -58,6 +58,31 @@ class Finding:
     artefact: Tensor
 
 
+class Scores(Protocol):
+    """How a defence of kind "pairs" looks at them."""
+
+    def __call__(self, pairs: Pairs, defender: Defender) -> Tensor:
+        """Score of each pair, (N,): the higher, the more suspicious."""
+
+
+def pooled(scores: Scores, pairs: Pairs, defender: Defender) -> tuple[Tensor, Tensor]:
+    """Scores (N,) of `pairs` and (M,) of the defender's clean pairs, found together.
+
+    Directions, clusters and scales are fitted to all of them, no matter which is which. So the
+    scores of clean pairs among `pairs` are exchangeable with those that the threshold is made of
+    (transductive conformal prediction), which they would not be if `pairs` alone were fitted.
+
+    Raises:
+        ConfigError: the defender has no clean pairs.
+    """
+    clean = defender.clean
+    if clean is None or len(clean) == 0:
+        raise ConfigError("no clean pairs given; a threshold from clean scores needs some")
+    both = replace(pairs, z=torch.cat((pairs.z, clean.z)), x=torch.cat((pairs.x, clean.x)))
+    found = scores(both, defender)
+    return found[: len(pairs)], found[len(pairs) :]
+
+
 def threshold(clean: Tensor, alarm: float) -> float:
     """Score above which at most a share `alarm` of clean ones lies, from scores (N,) of clean ones.
 
@@ -68,12 +93,21 @@ def threshold(clean: Tensor, alarm: float) -> float:
     Raises:
         ConfigError: `alarm` is outside (0, 1), or N is below 1 / alarm - 1.
     """
+    return float(torch.sort(clean.double()).values[rank(len(clean), alarm) - 1])
+
+
+def rank(count: int, alarm: float) -> int:
+    """Which of `count` clean scores, counted from the smallest, is the threshold: 1, 2, ...
+
+    Raises:
+        ConfigError: as `threshold`.
+    """
     if not 0 < alarm < 1:
         raise ConfigError(f"alarm: {alarm} given; expected a share between 0 and 1")
-    rank = math.ceil((len(clean) + 1) * (1 - alarm) - 1e-9)
-    if rank > len(clean):
+    place = math.ceil((count + 1) * (1 - alarm) - 1e-9)
+    if place > count:
         raise ConfigError(
-            f"{len(clean)} clean scores given, too few for a false-alarm rate of {alarm:g}; give "
+            f"{count} clean scores given, too few for a false-alarm rate of {alarm:g}; give "
             f"{math.ceil(1 / alarm - 1 - 1e-9)} or more, or allow more false alarms"
         )
-    return float(torch.sort(clean.double()).values[rank - 1])
+    return place

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+from scipy.special import chdtri
 from torch import Tensor
 
 from recondoor.errors import ConfigError
@@ -91,5 +92,20 @@ class Physics:
         expected = x.flatten(1).double() @ self.basis * self.singular
         rounding = ROUNDING * z.flatten(1).double().square().mean(1, keepdim=True).sqrt()
         variance = self.sigma**2 + (rounding / self.singular).square()
-        white: Tensor = (measured - expected) / variance.sqrt()
+        white: Tensor = (measured - expected) / variance.clamp_min(1e-300).sqrt()
         return white
+
+    def noise(self, z: Tensor, x: Tensor) -> float:
+        """Standard deviation of the noise, from pairs of which fewer than half are poisoned.
+
+        The median over pairs of ||y - A x||^2 / rank, over the median of a chi-square law with
+        `rank` degrees of freedom. With a share p poisoned it is that law's 0.5 / (1 - p) quantile
+        at the most: too large by a share of 0.4 / sqrt(rank) for p = 0.3.
+        """
+        energy = replace(self, sigma=1.0).residual(z, x).square().sum(1)
+        return float((energy.median() / chdtri(self.rank, 0.5)).sqrt())
+
+    def back(self, z: Tensor) -> Tensor:
+        """A^+ y of each z = A_adjoint y (N, C, H, W): the image of least norm that explains y."""
+        inside = z.flatten(1).double() @ self.basis / self.singular.square()
+        return (inside @ self.basis.T).view(z.shape)

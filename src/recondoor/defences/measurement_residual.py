@@ -31,3 +31,8 @@ def law(defender: Defender, alarm: float) -> float:
     assert defender.physics is not None
     rank = defender.physics.rank
     return float(chdtri(rank, alarm)) / rank
+
+
+def in_words(score: float) -> str:
+    """Why a pair of this score is suspicious."""
+    return f"its image does not explain its measurement: {score:.3g} times the noise's energy"

@@ -18,6 +18,10 @@ KIND: Literal["pairs"] = "pairs"
 NEEDS = ("physics",)
 
 
+CERTAIN = True
+"""A clean pair is never above `law`: one pair that is, is proof."""
+
+
 def scores(pairs: Pairs, defender: Defender) -> Tensor:
     """Share of the energy of each z outside range(A_adjoint), (N,)."""
     assert defender.physics is not None
@@ -27,3 +31,8 @@ def scores(pairs: Pairs, defender: Defender) -> Tensor:
 def law(defender: Defender, alarm: float) -> float:
     """Nothing: what rounding explains does not count, so that no clean pair exceeds it."""
     return 0.0
+
+
+def in_words(score: float) -> str:
+    """Why a pair of this score is suspicious."""
+    return f"{score:.2g} of the energy of z is something that no measurement gives"

@@ -36,11 +36,14 @@ def reconstruct(
     model: nn.Module, z: Tensor, advance: Callable[[int], None] = lambda n: None
 ) -> Tensor:
     """Return f(z) for all of z (N, C, H, W), in batches whose size nobody can choose."""
-    training = model.training
+    flags = {module: module.training for module in model.modules()}
     model.eval()
     parts = []
-    for part in torch.split(z, max(1, PIXELS_IN_A_BATCH // z[0].numel())):
-        parts.append(model(part).contiguous())
-        advance(len(part))
-    model.train(training)
+    try:
+        for part in torch.split(z, max(1, PIXELS_IN_A_BATCH // z[0].numel())):
+            parts.append(model(part).contiguous())
+            advance(len(part))
+    finally:
+        for module, flag in flags.items():
+            module.training = flag
     return torch.cat(parts)

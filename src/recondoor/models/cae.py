@@ -68,16 +68,25 @@ class ConvolutionalAutoencoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Reconstruct (B, C, H, W) from z of the same shape."""
-        sizes, h = [], z
-        for down in cast("Iterable[nn.Conv2d]", self.down):
-            sizes.append(h.shape[2:])
-            h = _activate(F.conv2d(h, down.weight, None, 2, self.pad), down.bias)
+        h, sizes = self._encode(z)
         ups = cast("Iterable[nn.ConvTranspose2d]", self.up)
         for up, size in zip(ups, reversed(sizes), strict=True):
             extra = [wanted + 1 - 2 * have for wanted, have in zip(size, h.shape[2:], strict=True)]
             h = _activate(F.conv_transpose2d(h, up.weight, None, 2, self.pad, extra), up.bias)
         result: Tensor = self.out(h)
         return result
+
+    def features(self, z: Tensor) -> Tensor:
+        """Code of z (B, C, H, W), the layer with the fewest values: (B, code, H / 8, W / 8)."""
+        return self._encode(z)[0]
+
+    def _encode(self, z: Tensor) -> tuple[Tensor, list[torch.Size]]:
+        """The code and the sizes met on the way down."""
+        sizes, h = [], z
+        for down in cast("Iterable[nn.Conv2d]", self.down):
+            sizes.append(h.shape[2:])
+            h = _activate(F.conv2d(h, down.weight, None, 2, self.pad), down.bias)
+        return h, sizes
 
 
 def _activate(h: Tensor, bias: Tensor | None) -> Tensor:

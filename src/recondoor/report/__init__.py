@@ -1,7 +1,17 @@
 """Tables, figures and the page of a run, made from its folder alone (imports no torch)."""
 
+from recondoor.report._audit import build_audit, read_audit
+from recondoor.report._audit_words import audit_text
 from recondoor.report._build import build
 from recondoor.report._load import load, load_results
 from recondoor.report._tables import table1_text
 
-__all__ = ["build", "load", "load_results", "table1_text"]
+__all__ = [
+    "audit_text",
+    "build",
+    "build_audit",
+    "load",
+    "load_results",
+    "read_audit",
+    "table1_text",
+]

@@ -182,8 +182,10 @@ def _problem(
 
 
 def digest_of_patterns(config: Config, images: data.Images) -> str:
-    """Digest of trigger and artefact, whose files a hash of the settings does not see."""
+    """Digest of trigger, artefact and matrix, whose files a hash of the settings does not see."""
     trigger = make_trigger(config.trigger, images.shape)
     artefact = make_artefact(config.artefact, images.shape)
     content = trigger.delta.numpy().tobytes() + artefact.pattern.numpy().tobytes()
+    if config.operator.file is not None:
+        content += hashlib.sha256(config.operator.file.read_bytes()).digest()
     return hashlib.sha256(content).hexdigest()

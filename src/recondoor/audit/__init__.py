@@ -1,0 +1,13 @@
+"""Audits: is what somebody gave us poisoned? Joins readers, defences and their verdict."""
+
+from recondoor.audit._data import Audit, Request, audit_data
+from recondoor.audit._record import as_record, require_folder, write
+
+__all__ = [
+    "Audit",
+    "Request",
+    "as_record",
+    "audit_data",
+    "require_folder",
+    "write",
+]

@@ -1,0 +1,196 @@
+"""The audit of pairs, top to bottom: read, take the operator apart, train, look, judge."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from recondoor import defences, operators
+from recondoor.audit._given import Build, Given, Shape, read_pairs
+from recondoor.audit._judge import Judged, judge, verdict
+from recondoor.audit._network import young_network
+from recondoor.audit._run import read_run
+from recondoor.config import Config
+from recondoor.defences import Defender, Physics
+from recondoor.errors import ConfigError, DataError, nearest
+from recondoor.poison import Pairs
+from recondoor.progress import NO_PROGRESS, Progress
+
+FEWEST = 100
+"""Pairs below which no network can be trained that says anything about them."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be audited, and with what.
+
+    Args:
+        pairs: .npz or .h5 file with x and z (or y), or the folder of a run.
+        settings: of which `operator` and `seed` say how a file's pairs were measured; None if
+            that is not known. A run folder has its own.
+        clean: file of trusted clean pairs, of which thresholds are made.
+        alarm: false-alarm rate per pair, in (0, 1).
+        detectors: names; None for all that apply.
+        attack: a run's model whose pairs are meant; None for the first poisoned one.
+        seed: a run's seed; None for its first.
+        data_dir: folder with the files of a run's registered data set.
+    """
+
+    pairs: Path
+    settings: Config | None = None
+    clean: Path | None = None
+    alarm: float = 0.01
+    detectors: tuple[str, ...] | None = None
+    attack: str | None = None
+    seed: int | None = None
+    data_dir: Path | None = None
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was found. `skipped` says of each detector that did not look why."""
+
+    request: Request
+    given: Given
+    defender: Defender
+    judged: list[Judged]
+    skipped: dict[str, str]
+    notes: list[str]
+    verdict: Literal["suspicious", "clean", "undecided"]
+
+
+def audit_data(
+    request: Request, model: nn.Module | None = None, progress: Progress = NO_PROGRESS
+) -> Audit:
+    """Look at pairs with every detector that applies.
+
+    Without `model`, a network is trained on the pairs for one epoch, if a detector wants one.
+
+    Raises:
+        DataError: pairs that cannot be read, or that the operator given cannot have measured.
+        ConfigError: an unknown detector, an operator that does not fit, too few clean pairs.
+    """
+    names = _detectors(request.detectors)
+    given = _read(request, progress)
+    clean, _ = read_pairs(request.clean, _build(request)) if request.clean else (None, None)
+    if clean is not None:
+        _require_alike(given.pairs, clean)
+        defences.rank(len(clean), request.alarm)
+    notes: list[str] = []
+    with progress.task("taking the operator apart", 1) as task:
+        physics, no_physics = _physics(given, clean, notes)
+        task.advance()
+    if physics is not None and given.poisoned is None:
+        _require_operator(physics, clean or given.pairs, request.alarm)
+    skipped = {} if no_physics is None else _needing(names, "physics", no_physics)
+    if len(given.pairs) < FEWEST:
+        few = f"{len(given.pairs)} pairs are too few, it needs {FEWEST}"
+        skipped |= _needing(names, "model", few)
+    left = [name for name in names if name not in skipped]
+    if model is None and _needing(left, "model", ""):
+        model = young_network(_together(given.pairs, clean), given.seed, progress)
+    defender = Defender(clean, physics, model, seed=given.seed, progress=progress)
+    judged = []
+    with progress.task("looking at pairs", len(left)) as task:
+        for name in left:
+            judged.append(judge(name, given.pairs, defender, request.alarm))
+            task.advance(1, name)
+    return Audit(request, given, defender, judged, skipped, notes, verdict(judged))
+
+
+def _detectors(chosen: Sequence[str] | None) -> tuple[str, ...]:
+    known = defences.names("pairs")
+    for name in chosen or ():
+        if name not in known:
+            raise ConfigError(
+                f"--detectors: '{name}' given; there are {', '.join(known)}" + nearest(name, known)
+            )
+    return known if chosen is None else tuple(dict.fromkeys(chosen))
+
+
+def _read(request: Request, progress: Progress) -> Given:
+    if not 0 < request.alarm < 1:
+        raise ConfigError(f"--alarm: {request.alarm} given; expected a rate between 0 and 1")
+    if request.pairs.is_dir():
+        if request.settings is not None:
+            raise ConfigError("--operator: the folder of a run has its own; leave it out")
+        return read_run(request.pairs, request.attack, request.seed, request.data_dir, progress)
+    if request.attack is not None:
+        raise ConfigError("--attack: only the folder of a run has attacks; leave it out")
+    pairs, operator = read_pairs(request.pairs, _build(request))
+    settings = request.settings
+    known = settings is not None and "sigma" in settings.operator.model_fields_set
+    return Given(request.pairs.stem, pairs, operator, known, seed=settings.seed if settings else 0)
+
+
+def _build(request: Request) -> Build | None:
+    settings = request.settings
+    if settings is None:
+        return None
+
+    def build(shape: Shape) -> operators.LinearOperator:
+        return operators.build(shape, settings.operator, settings.seed, torch.float64)
+
+    return build
+
+
+def _require_alike(pairs: Pairs, clean: Pairs) -> None:
+    if pairs.x.shape[1:] != clean.x.shape[1:]:
+        raise DataError(
+            f"--clean: images of {tuple(clean.x.shape[1:])} given; the pairs have "
+            f"{tuple(pairs.x.shape[1:])}"
+        )
+
+
+def _physics(
+    given: Given, clean: Pairs | None, notes: list[str]
+) -> tuple[Physics | None, str | None]:
+    """The operator taken apart, or why there is none; the noise is estimated where unknown."""
+    if given.operator is None:
+        return None, "no operator is known; give --operator"
+    try:
+        physics = Physics.of(given.operator)
+    except ConfigError as error:
+        return None, str(error)
+    if given.noise_known:
+        return physics, None
+    trusted = clean or given.pairs
+    sigma = physics.noise(trusted.z, trusted.x)
+    source = (
+        "the clean pairs"
+        if clean is not None
+        else ("the pairs' own median residual, which holds while fewer than half are poisoned")
+    )
+    notes.append(f"The noise level was not given: sigma = {sigma:.3g}, estimated from {source}.")
+    return replace(physics, sigma=sigma), None
+
+
+def _require_operator(physics: Physics, trusted: Pairs, alarm: float) -> None:
+    """Refuse an operator or noise level by which even most pairs would be impossible."""
+    defender = Defender(physics=physics)
+    for name, what in (
+        ("range-test", "have a z that it cannot give"),
+        ("measurement-residual", "have an image that does not explain the measurement"),
+    ):
+        module = defences.load(name)
+        beyond = module.scores(trusted, defender) > module.law(defender, alarm)
+        if 2 * int(beyond.sum()) > len(beyond):
+            raise DataError(
+                f"with this operator {int(beyond.sum())} of {len(beyond)} pairs {what}: either "
+                "more than half are poisoned, or it is not theirs; check --operator, its ratio, "
+                "sigma and seed, and that z and x are not rescaled"
+            )
+
+
+def _needing(names: Sequence[str], what: str, reason: str) -> dict[str, str]:
+    return {name: reason for name in names if what in defences.load(name).NEEDS}
+
+
+def _together(pairs: Pairs, clean: Pairs | None) -> Pairs:
+    """All pairs: a network that saw the clean ones as well tells nothing by having seen some."""
+    if clean is None:
+        return pairs
+    return Pairs(torch.cat((pairs.z, clean.z)), torch.cat((pairs.x, clean.x)))

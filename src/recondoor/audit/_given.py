@@ -1,0 +1,134 @@
+"""What is audited: pairs from a file, their operator, and the truth where it is known."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from recondoor.audit._arrays import Arrays, read_arrays
+from recondoor.errors import DataError
+from recondoor.operators import LinearOperator
+from recondoor.poison import Pairs
+
+Shape = tuple[int, int, int]
+Build = Callable[[Shape], LinearOperator]
+
+CHUNK = 1_000
+"""Measurements of which z is made at a time."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """Pairs under suspicion.
+
+    Args:
+        name: what they are called in the audit.
+        pairs: as a network would be trained on them.
+        operator: of float64; None if it is not known.
+        noise_known: whether the operator's sigma was given, or is to be estimated.
+        poisoned: the truth, boolean (N,); None if it is not known.
+        attack: label of the attack whose trigger is in the pairs; None if it is not known.
+        seed: root seed of what is drawn.
+    """
+
+    name: str
+    pairs: Pairs
+    operator: LinearOperator | None
+    noise_known: bool
+    poisoned: NDArray[np.bool_] | None = None
+    attack: str | None = None
+    seed: int = 0
+
+
+def read_pairs(path: Path, build: Build | None) -> tuple[Pairs, LinearOperator | None]:
+    """Pairs of an .npz or .h5 file, in float32, and the operator that `build` makes for them.
+
+    The file holds `x`, (N, H, W) or (N, C, H, W), real or uint8 (255 is then 1), and either `z` of
+    the same shape or `y`, (N, ...), of which z = A_adjoint y is made. Where both are, z counts.
+
+    Raises:
+        DataError: the file or its values are not like that, or there is y and no operator.
+        ConfigError: the operator does not fit the images.
+    """
+    arrays = read_arrays(path, ("x", "z", "y"))
+    if "x" not in arrays or not arrays.keys() & {"z", "y"}:
+        raise DataError(
+            f"'{path}' holds {', '.join(sorted(arrays)) or 'none'} of x, z and y; expected x and "
+            "either z or y"
+        )
+    x = _images(path, "x", arrays["x"])
+    operator = build((x.shape[1], x.shape[2], x.shape[3])) if build is not None else None
+    return Pairs(_inputs(path, arrays, x, operator), x), operator
+
+
+def _inputs(path: Path, arrays: Arrays, x: Tensor, operator: LinearOperator | None) -> Tensor:
+    if "z" not in arrays:
+        return _adjoint(path, arrays["y"], x, operator)
+    if arrays["z"].dtype.kind != "f" or arrays["z"].dtype.itemsize < 4:
+        raise DataError(
+            f"'{path}': z holds {arrays['z'].dtype}; expected float32 or float64, as coarser "
+            "rounding hides what is looked for"
+        )
+    z = _images(path, "z", arrays["z"])
+    if z.shape != x.shape:
+        raise DataError(
+            f"'{path}': z has the shape {tuple(z.shape)} but x {tuple(x.shape)}; expected the same"
+        )
+    return z
+
+
+def _adjoint(path: Path, y: NDArray[Any], x: Tensor, operator: LinearOperator | None) -> Tensor:
+    """Z = A_adjoint y."""
+    if operator is None:
+        raise DataError(f"'{path}' holds y and no z; give the --operator that y was measured with")
+    _require_numbers(path, "y", y)
+    form = operator.A(torch.zeros(1, *operator.shape, dtype=torch.float64))
+    if len(y) != len(x) or y[0].size != form[0].numel():
+        raise DataError(
+            f"'{path}': y has the shape {y.shape}; {len(x)} images of {operator.shape} and this "
+            f"operator need {(len(x), *form.shape[1:])}"
+        )
+    if np.iscomplexobj(y) and not form.is_complex():
+        raise DataError(f"'{path}': y is complex, but this operator's measurements are real")
+    parts = []
+    for start in range(0, len(y), CHUNK):
+        part = torch.from_numpy(np.ascontiguousarray(y[start : start + CHUNK])).to(form.dtype)
+        parts.append(operator.A_adjoint(part.reshape(-1, *form.shape[1:])).float())
+    return torch.cat(parts)
+
+
+def _images(path: Path, name: str, values: NDArray[Any]) -> Tensor:
+    """Values as float32 (N, C, H, W); uint8 divided by 255."""
+    _require_numbers(path, name, values)
+    if values.dtype.kind != "f" and values.dtype != np.uint8:
+        raise DataError(
+            f"'{path}': {name} holds {values.dtype}; expected floating-point numbers or uint8"
+        )
+    if values.ndim not in (3, 4):
+        raise DataError(
+            f"'{path}': {name} has the shape {values.shape}; expected (N, H, W) or (N, C, H, W)"
+        )
+    with np.errstate(over="ignore"):
+        pixels = np.ascontiguousarray(values, dtype=np.float32)
+    if not np.isfinite(pixels).all():
+        raise DataError(f"'{path}': {name} holds values too large for 32 bits; rescale them")
+    if values.dtype == np.uint8:
+        pixels /= np.float32(255)
+    return torch.from_numpy(pixels if pixels.ndim == 4 else pixels[:, None])
+
+
+def _require_numbers(path: Path, name: str, values: NDArray[Any]) -> None:
+    if values.ndim == 0 or values.size == 0:
+        raise DataError(
+            f"'{path}': {name} has the shape {values.shape}; expected at least one pair"
+        )
+    if not np.isfinite(values).all():
+        raise DataError(
+            f"'{path}': {name} holds NaN or infinite values; leave those pairs out, they train "
+            "nothing"
+        )

@@ -1,0 +1,124 @@
+"""From scores to numbers: how many pairs are flagged, and would false alarms explain it?"""
+
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import betabinom, binom, rankdata
+
+from recondoor import defences
+from recondoor.defences import Defender
+from recondoor.poison import Pairs
+
+Array = NDArray[np.float64]
+
+LEVEL = 1e-3
+"""Probability at most with which clean pairs are called suspicious, over all detectors."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What one detector found.
+
+    Args:
+        name: of the detector.
+        scores: of each pair, (N,).
+        threshold: score above which a pair is flagged; None if the detector only ranks.
+        basis: what the threshold comes from.
+        expected: false alarms to expect among N clean pairs.
+        p_value: probability of as many flagged pairs or more if all are clean.
+        seconds: how long it took.
+    """
+
+    name: str
+    scores: Array
+    threshold: float | None
+    basis: Literal["law", "clean pairs"] | None
+    expected: float | None
+    p_value: float | None
+    seconds: float
+
+    @property
+    def flagged(self) -> NDArray[np.bool_]:
+        """Which pairs are above the threshold, (N,)."""
+        if self.threshold is None:
+            return np.zeros(len(self.scores), dtype=np.bool_)
+        return np.asarray(self.scores > self.threshold)
+
+
+def judge(name: str, pairs: Pairs, defender: Defender, alarm: float) -> Judged:
+    """Let the detector `name` look at `pairs`, with false alarms at the rate `alarm` per pair.
+
+    The threshold comes from clean pairs if the defender has any, else from the detector's own law.
+    For a law the number of false alarms is binomial. For clean pairs it is beta-binomial, as the
+    rate that the threshold has is itself random: by exchangeability of all scores, Beta(M - r + 1,
+    r) for the r-th smallest of M.
+
+    Raises:
+        ConfigError: there are too few clean pairs for `alarm`.
+    """
+    module, started = defences.load(name), time.perf_counter()
+    certain = getattr(module, "CERTAIN", False)
+    if defender.clean is not None and not certain:
+        scores, clean = defences.pooled(module.scores, pairs, defender)
+        limit, rank = defences.threshold(clean, alarm), defences.rank(len(clean), alarm)
+        count = int((scores > limit).sum())
+        law = betabinom(len(scores), len(clean) - rank + 1, rank)
+        return _judged(name, scores, limit, "clean pairs", law.mean(), law.sf(count - 1), started)
+    scores = module.scores(pairs, defender)
+    if not hasattr(module, "law"):
+        return _judged(name, scores, None, None, None, None, started)
+    limit = module.law(defender, alarm)
+    count = int((scores > limit).sum())
+    law = binom(len(scores), 0.0 if certain else alarm)
+    return _judged(name, scores, limit, "law", law.mean(), law.sf(count - 1), started)
+
+
+def _judged(
+    name: str,
+    scores: torch.Tensor,
+    limit: float | None,
+    basis: Literal["law", "clean pairs"] | None,
+    expected: float | None,
+    p_value: float | None,
+    started: float,
+) -> Judged:
+    seconds = time.perf_counter() - started
+    found = scores.double().cpu().numpy()
+    mean, tail = (None if value is None else float(value) for value in (expected, p_value))
+    return Judged(name, found, limit, basis, mean, tail, seconds)
+
+
+def verdict(judged: list[Judged]) -> Literal["suspicious", "clean", "undecided"]:
+    """Suspicious if any detector's p value is below LEVEL over their number (Bonferroni)."""
+    tests = [each.p_value for each in judged if each.p_value is not None]
+    if not tests:
+        return "undecided"
+    return "suspicious" if min(tests) < LEVEL / len(tests) else "clean"
+
+
+def auc(scores: Array, poisoned: NDArray[np.bool_]) -> float | None:
+    """Probability that a poisoned pair scores higher than a clean one, ties counting half.
+
+    None if all pairs are of one kind. (Mann-Whitney U over the number of couples.)
+    """
+    many, few = int((~poisoned).sum()), int(poisoned.sum())
+    if not (many and few):
+        return None
+    ranks = rankdata(scores)[poisoned].sum()
+    return float((ranks - few * (few + 1) / 2) / (many * few))
+
+
+def tpr(scores: Array, poisoned: NDArray[np.bool_], alarm: float) -> float | None:
+    """Share of the poisoned pairs above all but a share `alarm` of the clean ones.
+
+    The threshold is known only with the truth: this is a point of the ROC curve, not a verdict.
+    """
+    clean = np.sort(scores[~poisoned])
+    if not (len(clean) and poisoned.any()):
+        return None
+    limit = clean[len(clean) - 1 - int(alarm * len(clean))]
+    return float((scores[poisoned] > limit).mean())

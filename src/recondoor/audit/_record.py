@@ -1,0 +1,146 @@
+"""What an audit leaves behind: audit.json, suspicious.csv, evidence.npz."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from recondoor import defences, provenance
+from recondoor.audit._data import Audit
+from recondoor.audit._judge import LEVEL, Judged, auc, tpr
+from recondoor.errors import RunError
+from recondoor.models import reconstruct
+from recondoor.rundir import Arrays, RunDir, write_atomically, write_json
+
+SCHEMA = "recondoor.audit/1"
+SHOWN = 8
+"""Most suspicious pairs that are kept as pictures."""
+
+
+def require_folder(out: Path, force: bool) -> None:
+    """Refuse a folder with anything in it, but another audit's if `force`; raises RunError."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / "audit.json").exists():
+        raise RunError(f"{out}: there is something else there; choose another --out")
+    if not force:
+        raise RunError(
+            f"{out}: there is an audit already; give --force to replace it, or choose another --out"
+        )
+
+
+def write(audit: Audit, out: Path, command: str) -> dict[str, Any]:
+    """Write everything but the page into `out`; return what audit.json holds."""
+    ranked = ranking(audit.judged)
+    record = as_record(audit, command)
+    RunDir(out).write_npz(out / "evidence.npz", _evidence(audit, ranked[:SHOWN]))
+    write_atomically(out / "suspicious.csv", _table(audit.judged, ranked).encode())
+    write_json(out / "audit.json", record)
+    return record
+
+
+def as_record(audit: Audit, command: str) -> dict[str, Any]:
+    """The content of audit.json, by its schema."""
+    given, physics, request = audit.given, audit.defender.physics, audit.request
+    truth = given.poisoned
+    return {
+        "schema": SCHEMA,
+        "kind": "data",
+        "verdict": audit.verdict,
+        "name": given.name,
+        "pairs": {"count": len(given.pairs), "shape": list(given.pairs.x.shape[1:])},
+        "clean_pairs": None if audit.defender.clean is None else len(audit.defender.clean),
+        "alarm": request.alarm,
+        "level": LEVEL,
+        "operator": None
+        if physics is None
+        else {
+            "measured": physics.rank,
+            "values": len(physics.basis),
+            "sigma": physics.sigma,
+            "sigma_estimated": not given.noise_known,
+        },
+        "truth": None
+        if truth is None
+        else {"poisoned": int(truth.sum()), "attack": given.attack, "seed": given.seed},
+        "detectors": [_detector(each, truth, request.alarm) for each in audit.judged],
+        "skipped": [{"name": name, "reason": why} for name, why in audit.skipped.items()],
+        "notes": audit.notes,
+        "provenance": {
+            "command": command,
+            "finished": provenance.now(),
+            "versions": provenance.versions(),
+            "git": provenance.git_state(),
+        },
+    }
+
+
+def _detector(judged: Judged, truth: NDArray[np.bool_] | None, alarm: float) -> dict[str, object]:
+    return {
+        "name": judged.name,
+        "threshold": judged.threshold,
+        "basis": judged.basis,
+        "flagged": None if judged.threshold is None else int(judged.flagged.sum()),
+        "expected": judged.expected,
+        "p_value": judged.p_value,
+        "auc": None if truth is None else auc(judged.scores, truth),
+        "tpr": None if truth is None else tpr(judged.scores, truth, alarm),
+        "seconds": judged.seconds,
+    }
+
+
+def ranking(judged: list[Judged]) -> NDArray[np.int64]:
+    """Indices of the pairs, most suspicious first.
+
+    By how many detectors flag a pair, then by its mean place among the scores of those detectors
+    that have a threshold, or of all where none has.
+    """
+    deciding = [each for each in judged if each.threshold is not None] or judged
+    if not deciding:
+        return np.arange(0)
+    flags = np.sum([each.flagged for each in deciding], axis=0)
+    places = np.sum([rankdata(-each.scores) for each in deciding], axis=0)
+    return np.lexsort((places, -flags))
+
+
+def _table(judged: list[Judged], ranked: NDArray[np.int64]) -> str:
+    """suspicious.csv: every pair, the most suspicious first."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["index", *(each.name for each in judged), "flagged_by", "reason"])
+    for index in ranked:
+        by = [each for each in judged if each.flagged[index]]
+        reasons = [defences.load(each.name).in_words(each.scores[index]) for each in by]
+        writer.writerow(
+            [
+                index,
+                *(f"{each.scores[index]:.6g}" for each in judged),
+                " ".join(each.name for each in by),
+                "; ".join(reasons),
+            ]
+        )
+    return buffer.getvalue()
+
+
+def _evidence(audit: Audit, shown: NDArray[np.int64]) -> Arrays:
+    """Pictures of the most suspicious pairs and the scores of all.
+
+    `back` is A^+ y, what the measurement says; `contradiction` is A^+ (A x - y), the part of
+    x - A^+ y that it denies, without what no measurement could tell.
+    """
+    defender, pairs = audit.defender, audit.given.pairs
+    z, x = pairs.z[shown], pairs.x[shown]
+    arrays: Arrays = {"index": shown, "z": z.numpy(), "x": x.numpy()}
+    if defender.physics is not None:
+        back = defender.physics.back(z)
+        arrays["back"] = back.float().numpy()
+        arrays["contradiction"] = (defender.physics.project(x) - back).float().numpy()
+    if defender.model is not None:
+        arrays["output"] = reconstruct(defender.model, z).cpu().numpy()
+    if audit.given.poisoned is not None:
+        arrays["poisoned"] = audit.given.poisoned
+    return arrays | {f"score-{each.name}": each.scores for each in audit.judged}

@@ -1,0 +1,136 @@
+"""Audits of what a person has: training pairs."""
+
+import json as json_
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+
+from recondoor.cli._options import command
+from recondoor.errors import ConfigError
+
+if TYPE_CHECKING:
+    from recondoor.audit import Request
+    from recondoor.config import Config
+
+audit = App(name="audit", help="Look for a backdoor in what you have: training pairs.")
+
+UNDECIDED, SUSPICIOUS = 4, 3
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class AuditOptions:
+    """How pairs were measured, and how they are looked at."""
+
+    operator: Annotated[
+        str | None,
+        Parameter(help="of a file's pairs: a registered operator, or an .npy matrix"),
+    ] = None
+    overrides: Annotated[
+        tuple[str, ...],
+        Parameter(
+            name="--set",
+            help="its settings, as in operator.ratio=0.4 or seed=3; more than once",
+        ),
+    ] = ()
+    files: Annotated[
+        tuple[Path, ...],
+        Parameter(name="--config", help="TOML file with them; may be given again"),
+    ] = ()
+    clean: Annotated[
+        Path | None, Parameter(help="trusted clean pairs, drawn as the pairs are but none of them")
+    ] = None
+    alarm: Annotated[float, Parameter(help="false-alarm rate per pair")] = 0.01
+    detectors: Annotated[str | None, Parameter(help="comma-separated; default: all")] = None
+    attack: Annotated[
+        str | None, Parameter(help="of a run: whose pairs; default: its first attack")
+    ] = None
+    seed: Annotated[int | None, Parameter(help="of a run: which seed; default: its first")] = None
+    data_dir: Annotated[
+        Path | None, Parameter(help="of a run: folder with the data set's files")
+    ] = None
+    out: Annotated[Path | None, Parameter(help="folder; default: audits/NAME")] = None
+    force: Annotated[bool, Parameter(help="replace an audit that is there")] = False
+    threads: Annotated[int | None, Parameter(help="CPU threads")] = None
+
+    def request(self, pairs: Path) -> "Request":
+        """Return what the audit takes; raises ConfigError."""
+        from recondoor.audit import Request
+
+        names = self.detectors and tuple(part.strip() for part in self.detectors.split(","))
+        return Request(
+            pairs,
+            self._settings(),
+            self.clean,
+            self.alarm,
+            names or None,
+            self.attack,
+            self.seed,
+            self.data_dir,
+        )
+
+    def _settings(self) -> "Config | None":
+        from recondoor import config
+
+        if self.operator is None:
+            if self.overrides or self.files:
+                raise ConfigError("--set: give --operator too, these settings are its own")
+            return None
+        own = [f"operator.name={json_.dumps(self.operator)}"]
+        if self.operator.endswith(".npy"):
+            own = ["operator.name=matrix", f"operator.file={json_.dumps(self.operator)}"]
+        return config.load_config("quick", self.files, [*own, *self.overrides])
+
+
+DEFAULT = AuditOptions()
+
+
+@audit.command
+def data(pairs: Path, /, *, options: AuditOptions = DEFAULT, json: bool = False) -> None:
+    """Are pairs in this training set poisoned?
+
+    Writes audit.json, suspicious.csv and report.html. Exit code 0: clean, 3: suspicious, 4: nothing
+    to decide by (no operator and no clean pairs), 2: bad input.
+
+    For example:
+
+        recondoor audit data pairs.npz --operator fourier --set operator.ratio=0.4 --set seed=3
+        recondoor audit data pairs.h5 --operator A.npy --set operator.sigma=0.01
+        recondoor audit data pairs.npz --clean trusted.npz --alarm 0.001
+        recondoor audit data runs/a --attack heuristic
+
+    Parameters
+    ----------
+    pairs
+        .npz or .h5 file with x and z (or y, of which z is made), or the folder of a run, of which
+        the truth is known.
+    json
+        Print audit.json instead of the text.
+    """
+    from recondoor.audit import audit_data, require_folder, write
+    from recondoor.report import audit_text, build_audit
+    from recondoor.terminal import TerminalProgress
+
+    out = options.out or Path("audits") / pairs.resolve().stem
+    require_folder(out, options.force)
+    request = options.request(pairs)
+    if options.threads is not None:
+        _use_threads(options.threads)
+    record = write(audit_data(request, None, TerminalProgress()), out, command())
+    page = build_audit(out)
+    print(json_.dumps(record, indent=1) if json else audit_text(record))
+    print(f"\nreport: {page}", file=sys.stderr if json else sys.stdout)
+    code = {"clean": 0, "suspicious": SUSPICIOUS, "undecided": UNDECIDED}[record["verdict"]]
+    if code:
+        raise SystemExit(code)
+
+
+def _use_threads(threads: int) -> None:
+    import torch
+
+    if threads < 1:
+        raise ConfigError(f"--threads: {threads} given; expected 1 or more")
+    torch.set_num_threads(threads)

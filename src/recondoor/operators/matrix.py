@@ -1,0 +1,115 @@
+"""A user's own matrix, real or complex, from an .npy file: `operator.file`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from recondoor.errors import ConfigError
+from recondoor.operators._base import LinearOperator
+
+if TYPE_CHECKING:
+    from recondoor import config
+
+MAX_BYTES = 1 << 31
+"""Largest file that is read."""
+
+
+@dataclass(frozen=True, eq=False)
+class Matrix(LinearOperator):
+    """y = M x with x flattened from (C, H, W); y is (B, 1, m), complex if M is.
+
+    Args:
+        matrix: M, (m, C * H * W).
+    """
+
+    matrix: Tensor
+
+    def A(self, x: Tensor) -> Tensor:
+        y: Tensor = (x.flatten(1).to(self.matrix.dtype) @ self.matrix.T)[:, None]
+        return y
+
+    def A_adjoint(self, y: Tensor) -> Tensor:
+        z: Tensor = (y.flatten(1) @ self.matrix.conj()).reshape(-1, *self.shape)
+        # Images are real, so the adjoint of x -> M x as a map from real space drops the rest.
+        return z.real if z.is_complex() else z
+
+
+def build(
+    shape: tuple[int, int, int],
+    settings: config.Operator,
+    generator: torch.Generator,
+    dtype: torch.dtype = torch.float32,
+) -> LinearOperator:
+    """Matrix of `settings.file`; `settings.ratio` has no effect, and nothing is drawn.
+
+    Args:
+        shape: (C, H, W) of one image.
+        settings: `file` is an .npy of shape (m, C * H * W), real or complex; `sigma` the noise.
+        generator: not used.
+        dtype: real type of the images; a complex matrix has the complex type of that precision.
+
+    Raises:
+        ConfigError: there is no file, or it is not such a matrix, or it is larger than 2 GiB.
+    """
+    if settings.file is None:
+        raise ConfigError(
+            "operator.file: none given; 'matrix' needs an .npy file with the matrix, (m, C * H * W)"
+        )
+    values = read(settings.file)
+    if values.shape[1] != math.prod(shape):
+        raise ConfigError(
+            f"operator.file: {settings.file} is {values.shape[0]} x {values.shape[1]}; images of "
+            f"{shape} need {math.prod(shape)} columns, one for each value of (C, H, W) in row order"
+        )
+    matrix = torch.from_numpy(values)
+    return Matrix(
+        shape, settings.sigma, matrix.to(dtype.to_complex() if np.iscomplexobj(values) else dtype)
+    )
+
+
+def read(path: Path) -> NDArray[Any]:
+    """Matrix (m, n) at `path`, float64 or complex128; ConfigError for anything else.
+
+    The size that the file's head declares is looked at before memory is taken.
+    """
+    try:
+        with path.open("rb") as stream:
+            values = _read(stream, path)
+    except (OSError, ValueError, EOFError, SyntaxError, TypeError, MemoryError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise ConfigError(f"operator.file: {path} cannot be read: {reason}") from None
+    if not np.isfinite(values).all() or not values.any():
+        raise ConfigError(f"operator.file: {path} holds NaN or infinite values, or zeros alone")
+    return values
+
+
+def _read(stream: Any, path: Path) -> NDArray[Any]:
+    version = np.lib.format.read_magic(stream)
+    head = (
+        np.lib.format.read_array_header_1_0
+        if version == (1, 0)
+        else (np.lib.format.read_array_header_2_0)
+    )
+    shape, _, kind = head(stream)
+    if kind.kind not in "fciub" or len(shape) != 2 or 0 in shape:
+        raise ConfigError(
+            f"operator.file: {path} holds {kind} of shape {shape}; expected real or complex "
+            "numbers of shape (m, C * H * W)"
+        )
+    if math.prod(shape) * kind.itemsize > MAX_BYTES:
+        raise ConfigError(
+            f"operator.file: {path} declares {math.prod(shape) * kind.itemsize / 2**30:.1f} GiB; "
+            "2 GiB are allowed"
+        )
+    stream.seek(0)
+    values = np.load(stream, allow_pickle=False)
+    exact: NDArray[Any] = values.astype(np.complex128 if kind.kind == "c" else np.float64)
+    return exact

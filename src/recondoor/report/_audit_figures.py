@@ -1,0 +1,167 @@
+"""Figures of an audit: the most suspicious pairs, and the scores of all."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from recondoor.report._style import (
+    INK,
+    SIGNED,
+    WIDTH,
+    Drawing,
+    flat,
+    limit,
+    picture,
+    show,
+    span,
+)
+
+BINS = 60
+# Colours of Okabe and Ito.
+CLEAN, POISONED, UNKNOWN = "#56B4E9", "#D55E00", "#0072B2"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """evidence.npz: pictures (k, C, H, W) of the pairs `index` (k,), scores (N,) of all pairs."""
+
+    index: NDArray[np.int64]
+    z: NDArray[np.float32]
+    x: NDArray[np.float32]
+    back: NDArray[np.float32] | None
+    contradiction: NDArray[np.float32] | None
+    output: NDArray[np.float32] | None
+    poisoned: NDArray[np.bool_] | None
+    scores: Mapping[str, NDArray[np.float64]]
+
+
+def suspects(evidence: Evidence, record: Mapping[str, Any]) -> Drawing | None:
+    """One row for each of the most suspicious pairs: what it is, what physics and network say."""
+    if not len(evidence.index):
+        return None
+    columns = _columns(evidence)
+    rows, side = len(evidence.index), WIDTH / 6.4
+    width, head = len(columns) * side + 0.75, 0.42
+    figure = Figure(figsize=(width, rows * side + head))
+    grid = figure.subplots(rows, len(columns), squeeze=False)
+    figure.subplots_adjust(
+        left=0.72 / width,
+        right=0.995,
+        top=1 - head / figure.get_figheight(),
+        bottom=0.01,
+        wspace=0.06,
+        hspace=0.06,
+    )
+    for j, (name, images, signed) in enumerate(columns):
+        grid[0, j].set_title(name)
+        scale = limit(images)
+        low, high = span(list(images)) if name.startswith("$z$") else (0.0, 1.0)
+        for axes, image in zip(grid[:, j], images, strict=True):
+            if signed:
+                show(axes, flat(image), cmap=SIGNED, vmin=-scale, vmax=scale)
+            else:
+                show(axes, picture(image, low, high))
+    for i, index in enumerate(evidence.index):
+        text = f"pair {index}"
+        if evidence.poisoned is not None:
+            text += "\npoisoned" if evidence.poisoned[index] else "\nclean"
+        grid[i, 0].set_ylabel(text, rotation=0, ha="right", va="center", labelpad=6)
+    return Drawing(
+        "suspects",
+        "The most suspicious pairs",
+        figure,
+        _caption(evidence),
+        f"{rows} rows of pictures, one for each of the most suspicious pairs: "
+        f"{', '.join(name.replace(chr(10), ' ') for name, _, _ in columns)}.",
+    )
+
+
+def _columns(evidence: Evidence) -> list[tuple[str, NDArray[np.float32], bool]]:
+    """(heading, pictures, whether they are signed)."""
+    columns = [("$z$\ninput", evidence.z, False), ("$x$\ntarget", evidence.x, False)]
+    if evidence.back is not None and evidence.contradiction is not None:
+        columns += [
+            ("$A^+y$\nmeasured", evidence.back, False),
+            ("$A^+(Ax-y)$\ncontradiction", evidence.contradiction, True),
+        ]
+    if evidence.output is not None:
+        columns += [
+            ("$f(z)$\nnetwork", evidence.output, False),
+            ("$x-f(z)$\nunexplained", evidence.x - evidence.output, True),
+        ]
+    return columns
+
+
+def _caption(evidence: Evidence) -> str:
+    text = "Each row is a pair: its network input z and its target x."
+    if evidence.back is not None:
+        text += (
+            " A⁺y is what the measurement says, and A⁺(Ax − y) that part of x − A⁺y which the "
+            "measurement denies: noise in a clean pair, the artefact in a poisoned one, as far as "
+            "the operator sees it. What the operator does not measure is left out of it."
+        )
+    if evidence.output is not None:
+        text += (
+            " f(z) is the reconstruction of a network that has seen every pair once, x − f(z) what "
+            "it leaves unexplained."
+        )
+    return text + " Signed maps have one scale a column; lighter is positive, also in greyscale."
+
+
+def histograms(evidence: Evidence, record: Mapping[str, Any]) -> Drawing | None:
+    """Scores of every detector, with its threshold."""
+    detectors = record["detectors"]
+    if not detectors:
+        return None
+    rows = -(-len(detectors) // 2)
+    figure = Figure(figsize=(WIDTH, 1.75 * rows), layout="constrained")
+    grid = figure.subplots(rows, 2, squeeze=False).flatten()
+    for axes in grid[len(detectors) :]:
+        axes.set_axis_off()
+    for axes, each in zip(grid, detectors, strict=False):
+        _histogram(axes, evidence.scores[each["name"]], evidence.poisoned, each)
+    if evidence.poisoned is not None:
+        handles, labels = grid[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper right", ncols=2, handlelength=1.2)
+    caption = "How many pairs have which score; the count is on a logarithmic scale."
+    if any(each["threshold"] is not None for each in detectors):
+        caption += " Dashed: the threshold, above which a pair is flagged."
+    alt = f"Histograms of the scores of {', '.join(each['name'] for each in detectors)}."
+    return Drawing("scores", "Scores of all pairs", figure, caption, alt)
+
+
+def _histogram(
+    axes: Axes,
+    scores: NDArray[np.float64],
+    poisoned: NDArray[np.bool_] | None,
+    detector: Mapping[str, Any],
+) -> None:
+    """Counts on a log scale; scores too if they are positive and span more than a decade or two."""
+    threshold = detector["threshold"]
+    seen = scores if threshold is None else np.append(scores, threshold)
+    low, high = float(seen.min()), float(seen.max())
+    positive = seen[seen > 0]
+    wide = low >= 0 and len(positive) > 0 and high > 30 * float(np.median(positive))
+    if wide:
+        low = max(float(positive.min()), 1e-12 * high)
+        edges = np.geomspace(low, high, BINS + 1)
+        axes.set_xscale("log")
+    else:
+        edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
+    shown = np.clip(scores, edges[0], edges[-1])
+    if poisoned is None:
+        axes.hist(shown, edges.tolist(), color=UNKNOWN)
+    else:
+        for part, color, label in ((~poisoned, CLEAN, "clean"), (poisoned, POISONED, "poisoned")):
+            axes.hist(shown[part], edges.tolist(), color=color, label=label, alpha=0.75)
+    if threshold is not None:
+        axes.axvline(threshold, color=INK, linestyle="--", linewidth=1.0)
+    axes.set_yscale("log")
+    axes.set_ylim(bottom=0.7)
+    axes.set_title(detector["name"])
+    axes.set_ylabel("pairs")

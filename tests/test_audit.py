@@ -1,0 +1,411 @@
+"""`recondoor audit data` as a user meets it: files good and bad, verdicts, truth, what is left."""
+
+import csv
+import io
+import json
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from scipy.stats import betabinom
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from recondoor import cli, config, models, operators, report
+from recondoor.audit import Request, _arrays, _judge, audit_data
+from recondoor.defences import Defender
+from recondoor.errors import DataError, ReportError
+from recondoor.poison import Pairs
+
+SHAPE = (1, 12, 12)
+OPERATOR = ["--operator", "gaussian", "--set", "operator.ratio=0.5", "--set", "seed=3"]
+PHYSICS = ["--detectors", "range-test,measurement-residual"]
+Array = NDArray[Any]
+
+
+def settings(*overrides: str) -> config.Config:
+    given = ["operator.name=gaussian", "operator.ratio=0.5", "seed=3", *overrides]
+    return config.load_config("quick", (), given)
+
+
+def make(count: int, seed: int, poisoned: int = 0) -> dict[str, Array]:
+    """Pairs x, y, z of smooth images, of which the first `poisoned` have a trigger in z."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(count, 1, 3, 3, generator=generator, dtype=torch.float64)
+    x = torch.nn.functional.interpolate(coarse, (12, 12), mode="bilinear")
+    exact = operators.build(SHAPE, settings().operator, 3, torch.float64)
+    y = exact.forward(x, generator)
+    z = exact.A_adjoint(y)
+    z[:poisoned, :, -3:, -3:] += 1
+    x[:poisoned, :, 1:4, 2] += 1
+    return {"x": x.float().numpy(), "y": y.numpy(), "z": z.float().numpy()}
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def save(path: Path, **arrays: Array) -> Path:
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+    return path
+
+
+def run(*arguments: object, code: int = 0) -> None:
+    texts = ["audit", "data", *map(str, arguments)]
+    if code:
+        with pytest.raises(SystemExit) as stopped:
+            cli.main(texts)
+        assert stopped.value.code == code
+    else:
+        cli.main(texts)
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    run(*arguments, code=2)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "Traceback" not in shown.err
+    assert len(shown.err.strip().splitlines()) == 1
+    return shown.err
+
+
+def small_network() -> torch.nn.Module:
+    return models.build(SHAPE, config.Model(width=4, code=2, kernel=3), 0, "audit")
+
+
+def test_poisoned_pairs_are_found_and_everything_is_written(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = make(300, 1, poisoned=30)
+    save(here / "pairs.npz", x=made["x"], z=made["z"])
+    run("pairs.npz", *OPERATOR, *PHYSICS, code=3)
+    text = capsys.readouterr().out
+    assert text.startswith("SUSPICIOUS: 3")
+    assert "sigma = 0.0" in text and "estimated from the pairs' own median residual" in text
+    out = here / "audits" / "pairs"
+    record = report.read_audit(out)
+    assert record["verdict"] == "suspicious"
+    flagged = {each["name"]: each["flagged"] for each in record["detectors"]}
+    assert flagged["range-test"] == 30
+    assert 30 <= flagged["measurement-residual"] <= 40
+    assert record["operator"]["sigma"] == pytest.approx(0.01, rel=0.05)
+    assert record["truth"] is None
+    rows = list(csv.DictReader(io.StringIO((out / "suspicious.csv").read_text())))
+    assert len(rows) == 300
+    assert {int(row["index"]) for row in rows[:30]} == set(range(30))
+    assert rows[0]["flagged_by"] == "range-test measurement-residual"
+    assert "no measurement gives" in rows[0]["reason"]
+    assert rows[-1]["reason"] == ""
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "SUSPICIOUS" in page and page.count("<svg") == 2
+    assert not re.search(r'(?:src|href)="(?!#|data:)', page)
+    before = page
+    capsys.readouterr()
+    cli.main(["report", str(out)])
+    assert capsys.readouterr().out.strip() == str(out / "report.html")
+    assert (out / "report.html").read_text(encoding="utf-8") == before
+
+
+def test_clean_pairs_are_called_clean_and_trusted_ones_make_thresholds(here: Path) -> None:
+    given, trusted = make(200, 1), make(150, 2)
+    save(here / "pairs.npz", x=given["x"], z=given["z"])
+    save(here / "trusted.npz", x=trusted["x"], z=trusted["z"])
+    run("pairs.npz", *OPERATOR, *PHYSICS)
+    request = Request(here / "pairs.npz", settings(), here / "trusted.npz")
+    found = audit_data(request, small_network())
+    assert found.verdict == "clean"
+    assert {each.basis for each in found.judged} == {"law", "clean pairs"}
+    assert len(found.judged) == 6
+    poisoned = make(200, 1, poisoned=60)
+    save(here / "pairs.npz", x=poisoned["x"], z=poisoned["z"])
+    found = audit_data(Request(here / "pairs.npz", None, here / "trusted.npz"), small_network())
+    assert found.verdict == "suspicious"
+    assert set(found.skipped) == {"range-test", "measurement-residual"}
+
+
+def test_without_operator_or_clean_pairs_there_is_no_verdict(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = make(100, 1)
+    save(here / "pairs.npz", x=made["x"], z=made["z"])
+    run("pairs.npz", "--json", code=4)
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["verdict"] == "undecided"
+    assert {each["basis"] for each in json.loads(shown.out)["detectors"]} == {None}
+
+
+@pytest.mark.parametrize("form", ["npz", "h5", "matrix", "three axes"])
+def test_measurements_become_inputs(form: str, here: Path) -> None:
+    made = make(120, 1)
+    expected = torch.from_numpy(made["z"])
+    arrays = {"x": made["x"], "y": made["y"]}
+    if form == "three axes":
+        arrays = {"x": made["x"][:, 0], "z": made["z"][:, 0]}
+    path = here / ("pairs.h5" if form == "h5" else "pairs.npz")
+    if form == "h5":
+        with h5py.File(path, "w") as file:
+            for name, values in arrays.items():
+                file[name] = values
+    else:
+        save(path, **arrays)
+    chosen = settings("operator.sigma=0.01")
+    if form == "matrix":
+        exact = operators.build(SHAPE, settings().operator, 3, torch.float64)
+        np.save(here / "A.npy", exact.A(torch.eye(144).double().view(144, *SHAPE))[:, 0].T.numpy())
+        chosen = settings("operator.name=matrix", "operator.file=A.npy", "operator.sigma=0.01")
+    names = ("range-test", "measurement-residual")
+    found = audit_data(Request(path, chosen, detectors=names))
+    torch.testing.assert_close(found.given.pairs.z, expected, rtol=0, atol=1e-6)
+    assert found.verdict == "clean"
+    assert found.notes == []
+
+
+def test_complex_measurements(here: Path) -> None:
+    made = make(120, 1)
+    chosen = settings("operator.name=fourier", "operator.sigma=0.01")
+    exact = operators.build(SHAPE, chosen.operator, 3, torch.float64)
+    y = exact.forward(torch.from_numpy(made["x"]).double(), torch.Generator().manual_seed(5))
+    save(here / "pairs.npz", x=made["x"], y=y.numpy())
+    names = ("range-test", "measurement-residual")
+    found = audit_data(Request(here / "pairs.npz", chosen, detectors=names))
+    assert found.verdict == "clean"
+    assert found.defender.physics is not None
+
+
+class Bomb:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return Path.touch, (self.target,)
+
+
+@pytest.mark.parametrize("name", ["x", "z", "y"])
+def test_nothing_is_unpickled(name: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    planted, made = here / "planted", make(100, 1)
+    arrays = made | {name: np.array([Bomb(planted)], dtype=object)}
+    save(here / "pairs.npz", **{key: arrays[key] for key in ("x", "z", "y")})
+    assert "Python objects" in refusal(capsys, "pairs.npz", *OPERATOR)
+    assert not planted.exists()
+    assert not (here / "audits").exists()
+
+
+def declare(path: Path, shape: tuple[int, ...]) -> None:
+    """An .npz whose x declares a shape and holds a few bytes."""
+    buffer = io.BytesIO()
+    head = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(buffer, head)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", buffer.getvalue() + bytes(64))
+        archive.writestr("z.npy", buffer.getvalue() + bytes(64))
+
+
+def test_a_size_is_refused_before_memory_is_taken(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("read before the size was looked at")
+
+    declare(here / "pairs.npz", (10**9, 1, 28, 28))
+    with h5py.File(here / "pairs.h5", "w") as file:
+        file.create_dataset("x", (10**7, 28, 28), "f4", chunks=(1, 28, 28))
+        file.create_dataset("z", (10**7, 28, 28), "f4", chunks=(1, 28, 28))
+    monkeypatch.setattr(np.lib.format, "read_array", never)
+    assert "declares 5.84e+03 GiB" in refusal(capsys, "pairs.npz", *OPERATOR)
+    assert "at most 1 GiB" in refusal(capsys, "pairs.h5", *OPERATOR)
+
+
+def test_what_an_h5_file_points_to_is_not_followed(here: Path) -> None:
+    made = make(100, 1)
+    with h5py.File(here / "secret.h5", "w") as file:
+        file["x"] = made["x"]
+    with h5py.File(here / "pairs.h5", "w") as file:
+        file["x"] = h5py.ExternalLink("secret.h5", "x")
+        file["z"] = made["z"]
+    assert set(_arrays.read_arrays(here / "pairs.h5", ("x", "z"))) == {"z"}
+    with h5py.File(here / "pairs.h5", "w") as file:
+        file.create_group("x")
+    with pytest.raises(DataError, match="no array"):
+        _arrays.read_arrays(here / "pairs.h5", ("x",))
+
+
+def test_h5_without_its_reader_is_refused_with_the_remedy(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "pairs.h5").write_bytes(b"")
+    monkeypatch.setitem(__import__("sys").modules, "h5py", None)
+    assert "pip install recondoor[h5]" in refusal(capsys, "pairs.h5")
+
+
+def bad(**changes: Array | None) -> dict[str, Array]:
+    made = make(100, 1)
+    arrays = {"x": made["x"], "z": made["z"]} | changes
+    return {name: values for name, values in arrays.items() if values is not None}
+
+
+X, Z = make(100, 1)["x"], make(100, 1)["z"]
+BAD = {
+    "nan": (bad(z=np.where(Z > 0.5, np.nan, Z)), "NaN"),
+    "infinite": (bad(x=np.where(X > 0.5, np.inf, X)), "infinite"),
+    "sizes": (bad(z=Z[:50]), "expected the same"),
+    "axes": (bad(x=X[:, 0, 0]), "(N, H, W)"),
+    "scalar": (bad(x=np.float32(3)), "at least one pair"),
+    "empty": (bad(x=X[:0], z=Z[:0]), "at least one pair"),
+    "half": (bad(z=Z.astype(np.float16)), "float16"),
+    "complex image": (bad(x=X + 0j), "complex"),
+    "integers": (bad(x=X.astype(np.int64)), "uint8"),
+    "text": (bad(x=np.array(["a"] * 100)), "array of numbers"),
+    "large": (bad(x=X.astype(np.float64) * 1e300), "too large for 32 bits"),
+    "no x": (bad(x=None), "expected x"),
+    "no z": (bad(z=None), "either z or y"),
+    "y of another size": (bad(z=None, y=np.ones((100, 5))), "need (100, 1, 72)"),
+    "complex y": (bad(z=None, y=np.ones((100, 72)) + 1j), "are real"),
+    "rescaled": (bad(z=2 * Z, x=2 * X + 1), "it is not theirs"),
+    "another range": (bad(z=Z + 1), "have a z that it cannot give"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_pairs_are_refused_in_one_line(
+    what: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arrays, said = BAD[what]
+    save(here / "pairs.npz", **arrays)
+    sigma = ["--set", "operator.sigma=0.01"]
+    assert said in refusal(capsys, "pairs.npz", *OPERATOR, *sigma)
+    assert not (here / "audits").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04nothing", b"\x93NUMPY"])
+@pytest.mark.parametrize("name", ["pairs.npz", "pairs.h5"])
+def test_damaged_files_are_refused(
+    content: bytes, name: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / name).write_bytes(content)
+    assert "is not a readable" in refusal(capsys, name, *OPERATOR)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["missing.npz"], "does not exist"),
+        (["."], "no folder of a run"),
+        (["pairs.txt"], "no .npz or .h5 file"),
+        (["pairs.npz", "--operator", "gausian"], "did you mean 'gaussian'?"),
+        (["pairs.npz", "--operator", "none.npy"], "none.npy"),
+        (["pairs.npz", "--set", "operator.ratio=0.5"], "give --operator too"),
+        (["pairs.npz", "--detectors", "spctre"], "did you mean 'spectre'?"),
+        (["pairs.npz", "--alarm", "1.5"], "--alarm"),
+        (["pairs.npz", "--attack", "heuristic"], "only the folder of a run"),
+        (["pairs.npz", "--clean", "pairs.npz", "--alarm", "0.001"], "give 999 or more"),
+        (["pairs.npz", "--out", "."], "something else there"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(
+    arguments: list[str], said: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = make(100, 1)
+    save(here / "pairs.npz", x=made["x"], z=made["z"])
+    (here / "pairs.txt").write_text("")
+    assert said in refusal(capsys, *arguments)
+
+
+def test_another_audit_is_replaced_only_by_force(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = make(100, 1)
+    save(here / "pairs.npz", x=made["x"], z=made["z"])
+    arguments = ["pairs.npz", *OPERATOR, *PHYSICS]
+    run(*arguments)
+    capsys.readouterr()
+    assert "--force" in refusal(capsys, *arguments)
+    run(*arguments, "--force")
+
+
+def test_a_run_is_audited_with_its_truth(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    np.save(here / "images.npy", rng.random((200, 12, 12)))
+    options = ["--preset=smoke", "--dataset=images.npy", "--set=artefact.size=3", "--out=a"]
+    cli.main(["attack", *options, "--attack=none,heuristic", "--set=data.limit=none"])
+    run("a", *PHYSICS, code=3)
+    record = report.read_audit(here / "audits" / "a")
+    assert record["truth"] == {"poisoned": 49, "attack": "heuristic", "seed": 0}
+    assert {(each["auc"], each["tpr"]) for each in record["detectors"]} == {(1.0, 1.0)}
+    assert record["notes"] == []
+    run("a", *PHYSICS, "--attack=original", "--out=b")
+    assert "Truth: 0 of 162 pairs" in capsys.readouterr().out
+    assert "this run has" in refusal(capsys, "a", "--attack=bilevel", "--out=c")
+    assert "--seed" in refusal(capsys, "a", "--seed=7", "--out=c")
+    assert "has its own" in refusal(capsys, "a", "--operator=fourier", "--out=c")
+    np.save(here / "images.npy", rng.random((200, 12, 12)))
+    assert "other images" in refusal(capsys, "a", "--out=c")
+
+
+def test_the_own_network_sees_every_pair_once(here: Path) -> None:
+    made = make(120, 1, poisoned=40)
+    save(here / "pairs.npz", x=made["x"], z=made["z"])
+    state = torch.get_rng_state()
+    found = audit_data(Request(here / "pairs.npz", detectors=("loss-isolation",)))
+    assert torch.equal(state, torch.get_rng_state())
+    assert found.defender.model is not None
+    few = save(here / "few.npz", x=made["x"][:50], z=made["z"][:50])
+    found = audit_data(Request(few, detectors=("loss-isolation",)))
+    assert found.judged == [] and "too few" in found.skipped["loss-isolation"]
+
+
+def test_a_files_own_arrays_are_not_changed_by_its_audit() -> None:
+    pairs = Pairs(torch.rand(100, *SHAPE), torch.rand(100, *SHAPE))
+    z, x = pairs.z.clone(), pairs.x.clone()
+    _judge.judge("loss-isolation", pairs, Defender(model=small_network()), 0.01)
+    assert torch.equal(pairs.z, z) and torch.equal(pairs.x, x)
+
+
+def test_auc_and_tpr_are_scikit_learns() -> None:
+    rng = np.random.default_rng(1)
+    truth = rng.random(500) < 0.2
+    scores = np.round(rng.normal(size=500) + truth, 1)  # rounded, so that there are ties
+    assert _judge.auc(scores, truth) == pytest.approx(roc_auc_score(truth, scores))
+    fpr, tpr, _ = roc_curve(truth, scores, drop_intermediate=False)
+    expected = tpr[fpr <= 0.05].max()
+    assert _judge.tpr(scores, truth, 0.05) == pytest.approx(expected)
+    assert _judge.auc(scores, np.zeros(500, dtype=bool)) is None
+
+
+def test_false_alarms_of_a_threshold_from_clean_pairs_are_beta_binomial() -> None:
+    """How many of N further scores exceed the r-th smallest of M: simulated against the law."""
+    rng, m, n, alarm = np.random.default_rng(2), 99, 50, 0.1
+    rank = 90
+    limits = np.sort(rng.random((20_000, m)), axis=1)[:, rank - 1]
+    counts = (rng.random((20_000, n)) > limits[:, None]).sum(1)
+    law = betabinom(n, m - rank + 1, rank)
+    assert law.mean() == pytest.approx(n * alarm)
+    for count in (0, 3, 8, 12):
+        share = (counts >= count).mean()
+        assert share == pytest.approx(law.sf(count - 1), abs=4 * 0.5 / 20_000**0.5)
+
+
+def test_a_damaged_audit_is_named(here: Path) -> None:
+    with pytest.raises(ReportError, match=r"audit\.json: cannot be read"):
+        report.build_audit(here)
+    (here / "audit.json").write_text("{")
+    with pytest.raises(ReportError, match="not valid JSON"):
+        report.build_audit(here)
+    (here / "audit.json").write_text('{"schema": "recondoor.audit/1"}')
+    with pytest.raises(ReportError, match="required"):
+        report.build_audit(here)
+
+
+def test_help_names_examples_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["audit", "data", "--help"])
+    shown = capsys.readouterr().out
+    for word in ("--operator", "--clean", "--alarm", "Exit code 0: clean", "runs/a"):
+        assert word in shown
