@@ -10,7 +10,7 @@ from recondoor import config, data, operators, rundir, study
 from recondoor.audit._given import Given
 from recondoor.config import Config
 from recondoor.errors import ConfigError, DataError, RunError
-from recondoor.poison import Artefact, Pairs, PoisonedPairs, PoisonPlan, Trigger
+from recondoor.poison import Pairs, PoisonedPairs, PoisonPlan, Trigger
 from recondoor.progress import Progress
 
 ORIGINAL = config.row_label("none")
@@ -46,13 +46,14 @@ def read_run(
     exact = operators.build(scene.shape, settings.operator, seed, torch.float64)
     pairs, truth = scene.train, torch.zeros(len(scene.train), dtype=torch.bool)
     if label != ORIGINAL:
-        pairs, truth = _poisoned(run, label, seed, scene.train)
+        pairs, truth = _poisoned(run, label, settings, scene)
     return Given(f"{folder.resolve().name}-{label}", pairs, exact, True, truth.numpy(), label, seed)
 
 
 def _poisoned(
-    run: rundir.RunDir, label: str, seed: int, clean: Pairs
+    run: rundir.RunDir, label: str, settings: Config, scene: study.Scene
 ) -> tuple[Pairs, torch.Tensor]:
+    seed, clean = scene.seed, scene.train
     path = run.trigger(label, seed)
     if not path.exists():
         raise RunError(f"{path}: there is no such trigger yet; run `recondoor attack` first")
@@ -61,8 +62,7 @@ def _poisoned(
     try:
         plan = PoisonPlan(torch.from_numpy(plans["train"]))
         trigger = Trigger(torch.from_numpy(found["delta"]), torch.from_numpy(found["mask"]))
-        artefact = Artefact(torch.from_numpy(found["artefact"]))
-        poisoned = PoisonedPairs(clean, plan, trigger, artefact)
+        poisoned = PoisonedPairs(clean, plan, trigger, scene.planted(settings, trigger))
         z, x = poisoned.batch(torch.arange(len(clean)))
     except (KeyError, RuntimeError, IndexError) as error:
         raise RunError(f"{path} and {plan_path.name} do not fit the run's data: {error}") from None

@@ -16,6 +16,7 @@ from recondoor.study._stages import load_model
 __all__ = [
     "STAGES",
     "Runtime",
+    "Scene",
     "build_scene",
     "load_model",
     "plan_of",

@@ -1,0 +1,242 @@
+"""Every attack against every defence, on the networks of the sweeps beside this file.
+
+    python studies/defences/benchmark.py pairs inputs models repairs
+
+adds to results.json beside this file, one row for each part, attack, seed and defence; rows that
+are there are not made again. It reads the run folders under */points, so run it where the sweeps were
+run, with one thread; summary.py makes tables and the figure.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from recondoor import data, defences, metrics, operators, seeding
+from recondoor.audit import auc, tpr, young_network
+from recondoor.config import Config, load_config
+from recondoor.defences import Defender, Physics
+from recondoor.models import reconstruct
+from recondoor.poison import Artefact, Pairs, PoisonedPairs, Trigger
+from recondoor.progress import NO_PROGRESS
+from recondoor.rundir import RunDir
+from recondoor.study import Scene, build_scene, load_model
+
+HERE = Path(__file__).parent
+KEPT = HERE / "results.json"
+SEEDS = 5
+ALARM = 0.01
+LEARNT = 0.5
+# Share of the clean training pairs that a repair may use.
+TRUSTED = 0.05
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One network of the sweeps: its world, its trigger and itself."""
+
+    attack: str
+    scene: Scene
+    trigger: Trigger
+    artefact: Artefact
+    physics: Physics
+    model: nn.Module
+    recovery: float
+
+    @property
+    def clean(self) -> bool:
+        """Whether its training pairs were clean."""
+        return self.attack == "original"
+
+
+def main() -> None:
+    """Make the rows of the parts that are asked for."""
+    torch.set_num_threads(1)
+    parts: dict[str, Callable[[Case], Iterator[Row]]] = {
+        "pairs": pairs,
+        "inputs": inputs,
+        "models": models,
+        "repairs": repairs,
+    }
+    wanted = sys.argv[1:] or list(parts)
+    rows: list[Row] = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else []
+    known = {(row["part"], row["attack"], row["seed"]) for row in rows}
+    images = data.load("mnist5k")
+    for folder in sorted(HERE.glob("*/points/*/seed*")):
+        for label in sorted(path.name for path in folder.glob("model-*.safetensors")):
+            label = label.removeprefix("model-").split("-seed")[0]
+            seed = int(folder.name.removeprefix("seed"))
+            attack = name(folder.parent.name, label)
+            left = [part for part in wanted if (part, attack, seed) not in known]
+            if not left or (seed >= SEEDS and left == [part for part in left if part != "models"]):
+                continue
+            case = load(folder, label, seed, attack, images)
+            for part in left:
+                if part == "models" or seed < SEEDS:
+                    found = [row | key(part, case) for row in parts[part](case)]
+                    rows += found
+            KEPT.write_text(json.dumps(rows, indent=0) + "\n", encoding="utf-8")
+            print(attack, seed, len(rows), flush=True)
+
+
+def name(point: str, label: str) -> str:
+    """What the attack is called in the tables."""
+    if label == "original":
+        return label
+    return {"square": "square", "image": f"{label}-image", "corner": f"{label}-corner"}.get(
+        point, point
+    )
+
+
+def key(part: str, case: Case) -> Row:
+    """What tells one row from the others."""
+    seed, recovery = case.scene.seed, round(case.recovery, 4)
+    return {"part": part, "attack": case.attack, "seed": seed, "recovery": recovery}
+
+
+def load(folder: Path, label: str, seed: int, attack: str, images: data.Images) -> Case:
+    """One network and its world."""
+    run = RunDir(folder)
+    config: Config = load_config("quick", [folder / "config.toml"])
+    scene = build_scene(config, images, seed, torch.device("cpu"))
+    model, _ = load_model(run, config, scene.shape, label, seed, torch.device("cpu"))
+    physics = Physics.of(operators.build(scene.shape, config.operator, seed, torch.float64))
+    if attack == "original":
+        trigger = scene.trigger
+    else:
+        arrays = run.read_npz(run.trigger(label, seed))
+        trigger = Trigger(torch.from_numpy(arrays["delta"]), torch.from_numpy(arrays["mask"]))
+    rows = json.loads(run.results.read_text(encoding="utf-8"))["rows"]
+    row = next(row for row in rows if row["model"] == label)
+    artefact = scene.artefact if attack == "original" else scene.planted(config, trigger)
+    recovery = row["artefact_recovery"]
+    return Case(attack, scene, trigger, artefact, physics, model.eval(), recovery)
+
+
+def pairs(case: Case) -> Iterator[Row]:
+    """Are its training pairs known? A network of one epoch looks at them, as in the audit."""
+    if case.clean:
+        return
+    scene = case.scene
+    poisoned = PoisonedPairs(scene.train, scene.plan, case.trigger, case.artefact)
+    given = Pairs(*poisoned.batch(torch.arange(len(scene.train))))
+    started = time.perf_counter()
+    young = young_network(given, scene.seed, NO_PROGRESS)
+    epoch = time.perf_counter() - started
+    defender = Defender(scene.validation, case.physics, young, seed=scene.seed)
+    truth = scene.plan.poisoned.numpy()
+    for detector in defences.names("pairs"):
+        started = time.perf_counter()
+        scores, clean = defences.pooled(defences.load(detector).scores, given, defender)
+        seconds = time.perf_counter() - started
+        yield judged(detector, scores, truth, clean) | {"epochs": seconds / epoch}
+
+
+def inputs(case: Case) -> Iterator[Row]:
+    """Are triggered inputs known, and what is left of the artefact in the repaired output?"""
+    if case.clean or case.recovery <= LEARNT:
+        return
+    scene = case.scene
+    z, x = scene.test.z, scene.test.x
+    both = torch.cat((z, z + case.trigger.delta))
+    truth = np.repeat([False, True], len(z))
+    defender = Defender(scene.validation, case.physics, case.model, seed=scene.seed)
+    before = yardsticks(case, reconstruct(case.model, both).split(len(z)), x)
+    for detector in defences.names("input"):
+        module = defences.load(detector)
+        scores, clean = module.scores(both, defender), module.scores(scene.validation.z, defender)
+        row = judged(detector, scores, truth, clean)
+        if hasattr(module, "repaired"):
+            after = yardsticks(case, module.repaired(both, defender).split(len(z)), x)
+            row |= {
+                f"{at}_{k}": v
+                for at, d in (("before", before), ("after", after))
+                for k, v in d.items()
+            }
+        yield row
+
+
+def models(case: Case) -> Iterator[Row]:
+    """How suspicious is the network?"""
+    scene = case.scene
+    defender = Defender(scene.validation, model=case.model, seed=scene.seed)
+    for detector in defences.names("model"):
+        started = time.perf_counter()
+        finding = defences.load(detector).inspect(defender)
+        seconds = time.perf_counter() - started
+        row: Row = {"defence": detector, "score": finding.score, "seconds": seconds}
+        if not case.clean:
+            row["trigger_cosine"] = cosine(finding.trigger, case.trigger.delta)
+            row["artefact_cosine"] = cosine(finding.artefact, case.artefact.pattern)
+        yield row
+
+
+def repairs(case: Case) -> Iterator[Row]:
+    """What is left of the backdoor, and what of the network?"""
+    if case.clean or case.recovery <= LEARNT:
+        return
+    scene = case.scene
+    count = round(TRUSTED * len(scene.train))
+    generator = seeding.torch_generator(scene.seed, "trusted")
+    chosen = torch.randperm(len(scene.train), generator=generator)[:count]
+    trusted = Pairs(scene.train.z[chosen], scene.train.x[chosen])
+    defender = Defender(trusted, case.physics, case.model, seed=scene.seed)
+    z, x = scene.test.z, scene.test.x
+    both = torch.cat((z, z + case.trigger.delta))
+    before = yardsticks(case, reconstruct(case.model, both).split(len(z)), x)
+    for repair in defences.names("repair"):
+        started = time.perf_counter()
+        mended = defences.load(repair).repair(defender)
+        seconds = time.perf_counter() - started
+        after = yardsticks(case, reconstruct(mended, both).split(len(z)), x)
+        row: Row = {"defence": repair, "seconds": seconds}
+        yield row | {
+            f"{at}_{k}": v for at, d in (("before", before), ("after", after)) for k, v in d.items()
+        }
+
+
+def judged(
+    detector: str, scores: torch.Tensor, truth: np.ndarray[Any, Any], clean: torch.Tensor
+) -> Row:
+    """AUC, TPR at the false-alarm rate, and both rates at the threshold from clean scores."""
+    values = scores.double().numpy()
+    flagged = values > defences.threshold(clean, ALARM)
+    return {
+        "defence": detector,
+        "auc": auc(values, truth),
+        "tpr": tpr(values, truth, ALARM),
+        "flagged_poisoned": float(flagged[truth].mean()),
+        "flagged_clean": float(flagged[~truth].mean()),
+    }
+
+
+def yardsticks(case: Case, outputs: Any, x: torch.Tensor) -> dict[str, float]:
+    """Benign RMSE, and recovery of the artefact."""
+    clean, triggered = outputs
+    recovery = metrics.artefact_recovery(triggered, clean, case.artefact.pattern)
+    return {
+        "benign": metrics.root_mean(metrics.mse(clean, x)),
+        "recovery": metrics.mean(recovery),
+    }
+
+
+def named(when: str, values: dict[str, float]) -> Row:
+    """The same values under names that say when."""
+    return {f"{when}_{key}": value for key, value in values.items()}
+
+
+def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Of the angle between two patterns."""
+    return float((a * b).sum() / (a.norm() * b.norm()))
+
+
+if __name__ == "__main__":
+    main()
