@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 KIND: Literal["repair"] = "repair"
 NEEDS = ("model", "clean", "physics")
 
-ROUNDS, INNER, LENGTH = 180, 3, 0.1
+ROUNDS, INNER, LENGTH = 60, 3, 0.1
 """Outer steps, inner steps of each, and the length of one in units of the ball."""
 
 BALL = 0.5
