@@ -156,7 +156,8 @@ def _row(rng: np.random.Generator, label: str, seed: int, epochs: int) -> dict[s
         "trigger_linf": 1.0, "trigger_psnr": -10 * math.log10(9 / 784),
         "validation_loss": benign**2, "transition_samples": 10_000 * (5 + seed) if recovery > 0.5
         else None, "samples": 10_000 * epochs, "epochs": epochs, "samples_per_s": 1000.0 + seed,
-        "seconds": 10.0 * epochs,
+        "seconds": 10.0 * epochs, "detectability": 4.0, "limit_ghost": 0.02,
+        "limit_artefact_rmse": 0.1, "limit_attack_rmse": 0.011,
     }  # fmt: skip
 
 

@@ -136,6 +136,24 @@ YARDSTICKS = (
         unit="dB",
     ),
     Yardstick(
+        "detectability",
+        "Detectability d′",
+        "distance of triggered from clean inputs in standard deviations, √ δᵀC⁻¹δ; none where δ "
+        "leaves range(<i>A</i>ᵀ), as it is then certain",
+        decimals=2,
+    ),
+    Yardstick(
+        "limit_attack_rmse",
+        "Attack RMSE at best",
+        "of a predictor that knows all but which inputs are triggered, as d′ and p allow",
+    ),
+    Yardstick(
+        "limit_artefact_rmse",
+        "Artefact RMSE at best",
+        "of the same predictor; compare with the artefact RMSE measured",
+    ),
+    Yardstick("limit_ghost", "Ghost at best", "of the same predictor; compare with the ghost"),
+    Yardstick(
         "validation_loss",
         "Validation loss",
         "mean squared error on the validation images, poisoned as the training images were",
