@@ -1,6 +1,6 @@
 """Every attack against every defence, on the networks of the sweeps beside this file.
 
-    python studies/defences/benchmark.py pairs inputs models repairs
+    python studies/defences/benchmark.py pairs published inputs models repairs
 
 adds to results.json beside this file, one row for each part, attack, seed and defence; rows that
 are there are not made again. It reads the run folders under */points, so run it where the sweeps
@@ -62,6 +62,7 @@ def main() -> None:
     torch.set_num_threads(1)
     parts: dict[str, Callable[[Case], Iterator[Row]]] = {
         "pairs": pairs,
+        "published": published,
         "inputs": inputs,
         "models": models,
         "repairs": repairs,
@@ -123,6 +124,16 @@ def load(folder: Path, label: str, seed: int, attack: str, images: data.Images) 
 
 def pairs(case: Case) -> Iterator[Row]:
     """Are its training pairs known? A network of one epoch looks at them, as in the audit."""
+    yield from by(case, "scores")
+
+
+def published(case: Case) -> Iterator[Row]:
+    """The same of the versions that were made for classifiers."""
+    yield from by(case, "baseline")
+
+
+def by(case: Case, version: str) -> Iterator[Row]:
+    """One row for each detector of pairs that has this version."""
     if case.clean:
         return
     scene = case.scene
@@ -134,10 +145,12 @@ def pairs(case: Case) -> Iterator[Row]:
     defender = Defender(scene.validation, case.physics, young, seed=scene.seed)
     truth = scene.plan.poisoned.numpy()
     for detector in defences.names("pairs"):
-        started = time.perf_counter()
-        scores, clean = defences.pooled(defences.load(detector).scores, given, defender)
-        seconds = time.perf_counter() - started
-        yield judged(detector, scores, truth, clean) | {"epochs": seconds / epoch}
+        function = getattr(defences.load(detector), version, None)
+        if function is not None:
+            started = time.perf_counter()
+            scores, clean = defences.pooled(function, given, defender)
+            seconds = time.perf_counter() - started
+            yield judged(detector, scores, truth, clean) | {"epochs": seconds / epoch}
 
 
 def inputs(case: Case) -> Iterator[Row]:

@@ -1,0 +1,262 @@
+"""Tables and the figure of the study of defences, from results.json beside this file.
+
+    python studies/defences/summary.py
+
+writes tables.md, and matrix.svg and .png. Intervals are 95 % by bootstrap: over seeds, and for
+networks over the networks of both kinds.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from recondoor.audit import auc
+from recondoor.statistics import mean_interval
+
+HERE = Path(__file__).parent
+DRAWS = 2000
+LEARNT = 0.5
+ATTACKS = {
+    "square": "square in the corner (paper)",
+    "bilevel-corner": "BLO in the corner (paper)",
+    "bilevel-image": "BLO, anywhere",
+    "random-image": "random, anywhere",
+    "bilevel-faint": "BLO, an eighth of the L2",
+    "bilevel-rare": "BLO, p = 1 %",
+    "measured-trigger": "trigger in the measurement",
+    "unseen-artefact": "artefact in ker(A)",
+    "consistent-pairs": "consistent pairs",
+}
+Row = dict[str, Any]
+
+
+def main() -> None:
+    """Write tables and figure."""
+    rows = json.loads((HERE / "results.json").read_text(encoding="utf-8"))
+    lines = [
+        *detectors(rows, "pairs", "Training pairs"),
+        *detectors(rows, "inputs", "Inputs of networks that learnt the backdoor"),
+        *networks(rows),
+        *repaired_outputs(rows),
+        *repairs(rows),
+    ]
+    (HERE / "tables.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    draw(rows)
+
+
+def columns(rows: list[Row], part: str) -> list[str]:
+    """Defences of a part, by name."""
+    return sorted({row["defence"] for row in rows if row["part"] == part})
+
+
+def of(rows: list[Row], part: str, attack: str, defence: str) -> list[Row]:
+    """Rows of one cell."""
+    wanted = {"part": part, "attack": attack, "defence": defence}
+    return [row for row in rows if wanted.items() <= row.items()]
+
+
+def shown(values: list[float], form: str = "{:.3f}", scale: float = 1.0) -> str:
+    """Mean and interval over seeds."""
+    if not values:
+        return ""
+    found = mean_interval([scale * value for value in values])
+    text = form.format(found.mean)
+    if found.low is None or found.high is None:
+        return text
+    ends = form.format(found.low), form.format(found.high)
+    return text if ends == (text, text) else f"{text} ({ends[0]} to {ends[1]})"
+
+
+def table(
+    rows: list[Row], part: str, cell: Callable[[list[Row]], str], names: list[str]
+) -> Iterator[str]:
+    """Attacks down, defences across; attacks without a row are left out."""
+    yield f"| attack | seeds | {' | '.join(names)} |"
+    yield f"|:---|---:|{'---:|' * len(names)}"
+    for attack, title in ATTACKS.items():
+        cells = [of(rows, part, attack, name) for name in names]
+        if any(cells):
+            seeds = max(len(found) for found in cells)
+            yield f"| {title} | {seeds} | {' | '.join(cell(found) for found in cells)} |"
+
+
+def detectors(rows: list[Row], part: str, title: str) -> Iterator[str]:
+    """AUC and TPR of detectors of pairs or inputs, and false alarms at the clean threshold."""
+    names = columns(rows, part)
+    yield from (f"## {title}", "", "ROC-AUC:", "")
+    yield from table(rows, part, lambda found: shown([row["auc"] for row in found]), names)
+    yield from ("", "True-positive rate at a false-positive rate of 1 %:", "")
+    yield from table(rows, part, lambda found: shown([row["tpr"] for row in found]), names)
+    yield from ("", "False alarms at the threshold that clean pairs gave for 1 %:", "")
+    yield f"| {' | '.join(names)} |"
+    yield f"|{'---:|' * len(names)}"
+    rates = (
+        shown([row["flagged_clean"] for row in rows if row["part"] == part and row["defence"] == n])
+        for n in names
+    )
+    yield from (f"| {' | '.join(rates)} |", "")
+
+
+def scores(rows: list[Row], attack: str, defence: str) -> list[float]:
+    """Scores of networks: of the clean ones, or of those that learnt the attack."""
+    found = of(rows, "models", attack, defence)
+    return [row["score"] for row in found if attack == "original" or abs(row["recovery"]) > LEARNT]
+
+
+def area(clean: list[float], backdoored: list[float]) -> float:
+    """ROC-AUC."""
+    truth = np.repeat([False, True], [len(clean), len(backdoored)])
+    value = auc(np.array([*clean, *backdoored]), truth)
+    return float("nan") if value is None else value
+
+
+def area_shown(clean: list[float], backdoored: list[float]) -> str:
+    """ROC-AUC with its interval, and the networks."""
+    if not backdoored:
+        return ""
+    generator = np.random.default_rng(0)
+    draws = [
+        area(
+            list(generator.choice(clean, len(clean))),
+            list(generator.choice(backdoored, len(backdoored))),
+        )
+        for _ in range(DRAWS)
+    ]
+    low, high = np.quantile(draws, (0.025, 0.975))
+    return f"{area(clean, backdoored):.3f} ({low:.3f} to {high:.3f})"
+
+
+def networks(rows: list[Row]) -> Iterator[str]:
+    """AUC of detectors of backdoored networks."""
+    names = columns(rows, "models")
+    yield from (
+        "## Networks",
+        "",
+        "ROC-AUC against the clean networks, of those that learnt it;",
+        "",
+    )
+    yield "in brackets how many of them score above every clean one:"
+    yield ""
+    yield f"| attack | networks | {' | '.join(names)} |"
+    yield f"|:---|---:|{'---:|' * len(names)}"
+    for attack, title in ATTACKS.items():
+        cells = []
+        for name in names:
+            clean, backdoored = scores(rows, "original", name), scores(rows, attack, name)
+            above = sum(score > max(clean) for score in backdoored)
+            cells.append(f"{area_shown(clean, backdoored)} [{above}]" if backdoored else "")
+        if any(cells):
+            yield f"| {title} | {len(scores(rows, attack, names[0]))} | {' | '.join(cells)} |"
+    yield from ("", "Scores of the clean networks, and overlap (cosine) of what was recovered:", "")
+    yield "| detector | clean networks | mean of log | std of log | largest |"
+    yield "|:---|---:|---:|---:|---:|"
+    for name in names:
+        clean = scores(rows, "original", name)
+        logs = np.log(clean)
+        yield (
+            f"| {name} | {len(clean)} | {logs.mean():.3f} | {logs.std(ddof=1):.3f} | "
+            f"{max(clean):.2f} |"
+        )
+    yield from (
+        "",
+        "| attack | detector | trigger | artefact | seconds |",
+        "|:---|:---|---:|---:|---:|",
+    )
+    for attack, title in ATTACKS.items():
+        for name in names:
+            found = [r for r in of(rows, "models", attack, name) if abs(r["recovery"]) > LEARNT]
+            if found:
+                parts = (
+                    shown([row[key] for row in found], "{:.2f}")
+                    for key in ("trigger_cosine", "artefact_cosine", "seconds")
+                )
+                yield f"| {title} | {name} | {' | '.join(parts)} |"
+    yield ""
+
+
+def repaired_outputs(rows: list[Row]) -> Iterator[str]:
+    """What repairing inputs or outputs leaves."""
+    names = sorted(
+        {row["defence"] for row in rows if row["part"] == "inputs" and "after_benign" in row}
+    )
+    yield from (
+        "## Repaired reconstructions",
+        "",
+        "Recovery before and after; change of the benign RMSE:",
+        "",
+    )
+    yield from table(rows, "inputs", change, names)
+    yield ""
+
+
+def repairs(rows: list[Row]) -> Iterator[str]:
+    """What repairing networks leaves."""
+    names = columns(rows, "repairs")
+    yield from ("## Repaired networks", "", "With 5 % of the clean training pairs:", "")
+    yield from table(rows, "repairs", change, names)
+    yield from ("", "| repair | seconds |", "|:---|---:|")
+    for name in names:
+        seconds = [r["seconds"] for r in rows if r["part"] == "repairs" and r["defence"] == name]
+        yield f"| {name} | {shown(seconds, '{:.1f}')} |"
+
+
+def change(found: list[Row]) -> str:
+    """Recovery before and after, and the benign error's relative change."""
+    if not found:
+        return ""
+    before = np.mean([row["before_recovery"] for row in found])
+    after = shown([row["after_recovery"] for row in found], "{:.2f}")
+    benign = shown(
+        [row["after_benign"] / row["before_benign"] - 1 for row in found], "{:+.1f}", 100
+    )
+    return f"{before:.2f} → {after}; {benign} %"
+
+
+def draw(rows: list[Row]) -> None:
+    """Mean AUC of every detector against every attack."""
+    plt.rcParams |= {"font.size": 8, "svg.hashsalt": "recondoor"}
+    groups = {part: columns(rows, part) for part in ("pairs", "inputs", "models")}
+    sizes = [len(names) for names in groups.values()]
+    figure, axes = plt.subplots(
+        1, 3, figsize=(7.6, 3.9), width_ratios=sizes, sharey=True, layout="constrained"
+    )
+    titles = {"pairs": "training pairs", "inputs": "inputs", "models": "networks"}
+    for ax, (part, names) in zip(axes, groups.items(), strict=True):
+        values = np.array([[mean_auc(rows, part, a, name) for name in names] for a in ATTACKS])
+        image = ax.imshow(values, vmin=0, vmax=1, cmap="cividis", aspect="auto")
+        for (row, column), value in np.ndenumerate(values):
+            text = "–" if np.isnan(value) else f"{value:.2f}"
+            colour = "k" if np.isnan(value) or value > 0.55 else "w"
+            ax.text(column, row, text, ha="center", va="center", fontsize=6.5, color=colour)
+        ax.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+        ax.set_yticks(range(len(ATTACKS)), ATTACKS.values())
+        ax.set_title(titles[part], loc="left", fontsize=8.5)
+        ax.tick_params(length=0)
+        ax.spines[:].set_visible(False)
+    bar = figure.colorbar(image, ax=axes, pad=0.01, aspect=30)
+    bar.set_label("ROC-AUC (0.5: blind)")
+    for suffix in ("svg", "png"):
+        metadata = {"Date": None} if suffix == "svg" else None
+        figure.savefig(HERE / f"matrix.{suffix}", dpi=180, metadata=metadata)
+    plt.close(figure)
+
+
+def mean_auc(rows: list[Row], part: str, attack: str, name: str) -> float:
+    """Mean over seeds, or over networks; NaN where nothing was learnt."""
+    if part == "models":
+        backdoored = scores(rows, attack, name)
+        return area(scores(rows, "original", name), backdoored) if backdoored else float("nan")
+    found = [row["auc"] for row in of(rows, part, attack, name)]
+    return float(np.mean(found)) if found else float("nan")
+
+
+if __name__ == "__main__":
+    main()
