@@ -43,6 +43,7 @@ def main() -> None:
     rows = json.loads((HERE / "results.json").read_text(encoding="utf-8"))
     lines = [
         *detectors(rows, "pairs", "Training pairs"),
+        *detectors(rows, "published", "Training pairs, detectors as published for classifiers"),
         *detectors(rows, "inputs", "Inputs of networks that learnt the backdoor"),
         *networks(rows),
         *repaired_outputs(rows),
@@ -124,10 +125,7 @@ def area_shown(clean: list[float], backdoored: list[float]) -> str:
         return ""
     generator = np.random.default_rng(0)
     draws = [
-        area(
-            list(generator.choice(clean, len(clean))),
-            list(generator.choice(backdoored, len(backdoored))),
-        )
+        area(*(list(generator.choice(group, len(group))) for group in (clean, backdoored)))
         for _ in range(DRAWS)
     ]
     low, high = np.quantile(draws, (0.025, 0.975))
@@ -137,14 +135,8 @@ def area_shown(clean: list[float], backdoored: list[float]) -> str:
 def networks(rows: list[Row]) -> Iterator[str]:
     """AUC of detectors of backdoored networks."""
     names = columns(rows, "models")
-    yield from (
-        "## Networks",
-        "",
-        "ROC-AUC against the clean networks, of those that learnt it;",
-        "",
-    )
-    yield "in brackets how many of them score above every clean one:"
-    yield ""
+    yield from ("## Networks", "", "ROC-AUC of those that learnt it against the clean ones, and")
+    yield from ("in brackets how many of them score above every clean one:", "")
     yield f"| attack | networks | {' | '.join(names)} |"
     yield f"|:---|---:|{'---:|' * len(names)}"
     for attack, title in ATTACKS.items():
@@ -165,11 +157,8 @@ def networks(rows: list[Row]) -> Iterator[str]:
             f"| {name} | {len(clean)} | {logs.mean():.3f} | {logs.std(ddof=1):.3f} | "
             f"{max(clean):.2f} |"
         )
-    yield from (
-        "",
-        "| attack | detector | trigger | artefact | seconds |",
-        "|:---|:---|---:|---:|---:|",
-    )
+    yield from ("", "| attack | detector | trigger | artefact | seconds |")
+    yield "|:---|:---|---:|---:|---:|"
     for attack, title in ATTACKS.items():
         for name in names:
             found = [r for r in of(rows, "models", attack, name) if abs(r["recovery"]) > LEARNT]
@@ -184,15 +173,10 @@ def networks(rows: list[Row]) -> Iterator[str]:
 
 def repaired_outputs(rows: list[Row]) -> Iterator[str]:
     """What repairing inputs or outputs leaves."""
-    names = sorted(
-        {row["defence"] for row in rows if row["part"] == "inputs" and "after_benign" in row}
-    )
-    yield from (
-        "## Repaired reconstructions",
-        "",
-        "Recovery before and after; change of the benign RMSE:",
-        "",
-    )
+    able = [row for row in rows if row["part"] == "inputs" and "after_benign" in row]
+    names = columns(able, "inputs")
+    yield from ("## Repaired reconstructions", "")
+    yield from ("Recovery before and after; change of the benign RMSE:", "")
     yield from table(rows, "inputs", change, names)
     yield ""
 
@@ -214,9 +198,8 @@ def change(found: list[Row]) -> str:
         return ""
     before = np.mean([row["before_recovery"] for row in found])
     after = shown([row["after_recovery"] for row in found], "{:.2f}")
-    benign = shown(
-        [row["after_benign"] / row["before_benign"] - 1 for row in found], "{:+.1f}", 100
-    )
+    growth = [row["after_benign"] / row["before_benign"] - 1 for row in found]
+    benign = shown(growth, "{:+.1f}", 100)
     return f"{before:.2f} → {after}; {benign} %"
 
 
