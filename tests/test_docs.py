@@ -194,14 +194,15 @@ def test_the_examples_of_new_methods_run(tmp_path: Path) -> None:
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(package, tmp_path / "recondoor", ignore=ignored)
     found = EXAMPLES.findall((DOCS / "adding-a-method.md").read_text(encoding="utf-8"))
-    assert len(found) == 4
+    assert len(found) == 5
     for path, code in found:
         assert not (tmp_path / path).exists()
         (tmp_path / path).write_text(code)
     overrides = ["data.name=squares", "operator.name=column-mask", "model.name=residual"]
     overrides += ["model.width=4", "attack.names=none,random-signs,bilevel"]
     code = (
-        "from pathlib import Path; from recondoor import config, study; "
+        "from pathlib import Path; from recondoor import config, defences, study; "
+        "assert 'input-energy' in defences.names('input'); "
         f"study.run(config.load_config('smoke', (), {overrides}), Path('run'))"
     )
     # The folder that a process is started in comes first on the path of ``python -c``.
