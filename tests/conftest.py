@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -43,3 +44,11 @@ def full_data(pytestconfig: pytest.Config) -> Path:
     if folder is None:
         pytest.skip("RECONDOOR_DATA names no folder with the full MNIST")
     return Path(folder)
+
+
+@pytest.fixture(scope="module")
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """A killed process loses nothing that it wrote, synced or not; a lost machine is not tested."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield

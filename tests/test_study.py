@@ -1,129 +1,42 @@
-"""The study as a whole, on a tiny set: its folder, its refusals, and resuming after a kill."""
+"""The study as a whole, on a tiny set: its folder and its refusals."""
 
-import errno
-import json
-import multiprocessing
-import os
-import signal
-from collections.abc import Callable, Iterator
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jsonschema  # type: ignore[import-untyped]
 import numpy as np
 import pytest
 import torch
 
-from recondoor import attacks, evaluation, models, rundir, study, training
-from recondoor.attacks import _bilevel, bilevel
-from recondoor.config import Config, from_dict, identity
+from recondoor import attacks, evaluation, models, study
+from recondoor.attacks import bilevel
+from recondoor.config import Config, identity
 from recondoor.errors import RecondoorError, RunError
 from recondoor.poison import Trigger
-from recondoor.progress import Progress
 from recondoor.rundir import RunDir, read_json, read_tensors
 from recondoor.study import Runtime, run
-
-LABELS = ("original", "heuristic", "bilevel", "random")
-TIMES = {"seconds", "samples_per_s"}
-CPU = Runtime(device="cpu")
-# Started once with torch loaded, so that a child costs milliseconds.
-CHILDREN = multiprocessing.get_context("forkserver")
-CHILDREN.set_forkserver_preload(
-    ["jsonschema", "pytest", "torch._dynamo", "recondoor.study", "recondoor.attacks.bilevel"]
+from small_study import (
+    CPU,
+    LABELS,
+    Listener,
+    assert_tidy,
+    record,
+    tiny,
+    validate,
+    write_images,
 )
 
-
-class Listener(Progress):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.said.append(line)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_waiting_for_the_disk() -> Iterator[None]:
-    """A killed process loses nothing that it wrote, synced or not; a lost machine is not tested."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda handle: None)
-        yield
+pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "images.npy"
-    generator = np.random.default_rng(0)
-    np.save(path, generator.integers(0, 256, (60, 12, 12), dtype=np.uint8))
-    return path
-
-
-def tiny(images: Path, /, **sections: dict[str, Any] | int) -> Config:
-    tree: dict[str, Any] = {
-        "data": {"name": str(images)},
-        "trigger": {"size": 2},
-        "artefact": {"size": 3},
-        "model": {"width": 4, "code": 4, "kernel": 3},
-        "train": {"batch": 10, "max_epochs": 2},
-        "attack": {
-            "iterations": 7,
-            "batch": 4,
-            "warm_steps": 2,
-            "surrogates": 2,
-            "tangent_steps": 2,
-        },
-        "evaluate": {"examples": 3},
-    }
-    for name, section in sections.items():
-        tree[name] = {**tree.get(name, {}), **section} if isinstance(section, dict) else section
-    return from_dict(tree)
+    return write_images(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
 def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that nothing disturbed; not to be written to."""
     return run(tiny(data), tmp_path_factory.mktemp("finished") / "run", CPU)
-
-
-def timeless(value: dict[str, Any]) -> dict[str, Any]:
-    return {key: entry for key, entry in value.items() if key not in TIMES}
-
-
-def record(folder: Path) -> dict[str, Any]:
-    """Everything that a resumed run must have in common with an undisturbed one."""
-    found: dict[str, Any] = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        arrays, meta = read_tensors(path)
-        found |= {f"{path.name} {key}": value.tobytes() for key, value in arrays.items()}
-        found[f"{path.name} meta"] = timeless(meta)
-    for path in sorted(folder.glob("*.npz")):
-        arrays = RunDir(folder).read_npz(path)
-        found |= {f"{path.name} {key}": arrays[key].tobytes() for key in arrays.keys() - TIMES}
-    results = read_json(folder / "results.json")
-    found["rows"] = [timeless(row) for row in results["rows"]]
-    found["summary"] = results["summary"]
-    found["history"] = RunDir(folder).history()
-    found["config"] = (folder / "config.toml").read_text()
-    return found
-
-
-def assert_same(folder: Path, other: Path) -> None:
-    first, second = record(folder), record(other)
-    assert first.keys() == second.keys()
-    for key in first:
-        assert first[key] == second[key], key
-
-
-def assert_tidy(folder: Path) -> None:
-    assert list((folder / "checkpoints").iterdir()) == []
-    assert [path.name for path in folder.glob(".*")] == []
-
-
-def validate(folder: Path) -> dict[str, Any]:
-    text = resources.files("recondoor").joinpath("schemas/results.schema.json").read_text()
-    results: dict[str, Any] = read_json(folder / "results.json")
-    jsonschema.Draft202012Validator(json.loads(text)).validate(results)
-    return results
 
 
 # What a run leaves behind
@@ -475,168 +388,3 @@ def test_no_gpu(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         run(tiny(data), tmp_path / "run", Runtime(device="cuda"))
     assert Runtime().torch_device.type == "cpu"
     assert list(tmp_path.iterdir()) == []
-
-
-# Interrupted
-
-
-class Stopped(Exception):
-    """Stands for whatever ends a process in the middle."""
-
-
-def stop_at(count: int, function: Callable[..., Any], end: Callable[[], None]) -> Any:
-    """Return `function`, but at call number `count` (1, 2, ...) `end` comes first."""
-    calls = 0
-
-    def counted(*arguments: Any, **named: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == count:
-            end()
-        return function(*arguments, **named)
-
-    return counted
-
-
-def stop() -> None:
-    raise Stopped
-
-
-def half_done(data: Path, out: Path, step: int) -> Config:
-    """Stop the training of the original model at gradient step `step`; an epoch has 5."""
-    config = tiny(data, train={"max_epochs": 4}, attack={"names": ["none"]})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "adam_step", stop_at(step, training.adam_step, stop))
-        with pytest.raises(Stopped):
-            run(config, out, CPU)
-    return config
-
-
-@pytest.mark.parametrize("damaged", [1, 2])
-def test_damaged_checkpoints(data: Path, tmp_path: Path, damaged: int) -> None:
-    config = half_done(data, tmp_path / "run", 18)
-    paths = sorted((tmp_path / "run" / "checkpoints").iterdir())
-    assert len(paths) == 2
-    for path in paths[-damaged:]:
-        path.write_bytes(path.read_bytes()[:-100])
-    listener = Listener()
-    run(config, tmp_path / "run", Runtime(device="cpu", progress=listener))
-    assert len(listener.said) == damaged
-    remedy = "the checkpoint before it is used" if damaged == 1 else "this stage starts anew"
-    assert all("is damaged" in line and line.endswith(remedy) for line in listener.said)
-    assert_same(tmp_path / "run", run(config, tmp_path / "straight", CPU))
-
-
-def test_another_number_of_threads_is_told(data: Path, tmp_path: Path) -> None:
-    config = half_done(data, tmp_path / "run", 3)
-    path = tmp_path / "run" / "provenance.json"
-    found = read_json(path)
-    path.write_text(json.dumps({**found, "threads": found["threads"] + 1}))
-    listener = Listener()
-    run(config, tmp_path / "run", Runtime(device="cpu", progress=listener))
-    (line,) = listener.said
-    assert "numbers may differ in their last digits" in line
-
-
-@pytest.mark.parametrize("write", [1, 2, 4, 9])
-def test_full_disk_stops_in_one_line_and_loses_nothing(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: int
-) -> None:
-    config = tiny(data, attack={"names": ["heuristic"]})
-
-    def full() -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        # Two calls for each file: itself and its folder.
-        patch.setattr(os, "fsync", stop_at(2 * write - 1, os.fsync, full))
-        with pytest.raises(RunError, match="the disk is full; free some space") as caught:
-            run(config, tmp_path / "run", CPU)
-    assert "\n" not in str(caught.value)
-    run(config, tmp_path / "run", CPU)
-    assert_same(tmp_path / "run", run(config, tmp_path / "straight", CPU))
-    assert_tidy(tmp_path / "run")
-
-
-def test_a_damaged_model_is_told(data: Path, tmp_path: Path) -> None:
-    config = tiny(data, attack={"names": ["none"]})
-    run(config, tmp_path, CPU, ("train",))
-    path = RunDir(tmp_path).model("original", 0)
-    path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(RunError, match="is damaged: .*delete it to train the model anew"):
-        run(config, tmp_path, CPU)
-    path.unlink()
-    run(config, tmp_path, CPU)
-    validate(tmp_path)
-
-
-# Killed
-
-# where -> (module, name) of the function before which the process dies
-MOMENTS: dict[str, tuple[Any, str]] = {
-    "write": (os, "replace"),
-    "sync": (os, "fsync"),
-    "step": (training, "adam_step"),
-    "outer step": (_bilevel, "solve"),
-    "judge": (evaluation, "reconstruct"),
-    "summary": (evaluation, "summarise"),
-    "history": (RunDir, "write_history"),
-    "drop": (RunDir, "drop_checkpoints"),
-    "results": (rundir, "write_json"),
-}
-
-
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def child(config: Config, out: Path, where: str, count: int) -> None:
-    module, name = MOMENTS[where]
-    os.fsync = lambda fd: None
-    setattr(module, name, stop_at(count, getattr(module, name), die))
-    run(config, out, CPU)
-
-
-def killed(config: Config, out: Path, where: str, count: int) -> bool:
-    """Whether a process running the study was killed at that moment; else it has finished."""
-    process = CHILDREN.Process(target=child, args=(config, out, where, count))
-    process.start()
-    process.join()
-    assert process.exitcode in (0, -signal.SIGKILL)
-    return process.exitcode != 0
-
-
-@pytest.mark.parametrize(
-    ("where", "count"),
-    [
-        ("step", 2),  # the first epoch of the original model
-        ("step", 8),  # its second epoch, after a checkpoint
-        ("judge", 4),  # its second validation
-        ("judge", 6),  # its test
-        ("history", 2),  # between its last checkpoint and the history
-        ("drop", 2),  # between its model file and the end of its checkpoints
-        ("summary", 1),  # between its provenance and its results
-        ("outer step", 3),  # before the first checkpoint of the learned trigger
-        ("outer step", 7),  # after it
-        ("write", 26),  # somewhere in the middle
-        ("sync", 61),  # between a temporary file and its sync
-    ],
-)
-def test_killed_and_resumed(
-    finished: Path, data: Path, tmp_path: Path, where: str, count: int
-) -> None:
-    assert killed(tiny(data), tmp_path / "run", where, count)
-    run(tiny(data), tmp_path / "run", CPU)
-    assert_same(tmp_path / "run", finished)
-    assert_tidy(tmp_path / "run")
-
-
-def test_killed_again_and_again(finished: Path, data: Path, tmp_path: Path) -> None:
-    """At the third to seventh write of each attempt; five are needed to add a row."""
-    attempts = 0
-    while killed(tiny(data), tmp_path / "run", "write", 3 + attempts % 5):
-        attempts += 1
-        assert attempts < 60
-    assert attempts > 10
-    assert_same(tmp_path / "run", finished)
-    assert_tidy(tmp_path / "run")
