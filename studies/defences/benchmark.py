@@ -3,12 +3,12 @@
     python studies/defences/benchmark.py pairs published inputs models repairs
 
 adds to results.json beside this file, one row for each part, attack, seed and defence; rows that
-are there are not made again. It reads the run folders under */points, so run it where the sweeps
+are there are not made again, but for those of a defence named with --again. It reads the run folders under */points, so run it where the sweeps
 were run, with one thread; summary.py makes tables and the figure.
 """
 
+import argparse
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -36,6 +36,7 @@ ALARM = 0.01
 LEARNT = 0.5
 # Share of the clean training pairs that a repair may use.
 TRUSTED = 0.05
+ONLY: list[str] = []
 Row = dict[str, Any]
 
 
@@ -67,9 +68,15 @@ def main() -> None:
         "models": models,
         "repairs": repairs,
     }
-    wanted = sys.argv[1:] or list(parts)
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("parts", nargs="*", help=", ".join(parts))
+    options.add_argument("--again", action="append", help="a defence whose rows are made anew")
+    arguments = options.parse_args()
+    ONLY.extend(arguments.again or [])
+    wanted = arguments.parts or list(parts)
     rows: list[Row] = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else []
-    known = {(row["part"], row["attack"], row["seed"]) for row in rows}
+    rows = [row for row in rows if not (row["part"] in wanted and row["defence"] in ONLY)]
+    known = set() if ONLY else {(row["part"], row["attack"], row["seed"]) for row in rows}
     images = data.load("mnist5k")
     for folder in sorted(HERE.glob("*/points/*/seed*")):
         for label in sorted(path.name for path in folder.glob("model-*.safetensors")):
@@ -86,6 +93,11 @@ def main() -> None:
                     rows += found
             KEPT.write_text(json.dumps(rows, indent=0) + "\n", encoding="utf-8")
             print(attack, seed, len(rows), flush=True)
+
+
+def chosen(kind: defences.Kind) -> list[str]:
+    """Defences of a kind, or those of them that are asked for."""
+    return [one for one in defences.names(kind) if not ONLY or one in ONLY]
 
 
 def name(point: str, label: str) -> str:
@@ -144,7 +156,7 @@ def by(case: Case, version: str) -> Iterator[Row]:
     epoch = time.perf_counter() - started
     defender = Defender(scene.validation, case.physics, young, seed=scene.seed)
     truth = scene.plan.poisoned.numpy()
-    for detector in defences.names("pairs"):
+    for detector in chosen("pairs"):
         function = getattr(defences.load(detector), version, None)
         if function is not None:
             started = time.perf_counter()
@@ -163,7 +175,7 @@ def inputs(case: Case) -> Iterator[Row]:
     truth = np.repeat([False, True], len(z))
     defender = Defender(scene.validation, case.physics, case.model, seed=scene.seed)
     before = yardsticks(case, reconstruct(case.model, both).split(len(z)), x)
-    for detector in defences.names("input"):
+    for detector in chosen("input"):
         module = defences.load(detector)
         scores, clean = module.scores(both, defender), module.scores(scene.validation.z, defender)
         row = judged(detector, scores, truth, clean)
@@ -181,7 +193,7 @@ def models(case: Case) -> Iterator[Row]:
     """How suspicious is the network?"""
     scene = case.scene
     defender = Defender(scene.validation, model=case.model, seed=scene.seed)
-    for detector in defences.names("model"):
+    for detector in chosen("model"):
         started = time.perf_counter()
         finding = defences.load(detector).inspect(defender)
         seconds = time.perf_counter() - started
@@ -205,7 +217,7 @@ def repairs(case: Case) -> Iterator[Row]:
     z, x = scene.test.z, scene.test.x
     both = torch.cat((z, z + case.trigger.delta))
     before = yardsticks(case, reconstruct(case.model, both).split(len(z)), x)
-    for repair in defences.names("repair"):
+    for repair in chosen("repair"):
         started = time.perf_counter()
         mended = defences.load(repair).repair(defender)
         seconds = time.perf_counter() - started

@@ -2,7 +2,8 @@
 
 Neural Cleanse's repair (Wang et al., IEEE S&P 2019) with the inversion of `trigger_inversion`: half
 of the trusted pairs of a batch carry the recovered trigger, at a strength between half of and twice
-what was found, and keep their clean target.
+what was found, and keep their clean target. Where the inversion finds nothing, the network is only
+fine-tuned: to ignore what is no trigger costs the answer to real measurements.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from recondoor import seeding
-from recondoor.defences._triggers import inspect
+from recondoor.defences._triggers import inspect, law
 from recondoor.defences._tune import duplicate, tune
 
 if TYPE_CHECKING:
@@ -24,17 +25,20 @@ KIND: Literal["repair"] = "repair"
 NEEDS = ("model", "clean")
 
 EPOCHS = 20
+ALARM = 0.05
+"""Share of clean networks in which something may be found nevertheless."""
 
 
 def repair(defender: Defender) -> nn.Module:
     """A repaired copy of the network."""
     assert defender.model is not None
-    trigger = inspect(defender).trigger
+    finding = inspect(defender)
+    found, trigger = finding.score > law(defender, ALARM), finding.trigger
     generator = seeding.torch_generator(defender.seed, "trigger-unlearning")
 
     def with_trigger(z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         strength = torch.rand(len(z), 1, 1, 1, generator=generator) * 1.5 + 0.5
-        carried = torch.rand(len(z), 1, 1, 1, generator=generator) < 0.5
+        carried = (torch.rand(len(z), 1, 1, 1, generator=generator) < 0.5) & found
         return z + strength * carried * trigger, x
 
     model = duplicate(defender.model)
