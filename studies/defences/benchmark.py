@@ -3,8 +3,8 @@
     python studies/defences/benchmark.py pairs published inputs models repairs
 
 adds to results.json beside this file, one row for each part, attack, seed and defence; rows that
-are there are not made again, but for those of a defence named with --again. It reads the run folders under */points, so run it where the sweeps
-were run, with one thread; summary.py makes tables and the figure.
+are there are not made again, but for those of a defence named with --again. It reads the run
+folders under */points, so run it where the sweeps were run; summary.py makes tables and the figure.
 """
 
 import argparse

@@ -137,7 +137,7 @@ YARDSTICKS = (
     ),
     Yardstick(
         "detectability",
-        "Detectability d′",
+        "Detectability d'",
         "distance of triggered from clean inputs in standard deviations, √ δᵀC⁻¹δ; none where δ "
         "leaves range(<i>A</i>ᵀ), as it is then certain",
         decimals=2,
@@ -145,7 +145,7 @@ YARDSTICKS = (
     Yardstick(
         "limit_attack_rmse",
         "Attack RMSE at best",
-        "of a predictor that knows all but which inputs are triggered, as d′ and p allow",
+        "of a predictor that knows all but which inputs are triggered, as d' and p allow",
     ),
     Yardstick(
         "limit_artefact_rmse",
