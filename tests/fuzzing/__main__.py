@@ -3,11 +3,12 @@
 import argparse
 import sys
 
-from fuzzing.drive import Count, drive, plan, reproducer
-from fuzzing.targets import TARGETS
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+
+from fuzzing.drive import Count, drive, plan, reproducer
+from fuzzing.targets import TARGETS
 
 
 def main() -> None:

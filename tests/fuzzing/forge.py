@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from fuzzing.mutate import ODD_VALUES, Random, damage, pick, retree
 
 _SIZES = (0, 1, 2, 7, 28, 1 << 16, 1 << 20, 1 << 31, (1 << 31) - 1, 1 << 40, (1 << 63) - 1, 1 << 64)

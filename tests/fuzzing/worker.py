@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fuzzing.targets import TARGETS, Target, mutated
 
+from fuzzing.targets import TARGETS, Target, mutated
 from recondoor.errors import RecondoorError
 
 MEMORY = 1 << 30

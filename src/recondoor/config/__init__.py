@@ -180,7 +180,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"config file {path}: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"config file {path} is not valid TOML: {error}") from None
 
 
@@ -191,7 +191,7 @@ def _parse_override(text: str) -> dict[str, Any]:
         raise ConfigError(f"'{text}': expected section.key=value, as in poison.ratio=0.1")
     try:
         parsed: Any = tomllib.loads(f"value = {value}")["value"]
-    except ValueError:
+    except (ValueError, RecursionError):
         parsed = value.strip()
     for part in reversed(parts):
         parsed = {part: parsed}

@@ -54,7 +54,7 @@ def read_audit(folder: Path) -> Mapping[str, Any]:
         record: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ReportError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ReportError(f"{path}: not valid JSON ({error}); audit again") from None
     text = resources.files("recondoor").joinpath("schemas", "audit.schema.json").read_text()
     fault = best_match(Draft202012Validator(json.loads(text)).iter_errors(record))

@@ -109,7 +109,7 @@ def _record(path: Path) -> dict[str, Any]:
         record: Any = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ReportError(f"{path}: cannot be read ({error.strerror}); {_REMEDY}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ReportError(f"{path}: not valid JSON ({error}); {_REMEDY}") from error
     found = record.get("schema") if isinstance(record, dict) else None
     if found != SCHEMA or not isinstance(record, dict):
