@@ -38,6 +38,9 @@ FREE = 1 << 28
 EXPANSION = 200
 """Largest ratio of what a larger one expands to and its size; images compress far less."""
 
+MOST_PIXELS = 1 << 26
+"""Pixels of one picture that are decoded: 8192 x 8192."""
+
 _HEADS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -93,6 +96,12 @@ def require_held(claim: int, size: int) -> None:
     """Refuse a claim of more bytes than there are."""
     if claim > size:
         raise ValueError(f"it declares {claim / 2**20:.3g} MiB of numbers but holds {size} bytes")
+
+
+def require_decodable(size: tuple[int, int]) -> None:
+    """Refuse a picture of more than `MOST_PIXELS`; some KiB of PNG may declare any size."""
+    if size[0] * size[1] > MOST_PIXELS:
+        raise ValueError(f"{size[0]}x{size[1]} pixels are declared, {MOST_PIXELS:,} are allowed")
 
 
 def require_expansion(expanded: int, size: int) -> None:

@@ -184,7 +184,11 @@ def _hand_made(section: str, settings: Pattern) -> NDArray[np.float32]:
 def _read_patch(section: str, path: Path) -> NDArray[np.float32]:
     try:
         values = _read_array(path) if path.suffix == ".npy" else _read_image(section, path)
-    except (*arrays.UNREADABLE, Image.DecompressionBombError) as error:
+    except (
+        *arrays.UNREADABLE,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:
         reason = "not an image" if isinstance(error, UnidentifiedImageError) else str(error)
         reason = getattr(error, "strerror", None) or " ".join(reason.split())
         raise ConfigError(f"{section}.file: {path} cannot be read: {reason}") from None
@@ -213,6 +217,7 @@ def _read_array(path: Path) -> NDArray[np.float32]:
 def _read_image(section: str, path: Path) -> NDArray[np.float32]:
     """Pixels in [0, 1] of an 8-bit image, (H, W) or (3, H, W)."""
     with Image.open(path) as image:
+        arrays.require_decodable(image.size)
         if image.mode not in ("1", "L", "RGB"):
             raise ConfigError(
                 f"{section}.file: {path} has the pixel format {image.mode}; expected 8-bit "

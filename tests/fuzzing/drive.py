@@ -5,7 +5,6 @@ import os
 import select
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Any
 
 from fuzzing.targets import TARGETS
 
-HANG = 5.0
 # Of the first input of a target: its valid files are made and read, and PyTorch is imported.
 START = 60.0
 
@@ -52,7 +50,7 @@ class Worker:
     def ask(self, target: str, seed: int, index: int) -> dict[str, Any]:
         """Have one input read; a worker that hangs or dies is at its end."""
         assert self.process.stdin is not None and self.process.stdout is not None
-        allowed = HANG if target in self.known else START
+        allowed = TARGETS[target].patience if target in self.known else START
         self.known.add(target)
         self.process.stdin.write(f"{target} {seed} {index}\n".encode())
         self.process.stdin.flush()
@@ -122,8 +120,3 @@ def _add(count: Count, index: int, answer: dict[str, Any]) -> None:
 def reproducer(target: str, seed: int, index: int) -> str:
     """The command that runs one input again."""
     return f'make fuzz ARGS="--only {target} --seed {seed} --first {index} --count 1"'
-
-
-def timestamp() -> float:
-    """Seconds, for intervals."""
-    return time.monotonic()

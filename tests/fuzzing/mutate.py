@@ -90,13 +90,14 @@ def noise(content: bytes, random: Random) -> bytes:
 def retoken(content: bytes, random: Random) -> bytes:
     """One to three tokens of a text replaced, doubled, exchanged or left out."""
     text = content.decode(errors="replace")
-    for _ in range(int(random.integers(1, 4))):
+    for _ in range(int(pick(random, (1, 1, 1, 2, 3)))):
         spans = [match.span() for match in _TOKEN.finditer(text)]
         if not spans:
             break
         start, stop = pick(random, spans)
         other = text[slice(*pick(random, spans))]
-        new = pick(random, (pick(random, ODD_TOKENS), other, "", text[start:stop] * 2))
+        mild = pick(random, ("0.5", "3", "1e-3", '"none"', '"a.png"', str(random.integers(100))))
+        new = pick(random, (pick(random, ODD_TOKENS), mild, other, "", text[start:stop] * 2))
         text = text[:start] + new + text[stop:]
     return text.encode(errors="replace")
 
@@ -140,8 +141,20 @@ def _change(holder: Any, key: Any, random: Random) -> None:
         holder.append(json.loads(json.dumps(holder[key])))
     elif kind < 0.35 and isinstance(holder, dict):
         holder[str(pick(random, ODD_VALUES))] = holder.pop(key)
+    elif kind < 0.6:
+        holder[key] = _alike(holder[key], random)
     else:
         holder[key] = json.loads(json.dumps(pick(random, ODD_VALUES)))
+
+
+def _alike(value: Any, random: Random) -> Any:
+    """Another value of the same type, which gets further than one of another."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return type(value)(value * pick(random, (0, -1, 2, 0.5, 1000)))
+    others = [odd for odd in ODD_VALUES if type(odd) is type(value)]
+    return json.loads(json.dumps(pick(random, others))) if others else value
 
 
 def json_tree(content: bytes, random: Random) -> bytes:

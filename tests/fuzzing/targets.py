@@ -25,6 +25,7 @@ class Target:
         share: inputs of this target, as a share of all.
         damaged: suffixes of the files that are damaged; the others stay valid.
         makes: patterns of the files that `read` may make in that folder.
+        patience: seconds after which an input counts as a hang.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Target:
     share: float
     damaged: tuple[str, ...]
     makes: tuple[str, ...] = ()
+    patience: float = 5.0
 
 
 # Beside damage to bytes, which every kind of file gets.
@@ -309,6 +311,8 @@ def read_sweep_file(folder: Path) -> None:
 
 
 MADE = ("figures/*", "report.html", "table1.md", "table1.csv")
+# Figures take seconds, as they do for valid files.
+DRAWING = 30.0
 RUN_FILES = (".json", ".jsonl", ".toml", ".npz")
 TARGETS = {
     target.name: target
@@ -325,13 +329,13 @@ TARGETS = {
         Target("pairs-npz", write_pairs, auditor_of("pairs.npz"), 0.05, (".npz",)),
         Target("pairs-h5", write_h5, auditor_of("pairs.h5"), 0.05, (".h5",)),
         Target("audit", write_audit, read_audit, 0.05, (".json",)),
-        Target("audit-page", write_audit, build_audit, 0.005, (".json", ".npz"), MADE),
+        Target("audit-page", write_audit, build_audit, 0.005, (".json", ".npz"), MADE, DRAWING),
         Target("run", write_run, read_run, 0.10, RUN_FILES),
         Target("run-begun", write_partial_run, read_run, 0.04, (".jsonl", ".toml")),
-        Target("run-page", write_run, build_run, 0.003, RUN_FILES, MADE),
+        Target("run-page", write_run, build_run, 0.003, RUN_FILES, MADE, DRAWING),
         Target("sweep-file", write_sweep_file, read_sweep_file, 0.06, (".toml",)),
         Target("sweep", write_sweep, read_sweep, 0.05, (".parquet", ".json")),
-        Target("sweep-page", write_sweep, build_run, 0.003, (".parquet", ".json"), MADE),
+        Target("sweep-page", write_sweep, build_run, 0.003, (".parquet", ".json"), MADE, DRAWING),
     )
 }
 MUTATORS[".gz"] = MUTATORS[""]

@@ -123,12 +123,17 @@ def _read_png(path: Path) -> NDArray[np.uint8]:
 
     try:
         with Image.open(path, formats=["PNG"]) as image:
+            arrays.require_decodable(image.size)
             image.verify()  # decoding alone checks no checksums
         with Image.open(path, formats=["PNG"]) as image:
             mode = image.mode
             if mode in ("L", "RGB", "1"):
                 return np.array(image.convert("L") if mode == "1" else image, dtype=np.uint8)
-    except (*arrays.UNREADABLE, Image.DecompressionBombError) as error:
+    except (
+        *arrays.UNREADABLE,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"'{path}' is not a readable PNG ({reason})") from error
     raise DataError(

@@ -114,11 +114,13 @@ def load_results(run_dir: Path) -> Mapping[str, Any]:
 def _settings(run_dir: Path) -> Mapping[str, Any]:
     path = run_dir / "config.toml"
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
         raise ReportError(f"{path}: cannot be read ({error})") from error
+    _results.check_settings(settings, str(path))
+    return settings
 
 
 def _arrays(
@@ -191,12 +193,12 @@ def _history(
     }
     for number, row in _lines(path):
         stage = row.get("stage")
-        if stage not in steps:
+        if not isinstance(stage, str) or stage not in steps:
             continue
         try:
             key = (str(row["model"]), int(row["seed"]))
             counts = [int(row[name]) for name in _STEPS[stage]]
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             names = ", ".join(("model", "seed", *_STEPS[stage]))
             raise ReportError(
                 f"{path}: line {number}: one of {names} is missing or no number"
@@ -248,4 +250,7 @@ def _columns(rows: list[dict[str, Any]]) -> Curve:
 
 
 def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else float("nan")
+    try:
+        return float(value) if isinstance(value, int | float) else float("nan")
+    except OverflowError:
+        return float("nan")
