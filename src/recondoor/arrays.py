@@ -38,8 +38,8 @@ FREE = 1 << 28
 EXPANSION = 200
 """Largest ratio of what a larger one expands to and its size; images compress far less."""
 
-MOST_PIXELS = 1 << 26
-"""Pixels of one picture that are decoded: 8192 x 8192."""
+MOST_PIXELS = 1 << 25
+"""Pixels of one picture that are decoded: 33 million."""
 
 _HEADS = {
     (1, 0): np.lib.format.read_array_header_1_0,

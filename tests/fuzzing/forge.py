@@ -1,4 +1,4 @@
-"""Files that are well formed and hostile: false sizes, odd types, pickles, names with ../ in them."""
+"""Files that are well formed and hostile: false sizes, odd types, pickles, names with ../."""
 
 import gzip
 import io
@@ -190,8 +190,8 @@ def png(content: bytes, random: Random) -> bytes:
 def _image_head(body: bytes, random: Random) -> bytes:
     changed = bytearray(body)
     if random.random() < 0.5:
-        struct.pack_into(">I", changed, int(pick(random, (0, 4))), int(pick(random, _SIZES)) >> 33
-                         or int(pick(random, (0, 1, 9, 1 << 14, 1 << 20, (1 << 31) - 1))))  # fmt: skip
+        side = int(pick(random, (0, 1, 9, 1 << 14, 1 << 20, (1 << 31) - 1, 1 << 31)))
+        struct.pack_into(">I", changed, int(pick(random, (0, 4))), side)
     else:
         changed[int(random.integers(8, 13))] = int(pick(random, (0, 1, 2, 3, 4, 6, 8, 16, 255)))
     return bytes(changed)

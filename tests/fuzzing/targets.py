@@ -90,8 +90,10 @@ def read_settings(folder: Path) -> None:
 
 
 def write_overrides(folder: Path) -> None:
-    lines = ["poison.ratio=0.1", "attack.names=heuristic,bilevel", "trigger.place=2,3", "seeds=2",
-             "data.limit=none", "train.lr=1e-3", 'data.name="a b"', "trigger.file=x.png"]  # fmt: skip
+    lines = [
+        "poison.ratio=0.1", "attack.names=heuristic,bilevel", "trigger.place=2,3", "seeds=2",
+        "data.limit=none", "train.lr=1e-3", 'data.name="a b"', "trigger.file=x.png",
+    ]  # fmt: skip
     (folder / "overrides.txt").write_text("\n".join(lines))
 
 

@@ -11,10 +11,10 @@ import numpy as np
 from recondoor.errors import ReportError, RunError
 from recondoor.report._audit_figures import Evidence, histograms, suspects
 from recondoor.report._audit_words import headline, reading
-from recondoor.report._html import Picture, fill
+from recondoor.report._html import fill, save_figure
 from recondoor.report._json import read_json
 from recondoor.report._results import fault_of
-from recondoor.report._style import render, style
+from recondoor.report._style import style
 from recondoor.rundir import RunDir, write_atomically
 
 
@@ -27,15 +27,9 @@ def build_audit(folder: Path) -> Path:
     """
     record, evidence = read_audit(folder), _evidence(folder)
     _require_match(folder, record, evidence)
-    pictures = []
     with style():
-        for drawn in (suspects(evidence, record), histograms(evidence, record)):
-            if drawn is None:
-                continue
-            files = render(drawn.figure)
-            for kind, content in files.items():
-                write_atomically(folder / "figures" / f"{drawn.name}.{kind}", content)
-            pictures.append(Picture(drawn, files["svg"].decode()))
+        drawings = (suspects(evidence, record), histograms(evidence, record))
+        pictures = [save_figure(folder, drawn) for drawn in drawings if drawn is not None]
     path = folder / "report.html"
     shown: dict[str, Any] = {
         "record": record,
