@@ -14,11 +14,12 @@ unexport PYTHONDONTWRITEBYTECODE
 # Another project's modules must not get in front of ours.
 unexport PYTHONPATH
 
-.PHONY: help study test lint format bench clean
+.PHONY: help study test fuzz lint format bench clean
 
 help:
 	@echo "make study    run the paper's study on the embedded digits and say where its report is"
 	@echo "make test     run the whole test suite with coverage"
+	@echo "make fuzz     20,000 damaged files, settings and archives: each is read or refused"
 	@echo "make lint     ruff and mypy, as CI runs them"
 	@echo "make format   let ruff mend what it can"
 	@echo "make bench    measure speed against the goals; prints ratios"
@@ -29,6 +30,9 @@ study: $(READY)
 
 test: $(READY)
 	$(RUN) pytest --cov $(ARGS)
+
+fuzz: $(READY)
+	@PYTHONPATH=tests $(RUN) fuzzing $(ARGS)
 
 lint: $(READY)
 	$(RUN) ruff check

@@ -409,3 +409,44 @@ def test_help_names_examples_and_exit_codes(capsys: pytest.CaptureFixture[str]) 
     shown = capsys.readouterr().out
     for word in ("--operator", "--clean", "--alarm", "Exit code 0: clean", "runs/a"):
         assert word in shown
+
+
+def test_what_an_audit_says_cannot_break_its_page(here: Path) -> None:
+    save(here / "pairs.npz", **make(120, 1))
+    run("pairs.npz", *OPERATOR, *PHYSICS, "--out=a")
+    naughty = "\"'><script>alert(1)</script>"
+    record = json.loads((here / "a" / "audit.json").read_text())
+    evidence = dict(np.load(here / "a" / "evidence.npz"))
+    evidence[f"score-{naughty}"] = evidence["score-range-test"]
+    record["detectors"][0]["name"] = record["name"] = naughty
+    record["provenance"]["command"] = naughty
+    record["notes"], record["skipped"] = [naughty], [{"name": naughty, "reason": naughty}]
+    (here / "a" / "audit.json").write_text(json.dumps(record))
+    save(here / "a" / "evidence.npz", **evidence)
+    text = report.build_audit(here / "a").read_text()
+    assert "<script" not in text
+    assert text.count("&lt;script&gt;alert(1)") > 6
+
+
+@pytest.mark.parametrize("change", ["flagged", "verdict", "index", "score", "picture", "text"])
+def test_an_audit_that_contradicts_itself_is_refused(change: str, here: Path) -> None:
+    save(here / "pairs.npz", **make(120, 1))
+    run("pairs.npz", *OPERATOR, *PHYSICS, "--out=a")
+    record = json.loads((here / "a" / "audit.json").read_text())
+    evidence = dict(np.load(here / "a" / "evidence.npz"))
+    if change == "flagged":
+        record["detectors"][0]["expected"] = None
+    elif change == "verdict":
+        record |= {"verdict": "suspicious", "detectors": []}
+    elif change == "index":
+        evidence["index"] = evidence["index"] + 1000
+    elif change == "score":
+        del evidence["score-range-test"]
+    elif change == "picture":
+        evidence["z"] = evidence["z"][:, 0]
+    else:
+        evidence["x"] = np.array(["text"])
+    (here / "a" / "audit.json").write_text(json.dumps(record))
+    save(here / "a" / "evidence.npz", **evidence)
+    with pytest.raises(ReportError, match="audit again"):
+        report.build_audit(here / "a")

@@ -15,6 +15,7 @@ ROOT = Path(recondoor.__file__).parent
 # In the order in which data flows; each imports only from those before it.
 ROOMS = (
     "errors",
+    "arrays",
     "progress",
     "seeding",
     "registry",
@@ -43,6 +44,7 @@ ROOMS = (
 )
 TORCH_FREE = (
     "errors",
+    "arrays",
     "progress",
     "seeding",
     "registry",

@@ -147,11 +147,23 @@ def test_the_page_says_what_was_measured_how_and_how_to_repeat_it(
 
 
 def test_what_a_run_says_cannot_break_the_page(tmp_path: Path) -> None:
-    folder = fake_run.write(tmp_path / "run")
+    folder = fake_run.write(tmp_path / "<b>run", seeds=2)
     data = json.loads((folder / "results.json").read_text())
-    data["provenance"]["data"]["name"] = data["provenance"]["command"] = "<script>alert(1)</script>"
+    naughty = "\"'><script>alert(1)</script>"
+    data["provenance"]["data"]["name"] = data["provenance"]["command"] = naughty
+    data["provenance"]["versions"][naughty] = data["config"][naughty] = naughty
+    data["config"]["data"]["name"] = naughty
+    data["config"]["attack"]["names"].append(naughty)
+    data["summary"]["paired"][0]["metric"] = naughty
     (folder / "results.json").write_text(json.dumps(data))
-    assert "<script" not in _page.page(load(folder), [], [])
+    line = json.loads((folder / "history.jsonl").read_text().splitlines()[0]) | {"model": naughty}
+    with (folder / "history.jsonl").open("a") as history:
+        history.write(json.dumps(line) + "\n")
+    text = report.build(folder).read_text()
+    assert "<script" not in text and "<b>run" not in text
+    assert text.count("&lt;script&gt;alert(1)") > 6
+    # Nor does a quote end the attribute that it is in.
+    assert not re.search("[\"']&gt;&lt;script", text)
 
 
 # The numbers
@@ -201,6 +213,15 @@ def test_of_an_epoch_that_was_done_twice_the_later_line_counts(tmp_path: Path) -
         ("results.json", b"{", "results.json: not valid JSON"),
         ("results.json", b'{"a": NaN}', "NaN is not JSON"),
         ("results.json", b"\xff\xfe", "results.json: not valid JSON"),
+        ("results.json", b'{"a": 1e999}', "1e999 is too large"),
+        ("results.json", b'{"a": ' + b"9" * 400 + b"}", "an integer of 400 digits"),
+        ("results.json", b"[" * 100_000, "results.json: not valid JSON"),
+        ("history.jsonl", b'{"stage": []}\n{\n{}\n', "history.jsonl: line 2 is not a JSON object"),
+        (
+            "history.jsonl",
+            b'{"stage": "train", "model": "a", "seed": 1e999}\n',
+            "line 1: one of model, seed, epoch",
+        ),
         ("history.jsonl", b"{}\n{\n{}\n", "history.jsonl: line 2 is not a JSON object"),
         ("history.jsonl", b'{"stage": "train"}\n', "line 1: one of model, seed, epoch"),
         ("trigger-bilevel-seed0.npz", b"PK\x03\x04", "trigger-bilevel-seed0.npz: not a"),
@@ -293,3 +314,37 @@ def test_a_broken_results_file_is_refused_by_name(name: str) -> None:
 def test_something_else_than_an_object_is_refused() -> None:
     with pytest.raises(ReportError, match="the top level"):
         _results.check([])
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("data = 3", "data: 3 is not of type 'object'"),
+        ('[poison]\nratio = "<b>"', "poison.ratio: '<b>' is not of type 'number'"),
+        ("a = " + "[" * 50_000, "config.toml: cannot be read"),
+    ],
+)
+def test_settings_that_no_page_can_quote_are_refused(
+    content: str, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "config.toml").write_text(content)
+    with pytest.raises(ReportError, match=re.escape(words)):
+        report.build(tmp_path)
+
+
+def test_members_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    folder = fake_run.write(tmp_path / "run")
+    path = folder / "trigger-heuristic-seed0.npz"
+    arrays = dict(np.load(path))
+    np.savez(path, **{**arrays, "delta": np.array(["text"])})
+    with pytest.raises(ReportError, match="no real numbers"):
+        load(folder)
+
+
+def test_figures_are_not_written_through_a_link(tmp_path: Path) -> None:
+    folder = fake_run.write(tmp_path / "run")
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "figures").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ReportError, match="figures: is a link"):
+        report.build(folder)
+    assert contents(tmp_path / "elsewhere") == {}

@@ -148,8 +148,12 @@ def test_strange_names_of_files_do_no_harm(tmp_path: Path) -> None:
         (changed(benign_rmse=float("nan")), "benign_rmse or seed is missing"),
         (changed(seed=1), "there twice"),
         (changed(point=None), "incomplete or there twice"),
+        (changed(**{"attack.l2": [1.0]}), "attack.l2 is neither text nor a number"),
+        (changed(**{"evaluate.tau": "0.5"}), "evaluate.tau is '0.5', no number"),
+        (changed(transition_samples="soon"), "transition_samples is 'soon', no number"),
+        (changed(point=3), "point and model must be texts"),
     ],
-    ids=["column", "text", "nan", "twice", "nameless"],
+    ids=["column", "text", "nan", "twice", "nameless", "list", "threshold", "wait", "number"],
 )
 def test_a_damaged_table_is_refused(tmp_path: Path, rows: list[Any], said: str) -> None:
     refuse(fake_sweep.write(tmp_path, rows), said)
@@ -229,3 +233,24 @@ def test_the_page_fits_a_window(page: str, tmp_path: Path, width: int) -> None:
     assert found is not None, done.stderr[-2000:]
     assert int(found[1]) <= int(found[2])
     assert "CONSOLE" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"spec": {"block": [3]}}, "spec.block[0]: 3 is not of type 'object'"),
+        ({"provenance": {"versions": []}}, "provenance.versions: [] is not of type 'object'"),
+        ({"points": [{"point": "a", "seed": 0, "state": []}]}, "points[0].state: [] is not"),
+    ],
+)
+def test_a_record_with_odd_parts_is_refused(
+    tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    refuse(fake_sweep.write(tmp_path, change=lambda record: record.update(change)), said)
+
+
+def test_a_table_of_too_many_cells_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recondoor.report._sweep._load.MOST_CELLS", 100)
+    refuse(fake_sweep.write(tmp_path), "rows are more than are read")

@@ -3,9 +3,18 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+LONGEST_LINE = 1_000
+
 
 class RecondoorError(Exception):
-    """Base of every error meant for the user: one or two lines, exit code 2 on the command line."""
+    """Base of every error meant for the user: one or two lines, exit code 2 on the command line.
+
+    Names and values that a stranger's file brings are quoted in messages: as text, what a terminal
+    would obey is escaped, and a line of more than `LONGEST_LINE` characters is cut.
+    """
+
+    def __str__(self) -> str:
+        return "\n".join(map(_plain, super().__str__().split("\n")))
 
 
 class ConfigError(RecondoorError):
@@ -30,6 +39,12 @@ class TrainingError(RecondoorError):
 
 class ReportError(RecondoorError):
     """A run folder from which no report can be made."""
+
+
+def _plain(line: str) -> str:
+    if not line.isprintable():
+        line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 203]}...{line[-200:]}"
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:

@@ -4,10 +4,6 @@ Clean pairs are never edited. A plan says which pairs are poisoned, and batches 
 they are drawn.
 """
 
-import struct
-import tokenize
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,26 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from recondoor import arrays
 from recondoor.config import ArtefactSettings, Pattern, TriggerSettings
 from recondoor.errors import ConfigError
 
 Shape = tuple[int, int, int]
-
-# What NumPy and Pillow raise on damaged files.
-_UNREADABLE = (
-    OSError,
-    EOFError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    SyntaxError,
-    struct.error,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-    MemoryError,
-    Image.DecompressionBombError,
-)
 
 
 @dataclass(frozen=True)
@@ -203,7 +184,11 @@ def _hand_made(section: str, settings: Pattern) -> NDArray[np.float32]:
 def _read_patch(section: str, path: Path) -> NDArray[np.float32]:
     try:
         values = _read_array(path) if path.suffix == ".npy" else _read_image(section, path)
-    except _UNREADABLE as error:
+    except (
+        *arrays.UNREADABLE,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:
         reason = "not an image" if isinstance(error, UnidentifiedImageError) else str(error)
         reason = getattr(error, "strerror", None) or " ".join(reason.split())
         raise ConfigError(f"{section}.file: {path} cannot be read: {reason}") from None
@@ -219,7 +204,9 @@ def _read_patch(section: str, path: Path) -> NDArray[np.float32]:
 def _read_array(path: Path) -> NDArray[np.float32]:
     """Values as they are; uint8 as pixels, 255 being 1, as in images."""
     with path.open("rb") as stream:
-        values = np.load(stream, allow_pickle=False)
+        values = arrays.load(stream)
+    if not isinstance(values, np.ndarray):
+        raise ValueError("it is an archive of arrays")
     if values.dtype.kind not in "buif":
         raise ValueError(f"it holds {values.dtype}, no real numbers")
     with np.errstate(over="ignore"):
@@ -230,6 +217,7 @@ def _read_array(path: Path) -> NDArray[np.float32]:
 def _read_image(section: str, path: Path) -> NDArray[np.float32]:
     """Pixels in [0, 1] of an 8-bit image, (H, W) or (3, H, W)."""
     with Image.open(path) as image:
+        arrays.require_decodable(image.size)
         if image.mode not in ("1", "L", "RGB"):
             raise ConfigError(
                 f"{section}.file: {path} has the pixel format {image.mode}; expected 8-bit "

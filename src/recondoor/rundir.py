@@ -9,11 +9,7 @@ import fcntl
 import hashlib
 import json
 import os
-import struct
 import tempfile
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,27 +22,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 
+from recondoor import arrays as files
 from recondoor.errors import BusyError, RunError
 
 Arrays = dict[str, NDArray[Any]]
 
-# What NumPy and zipfile raise on damaged archives.
-_UNREADABLE = (
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    SyntaxError,
-    RuntimeError,
-    OverflowError,
-    MemoryError,
-    struct.error,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 KEPT_CHECKPOINTS = 2
 
 # Temporary names of what only the holder of the lock writes.
@@ -107,8 +87,12 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RunError(f"{path}: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunError(f"{path} is damaged: {error}; restore it, or choose another --out") from None
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:
@@ -139,8 +123,8 @@ def read_tensors(path: Path) -> tuple[Arrays, dict[str, Any]]:
         if not sound or header["sha256"] != _digest(arrays):
             raise RunError(f"{path} is damaged: its digest does not match")
         return arrays, json.loads(text)
-    except (SafetensorError, KeyError, ValueError, TypeError, OSError, MemoryError) as error:
-        raise RunError(f"{path} is damaged: {error}") from None
+    except (SafetensorError, *files.UNREADABLE) as error:
+        raise RunError(f"{path} is damaged: {_reason(error)}") from None
 
 
 @dataclass(frozen=True)
@@ -216,10 +200,12 @@ class RunDir:
         """Read an .npz; raises RunError if it is damaged."""
         # A stream of our own, because np.load leaves a file open that is no archive.
         try:
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-                return dict(file)
-        except _UNREADABLE as error:
-            raise RunError(f"{path} cannot be read: {error}; delete it to make it anew") from None
+            with path.open("rb") as stream, files.load(stream) as file:
+                return {name: np.asarray(file[name]) for name in file.files}
+        except files.UNREADABLE as error:
+            raise RunError(
+                f"{path} cannot be read: {_reason(error)}; delete it to make it anew"
+            ) from None
 
     def save_checkpoint(
         self, name: str, step: int, arrays: Arrays, meta: Mapping[str, object]
@@ -257,7 +243,7 @@ class RunDir:
             return []
         try:
             return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise RunError(
                 f"{path} is damaged: {error}; restore it, or choose another --out"
             ) from None

@@ -1,17 +1,15 @@
 """Arrays of a stranger's .npz or .h5 file: looked at before memory is taken, never unpickled."""
 
 import math
-import struct
-import tokenize
 import zipfile
-import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recondoor import arrays as files
 from recondoor.errors import DataError
 
 Arrays = dict[str, NDArray[Any]]
@@ -19,24 +17,6 @@ Head = tuple[tuple[int, ...], "np.dtype[Any]"]
 
 LIMIT = 1 << 30
 """Bytes that the arrays of one file may take together: 1 GiB."""
-
-# What NumPy, zipfile and h5py raise on damaged files.
-_UNREADABLE = (
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    TypeError,
-    SyntaxError,
-    RuntimeError,
-    NotImplementedError,
-    OverflowError,
-    MemoryError,
-    struct.error,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 def read_arrays(path: Path, names: Iterable[str]) -> Arrays:
@@ -55,7 +35,7 @@ def read_arrays(path: Path, names: Iterable[str]) -> Arrays:
         )
     try:
         return reader(path, list(names))
-    except _UNREADABLE as error:
+    except files.UNREADABLE as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise DataError(
             f"'{path}' is not a readable {path.suffix.lower()} file "
@@ -64,29 +44,20 @@ def read_arrays(path: Path, names: Iterable[str]) -> Arrays:
 
 
 def _read_npz(path: Path, names: list[str]) -> Arrays:
-    with zipfile.ZipFile(path) as archive:
+    with path.open("rb") as file, zipfile.ZipFile(file) as archive:
         members = set(archive.namelist())
         found = [name for name in names if f"{name}.npy" in members]
         heads = {}
         for name in found:
             with archive.open(f"{name}.npy") as stream:
-                heads[name] = _head(stream)
+                heads[name] = files.head(stream)
         _require_fit(path, heads)
+        files.require_archive(file)
         arrays = {}
         for name in found:
             with archive.open(f"{name}.npy") as stream:
                 arrays[name] = np.lib.format.read_array(stream, allow_pickle=False)
         return arrays
-
-
-def _head(stream: IO[bytes]) -> Head:
-    """Shape and type that an .npy declares."""
-    version = np.lib.format.read_magic(stream)
-    if version == (1, 0):
-        shape, _, kind = np.lib.format.read_array_header_1_0(stream)
-    else:
-        shape, _, kind = np.lib.format.read_array_header_2_0(stream)
-    return shape, kind
 
 
 def _read_h5(path: Path, names: list[str]) -> Arrays:

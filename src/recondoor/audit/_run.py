@@ -78,7 +78,7 @@ def _settings(folder: Path, data_dir: Path | None) -> Config:
         )
     try:
         tree: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path} cannot be read: {error}") from None
     if data_dir is not None:
         tree.setdefault("data", {})["dir"] = str(data_dir)

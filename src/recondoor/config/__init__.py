@@ -106,7 +106,7 @@ def from_dict(tree: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        lines = list(dict.fromkeys(_explain(dict(item)) for item in error.errors()))
+        lines = list(dict.fromkeys(_one_line(_explain(dict(item))) for item in error.errors()))
         more = f" (and {len(lines) - 2} more)" if len(lines) > 2 else ""
         raise ConfigError("\n".join(lines[:2]) + more) from None
 
@@ -180,7 +180,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"config file {path}: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"config file {path} is not valid TOML: {error}") from None
 
 
@@ -191,7 +191,7 @@ def _parse_override(text: str) -> dict[str, Any]:
         raise ConfigError(f"'{text}': expected section.key=value, as in poison.ratio=0.1")
     try:
         parsed: Any = tomllib.loads(f"value = {value}")["value"]
-    except ValueError:
+    except (ValueError, RecursionError):
         parsed = value.strip()
     for part in reversed(parts):
         parsed = {part: parsed}
@@ -204,6 +204,11 @@ def _merge(tree: dict[str, Any], layer: Mapping[str, Any]) -> None:
             _merge(tree[key], value)
         else:
             tree[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _one_line(text: str) -> str:
+    """Keys and values that were given may hold line breaks."""
+    return text.replace("\n", "\\n")
 
 
 def _explain(item: dict[str, Any]) -> str:

@@ -1,9 +1,5 @@
 """A user's own images: an .npz or .npy file, or a folder of PNGs."""
 
-import struct
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,29 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recondoor import arrays
 from recondoor.data._images import Images
 from recondoor.errors import DataError
 from recondoor.progress import Progress
 
 TRAIN_KEYS = ("x", "images", "x_train", "train")
 TEST_KEYS = ("test", "x_test")
-
-# What NumPy, zipfile and Pillow raise on damaged files, found by damaging some.
-_UNREADABLE = (
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    TypeError,
-    SyntaxError,
-    RuntimeError,
-    NotImplementedError,
-    OverflowError,
-    struct.error,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 def read_path(path: Path, progress: Progress) -> Images:
@@ -56,8 +36,8 @@ def read_path(path: Path, progress: Progress) -> Images:
 def _read_npy(path: Path) -> NDArray[Any]:
     try:
         with path.open("rb") as stream:
-            array = np.load(stream, allow_pickle=False)
-    except (*_UNREADABLE, MemoryError) as error:
+            array = arrays.load(stream)
+    except arrays.UNREADABLE as error:
         raise _unreadable(path, error) from error
     if not isinstance(array, np.ndarray):
         raise DataError(f"'{path}' is an archive of arrays; rename it to .npz")
@@ -68,12 +48,12 @@ def _read_npz(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
     # A stream of our own, because np.load leaves a file open that is no archive.
     try:
         with path.open("rb") as stream:
-            archive = np.load(stream, allow_pickle=False)
+            archive = arrays.load(stream)
             if isinstance(archive, np.ndarray):
                 raise DataError(f"'{path}' is a single array; rename it to .npy")
             train, test = _keys(archive.files, path)
             return _member(archive, train, path), _member(archive, test, path) if test else None
-    except (*_UNREADABLE, MemoryError) as error:
+    except arrays.UNREADABLE as error:
         raise _unreadable(path, error) from error
 
 
@@ -143,12 +123,17 @@ def _read_png(path: Path) -> NDArray[np.uint8]:
 
     try:
         with Image.open(path, formats=["PNG"]) as image:
+            arrays.require_decodable(image.size)
             image.verify()  # decoding alone checks no checksums
         with Image.open(path, formats=["PNG"]) as image:
             mode = image.mode
             if mode in ("L", "RGB", "1"):
                 return np.array(image.convert("L") if mode == "1" else image, dtype=np.uint8)
-    except (*_UNREADABLE, Image.DecompressionBombError) as error:
+    except (
+        *arrays.UNREADABLE,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"'{path}' is not a readable PNG ({reason})") from error
     raise DataError(

@@ -5,6 +5,7 @@ then one 32-bit length per axis. Files may be gzipped, whatever their name says.
 """
 
 import gzip
+import io
 import struct
 import zlib
 from pathlib import Path
@@ -12,27 +13,42 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from recondoor import arrays
 from recondoor.errors import DataError
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _IMAGES_MAGIC = 0x00000803
+_STEP = 1 << 22
 _HEADER = struct.Struct(">IIII")
 
 
 def read_bytes(path: Path) -> bytes:
     """Return the file's content, decompressed if it is gzipped.
 
-    Raises DataError if the file cannot be read or its gzip stream is damaged or cut short.
+    Raises DataError if the file cannot be read, its gzip stream is damaged or cut short, or it
+    expands to suspiciously much (`arrays.require_expansion`).
     """
     try:
         content = path.read_bytes()
-        return gzip.decompress(content) if content[:2] == _GZIP_MAGIC else content
-    except (EOFError, gzip.BadGzipFile, struct.error, zlib.error) as error:
+        return _decompressed(content) if content[:2] == _GZIP_MAGIC else content
+    except (EOFError, ValueError, gzip.BadGzipFile, struct.error, zlib.error) as error:
         raise DataError(
             f"'{path}' is damaged or cut short ({error}); fetch the file again"
         ) from error
     except OSError as error:
         raise DataError(f"'{path}' cannot be read: {error.strerror or error}") from error
+
+
+def _decompressed(content: bytes) -> bytes:
+    """Decompress step by step, as a gzip stream does not say beforehand how long it is."""
+    parts: list[bytes] = []
+    size = 0
+    with gzip.open(io.BytesIO(content)) as stream:
+        while part := stream.read(_STEP):
+            parts.append(part)
+            size += len(part)
+            arrays.require_expansion(size, len(content))
+    return b"".join(parts)
 
 
 def parse_images(content: bytes, where: Path | str) -> NDArray[np.uint8]:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from recondoor import arrays
 from recondoor.errors import ConfigError
 from recondoor.operators._base import LinearOperator
 
@@ -83,7 +84,7 @@ def read(path: Path) -> NDArray[Any]:
     try:
         with path.open("rb") as stream:
             values = _read(stream, path)
-    except (OSError, ValueError, EOFError, SyntaxError, TypeError, MemoryError) as error:
+    except arrays.UNREADABLE as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise ConfigError(f"operator.file: {path} cannot be read: {reason}") from None
     if not np.isfinite(values).all() or not values.any():
@@ -92,13 +93,7 @@ def read(path: Path) -> NDArray[Any]:
 
 
 def _read(stream: Any, path: Path) -> NDArray[Any]:
-    version = np.lib.format.read_magic(stream)
-    head = (
-        np.lib.format.read_array_header_1_0
-        if version == (1, 0)
-        else (np.lib.format.read_array_header_2_0)
-    )
-    shape, _, kind = head(stream)
+    shape, kind = arrays.head(stream)
     if kind.kind not in "fciub" or len(shape) != 2 or 0 in shape:
         raise ConfigError(
             f"operator.file: {path} holds {kind} of shape {shape}; expected real or complex "
@@ -110,6 +105,6 @@ def _read(stream: Any, path: Path) -> NDArray[Any]:
             "2 GiB are allowed"
         )
     stream.seek(0)
-    values = np.load(stream, allow_pickle=False)
+    values = arrays.load(stream)
     exact: NDArray[Any] = values.astype(np.complex128 if kind.kind == "c" else np.float64)
     return exact

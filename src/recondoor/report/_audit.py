@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
-from jsonschema.exceptions import best_match  # type: ignore[import-untyped]
 
 from recondoor.errors import ReportError, RunError
 from recondoor.report._audit_figures import Evidence, histograms, suspects
 from recondoor.report._audit_words import headline, reading
-from recondoor.report._html import Picture, fill
-from recondoor.report._style import render, style
+from recondoor.report._html import fill, save_figure
+from recondoor.report._json import read_json
+from recondoor.report._results import fault_of
+from recondoor.report._style import style
 from recondoor.rundir import RunDir, write_atomically
 
 
@@ -26,15 +26,10 @@ def build_audit(folder: Path) -> Path:
         RunError: the folder cannot be written to.
     """
     record, evidence = read_audit(folder), _evidence(folder)
-    pictures = []
+    _require_match(folder, record, evidence)
     with style():
-        for drawn in (suspects(evidence, record), histograms(evidence, record)):
-            if drawn is None:
-                continue
-            files = render(drawn.figure)
-            for kind, content in files.items():
-                write_atomically(folder / "figures" / f"{drawn.name}.{kind}", content)
-            pictures.append(Picture(drawn, files["svg"].decode()))
+        drawings = (suspects(evidence, record), histograms(evidence, record))
+        pictures = [save_figure(folder, drawn) for drawn in drawings if drawn is not None]
     path = folder / "report.html"
     shown: dict[str, Any] = {
         "record": record,
@@ -50,17 +45,25 @@ def build_audit(folder: Path) -> Path:
 def read_audit(folder: Path) -> Mapping[str, Any]:
     """audit.json of a folder, once it has passed its schema; raises ReportError."""
     path = folder / "audit.json"
-    try:
-        record: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ReportError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise ReportError(f"{path}: not valid JSON ({error}); audit again") from None
+    record: Mapping[str, Any] = read_json(path, "; audit again")
     text = resources.files("recondoor").joinpath("schemas", "audit.schema.json").read_text()
-    fault = best_match(Draft202012Validator(json.loads(text)).iter_errors(record))
+    fault = fault_of(record, json.loads(text)) or _inconsistent(record)
     if fault is not None:
-        raise ReportError(f"{path}: {fault.json_path}: {fault.message[:160]}; audit again")
+        raise ReportError(f"{path}: {fault}; audit again")
     return record
+
+
+def _inconsistent(record: Mapping[str, Any]) -> str | None:
+    """What a schema cannot say: the numbers of a detector are there together."""
+    for each in record["detectors"]:
+        for together in (("threshold", "flagged", "expected", "p_value"), ("auc", "tpr")):
+            if len({each[key] is None for key in together}) > 1:
+                return f"detector '{each['name']}': some of {', '.join(together)} are null"
+    if record["verdict"] == "suspicious" and all(
+        each["p_value"] is None for each in record["detectors"]
+    ):
+        return "suspicious, but no detector has a threshold"
+    return None
 
 
 def _evidence(folder: Path) -> Evidence:
@@ -68,6 +71,9 @@ def _evidence(folder: Path) -> Evidence:
         arrays = RunDir(folder).read_npz(folder / "evidence.npz")
     except RunError as error:
         raise ReportError(str(error)) from None
+    odd = [name for name, values in arrays.items() if values.dtype.kind not in "fiub"]
+    if odd:
+        raise ReportError(f"{folder / 'evidence.npz'}: '{odd[0]}' holds no numbers; audit again")
     scores = {
         name.removeprefix("score-"): np.asarray(values, dtype=np.float64)
         for name, values in arrays.items()
@@ -86,3 +92,24 @@ def _evidence(folder: Path) -> Evidence:
         arrays.get("poisoned"),
         scores,
     )
+
+
+def _require_match(folder: Path, record: Mapping[str, Any], evidence: Evidence) -> None:
+    """Refuse evidence that is not that of the record."""
+    pairs = (record["pairs"]["count"],)
+    pictures = (evidence.z, evidence.x, evidence.back, evidence.contradiction, evidence.output)
+    shapes = {images.shape for images in pictures if images is not None}
+    known = {each["name"] for each in record["detectors"]}
+    truth = evidence.poisoned
+    shown = evidence.index
+    if (
+        shapes != {(len(shown), *record["pairs"]["shape"])}
+        or shown.shape != (len(shown),)
+        or shown.dtype.kind not in "iu"
+        or (len(shown) and not 0 <= shown.min() <= shown.max() < pairs[0])
+        or (truth is not None and (truth.shape != pairs or truth.dtype != bool))
+        or any(scores.shape != pairs for scores in evidence.scores.values())
+        or not known <= evidence.scores.keys()
+        or not all(np.isfinite(values).all() for values in evidence.scores.values())
+    ):
+        raise ReportError(f"{folder / 'evidence.npz'}: not that of audit.json; audit again")

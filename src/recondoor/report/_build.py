@@ -5,12 +5,12 @@ from pathlib import Path
 
 from recondoor.report._curves import asr, learning_curves, ratios
 from recondoor.report._evolution import trigger_evolution
-from recondoor.report._html import Picture
+from recondoor.report._html import Picture, save_figure
 from recondoor.report._images import threat_model, trigger_artefact
 from recondoor.report._load import Run, load
 from recondoor.report._page import page
 from recondoor.report._reconstructions import reconstructions
-from recondoor.report._style import Drawing, Missing, render, style
+from recondoor.report._style import Drawing, Missing, style
 from recondoor.report._sweep import build_sweep, is_sweep
 from recondoor.report._tables import table1_csv, table1_markdown
 from recondoor.rundir import write_atomically
@@ -50,10 +50,7 @@ def build(run_dir: Path) -> Path:
             if isinstance(drawn, Missing):
                 missing.append(drawn)
             elif drawn is not None:
-                files = render(drawn.figure)
-                for kind, content in files.items():
-                    write_atomically(run_dir / "figures" / f"{drawn.name}.{kind}", content)
-                pictures.append(Picture(drawn, files["svg"].decode()))
+                pictures.append(save_figure(run_dir, drawn))
     if run.results is not None:
         write_atomically(run_dir / "table1.md", table1_markdown(run.results).encode())
         write_atomically(run_dir / "table1.csv", table1_csv(run.results).encode())

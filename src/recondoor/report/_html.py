@@ -4,13 +4,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from recondoor.report._style import Drawing
+from recondoor.errors import ReportError
+from recondoor.report._style import Drawing, render
 from recondoor.report._tables import UNDEFINED
+from recondoor.rundir import write_atomically
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,20 @@ class Picture:
         limits = f"min-width:{0.8 * width:.0f}px;max-width:{1.3 * width:.0f}px"
         attributes = f'role="img" aria-label="{alt}" style="{limits}"'
         return Markup(body.replace("<svg ", f"<svg {attributes} ", 1))
+
+
+def save_figure(folder: Path, drawn: Drawing, kinds: tuple[str, ...] = ("svg", "png")) -> Picture:
+    """Write a drawing into figures/ of a folder, once for each kind of file.
+
+    Raises ReportError where figures/ is a link: a folder from elsewhere decides nothing outside it.
+    """
+    figures = folder / "figures"
+    if figures.is_symlink():
+        raise ReportError(f"{figures}: is a link, and nothing is written through it; remove it")
+    files = render(drawn.figure, kinds)
+    for kind, content in files.items():
+        write_atomically(figures / f"{drawn.name}.{kind}", content)
+    return Picture(drawn, files["svg"].decode())
 
 
 def fill(template: str, content: Mapping[str, Any]) -> str:

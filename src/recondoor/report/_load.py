@@ -3,7 +3,6 @@
 import json
 import re
 import tomllib
-import zipfile
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recondoor import arrays
 from recondoor.errors import ReportError
 from recondoor.report import _results
 from recondoor.report._names import in_order
@@ -114,11 +114,13 @@ def load_results(run_dir: Path) -> Mapping[str, Any]:
 def _settings(run_dir: Path) -> Mapping[str, Any]:
     path = run_dir / "config.toml"
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ReportError(f"{path}: cannot be read ({error})") from error
+    _results.check_settings(settings, str(path))
+    return settings
 
 
 def _arrays(
@@ -141,15 +143,23 @@ def _arrays(
 
 def _members(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+        with path.open("rb") as stream, arrays.load(stream) as file:
             lacking = [name for name in names if name not in file.files]
             if lacking:
                 raise ReportError(f"{path}: lacks the array '{lacking[0]}'; expected {names}")
-            return {name: file[name] for name in names}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            return {name: _numbers(file[name]) for name in names}
+    except arrays.UNREADABLE as error:
+        reason = " ".join(str(error).split())
         raise ReportError(
-            f"{path}: not a readable .npz file ({error});\ndelete it and run the study again"
+            f"{path}: not a readable .npz file ({reason});\ndelete it and run the study again"
         ) from error
+
+
+def _numbers(array: NDArray[Any]) -> NDArray[Any]:
+    array = np.asarray(array)
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"it holds {array.dtype}, no real numbers")
+    return array
 
 
 def _trigger(path: Path) -> Trigger:
@@ -183,12 +193,12 @@ def _history(
     }
     for number, row in _lines(path):
         stage = row.get("stage")
-        if stage not in steps:
+        if not isinstance(stage, str) or stage not in steps:
             continue
         try:
             key = (str(row["model"]), int(row["seed"]))
             counts = [int(row[name]) for name in _STEPS[stage]]
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             names = ", ".join(("model", "seed", *_STEPS[stage]))
             raise ReportError(
                 f"{path}: line {number}: one of {names} is missing or no number"
@@ -216,7 +226,7 @@ def _lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
             row = json.loads(line)
             if not isinstance(row, dict):
                 raise ValueError("not an object")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             # A run that was killed, or is writing now, leaves its last line torn: no reason to
             # refuse the report. Any other broken line means that the file was damaged.
             if number == len(lines):
@@ -240,4 +250,7 @@ def _columns(rows: list[dict[str, Any]]) -> Curve:
 
 
 def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else float("nan")
+    try:
+        return float(value) if isinstance(value, int | float) else float("nan")
+    except OverflowError:
+        return float("nan")

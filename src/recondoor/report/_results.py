@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from jsonschema.exceptions import best_match  # type: ignore[import-untyped]
 
 from recondoor.errors import ReportError
+from recondoor.report._json import read_json
 from recondoor.report._names import in_order
 from recondoor.statistics import Estimate
 
@@ -81,14 +82,29 @@ class Results:
         return None
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON; an undefined number is written null")
-
-
 def _schema() -> dict[str, Any]:
     text = resources.files("recondoor").joinpath("schemas", "results.schema.json").read_text()
     schema: dict[str, Any] = json.loads(text)
     return schema
+
+
+def fault_of(data: object, schema: Mapping[str, Any]) -> str | None:
+    """What breaks a schema and where, in one line; None if nothing does."""
+    error = best_match(Draft202012Validator(schema).iter_errors(data))
+    if error is None:
+        return None
+    where = error.json_path.removeprefix("$").removeprefix(".") or "the top level"
+    message = " ".join(error.message.split())
+    return f"{where}: {message if len(message) <= 160 else message[:157] + '...'}"
+
+
+def check_settings(settings: object, name: str) -> None:
+    """Refuse settings, a part of them or all, that reports could not quote; raises ReportError."""
+    schema = _schema()
+    part = {**schema["properties"]["config"], "required": [], "$defs": schema["$defs"]}
+    fault = fault_of(settings, part)
+    if fault is not None:
+        raise ReportError(f"{name}: {fault}")
 
 
 def check(data: object, name: str = "results.json") -> Results:
@@ -102,13 +118,9 @@ def check(data: object, name: str = "results.json") -> Results:
             f"{name}: schema '{found}' is not '{SCHEMA}', which this version reads;\n"
             "report it with the version of recondoor that wrote it, or run the study again"
         )
-    error = best_match(Draft202012Validator(_schema()).iter_errors(data))
-    if error is not None:
-        where = error.json_path.removeprefix("$").removeprefix(".") or "the top level"
-        message = error.message if len(error.message) <= 160 else error.message[:157] + "..."
-        raise ReportError(
-            f"{name}: {where}: {message}\nexpected {SCHEMA}; run the study again in this folder"
-        )
+    fault = fault_of(data, _schema())
+    if fault is not None:
+        raise ReportError(f"{name}: {fault}\nexpected {SCHEMA}; run the study again in this folder")
     results = Results(cast(Mapping[str, Any], data))
     _check_consistent(results, name)
     return results
@@ -134,10 +146,4 @@ def _check_consistent(results: Results, name: str) -> None:
 
 def read(path: Path) -> Results:
     """Read and check a results.json; raises ReportError if unreadable or against its schema."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
-    except OSError as error:
-        raise ReportError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise ReportError(f"{path}: not valid JSON ({error})") from error
-    return check(data, str(path))
+    return check(read_json(path), str(path))

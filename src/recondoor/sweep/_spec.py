@@ -59,7 +59,7 @@ def load_sweep(path: Path) -> Sweep:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"sweep file {path}: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"sweep file {path} is not valid TOML: {error}") from None
     try:
         return parse(tree)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from recondoor.report._html import Picture
-from recondoor.report._style import Missing, render, style
+from recondoor.report._html import Picture, save_figure
+from recondoor.report._style import Missing, style
 from recondoor.report._sweep._axes import axes_of
 from recondoor.report._sweep._curves import curves
 from recondoor.report._sweep._glance import glance
@@ -36,10 +36,7 @@ def build_sweep(folder: Path) -> Path:
             if isinstance(drawn, Missing):
                 missing.append(drawn)
                 continue
-            files = render(drawn.figure, KINDS)
-            for kind, content in files.items():
-                write_atomically(folder / "figures" / f"{drawn.name}.{kind}", content)
-            pictures.append(Picture(drawn, files["svg"].decode()))
+            pictures.append(save_figure(folder, drawn, KINDS))
     path = folder / "report.html"
     write_atomically(path, page(data, axes, pictures, missing).encode())
     return path

@@ -1,6 +1,5 @@
 """sweep.parquet and sweep.json, checked and read by name."""
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -12,6 +11,8 @@ from typing import Any
 
 from recondoor.config import Evaluate
 from recondoor.errors import ReportError
+from recondoor.report._json import read_json
+from recondoor.report._results import fault_of
 from recondoor.statistics import SuccessRule
 
 Row = Mapping[str, Any]
@@ -19,9 +20,34 @@ Row = Mapping[str, Any]
 TABLE, RECORD = "sweep.parquet", "sweep.json"
 SCHEMA = "recondoor.sweep/1"
 STATES = ("finished", "waiting", "failed")
+_THRESHOLDS = ("tau", "transition", "success_asr", "success_benign")
 METRICS = ("benign_rmse", "attack_rmse", "artefact_rmse", "artefact_recovery", "ghost", "asr")
 # An original model is that of every row that agrees with it in these and in the seed.
 _OF_ORIGINAL = ("data.", "operator.", "model.", "train.")
+# Columns of numbers beside the yardsticks, where a table has them.
+_NUMBERS = (
+    "poison.ratio", "artefact.amplitude", "transition_samples", "samples", "limit_artefact_rmse",
+    "limit_ghost", "limit_attack_rmse", *(f"evaluate.{key}" for key in _THRESHOLDS),
+)  # fmt: skip
+MOST_CELLS = 20_000_000
+"""Cells of a table that are read; a compressed one of some KiB may claim any number."""
+_OBJECT = {"type": "object"}
+_BLOCK = {"type": "object", "properties": dict.fromkeys(("set", "grid", "zip"), _OBJECT)}
+_TEXT = {"type": "string"}
+# What the page reads of a record; whatever else is there is shown as it is.
+_RECORD = {
+    "properties": {
+        "points": {"items": {"properties": {"point": _TEXT, "state": _TEXT}}},
+        "failures": {"items": {"properties": {"point": _TEXT, "reason": _TEXT}}},
+        "spec": {
+            "properties": {
+                "block": {"type": "array", "items": _BLOCK},
+                "point": {"type": "array", "items": _BLOCK},
+            }
+        },
+        "provenance": {"properties": {"versions": _OBJECT, "command": _TEXT}},
+    }
+}
 _REMEDY = "the command that made the sweep, given again, writes it anew"
 
 
@@ -105,12 +131,7 @@ def load_sweep(folder: Path) -> SweepData:
 
 
 def _record(path: Path) -> dict[str, Any]:
-    try:
-        record: Any = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ReportError(f"{path}: cannot be read ({error.strerror}); {_REMEDY}") from error
-    except ValueError as error:
-        raise ReportError(f"{path}: not valid JSON ({error}); {_REMEDY}") from error
+    record: Any = read_json(path, f"; {_REMEDY}")
     found = record.get("schema") if isinstance(record, dict) else None
     if found != SCHEMA or not isinstance(record, dict):
         raise ReportError(f"{path}: schema '{found}' is not '{SCHEMA}'; {_REMEDY}")
@@ -123,6 +144,9 @@ def _record(path: Path) -> dict[str, Any]:
     for member in ("spec", "provenance"):
         if not isinstance(record.setdefault(member, {}), dict):
             raise ReportError(f"{path}: {member}: expected an object; {_REMEDY}")
+    fault = fault_of(record, _RECORD)
+    if fault is not None:
+        raise ReportError(f"{path}: {fault}; {_REMEDY}")
     return record
 
 
@@ -131,10 +155,13 @@ def _rows(path: Path) -> tuple[Row, ...]:
     from pyarrow import parquet
 
     try:
+        about = parquet.read_metadata(path)
+        if about.num_rows * about.num_columns > MOST_CELLS:
+            raise ReportError(f"{path}: {about.num_rows} rows are more than are read; {_REMEDY}")
         table = parquet.read_table(path).to_pylist()
     except FileNotFoundError:
         raise ReportError(f"{path}: there is no such file; {_REMEDY}") from None
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, OverflowError, pa.ArrowException) as error:
         text = str(error).partition("\n")[0]
         raise ReportError(f"{path}: not a readable Parquet file ({text}); {_REMEDY}") from error
     rows = tuple({key: _value(value) for key, value in row.items()} for row in table)
@@ -147,6 +174,13 @@ def _value(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _is_number(value: object) -> bool:
+    """A number of a size that can be drawn, or none."""
+    if value is None:
+        return True
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e100
+
+
 def _check(rows: tuple[Row, ...], path: Path) -> None:
     missing = [key for key in ("point", "model", "seed", *METRICS) if rows and key not in rows[0]]
     if missing:
@@ -154,7 +188,10 @@ def _check(rows: tuple[Row, ...], path: Path) -> None:
     seen = set()
     for number, row in enumerate(rows, 1):
         where = f"{path}: row {number}"
-        wrong = [key for key in METRICS if not isinstance(row[key], Real | None)]
+        odd = [key for key, value in row.items() if not isinstance(value, str | Real | None)]
+        if odd:
+            raise ReportError(f"{where}: {odd[0]} is neither text nor a number; {_REMEDY}")
+        wrong = [key for key in (*METRICS, *_NUMBERS) if not _is_number(row.get(key))]
         if wrong:
             raise ReportError(f"{where}: {wrong[0]} is {row[wrong[0]]!r}, no number; {_REMEDY}")
         if row["benign_rmse"] is None or not isinstance(row["seed"], int):
@@ -162,4 +199,6 @@ def _check(rows: tuple[Row, ...], path: Path) -> None:
         key = (row["point"], row["model"], row["seed"])
         if None in key or key in seen:
             raise ReportError(f"{where}: {key} is incomplete or there twice; {_REMEDY}")
+        if not isinstance(row["point"], str) or not isinstance(row["model"], str):
+            raise ReportError(f"{where}: point and model must be texts; {_REMEDY}")
         seen.add(key)
