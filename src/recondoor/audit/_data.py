@@ -75,16 +75,20 @@ def audit_data(
     """
     names = _detectors(request.detectors)
     given = _read(request, progress)
-    clean, _ = read_pairs(request.clean, _build(request)) if request.clean else (None, None)
+    clean, _ = (
+        read_pairs(request.clean, build_operator(request.settings))
+        if request.clean
+        else (None, None)
+    )
     if clean is not None:
         _require_alike(given.pairs, clean)
         defences.rank(len(clean), request.alarm)
     notes: list[str] = []
     with progress.task("taking the operator apart", 1) as task:
-        physics, no_physics = _physics(given, clean, notes)
+        physics, no_physics = take_apart(given, clean, notes)
         task.advance()
     if physics is not None and given.poisoned is None:
-        _require_operator(physics, clean or given.pairs, request.alarm)
+        require_operator(physics, clean or given.pairs, request.alarm)
     skipped = {} if no_physics is None else _needing(names, "physics", no_physics)
     if len(given.pairs) < FEWEST:
         few = f"{len(given.pairs)} pairs are too few, it needs {FEWEST}"
@@ -120,14 +124,14 @@ def _read(request: Request, progress: Progress) -> Given:
         return read_run(request.pairs, request.attack, request.seed, request.data_dir, progress)
     if request.attack is not None:
         raise ConfigError("--attack: only the folder of a run has attacks; leave it out")
-    pairs, operator = read_pairs(request.pairs, _build(request))
+    pairs, operator = read_pairs(request.pairs, build_operator(request.settings))
     settings = request.settings
     known = settings is not None and "sigma" in settings.operator.model_fields_set
     return Given(request.pairs.stem, pairs, operator, known, seed=settings.seed if settings else 0)
 
 
-def _build(request: Request) -> Build | None:
-    settings = request.settings
+def build_operator(settings: Config | None) -> Build | None:
+    """Builds the operator of `settings`, in float64, for images of a shape."""
     if settings is None:
         return None
 
@@ -145,7 +149,7 @@ def _require_alike(pairs: Pairs, clean: Pairs) -> None:
         )
 
 
-def _physics(
+def take_apart(
     given: Given, clean: Pairs | None, notes: list[str]
 ) -> tuple[Physics | None, str | None]:
     """The operator taken apart, or why there is none; the noise is estimated where unknown."""
@@ -168,7 +172,7 @@ def _physics(
     return replace(physics, sigma=sigma), None
 
 
-def _require_operator(physics: Physics, trusted: Pairs, alarm: float) -> None:
+def require_operator(physics: Physics, trusted: Pairs, alarm: float) -> None:
     """Refuse an operator or noise level by which even most pairs would be impossible."""
     defender = Defender(physics=physics)
     for name, what in (

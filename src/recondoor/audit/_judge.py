@@ -64,10 +64,7 @@ def judge(name: str, pairs: Pairs, defender: Defender, alarm: float) -> Judged:
     certain = getattr(module, "CERTAIN", False)
     if defender.clean is not None and not certain:
         scores, clean = defences.pooled(module.scores, pairs, defender)
-        limit, rank = defences.threshold(clean, alarm), defences.rank(len(clean), alarm)
-        count = int((scores > limit).sum())
-        law = betabinom(len(scores), len(clean) - rank + 1, rank)
-        return _judged(name, scores, limit, "clean pairs", law.mean(), law.sf(count - 1), started)
+        return _by_clean(name, scores, clean, alarm, started)
     scores = module.scores(pairs, defender)
     if not hasattr(module, "law"):
         return _judged(name, scores, None, None, None, None, started)
@@ -75,6 +72,31 @@ def judge(name: str, pairs: Pairs, defender: Defender, alarm: float) -> Judged:
     count = int((scores > limit).sum())
     law = binom(len(scores), 0.0 if certain else alarm)
     return _judged(name, scores, limit, "law", law.mean(), law.sf(count - 1), started)
+
+
+def judge_inputs(
+    name: str, z: torch.Tensor, trusted: torch.Tensor, defender: Defender, alarm: float
+) -> Judged:
+    """Let the detector `name` look at inputs z (N, C, H, W), with a threshold from `trusted` ones.
+
+    None of `trusted` (M, C, H, W) may be among the clean pairs of the defender: with those the
+    detector compares, and its scores of them would be no scores of further clean inputs.
+
+    Raises:
+        ConfigError: there are too few trusted inputs for `alarm`.
+    """
+    module, started = defences.load(name), time.perf_counter()
+    scores, clean = module.scores(z, defender), module.scores(trusted, defender)
+    return _by_clean(name, scores, clean, alarm, started)
+
+
+def _by_clean(
+    name: str, scores: torch.Tensor, clean: torch.Tensor, alarm: float, started: float
+) -> Judged:
+    limit, rank = defences.threshold(clean, alarm), defences.rank(len(clean), alarm)
+    count = int((scores > limit).sum())
+    law = betabinom(len(scores), len(clean) - rank + 1, rank)
+    return _judged(name, scores, limit, "clean pairs", law.mean(), law.sf(count - 1), started)
 
 
 def _judged(

@@ -70,12 +70,17 @@ def as_record(audit: Audit, command: str) -> dict[str, Any]:
         "detectors": [_detector(each, truth, request.alarm) for each in audit.judged],
         "skipped": [{"name": name, "reason": why} for name, why in audit.skipped.items()],
         "notes": audit.notes,
-        "provenance": {
-            "command": command,
-            "finished": provenance.now(),
-            "versions": provenance.versions(),
-            "git": provenance.git_state(),
-        },
+        "provenance": describe_provenance(command),
+    }
+
+
+def describe_provenance(command: str) -> dict[str, Any]:
+    """By which command, when and with what an audit was made."""
+    return {
+        "command": command,
+        "finished": provenance.now(),
+        "versions": provenance.versions(),
+        "git": provenance.git_state(),
     }
 
 

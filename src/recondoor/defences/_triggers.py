@@ -111,7 +111,7 @@ def refine(model: nn.Module, z: Tensor, start: Tensor, usual: float) -> Finding:
     delta = steepest(start, mask, objective, STEPS, RATE)
     with torch.no_grad():
         mean, variance = effect(model, z[REFINED : REFINED + JUDGED], delta)
-        return Finding(float(constancy(mean, variance, far)) / usual, delta, mean)
+        return Finding(float(constancy(mean, variance, far)) / usual, delta, mean, far)
 
 
 def _objective(model: nn.Module, z: Tensor, counts: Tensor, delta: Tensor) -> Tensor:
