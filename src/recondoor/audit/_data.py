@@ -10,12 +10,12 @@ from torch import nn
 
 from recondoor import defences, operators
 from recondoor.audit._given import Build, Given, Shape, read_pairs
-from recondoor.audit._judge import Judged, judge, verdict
+from recondoor.audit._judge import Judged, choose, judge, require_alarm, verdict
 from recondoor.audit._network import young_network
 from recondoor.audit._run import read_run
 from recondoor.config import Config
 from recondoor.defences import Defender, Physics
-from recondoor.errors import ConfigError, DataError, nearest
+from recondoor.errors import ConfigError, DataError
 from recondoor.poison import Pairs
 from recondoor.progress import NO_PROGRESS, Progress
 
@@ -73,7 +73,7 @@ def audit_data(
         DataError: pairs that cannot be read, or that the operator given cannot have measured.
         ConfigError: an unknown detector, an operator that does not fit, too few clean pairs.
     """
-    names = _detectors(request.detectors)
+    names = choose(request.detectors, "pairs")
     given = _read(request, progress)
     clean, _ = (
         read_pairs(request.clean, build_operator(request.settings))
@@ -105,19 +105,8 @@ def audit_data(
     return Audit(request, given, defender, judged, skipped, notes, verdict(judged))
 
 
-def _detectors(chosen: Sequence[str] | None) -> tuple[str, ...]:
-    known = defences.names("pairs")
-    for name in chosen or ():
-        if name not in known:
-            raise ConfigError(
-                f"--detectors: '{name}' given; there are {', '.join(known)}" + nearest(name, known)
-            )
-    return known if chosen is None else tuple(dict.fromkeys(chosen))
-
-
 def _read(request: Request, progress: Progress) -> Given:
-    if not 0 < request.alarm < 1:
-        raise ConfigError(f"--alarm: {request.alarm} given; expected a rate between 0 and 1")
+    require_alarm(request.alarm)
     if request.pairs.is_dir():
         if request.settings is not None:
             raise ConfigError("--operator: the folder of a run has its own; leave it out")

@@ -1,7 +1,6 @@
 """The audit of a network: every defence of kind "model" looks at it."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,10 +10,11 @@ from torch import Tensor, nn
 
 from recondoor import config, defences, rundir
 from recondoor.audit._given import Given
+from recondoor.audit._judge import choose, require_alarm
 from recondoor.audit._network_file import Network, read_network
 from recondoor.audit._subject import Subject, read_subject
 from recondoor.defences import Defender, Finding
-from recondoor.errors import ConfigError, DataError, nearest
+from recondoor.errors import DataError
 from recondoor.progress import NO_PROGRESS, Progress
 
 FEWEST = 40
@@ -119,23 +119,6 @@ def audit_model(request: ModelRequest, progress: Progress = NO_PROGRESS) -> Mode
         _notes(inspected, len(references), request.alarm),
         _verdict(inspected),
     )
-
-
-def choose(chosen: Sequence[str] | None, kind: defences.Kind) -> tuple[str, ...]:
-    """Names of defences of one kind, all or those chosen; raises ConfigError for others."""
-    known = defences.names(kind)
-    for name in chosen or ():
-        if name not in known:
-            raise ConfigError(
-                f"--detectors: '{name}' given; there are {', '.join(known)}" + nearest(name, known)
-            )
-    return known if chosen is None else tuple(dict.fromkeys(chosen))
-
-
-def require_alarm(alarm: float) -> None:
-    """Raise ConfigError unless `alarm` is a rate."""
-    if not 0 < alarm < 1:
-        raise ConfigError(f"--alarm: {alarm} given; expected a rate between 0 and 1")
 
 
 def require_count(given: Given, fewest: int) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from recondoor.audit._data import build_operator
 from recondoor.audit._given import Given, read_pairs
@@ -10,6 +11,8 @@ from recondoor.audit._run import open_run
 from recondoor.config import Config
 from recondoor.errors import ConfigError
 from recondoor.progress import Progress
+
+Part = Literal["train", "validation", "test"]
 
 
 @dataclass(frozen=True)
@@ -38,23 +41,22 @@ class Subject:
 
 
 def read_subject(
-    subject: Subject, progress: Progress, training: bool = False
+    subject: Subject, progress: Progress, part: Part = "validation"
 ) -> tuple[Network, Given]:
-    """The network and trusted clean pairs: of a run those for validation, or for `training`.
+    """The network and trusted clean pairs.
 
     Raises:
         ConfigError: no data given, or an operator for a run, which has its own.
         DataError: as `read_pairs` and `read_network`.
     """
-    given = _trusted(subject, progress, training)
-    shape = given.pairs.x.shape
-    network = read_network(
-        subject.network, (shape[1], shape[2], shape[3]), subject.files, subject.overrides
-    )
-    return network, given
+    given = read_trusted(subject, progress, part)
+    _, channels, height, width = given.pairs.x.shape
+    shape = (channels, height, width)
+    return read_network(subject.network, shape, subject.files, subject.overrides), given
 
 
-def _trusted(subject: Subject, progress: Progress, training: bool) -> Given:
+def read_trusted(subject: Subject, progress: Progress, part: Part) -> Given:
+    """Trusted clean pairs of a file, or those of a run that are for `part`; errors as above."""
     run = lies_in_run(subject.network)
     data = subject.data or (run and run[0])
     if data is None:
@@ -70,6 +72,6 @@ def _trusted(subject: Subject, progress: Progress, training: bool) -> Given:
     if seed is None and run is not None and run[0].resolve() == data.resolve():
         seed = run[2]
     opened = open_run(data, "original", seed, subject.data_dir, progress)
-    scene = opened.scene
-    pairs = scene.train if training else scene.validation
-    return Given(data.resolve().name, pairs, opened.operator, True, seed=scene.seed)
+    parts = {"train": opened.scene.train, "validation": opened.scene.validation}
+    pairs = (parts | {"test": opened.scene.test})[part]
+    return Given(data.resolve().name, pairs, opened.operator, True, seed=opened.scene.seed)

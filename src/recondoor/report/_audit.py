@@ -1,4 +1,4 @@
-"""The page of an audit of training pairs, from audit.json and evidence.npz alone."""
+"""The page of an audit, from audit.json and evidence.npz alone."""
 
 import json
 from collections.abc import Mapping
@@ -6,16 +6,17 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from jsonschema.exceptions import best_match  # type: ignore[import-untyped]
 
 from recondoor.errors import ReportError, RunError
-from recondoor.report._audit_figures import Evidence, histograms, suspects
-from recondoor.report._audit_words import headline, reading
+from recondoor.report._audit_figures import Evidence, histograms, scores_of, suspects
+from recondoor.report._audit_input import draw_input
+from recondoor.report._audit_model import draw_model
+from recondoor.report._audit_words import headline, model_reading, reading
 from recondoor.report._html import Picture, fill
-from recondoor.report._style import render, style
-from recondoor.rundir import RunDir, write_atomically
+from recondoor.report._style import Drawing, render, style
+from recondoor.rundir import Arrays, RunDir, write_atomically
 
 
 def build_audit(folder: Path) -> Path:
@@ -26,25 +27,46 @@ def build_audit(folder: Path) -> Path:
         RunError: the folder cannot be written to.
     """
     record, evidence = read_audit(folder), _evidence(folder)
-    pictures = []
+    kind, pictures = record["kind"], []
+    draw = {"data": _of_pairs, "model": draw_model, "input": draw_input}[kind]
     with style():
-        for drawn in (suspects(evidence, record), histograms(evidence, record)):
-            if drawn is None:
-                continue
+        try:
+            drawings = draw(evidence, record)
+        except KeyError as error:
+            raise ReportError(f"{folder / 'evidence.npz'}: lacks {error}; audit again") from None
+        for drawn in drawings:
             files = render(drawn.figure)
-            for kind, content in files.items():
-                write_atomically(folder / "figures" / f"{drawn.name}.{kind}", content)
+            for suffix, content in files.items():
+                write_atomically(folder / "figures" / f"{drawn.name}.{suffix}", content)
             pictures.append(Picture(drawn, files["svg"].decode()))
     path = folder / "report.html"
+    read = model_reading if kind == "model" else reading
     shown: dict[str, Any] = {
         "record": record,
         "headline": headline(record),
-        "readings": [reading(each, record) for each in record["detectors"]],
+        "readings": [read(each, record) for each in record["detectors"]],
         "pictures": pictures,
     }
-    page = fill("audit.html.j2", shown)
-    write_atomically(path, page.encode())
+    template = "audit.html.j2" if kind == "data" else f"audit_{kind}.html.j2"
+    write_atomically(path, fill(template, shown).encode())
     return path
+
+
+def _of_pairs(arrays: Arrays, record: Mapping[str, Any]) -> list[Drawing]:
+    evidence = Evidence(
+        arrays["index"],
+        arrays["z"],
+        arrays["x"],
+        arrays.get("back"),
+        arrays.get("contradiction"),
+        arrays.get("output"),
+        arrays.get("poisoned"),
+    )
+    drawn = (
+        suspects(evidence),
+        histograms(scores_of(arrays), evidence.poisoned, record["detectors"]),
+    )
+    return [each for each in drawn if each is not None]
 
 
 def read_audit(folder: Path) -> Mapping[str, Any]:
@@ -56,33 +78,17 @@ def read_audit(folder: Path) -> Mapping[str, Any]:
         raise ReportError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError as error:
         raise ReportError(f"{path}: not valid JSON ({error}); audit again") from None
-    text = resources.files("recondoor").joinpath("schemas", "audit.schema.json").read_text()
+    kind = record.get("kind") if isinstance(record, dict) else None
+    name = f"audit-{kind}" if kind in ("model", "input") else "audit"
+    text = resources.files("recondoor").joinpath("schemas", f"{name}.schema.json").read_text()
     fault = best_match(Draft202012Validator(json.loads(text)).iter_errors(record))
     if fault is not None:
         raise ReportError(f"{path}: {fault.json_path}: {fault.message[:160]}; audit again")
     return record
 
 
-def _evidence(folder: Path) -> Evidence:
+def _evidence(folder: Path) -> Arrays:
     try:
-        arrays = RunDir(folder).read_npz(folder / "evidence.npz")
+        return RunDir(folder).read_npz(folder / "evidence.npz")
     except RunError as error:
         raise ReportError(str(error)) from None
-    scores = {
-        name.removeprefix("score-"): np.asarray(values, dtype=np.float64)
-        for name, values in arrays.items()
-        if name.startswith("score-")
-    }
-    missing = [name for name in ("index", "z", "x") if name not in arrays]
-    if missing:
-        raise ReportError(f"{folder / 'evidence.npz'}: lacks {missing[0]}; audit again")
-    return Evidence(
-        arrays["index"],
-        arrays["z"],
-        arrays["x"],
-        arrays.get("back"),
-        arrays.get("contradiction"),
-        arrays.get("output"),
-        arrays.get("poisoned"),
-        scores,
-    )
