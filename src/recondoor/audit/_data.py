@@ -10,12 +10,12 @@ from torch import nn
 
 from recondoor import defences, operators
 from recondoor.audit._given import Build, Given, Shape, read_pairs
-from recondoor.audit._judge import Judged, judge, verdict
+from recondoor.audit._judge import Judged, choose, judge, require_alarm, verdict
 from recondoor.audit._network import young_network
 from recondoor.audit._run import read_run
 from recondoor.config import Config
 from recondoor.defences import Defender, Physics
-from recondoor.errors import ConfigError, DataError, nearest
+from recondoor.errors import ConfigError, DataError
 from recondoor.poison import Pairs
 from recondoor.progress import NO_PROGRESS, Progress
 
@@ -73,18 +73,22 @@ def audit_data(
         DataError: pairs that cannot be read, or that the operator given cannot have measured.
         ConfigError: an unknown detector, an operator that does not fit, too few clean pairs.
     """
-    names = _detectors(request.detectors)
+    names = choose(request.detectors, "pairs")
     given = _read(request, progress)
-    clean, _ = read_pairs(request.clean, _build(request)) if request.clean else (None, None)
+    clean, _ = (
+        read_pairs(request.clean, build_operator(request.settings))
+        if request.clean
+        else (None, None)
+    )
     if clean is not None:
         _require_alike(given.pairs, clean)
         defences.rank(len(clean), request.alarm)
     notes: list[str] = []
     with progress.task("taking the operator apart", 1) as task:
-        physics, no_physics = _physics(given, clean, notes)
+        physics, no_physics = take_apart(given, clean, notes)
         task.advance()
     if physics is not None and given.poisoned is None:
-        _require_operator(physics, clean or given.pairs, request.alarm)
+        require_operator(physics, clean or given.pairs, request.alarm)
     skipped = {} if no_physics is None else _needing(names, "physics", no_physics)
     if len(given.pairs) < FEWEST:
         few = f"{len(given.pairs)} pairs are too few, it needs {FEWEST}"
@@ -101,33 +105,22 @@ def audit_data(
     return Audit(request, given, defender, judged, skipped, notes, verdict(judged))
 
 
-def _detectors(chosen: Sequence[str] | None) -> tuple[str, ...]:
-    known = defences.names("pairs")
-    for name in chosen or ():
-        if name not in known:
-            raise ConfigError(
-                f"--detectors: '{name}' given; there are {', '.join(known)}" + nearest(name, known)
-            )
-    return known if chosen is None else tuple(dict.fromkeys(chosen))
-
-
 def _read(request: Request, progress: Progress) -> Given:
-    if not 0 < request.alarm < 1:
-        raise ConfigError(f"--alarm: {request.alarm} given; expected a rate between 0 and 1")
+    require_alarm(request.alarm)
     if request.pairs.is_dir():
         if request.settings is not None:
             raise ConfigError("--operator: the folder of a run has its own; leave it out")
         return read_run(request.pairs, request.attack, request.seed, request.data_dir, progress)
     if request.attack is not None:
         raise ConfigError("--attack: only the folder of a run has attacks; leave it out")
-    pairs, operator = read_pairs(request.pairs, _build(request))
+    pairs, operator = read_pairs(request.pairs, build_operator(request.settings))
     settings = request.settings
     known = settings is not None and "sigma" in settings.operator.model_fields_set
     return Given(request.pairs.stem, pairs, operator, known, seed=settings.seed if settings else 0)
 
 
-def _build(request: Request) -> Build | None:
-    settings = request.settings
+def build_operator(settings: Config | None) -> Build | None:
+    """Builds the operator of `settings`, in float64, for images of a shape."""
     if settings is None:
         return None
 
@@ -145,7 +138,7 @@ def _require_alike(pairs: Pairs, clean: Pairs) -> None:
         )
 
 
-def _physics(
+def take_apart(
     given: Given, clean: Pairs | None, notes: list[str]
 ) -> tuple[Physics | None, str | None]:
     """The operator taken apart, or why there is none; the noise is estimated where unknown."""
@@ -168,7 +161,7 @@ def _physics(
     return replace(physics, sigma=sigma), None
 
 
-def _require_operator(physics: Physics, trusted: Pairs, alarm: float) -> None:
+def require_operator(physics: Physics, trusted: Pairs, alarm: float) -> None:
     """Refuse an operator or noise level by which even most pairs would be impossible."""
     defender = Defender(physics=physics)
     for name, what in (

@@ -66,15 +66,28 @@ def read_pairs(path: Path, build: Build | None) -> tuple[Pairs, LinearOperator |
     return Pairs(_inputs(path, arrays, x, operator), x), operator
 
 
+def read_inputs(path: Path, shape: Shape, operator: LinearOperator | None) -> Tensor:
+    """Network inputs z (N, C, H, W) of an .npz or .h5 file, in float32; made of y if it has no z.
+
+    Raises:
+        DataError: the file or its values are not like that, not of `shape` (C, H, W), or there is
+            y and no operator.
+    """
+    arrays = read_arrays(path, ("z", "y"))
+    if not arrays:
+        raise DataError(f"'{path}' holds neither z nor y; expected network inputs or measurements")
+    if "z" not in arrays:
+        return _adjoint(path, arrays["y"], len(np.atleast_1d(arrays["y"])), operator)
+    z = _network_input(path, arrays["z"])
+    if tuple(z.shape[1:]) != shape:
+        raise DataError(f"'{path}': z holds images of {tuple(z.shape[1:])}; expected {shape}")
+    return z
+
+
 def _inputs(path: Path, arrays: Arrays, x: Tensor, operator: LinearOperator | None) -> Tensor:
     if "z" not in arrays:
-        return _adjoint(path, arrays["y"], x, operator)
-    if arrays["z"].dtype.kind != "f" or arrays["z"].dtype.itemsize < 4:
-        raise DataError(
-            f"'{path}': z holds {arrays['z'].dtype}; expected float32 or float64, as coarser "
-            "rounding hides what is looked for"
-        )
-    z = _images(path, "z", arrays["z"])
+        return _adjoint(path, arrays["y"], len(x), operator)
+    z = _network_input(path, arrays["z"])
     if z.shape != x.shape:
         raise DataError(
             f"'{path}': z has the shape {tuple(z.shape)} but x {tuple(x.shape)}; expected the same"
@@ -82,16 +95,25 @@ def _inputs(path: Path, arrays: Arrays, x: Tensor, operator: LinearOperator | No
     return z
 
 
-def _adjoint(path: Path, y: NDArray[Any], x: Tensor, operator: LinearOperator | None) -> Tensor:
-    """Z = A_adjoint y."""
+def _network_input(path: Path, values: NDArray[Any]) -> Tensor:
+    if values.dtype.kind != "f" or values.dtype.itemsize < 4:
+        raise DataError(
+            f"'{path}': z holds {values.dtype}; expected float32 or float64, as coarser "
+            "rounding hides what is looked for"
+        )
+    return _images(path, "z", values)
+
+
+def _adjoint(path: Path, y: NDArray[Any], count: int, operator: LinearOperator | None) -> Tensor:
+    """Z = A_adjoint y, of `count` measurements."""
     if operator is None:
         raise DataError(f"'{path}' holds y and no z; give the --operator that y was measured with")
     _require_numbers(path, "y", y)
     form = operator.A(torch.zeros(1, *operator.shape, dtype=torch.float64))
-    if len(y) != len(x) or y[0].size != form[0].numel():
+    if len(y) != count or y[0].size != form[0].numel():
         raise DataError(
-            f"'{path}': y has the shape {y.shape}; {len(x)} images of {operator.shape} and this "
-            f"operator need {(len(x), *form.shape[1:])}"
+            f"'{path}': y has the shape {y.shape}; {count} images of {operator.shape} and this "
+            f"operator need {(count, *form.shape[1:])}"
         )
     if np.iscomplexobj(y) and not form.is_complex():
         raise DataError(f"'{path}': y is complex, but this operator's measurements are real")

@@ -1,6 +1,7 @@
 """From scores to numbers: how many pairs are flagged, and would false alarms explain it?"""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +12,7 @@ from scipy.stats import betabinom, binom, rankdata
 
 from recondoor import defences
 from recondoor.defences import Defender
+from recondoor.errors import ConfigError, nearest
 from recondoor.poison import Pairs
 
 Array = NDArray[np.float64]
@@ -49,6 +51,25 @@ class Judged:
         return np.asarray(self.scores > self.threshold)
 
 
+def choose(
+    chosen: Sequence[str] | None, kind: defences.Kind, option: str = "--detectors"
+) -> tuple[str, ...]:
+    """Names of defences of one kind, all or those chosen; raises ConfigError for others."""
+    known = defences.names(kind)
+    for name in chosen or ():
+        if name not in known:
+            raise ConfigError(
+                f"{option}: '{name}' given; there are {', '.join(known)}" + nearest(name, known)
+            )
+    return known if chosen is None else tuple(dict.fromkeys(chosen))
+
+
+def require_alarm(alarm: float) -> None:
+    """Raise ConfigError unless `alarm` is a rate."""
+    if not 0 < alarm < 1:
+        raise ConfigError(f"--alarm: {alarm} given; expected a rate between 0 and 1")
+
+
 def judge(name: str, pairs: Pairs, defender: Defender, alarm: float) -> Judged:
     """Let the detector `name` look at `pairs`, with false alarms at the rate `alarm` per pair.
 
@@ -64,17 +85,48 @@ def judge(name: str, pairs: Pairs, defender: Defender, alarm: float) -> Judged:
     certain = getattr(module, "CERTAIN", False)
     if defender.clean is not None and not certain:
         scores, clean = defences.pooled(module.scores, pairs, defender)
-        limit, rank = defences.threshold(clean, alarm), defences.rank(len(clean), alarm)
-        count = int((scores > limit).sum())
-        law = betabinom(len(scores), len(clean) - rank + 1, rank)
-        return _judged(name, scores, limit, "clean pairs", law.mean(), law.sf(count - 1), started)
+        return _by_clean(name, scores, clean, alarm, started)
     scores = module.scores(pairs, defender)
     if not hasattr(module, "law"):
         return _judged(name, scores, None, None, None, None, started)
+    return _by_law(name, scores, defender, alarm, started)
+
+
+def judge_inputs(
+    name: str, z: torch.Tensor, trusted: torch.Tensor, defender: Defender, alarm: float
+) -> Judged:
+    """Let the detector `name` look at inputs z (N, C, H, W), with a threshold from `trusted` ones.
+
+    None of `trusted` (M, C, H, W) may be among the clean pairs of the defender: with those the
+    detector compares, and its scores of them would be no scores of further clean inputs.
+
+    Raises:
+        ConfigError: there are too few trusted inputs for `alarm`.
+    """
+    module, started = defences.load(name), time.perf_counter()
+    if getattr(module, "CERTAIN", False):
+        return _by_law(name, module.scores(z, defender), defender, alarm, started)
+    scores, clean = module.scores(z, defender), module.scores(trusted, defender)
+    return _by_clean(name, scores, clean, alarm, started)
+
+
+def _by_law(
+    name: str, scores: torch.Tensor, defender: Defender, alarm: float, started: float
+) -> Judged:
+    module = defences.load(name)
     limit = module.law(defender, alarm)
     count = int((scores > limit).sum())
-    law = binom(len(scores), 0.0 if certain else alarm)
+    law = binom(len(scores), 0.0 if getattr(module, "CERTAIN", False) else alarm)
     return _judged(name, scores, limit, "law", law.mean(), law.sf(count - 1), started)
+
+
+def _by_clean(
+    name: str, scores: torch.Tensor, clean: torch.Tensor, alarm: float, started: float
+) -> Judged:
+    limit, rank = defences.threshold(clean, alarm), defences.rank(len(clean), alarm)
+    count = int((scores > limit).sum())
+    law = betabinom(len(scores), len(clean) - rank + 1, rank)
+    return _judged(name, scores, limit, "clean pairs", law.mean(), law.sf(count - 1), started)
 
 
 def _judged(

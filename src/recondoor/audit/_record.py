@@ -12,6 +12,7 @@ from scipy.stats import rankdata
 from recondoor import defences, provenance
 from recondoor.audit._data import Audit
 from recondoor.audit._judge import LEVEL, Judged, auc, tpr
+from recondoor.defences import Physics
 from recondoor.errors import RunError
 from recondoor.models import reconstruct
 from recondoor.rundir import Arrays, RunDir, write_atomically, write_json
@@ -38,7 +39,7 @@ def write(audit: Audit, out: Path, command: str) -> dict[str, Any]:
     ranked = ranking(audit.judged)
     record = as_record(audit, command)
     RunDir(out).write_npz(out / "evidence.npz", _evidence(audit, ranked[:SHOWN]))
-    write_atomically(out / "suspicious.csv", _table(audit.judged, ranked).encode())
+    write_atomically(out / "suspicious.csv", table(audit.judged, ranked).encode())
     write_json(out / "audit.json", record)
     return record
 
@@ -56,30 +57,43 @@ def as_record(audit: Audit, command: str) -> dict[str, Any]:
         "clean_pairs": None if audit.defender.clean is None else len(audit.defender.clean),
         "alarm": request.alarm,
         "level": LEVEL,
-        "operator": None
-        if physics is None
-        else {
-            "measured": physics.rank,
-            "values": len(physics.basis),
-            "sigma": physics.sigma,
-            "sigma_estimated": not given.noise_known,
-        },
+        "operator": describe_operator(physics, given.noise_known),
         "truth": None
         if truth is None
         else {"poisoned": int(truth.sum()), "attack": given.attack, "seed": given.seed},
-        "detectors": [_detector(each, truth, request.alarm) for each in audit.judged],
+        "detectors": [describe_detector(each, truth, request.alarm) for each in audit.judged],
         "skipped": [{"name": name, "reason": why} for name, why in audit.skipped.items()],
         "notes": audit.notes,
-        "provenance": {
-            "command": command,
-            "finished": provenance.now(),
-            "versions": provenance.versions(),
-            "git": provenance.git_state(),
-        },
+        "provenance": describe_provenance(command),
     }
 
 
-def _detector(judged: Judged, truth: NDArray[np.bool_] | None, alarm: float) -> dict[str, object]:
+def describe_operator(physics: Physics | None, noise_known: bool) -> dict[str, object] | None:
+    """The operator as the physics detectors saw it."""
+    if physics is None:
+        return None
+    return {
+        "measured": physics.rank,
+        "values": len(physics.basis),
+        "sigma": physics.sigma,
+        "sigma_estimated": not noise_known,
+    }
+
+
+def describe_provenance(command: str) -> dict[str, Any]:
+    """By which command, when and with what an audit was made."""
+    return {
+        "command": command,
+        "finished": provenance.now(),
+        "versions": provenance.versions(),
+        "git": provenance.git_state(),
+    }
+
+
+def describe_detector(
+    judged: Judged, truth: NDArray[np.bool_] | None, alarm: float
+) -> dict[str, object]:
+    """What one detector found, by the schema."""
     return {
         "name": judged.name,
         "threshold": judged.threshold,
@@ -107,8 +121,8 @@ def ranking(judged: list[Judged]) -> NDArray[np.int64]:
     return np.lexsort((places, -flags))
 
 
-def _table(judged: list[Judged], ranked: NDArray[np.int64]) -> str:
-    """suspicious.csv: every pair, the most suspicious first."""
+def table(judged: list[Judged], ranked: NDArray[np.int64]) -> str:
+    """suspicious.csv: every pair or input, the most suspicious first."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["index", *(each.name for each in judged), "flagged_by", "reason"])

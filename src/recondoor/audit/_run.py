@@ -1,6 +1,7 @@
 """The training pairs of a run folder, poisoned as the study poisons them."""
 
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,39 @@ from recondoor.progress import Progress
 ORIGINAL = config.row_label("none")
 
 
+@dataclass(frozen=True)
+class Run:
+    """One seed of a run folder.
+
+    Args:
+        folder: where it lies.
+        settings: its own.
+        label: model that is meant; 'original' has no trigger.
+        scene: its measured pairs.
+        operator: of float64.
+    """
+
+    folder: Path
+    settings: Config
+    label: str
+    scene: study.Scene
+    operator: operators.LinearOperator
+
+    def trigger(self) -> Trigger | None:
+        """The trigger of the model that is meant; raises RunError if there is none yet."""
+        if self.label == ORIGINAL:
+            return None
+        run = rundir.RunDir(self.folder)
+        path = run.trigger(self.label, self.scene.seed)
+        if not path.exists():
+            raise RunError(f"{path}: there is no such trigger yet; run `recondoor attack` first")
+        found = run.read_npz(path)
+        try:
+            return Trigger(torch.from_numpy(found["delta"]), torch.from_numpy(found["mask"]))
+        except (KeyError, RuntimeError) as error:
+            raise RunError(f"{path} does not fit the run's data: {error}") from None
+
+
 def read_run(
     folder: Path, attack: str | None, seed: int | None, data_dir: Path | None, progress: Progress
 ) -> Given:
@@ -28,7 +62,20 @@ def read_run(
         DataError: no folder of a run.
         ConfigError: a label or seed that the run does not have.
     """
-    settings = _settings(folder, data_dir)
+    run = open_run(folder, attack, seed, data_dir, progress)
+    pairs, truth = run.scene.train, torch.zeros(len(run.scene.train), dtype=torch.bool)
+    trigger = run.trigger()
+    if trigger is not None:
+        pairs, truth = _poisoned(run, trigger)
+    name = f"{folder.resolve().name}-{run.label}"
+    return Given(name, pairs, run.operator, True, truth.numpy(), run.label, run.scene.seed)
+
+
+def open_run(
+    folder: Path, attack: str | None, seed: int | None, data_dir: Path | None, progress: Progress
+) -> Run:
+    """Measure the images of a run again; arguments and errors as of `read_run`."""
+    settings = run_settings(folder, data_dir)
     seed = settings.seed if seed is None else seed
     if seed not in range(settings.seed, settings.seed + settings.seeds):
         raise ConfigError(
@@ -37,39 +84,31 @@ def read_run(
         )
     label = _label(settings, attack)
     images = data.load(settings.data.name, settings.data.dir, progress)
-    run = rundir.RunDir(folder)
-    if run.provenance.exists():
-        made_of = rundir.read_json(run.provenance)["data"]["fingerprint"]
+    made = rundir.RunDir(folder).provenance
+    if made.exists():
+        made_of = rundir.read_json(made)["data"]["fingerprint"]
         if made_of != images.fingerprint:
             raise RunError(f"{folder} was made of other images than '{settings.data.name}' is now")
     scene = study.build_scene(settings, images, seed, torch.device("cpu"))
     exact = operators.build(scene.shape, settings.operator, seed, torch.float64)
-    pairs, truth = scene.train, torch.zeros(len(scene.train), dtype=torch.bool)
-    if label != ORIGINAL:
-        pairs, truth = _poisoned(run, label, settings, scene)
-    return Given(f"{folder.resolve().name}-{label}", pairs, exact, True, truth.numpy(), label, seed)
+    return Run(folder, settings, label, scene, exact)
 
 
-def _poisoned(
-    run: rundir.RunDir, label: str, settings: Config, scene: study.Scene
-) -> tuple[Pairs, torch.Tensor]:
-    seed, clean = scene.seed, scene.train
-    path = run.trigger(label, seed)
-    if not path.exists():
-        raise RunError(f"{path}: there is no such trigger yet; run `recondoor attack` first")
-    plan_path = run.path / f"plan-seed{seed}.npz"
-    found, plans = run.read_npz(path), run.read_npz(plan_path)
+def _poisoned(run: Run, trigger: Trigger) -> tuple[Pairs, torch.Tensor]:
+    scene, folder = run.scene, rundir.RunDir(run.folder)
+    path = folder.path / f"plan-seed{scene.seed}.npz"
+    plans = folder.read_npz(path)
     try:
         plan = PoisonPlan(torch.from_numpy(plans["train"]))
-        trigger = Trigger(torch.from_numpy(found["delta"]), torch.from_numpy(found["mask"]))
-        poisoned = PoisonedPairs(clean, plan, trigger, scene.planted(settings, trigger))
-        z, x = poisoned.batch(torch.arange(len(clean)))
+        poisoned = PoisonedPairs(scene.train, plan, trigger, scene.planted(run.settings, trigger))
+        z, x = poisoned.batch(torch.arange(len(scene.train)))
     except (KeyError, RuntimeError, IndexError) as error:
-        raise RunError(f"{path} and {plan_path.name} do not fit the run's data: {error}") from None
+        raise RunError(f"{path} does not fit the run's data: {error}") from None
     return Pairs(z, x), plan.poisoned
 
 
-def _settings(folder: Path, data_dir: Path | None) -> Config:
+def run_settings(folder: Path, data_dir: Path | None) -> Config:
+    """Settings of the run in `folder`; raises DataError, RunError or ConfigError."""
     path = folder / "config.toml"
     if not path.exists():
         raise DataError(

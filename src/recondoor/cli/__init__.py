@@ -6,7 +6,7 @@ import sys
 from cyclopts import App, CycloptsError, Parameter
 
 from recondoor import __version__
-from recondoor.cli import _audit, _look, _study, _sweep
+from recondoor.cli import _audit, _look, _network, _study, _sweep
 from recondoor.cli._options import Options
 from recondoor.errors import RecondoorError
 
@@ -25,6 +25,8 @@ To begin with:
     recondoor predict --attack heuristic       what to expect of training
     recondoor sweep axes.toml --dry-run        many studies: what would it cost
     recondoor audit data pairs.npz --operator gaussian     are training pairs poisoned
+    recondoor audit model model.safetensors --data trusted.npz   is there a backdoor in a network
+    recondoor clean model.safetensors --data trusted.npz --out mended.safetensors
 """
 
 app = App(
@@ -43,6 +45,7 @@ for command in (
     _study.evaluate,
     _study.predict,
     _sweep.sweep,
+    _network.clean,
     _look.report,
     _look.doctor,
 ):

@@ -1,10 +1,10 @@
-"""Audits of what a person has: training pairs."""
+"""Audits of what a person has: training pairs here, networks and inputs in `_network`."""
 
 import json as json_
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from recondoor.audit import Request
     from recondoor.config import Config
 
-audit = App(name="audit", help="Look for a backdoor in what you have: training pairs.")
+audit = App(name="audit", help="Look for a backdoor in what you have.")
 
 UNDECIDED, SUSPICIOUS = 4, 3
 
@@ -60,29 +60,41 @@ class AuditOptions:
         """Return what the audit takes; raises ConfigError."""
         from recondoor.audit import Request
 
-        names = self.detectors and tuple(part.strip() for part in self.detectors.split(","))
         return Request(
             pairs,
-            self._settings(),
+            operator_settings(self.operator, self.overrides, self.files, alone=True),
             self.clean,
             self.alarm,
-            names or None,
+            split_names(self.detectors),
             self.attack,
             self.seed,
             self.data_dir,
         )
 
-    def _settings(self) -> "Config | None":
-        from recondoor import config
 
-        if self.operator is None:
-            if self.overrides or self.files:
-                raise ConfigError("--set: give --operator too, these settings are its own")
-            return None
-        own = [f"operator.name={json_.dumps(self.operator)}"]
-        if self.operator.endswith(".npy"):
-            own = ["operator.name=matrix", f"operator.file={json_.dumps(self.operator)}"]
-        return config.load_config("quick", self.files, [*own, *self.overrides])
+def split_names(text: str | None) -> tuple[str, ...] | None:
+    """Names that are separated by commas; None if there are none."""
+    return tuple(part.strip() for part in text.split(",")) if text else None
+
+
+def operator_settings(
+    operator: str | None, overrides: tuple[str, ...], files: tuple[Path, ...], alone: bool = False
+) -> "Config | None":
+    """The settings of a file's operator, None if none is given; raises ConfigError.
+
+    Settings without an operator are refused where they are the operator's `alone`.
+    """
+    from recondoor import config
+
+    if operator is None:
+        mine = overrides if alone else [each for each in overrides if each.startswith("operator.")]
+        if mine or (alone and files):
+            raise ConfigError("--set: give --operator too, these settings are its own")
+        return None
+    own = [f"operator.name={json_.dumps(operator)}"]
+    if operator.endswith(".npy"):
+        own = ["operator.name=matrix", f"operator.file={json_.dumps(operator)}"]
+    return config.load_config("quick", files, [*own, *overrides])
 
 
 DEFAULT = AuditOptions()
@@ -111,15 +123,20 @@ def data(pairs: Path, /, *, options: AuditOptions = DEFAULT, json: bool = False)
         Print audit.json instead of the text.
     """
     from recondoor.audit import audit_data, require_folder, write
-    from recondoor.report import audit_text, build_audit
     from recondoor.terminal import TerminalProgress
 
     out = options.out or Path("audits") / pairs.resolve().stem
     require_folder(out, options.force)
     request = options.request(pairs)
     if options.threads is not None:
-        _use_threads(options.threads)
-    record = write(audit_data(request, None, TerminalProgress()), out, command())
+        use_threads(options.threads)
+    finish(write(audit_data(request, None, TerminalProgress()), out, command()), out, json)
+
+
+def finish(record: dict[str, Any], out: Path, json: bool) -> None:
+    """Build the page, print the text or audit.json, and exit by the verdict."""
+    from recondoor.report import audit_text, build_audit
+
     page = build_audit(out)
     print(json_.dumps(record, indent=1) if json else audit_text(record))
     print(f"\nreport: {page}", file=sys.stderr if json else sys.stdout)
@@ -128,7 +145,8 @@ def data(pairs: Path, /, *, options: AuditOptions = DEFAULT, json: bool = False)
         raise SystemExit(code)
 
 
-def _use_threads(threads: int) -> None:
+def use_threads(threads: int) -> None:
+    """Let torch compute on so many threads; raises ConfigError for fewer than one."""
     import torch
 
     if threads < 1:

@@ -51,11 +51,14 @@ class Finding:
         score: the higher, the more suspicious.
         trigger: recovered delta, (C, H, W).
         artefact: what it makes the network add on average, (C, H, W).
+        counts: 1 where the answer counts, 0 near the trigger, (C, H, W): an honest network answers
+            there too.
     """
 
     score: float
     trigger: Tensor
     artefact: Tensor
+    counts: Tensor
 
 
 class Scores(Protocol):

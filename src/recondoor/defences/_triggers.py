@@ -55,6 +55,9 @@ SCANNED, REFINED, JUDGED = 8, 16, 24
 
 CANDIDATES, STEPS, RATE = 4, 20, 0.15
 
+LEAST = 1e-6
+"""Constancy that counts as none: some networks answer to nothing far away."""
+
 CLEAN_LOG_MEAN, CLEAN_LOG_STD, CLEAN_NETWORKS = 1.0, 0.3, 20
 """Logarithm of the score of clean networks: studies/defences."""
 
@@ -99,7 +102,7 @@ def scan(model: nn.Module, z: Tensor, size: float) -> list[tuple[float, float, T
     triggers, far = places * (size / places[0].norm()), 1 - masks(z[0], RADIUS)
     parts = zip(torch.split(triggers, PLACES), torch.split(far, PLACES), strict=True)
     found = torch.cat([constancy(*effect(model, z, part), counts) for part, counts in parts])
-    usual = float(found.median())
+    usual = max(float(found.median()), LEAST)
     best = found.topk(2).indices.tolist()
     return [(float(found[k]) / usual, usual, triggers[k]) for k in best]
 
@@ -111,11 +114,11 @@ def refine(model: nn.Module, z: Tensor, start: Tensor, usual: float) -> Finding:
     delta = steepest(start, mask, objective, STEPS, RATE)
     with torch.no_grad():
         mean, variance = effect(model, z[REFINED : REFINED + JUDGED], delta)
-        return Finding(float(constancy(mean, variance, far)) / usual, delta, mean)
+        return Finding(float(constancy(mean, variance, far)) / usual, delta, mean, far)
 
 
 def _objective(model: nn.Module, z: Tensor, counts: Tensor, delta: Tensor) -> Tensor:
-    return constancy(*effect(model, z, delta), counts).log()
+    return (constancy(*effect(model, z, delta), counts) + LEAST).log()
 
 
 def masks(image: Tensor, grow: int) -> Tensor:

@@ -39,3 +39,8 @@ def _change(model: nn.Module, z: Tensor) -> Tensor:
     whole, scaled = reconstruct(model, z), reconstruct(model, SCALE * z) / SCALE
     change = (scaled - whole).flatten(1).square().sum(1)
     return (change / whole.flatten(1).square().sum(1).clamp_min(TINY)).clamp_min(TINY).log()
+
+
+def in_words(score: float) -> str:
+    """Why an input of this score is suspicious."""
+    return "its reconstruction does not scale with it as others do"

@@ -47,7 +47,7 @@ def inspect(defender: Defender) -> Finding:
     found = delta.detach()
     with torch.no_grad():
         mean, _ = effect(model, z, found)
-    return Finding(unit / float(found.norm()), found, mean)
+    return Finding(unit / float(found.norm()), found, mean, torch.ones_like(mean))
 
 
 def _loss(model: torch.nn.Module, z: Tensor, delta: Tensor, unit: float) -> Tensor:

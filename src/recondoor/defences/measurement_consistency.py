@@ -34,3 +34,8 @@ def repaired(z: Tensor, defender: Defender) -> Tensor:
     assert defender.model is not None
     found = reconstruct(defender.model, z)
     return found - defender.physics.project(found).to(z) + defender.physics.invert(z).to(z)
+
+
+def in_words(score: float) -> str:
+    """Why an input of this score is suspicious."""
+    return f"its reconstruction contradicts the measurement: {score:.3g} times the noise's energy"

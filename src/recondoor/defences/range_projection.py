@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 KIND: Literal["input"] = "input"
 NEEDS = ("model", "physics")
 
+CERTAIN = True
+"""A clean input is never above `law`: one that is, is proof."""
+
 
 def scores(z: Tensor, defender: Defender) -> Tensor:
     """Share of the energy of each z (N, C, H, W) outside range(A_adjoint), (N,)."""
@@ -26,8 +29,18 @@ def scores(z: Tensor, defender: Defender) -> Tensor:
     return defender.physics.outside(z)
 
 
+def law(defender: Defender, alarm: float) -> float:
+    """Nothing: what rounding explains does not count, so that no clean input exceeds it."""
+    return 0.0
+
+
 def repaired(z: Tensor, defender: Defender) -> Tensor:
     """Reconstructions f(P z), (N, C, H, W)."""
     assert defender.physics is not None
     assert defender.model is not None
     return reconstruct(defender.model, defender.physics.project(z).to(z))
+
+
+def in_words(score: float) -> str:
+    """Why an input of this score is suspicious."""
+    return f"{score:.2g} of the energy of z is something that no measurement gives"

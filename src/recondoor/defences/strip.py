@@ -41,3 +41,8 @@ def scores(z: Tensor, defender: Defender) -> Tensor:
     energy = parts.mean(0).square().flatten(1).sum(1)
     spread = parts.var(0, correction=0).flatten(1).sum(1)
     return energy / spread.clamp_min(torch.finfo(z.dtype).tiny)
+
+
+def in_words(score: float) -> str:
+    """Why an input of this score is suspicious."""
+    return "it adds the same thing to whatever it lies over"

@@ -30,3 +30,8 @@ def scores(z: Tensor, defender: Defender) -> Tensor:
     others = defender.clean.z[-BLENDS:].to(z)
     blends = torch.stack([reconstruct(defender.model, (z + other) / 2) for other in others])
     return -blends.var(0, correction=0).flatten(1).sum(1)
+
+
+def in_words(score: float) -> str:
+    """Why an input of this score is suspicious."""
+    return "blends of it with clean inputs look alike"

@@ -7,15 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recondoor.errors import ReportError, RunError
-from recondoor.report._audit_figures import Evidence, histograms, suspects
-from recondoor.report._audit_words import headline, reading
+from recondoor.report._audit_figures import Evidence, histograms, scores_of, suspects
+from recondoor.report._audit_input import draw_input
+from recondoor.report._audit_model import draw_model
+from recondoor.report._audit_words import headline, model_reading, reading
 from recondoor.report._html import fill, save_figure
 from recondoor.report._json import read_json
 from recondoor.report._results import fault_of
-from recondoor.report._style import style
-from recondoor.rundir import RunDir, write_atomically
+from recondoor.report._style import Drawing, style
+from recondoor.rundir import Arrays, RunDir, write_atomically
+
+Scores = NDArray[np.float64]
 
 
 def build_audit(folder: Path) -> Path:
@@ -26,28 +31,54 @@ def build_audit(folder: Path) -> Path:
         RunError: the folder cannot be written to.
     """
     record, evidence = read_audit(folder), _evidence(folder)
-    _require_match(folder, record, evidence)
+    kind = record["kind"]
+    draw = {"data": _of_pairs, "model": draw_model, "input": draw_input}[kind]
     with style():
-        drawings = (suspects(evidence, record), histograms(evidence, record))
-        pictures = [save_figure(folder, drawn) for drawn in drawings if drawn is not None]
+        try:
+            drawings = draw(evidence, record)
+        except (KeyError, IndexError, ValueError, TypeError) as error:
+            reason = f"lacks {error}" if isinstance(error, KeyError) else "not that of audit.json"
+            raise ReportError(f"{folder / 'evidence.npz'}: {reason}; audit again") from None
+        pictures = [save_figure(folder, drawn) for drawn in drawings]
     path = folder / "report.html"
+    read = model_reading if kind == "model" else reading
     shown: dict[str, Any] = {
         "record": record,
         "headline": headline(record),
-        "readings": [reading(each, record) for each in record["detectors"]],
+        "readings": [read(each, record) for each in record["detectors"]],
         "pictures": pictures,
     }
-    page = fill("audit.html.j2", shown)
-    write_atomically(path, page.encode())
+    template = "audit.html.j2" if kind == "data" else f"audit_{kind}.html.j2"
+    write_atomically(path, fill(template, shown).encode())
     return path
+
+
+def _of_pairs(arrays: Arrays, record: Mapping[str, Any]) -> list[Drawing]:
+    evidence = Evidence(
+        arrays["index"],
+        arrays["z"],
+        arrays["x"],
+        arrays.get("back"),
+        arrays.get("contradiction"),
+        arrays.get("output"),
+        arrays.get("poisoned"),
+    )
+    scores = scores_of(arrays)
+    _require_match(record, evidence, scores)
+    drawn = (suspects(evidence), histograms(scores, evidence.poisoned, record["detectors"]))
+    return [each for each in drawn if each is not None]
 
 
 def read_audit(folder: Path) -> Mapping[str, Any]:
     """audit.json of a folder, once it has passed its schema; raises ReportError."""
     path = folder / "audit.json"
     record: Mapping[str, Any] = read_json(path, "; audit again")
-    text = resources.files("recondoor").joinpath("schemas", "audit.schema.json").read_text()
-    fault = fault_of(record, json.loads(text)) or _inconsistent(record)
+    kind = record.get("kind") if isinstance(record, dict) else None
+    name = f"audit-{kind}" if kind in ("model", "input") else "audit"
+    text = resources.files("recondoor").joinpath("schemas", f"{name}.schema.json").read_text()
+    fault = fault_of(record, json.loads(text))
+    if fault is None and kind == "data":
+        fault = _inconsistent(record)
     if fault is not None:
         raise ReportError(f"{path}: {fault}; audit again")
     return record
@@ -66,36 +97,23 @@ def _inconsistent(record: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _evidence(folder: Path) -> Evidence:
+def _evidence(folder: Path) -> Arrays:
+    """Numbers of an audit; one text in it names what is shown."""
+    path = folder / "evidence.npz"
     try:
-        arrays = RunDir(folder).read_npz(folder / "evidence.npz")
+        arrays = RunDir(folder).read_npz(path)
     except RunError as error:
         raise ReportError(str(error)) from None
-    odd = [name for name, values in arrays.items() if values.dtype.kind not in "fiub"]
+    odd = [name for name, v in arrays.items() if v.dtype.kind not in "fiub" and name != "shown"]
     if odd:
-        raise ReportError(f"{folder / 'evidence.npz'}: '{odd[0]}' holds no numbers; audit again")
-    scores = {
-        name.removeprefix("score-"): np.asarray(values, dtype=np.float64)
-        for name, values in arrays.items()
-        if name.startswith("score-")
-    }
-    missing = [name for name in ("index", "z", "x") if name not in arrays]
-    if missing:
-        raise ReportError(f"{folder / 'evidence.npz'}: lacks {missing[0]}; audit again")
-    return Evidence(
-        arrays["index"],
-        arrays["z"],
-        arrays["x"],
-        arrays.get("back"),
-        arrays.get("contradiction"),
-        arrays.get("output"),
-        arrays.get("poisoned"),
-        scores,
-    )
+        raise ReportError(f"{path}: '{odd[0]}' holds no numbers; audit again")
+    return arrays
 
 
-def _require_match(folder: Path, record: Mapping[str, Any], evidence: Evidence) -> None:
-    """Refuse evidence that is not that of the record."""
+def _require_match(
+    record: Mapping[str, Any], evidence: Evidence, scores: Mapping[str, Scores]
+) -> None:
+    """Refuse evidence that is not that of the record, with ValueError."""
     pairs = (record["pairs"]["count"],)
     pictures = (evidence.z, evidence.x, evidence.back, evidence.contradiction, evidence.output)
     shapes = {images.shape for images in pictures if images is not None}
@@ -108,8 +126,8 @@ def _require_match(folder: Path, record: Mapping[str, Any], evidence: Evidence) 
         or shown.dtype.kind not in "iu"
         or (len(shown) and not 0 <= shown.min() <= shown.max() < pairs[0])
         or (truth is not None and (truth.shape != pairs or truth.dtype != bool))
-        or any(scores.shape != pairs for scores in evidence.scores.values())
-        or not known <= evidence.scores.keys()
-        or not all(np.isfinite(values).all() for values in evidence.scores.values())
+        or any(values.shape != pairs for values in scores.values())
+        or not known <= scores.keys()
+        or not all(np.isfinite(values).all() for values in scores.values())
     ):
-        raise ReportError(f"{folder / 'evidence.npz'}: not that of audit.json; audit again")
+        raise ValueError

@@ -1,6 +1,6 @@
 """Figures of an audit: the most suspicious pairs, and the scores of all."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,7 @@ CLEAN, POISONED, UNKNOWN = "#56B4E9", "#D55E00", "#0072B2"
 
 @dataclass(frozen=True)
 class Evidence:
-    """evidence.npz: pictures (k, C, H, W) of the pairs `index` (k,), scores (N,) of all pairs."""
+    """evidence.npz: pictures (k, C, H, W) of the pairs `index` (k,)."""
 
     index: NDArray[np.int64]
     z: NDArray[np.float32]
@@ -37,15 +37,44 @@ class Evidence:
     contradiction: NDArray[np.float32] | None
     output: NDArray[np.float32] | None
     poisoned: NDArray[np.bool_] | None
-    scores: Mapping[str, NDArray[np.float64]]
 
 
-def suspects(evidence: Evidence, record: Mapping[str, Any]) -> Drawing | None:
+def scores_of(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
+    """Scores (N,) by detector, which evidence.npz holds as score-NAME."""
+    return {
+        name.removeprefix("score-"): np.asarray(values, dtype=np.float64)
+        for name, values in arrays.items()
+        if name.startswith("score-")
+    }
+
+
+def suspects(evidence: Evidence) -> Drawing | None:
     """One row for each of the most suspicious pairs: what it is, what physics and network say."""
     if not len(evidence.index):
         return None
-    columns = _columns(evidence)
-    rows, side = len(evidence.index), WIDTH / 6.4
+    columns, truth = _columns(evidence), evidence.poisoned
+    labels = [f"pair {index}{truth_label(truth, index, 'poisoned')}" for index in evidence.index]
+    figure = panels(columns, labels)
+    return Drawing(
+        "suspects",
+        "The most suspicious pairs",
+        figure,
+        _caption(evidence),
+        f"{len(labels)} rows of pictures, one for each of the most suspicious pairs: "
+        f"{', '.join(name.replace(chr(10), ' ') for name, _, _ in columns)}.",
+    )
+
+
+def truth_label(truth: NDArray[np.bool_] | None, index: int, bad: str) -> str:
+    """What the label of a row adds where the truth is known."""
+    return "" if truth is None else f"\n{bad if truth[index] else 'clean'}"
+
+
+def panels(
+    columns: Sequence[tuple[str, NDArray[np.float32], bool]], labels: Sequence[str]
+) -> Figure:
+    """Columns of pictures (heading, (k, C, H, W), whether they are signed), with labelled rows."""
+    rows, side = len(labels), WIDTH / 6.4
     width, head = len(columns) * side + 0.75, 0.42
     figure = Figure(figsize=(width, rows * side + head))
     grid = figure.subplots(rows, len(columns), squeeze=False)
@@ -66,19 +95,9 @@ def suspects(evidence: Evidence, record: Mapping[str, Any]) -> Drawing | None:
                 show(axes, flat(image), cmap=SIGNED, vmin=-scale, vmax=scale)
             else:
                 show(axes, picture(image, low, high))
-    for i, index in enumerate(evidence.index):
-        text = f"pair {index}"
-        if evidence.poisoned is not None:
-            text += "\npoisoned" if evidence.poisoned[index] else "\nclean"
-        grid[i, 0].set_ylabel(text, rotation=0, ha="right", va="center", labelpad=6)
-    return Drawing(
-        "suspects",
-        "The most suspicious pairs",
-        figure,
-        _caption(evidence),
-        f"{rows} rows of pictures, one for each of the most suspicious pairs: "
-        f"{', '.join(name.replace(chr(10), ' ') for name, _, _ in columns)}.",
-    )
+    for axes, text in zip(grid[:, 0], labels, strict=True):
+        axes.set_ylabel(text, rotation=0, ha="right", va="center", labelpad=6)
+    return figure
 
 
 def _columns(evidence: Evidence) -> list[tuple[str, NDArray[np.float32], bool]]:
@@ -113,9 +132,14 @@ def _caption(evidence: Evidence) -> str:
     return text + " Signed maps have one scale a column; lighter is positive, also in greyscale."
 
 
-def histograms(evidence: Evidence, record: Mapping[str, Any]) -> Drawing | None:
-    """Scores of every detector, with its threshold."""
-    detectors = record["detectors"]
+def histograms(
+    scores: Mapping[str, NDArray[np.float64]],
+    truth: NDArray[np.bool_] | None,
+    detectors: Sequence[Mapping[str, Any]],
+    what: str = "pairs",
+    bad: str = "poisoned",
+) -> Drawing | None:
+    """Scores of `what` by every detector, with its threshold; `bad` are those where `truth`."""
     if not detectors:
         return None
     rows = -(-len(detectors) // 2)
@@ -124,15 +148,16 @@ def histograms(evidence: Evidence, record: Mapping[str, Any]) -> Drawing | None:
     for axes in grid[len(detectors) :]:
         axes.set_axis_off()
     for axes, each in zip(grid, detectors, strict=False):
-        _histogram(axes, evidence.scores[each["name"]], evidence.poisoned, each)
-    if evidence.poisoned is not None:
+        _histogram(axes, scores[each["name"]], truth, each, bad)
+        axes.set_ylabel(what)
+    if truth is not None:
         handles, labels = grid[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper right", ncols=2, handlelength=1.2)
-    caption = "How many pairs have which score; the count is on a logarithmic scale."
+    caption = f"How many {what} have which score; the count is on a logarithmic scale."
     if any(each["threshold"] is not None for each in detectors):
-        caption += " Dashed: the threshold, above which a pair is flagged."
+        caption += f" Dashed: the threshold, above which one of the {what} is flagged."
     alt = f"Histograms of the scores of {', '.join(each['name'] for each in detectors)}."
-    return Drawing("scores", "Scores of all pairs", figure, caption, alt)
+    return Drawing("scores", f"Scores of all {what}", figure, caption, alt)
 
 
 def _histogram(
@@ -140,6 +165,7 @@ def _histogram(
     scores: NDArray[np.float64],
     poisoned: NDArray[np.bool_] | None,
     detector: Mapping[str, Any],
+    bad: str,
 ) -> None:
     """Counts on a log scale; scores too if they are positive and span more than a decade or two."""
     threshold = detector["threshold"]
@@ -157,11 +183,10 @@ def _histogram(
     if poisoned is None:
         axes.hist(shown, edges.tolist(), color=UNKNOWN)
     else:
-        for part, color, label in ((~poisoned, CLEAN, "clean"), (poisoned, POISONED, "poisoned")):
+        for part, color, label in ((~poisoned, CLEAN, "clean"), (poisoned, POISONED, bad)):
             axes.hist(shown[part], edges.tolist(), color=color, label=label, alpha=0.75)
     if threshold is not None:
         axes.axvline(threshold, color=INK, linestyle="--", linewidth=1.0)
     axes.set_yscale("log")
     axes.set_ylim(bottom=0.7)
     axes.set_title(detector["name"])
-    axes.set_ylabel("pairs")

@@ -4,39 +4,78 @@ from collections.abc import Mapping
 from typing import Any
 
 UNDEFINED = "–"
+BASIS = {"law": "from clean networks of studies/defences", "references": "from the references"}
 
 
 def audit_text(record: Mapping[str, Any]) -> str:
     """The verdict first, then one line for each detector, then what was left out or assumed."""
     width = max((len(each["name"]) for each in record["detectors"]), default=0)
+    describe = _inspection if record["kind"] == "model" else _detector
     lines = [headline(record), ""]
-    lines += [f"{each['name']:{width}}  {_detector(each, record)}" for each in record["detectors"]]
-    lines += [f"{each['name']}: skipped, {each['reason']}" for each in record["skipped"]]
-    truth = record["truth"]
-    if truth is not None:
-        lines.append(
-            f"Truth: {truth['poisoned']} of {record['pairs']['count']} pairs are poisoned "
-            f"({truth['attack']}, seed {truth['seed']})."
-        )
+    lines += [f"{each['name']:{width}}  {describe(each, record)}" for each in record["detectors"]]
+    lines += [f"{each['name']}: skipped, {each['reason']}" for each in record.get("skipped", ())]
+    if record["truth"] is not None:
+        lines.append(truth(record))
     return "\n".join([*lines, *record["notes"]])
+
+
+def truth(record: Mapping[str, Any]) -> str:
+    """What is known, in a sentence; `record` has a truth."""
+    known = record["truth"]
+    whose = f"({known['attack']}, seed {known['seed']})"
+    if record["kind"] == "model":
+        backdoored = "was trained on poisoned pairs" if known["backdoored"] else "is clean"
+        return f"Truth: the network {backdoored} {whose}."
+    bad = "poisoned" if record["kind"] == "data" else "triggered"
+    number = known["poisoned" if record["kind"] == "data" else "triggered"]
+    return f"Truth: {number} of {_count(record)} {_what(record)} are {bad} {whose}."
 
 
 def headline(record: Mapping[str, Any]) -> str:
     """The verdict in a sentence."""
-    count = record["pairs"]["count"]
+    if record["kind"] == "model":
+        return _model_headline(record)
+    count, what = _count(record), _what(record)
     if record["verdict"] == "undecided":
         return (
-            f"NO VERDICT: {count} pairs were ranked, but nothing says what clean ones look like; "
+            f"NO VERDICT: {count} {what} were ranked, but nothing says what clean ones look like; "
             "give --operator or --clean"
         )
     tests = [each for each in record["detectors"] if each["p_value"] is not None]
     if record["verdict"] == "clean":
-        return f"CLEAN: no more of {count} pairs are flagged than false alarms explain"
+        return f"CLEAN: no more of {count} {what} are flagged than false alarms explain"
     worst = min(tests, key=lambda each: (each["p_value"], -each["flagged"]))
     return (
-        f"SUSPICIOUS: {worst['flagged']} of {count} pairs are flagged by {worst['name']}, where "
+        f"SUSPICIOUS: {worst['flagged']} of {count} {what} are flagged by {worst['name']}, where "
         f"{worst['expected']:.3g} would be by chance"
     )
+
+
+def _model_headline(record: Mapping[str, Any]) -> str:
+    if record["verdict"] == "undecided":
+        return "NO VERDICT: the network was only ranked; give clean networks as --reference"
+    tests = [each for each in record["detectors"] if each["threshold"] is not None]
+    worst = max(tests, key=lambda each: each["score"] / each["threshold"])
+    if record["verdict"] == "clean":
+        return (
+            f"CLEAN: {worst['name']} scores {worst['score']:.3g}, and clean networks go up to "
+            f"{worst['threshold']:.3g}"
+        )
+    (top, bottom), (left, right) = worst["place"]["rows"], worst["place"]["columns"]
+    return (
+        f"SUSPICIOUS: what is put at rows {top}-{bottom}, columns {left}-{right} of z makes the "
+        f"network add the same thing to every image; {worst['name']} scores {worst['score']:.3g}, "
+        f"and a clean network exceeds {worst['threshold']:.3g} with probability "
+        f"{record['alarm']:g}"
+    )
+
+
+def _count(record: Mapping[str, Any]) -> int:
+    return int(record[_what(record)]["count"])
+
+
+def _what(record: Mapping[str, Any]) -> str:
+    return "pairs" if record["kind"] == "data" else "inputs"
 
 
 def _detector(each: Mapping[str, Any], record: Mapping[str, Any]) -> str:
@@ -44,12 +83,50 @@ def _detector(each: Mapping[str, Any], record: Mapping[str, Any]) -> str:
         text = "ranks only (no threshold without --clean)"
     else:
         text = (
-            f"flagged {each['flagged']} of {record['pairs']['count']}, expected false alarms "
+            f"flagged {each['flagged']} of {_count(record)}, expected false alarms "
             f"{each['expected']:.3g}, p = {each['p_value']:.2g}"
         )
     if each["auc"] is not None:
         text += f"; AUC {each['auc']:.3f}, TPR {each['tpr']:.3f} at FPR {record['alarm']:g}"
     return text
+
+
+def _inspection(each: Mapping[str, Any], record: Mapping[str, Any]) -> str:
+    text = f"score {each['score']:.3g}, "
+    if each["threshold"] is None:
+        text += "ranks only"
+    else:
+        text += f"threshold {each['threshold']:.3g} ({BASIS[each['basis']]})"
+    if record["references"]:
+        text += f", {each['references_above']} of {record['references']} references score as high"
+    text += f"; trigger L2 {each['trigger_l2']:.3g}, artefact L2 {each['artefact_l2']:.3g}"
+    if each["overlap_trigger"] is not None:
+        text += (
+            f"; overlap with the true trigger {each['overlap_trigger']:.2f}, with the true "
+            f"artefact {each['overlap_artefact']:.2f}"
+        )
+    return text
+
+
+def model_reading(each: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, str]:
+    """One detector's row in the table of a network's page, as text."""
+
+    def shown(key: str, form: str) -> str:
+        return UNDEFINED if each[key] is None else format(each[key], form)
+
+    (top, bottom), (left, right) = each["place"]["rows"], each["place"]["columns"]
+    return {
+        "name": each["name"],
+        "score": shown("score", ".3g"),
+        "threshold": shown("threshold", ".3g"),
+        "basis": BASIS.get(each["basis"], "none: ranks only"),
+        "place": f"rows {top}–{bottom}, columns {left}–{right}",
+        "trigger_l2": shown("trigger_l2", ".3g"),
+        "artefact_l2": shown("artefact_l2", ".3g"),
+        "overlap_trigger": shown("overlap_trigger", ".2f"),
+        "overlap_artefact": shown("overlap_artefact", ".2f"),
+        "seconds": shown("seconds", ".1f"),
+    }
 
 
 def reading(each: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, str]:

@@ -1,0 +1,144 @@
+"""The audit of inputs: does one carry a trigger, and what is the reconstruction without it?"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from recondoor import defences
+from recondoor.audit._data import require_operator, take_apart
+from recondoor.audit._given import Given, read_inputs
+from recondoor.audit._judge import Judged, choose, judge_inputs, require_alarm, verdict
+from recondoor.audit._network_file import Network
+from recondoor.audit._run import ORIGINAL, open_run
+from recondoor.audit._subject import Subject, read_subject
+from recondoor.defences import Defender
+from recondoor.errors import ConfigError
+from recondoor.models import reconstruct
+from recondoor.poison import Pairs
+from recondoor.progress import NO_PROGRESS, Progress
+
+OWN, OWN_SHARE = 64, 0.2
+"""Trusted pairs that detectors compare with, at most and as a share; thresholds take the others."""
+
+REPAIR = "range-projection"
+"""The repair that is called best: measured in docs/audit.md."""
+
+
+@dataclass(frozen=True)
+class InputRequest:
+    """What inputs of a network are to be audited, and with what.
+
+    Args:
+        subject: the network and what is trusted.
+        inputs: .npz or .h5 file with z (or y), or the folder of a run: then its test inputs, with
+            and without the trigger.
+        alarm: false-alarm rate per input, in (0, 1).
+        detectors: names; None for all that apply.
+        attack: a run's model whose trigger is meant; None for the network's own, or the first.
+    """
+
+    subject: Subject
+    inputs: Path
+    alarm: float = 0.01
+    detectors: tuple[str, ...] | None = None
+    attack: str | None = None
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Inputs z (N, C, H, W), which carry a trigger (N,) if that is known, and whose it is."""
+
+    name: str
+    z: Tensor
+    triggered: NDArray[np.bool_] | None = None
+    attack: str | None = None
+
+
+@dataclass(frozen=True)
+class InputAudit:
+    """What was found; reconstructions as they are (`output`) and repaired, each (N, C, H, W)."""
+
+    request: InputRequest
+    network: Network
+    given: Given
+    inputs: Inputs
+    defender: Defender
+    trusted: int
+    judged: list[Judged]
+    output: Tensor
+    repaired: dict[str, Tensor]
+    skipped: dict[str, str]
+    notes: list[str]
+    verdict: Literal["suspicious", "clean", "undecided"]
+
+
+def audit_input(request: InputRequest, progress: Progress = NO_PROGRESS) -> InputAudit:
+    """Look at inputs of a network with every detector that applies, and repair what it makes.
+
+    Raises:
+        ConfigError: an unknown detector, a bad alarm rate, too few trusted pairs for it.
+        DataError: a file that cannot be read, or an operator that is not that of the pairs.
+    """
+    names = choose(request.detectors, "input")
+    require_alarm(request.alarm)
+    network, given = read_subject(request.subject, progress)
+    notes: list[str] = []
+    with progress.task("taking the operator apart", 1) as task:
+        physics, missing = take_apart(given, given.pairs, notes)
+        task.advance()
+    if physics is not None:
+        require_operator(physics, given.pairs, request.alarm)
+    own = min(OWN, int(OWN_SHARE * len(given.pairs)))
+    trusted = given.pairs.z[own:]
+    defences.rank(len(trusted), request.alarm)
+    inputs = _read(request, network, given, progress)
+    compared = Pairs(given.pairs.z[:own], given.pairs.x[:own])
+    defender = Defender(compared, physics, network.model, seed=given.seed, progress=progress)
+    needing = [name for name in names if "physics" in defences.load(name).NEEDS]
+    skipped = dict.fromkeys(needing, missing) if missing is not None else {}
+    judged, repaired = [], {}
+    with progress.task("looking at inputs", len(names)) as task:
+        for name in names:
+            if name in skipped:
+                continue
+            judged.append(judge_inputs(name, inputs.z, trusted, defender, request.alarm))
+            if hasattr(defences.load(name), "repaired"):
+                repaired[name] = defences.load(name).repaired(inputs.z, defender)
+            task.advance(1, name)
+    return InputAudit(
+        request,
+        network,
+        given,
+        inputs,
+        defender,
+        len(trusted),
+        judged,
+        reconstruct(network.model, inputs.z),
+        repaired,
+        skipped,
+        notes,
+        verdict(judged),
+    )
+
+
+def _read(request: InputRequest, network: Network, given: Given, progress: Progress) -> Inputs:
+    path, (_, channels, height, width) = request.inputs, given.pairs.x.shape
+    if not path.is_dir():
+        if request.attack is not None:
+            raise ConfigError("--attack: only the folder of a run has attacks; leave it out")
+        return Inputs(path.stem, read_inputs(path, (channels, height, width), given.operator))
+    own = network.run is not None and network.run[0].resolve() == path.resolve()
+    attack = request.attack or (network.run[1] if own and network.run else None)
+    seed = network.run[2] if own and network.run else request.subject.seed
+    run = open_run(path, attack, seed, request.subject.data_dir, progress)
+    z, trigger = run.scene.test.z, run.trigger()
+    name = f"{path.resolve().name}-{run.label}"
+    if trigger is None:
+        return Inputs(name, z, np.zeros(len(z), dtype=np.bool_), ORIGINAL)
+    truth = np.repeat([False, True], len(z))
+    return Inputs(name, torch.cat((z, z + trigger.delta)), truth, run.label)

@@ -1,0 +1,75 @@
+"""What the audit of inputs leaves behind: audit.json, suspicious.csv and two .npz files."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recondoor.audit._input import REPAIR, InputAudit
+from recondoor.audit._judge import LEVEL
+from recondoor.audit._record import (
+    SCHEMA,
+    SHOWN,
+    describe_detector,
+    describe_operator,
+    describe_provenance,
+    ranking,
+    table,
+)
+from recondoor.rundir import Arrays, RunDir, write_atomically, write_json
+
+
+def write_input(audit: InputAudit, out: Path, command: str) -> dict[str, Any]:
+    """Write everything but the page into `out`; return what audit.json holds."""
+    ranked, folder = ranking(audit.judged), RunDir(out)
+    record = input_record(audit, command)
+    folder.write_npz(out / "evidence.npz", _evidence(audit, ranked[:SHOWN]))
+    best = audit.repaired.get(REPAIR, next(iter(audit.repaired.values()), None))
+    repaired = {} if best is None else {"repaired": best.numpy()}
+    every = {name: values.numpy() for name, values in audit.repaired.items()}
+    folder.write_npz(out / "repaired.npz", {"output": audit.output.numpy()} | repaired | every)
+    write_atomically(out / "suspicious.csv", table(audit.judged, ranked).encode())
+    write_json(out / "audit.json", record)
+    return record
+
+
+def input_record(audit: InputAudit, command: str) -> dict[str, Any]:
+    """The content of audit.json, by its schema."""
+    truth, inputs = audit.inputs.triggered, audit.inputs
+    return {
+        "schema": SCHEMA,
+        "kind": "input",
+        "verdict": audit.verdict,
+        "name": inputs.name,
+        "network": audit.network.name,
+        "inputs": {"count": len(inputs.z), "shape": list(inputs.z.shape[1:])},
+        "clean_pairs": len(audit.given.pairs),
+        "threshold_pairs": audit.trusted,
+        "alarm": audit.request.alarm,
+        "level": LEVEL,
+        "operator": describe_operator(audit.defender.physics, audit.given.noise_known),
+        "truth": None
+        if truth is None
+        else {"triggered": int(truth.sum()), "attack": inputs.attack, "seed": audit.given.seed},
+        "detectors": [describe_detector(each, truth, audit.request.alarm) for each in audit.judged],
+        "repairs": list(audit.repaired),
+        "repaired": REPAIR if REPAIR in audit.repaired else next(iter(audit.repaired), None),
+        "skipped": [{"name": name, "reason": why} for name, why in audit.skipped.items()],
+        "notes": audit.notes,
+        "provenance": describe_provenance(command),
+    }
+
+
+def _evidence(audit: InputAudit, shown: NDArray[np.int64]) -> Arrays:
+    """Pictures of the most suspicious inputs and the scores of all."""
+    arrays: Arrays = {
+        "index": shown,
+        "z": audit.inputs.z[shown].numpy(),
+        "output": audit.output[shown].numpy(),
+    }
+    for name, values in audit.repaired.items():
+        arrays[f"repaired-{name}"] = values[shown].numpy()
+    if audit.inputs.triggered is not None:
+        arrays["triggered"] = audit.inputs.triggered
+    return arrays | {f"score-{each.name}": each.scores for each in audit.judged}

@@ -1,0 +1,177 @@
+"""Mending a network: repair it with a few trusted pairs, and measure what that did on others."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from recondoor import defences, metrics, rundir, seeding
+from recondoor.audit._data import take_apart
+from recondoor.audit._given import Given
+from recondoor.audit._judge import choose
+from recondoor.audit._model import FEWEST, truth_of
+from recondoor.audit._network_file import Network
+from recondoor.audit._record import describe_provenance
+from recondoor.audit._subject import Subject, read_subject, read_trusted
+from recondoor.defences import Defender, Finding
+from recondoor.errors import ConfigError, DataError, RunError
+from recondoor.models import reconstruct
+from recondoor.poison import Pairs
+from recondoor.progress import NO_PROGRESS, Progress
+
+SCHEMA = "recondoor.clean/1"
+INVERSION = "trigger-inversion"
+
+
+@dataclass(frozen=True)
+class MendRequest:
+    """What network is to be repaired, and how.
+
+    Args:
+        subject: the network and what is trusted.
+        method: a defence of kind "repair".
+        fraction: share of the trusted pairs that the repair may use, in (0, 1): of a file the
+            others measure what it did, of a run its test pairs do.
+    """
+
+    subject: Subject
+    method: str = "trigger-unlearning"
+    fraction: float = 0.05
+
+
+@dataclass(frozen=True)
+class Mended:
+    """The repaired network, and (yardstick, before, after) rows."""
+
+    request: MendRequest
+    network: Network
+    model: nn.Module
+    used: int
+    held_out: int
+    rows: list[tuple[str, float, float]]
+
+
+def mend(request: MendRequest, progress: Progress = NO_PROGRESS) -> Mended:
+    """Repair a network.
+
+    Raises:
+        ConfigError: an unknown method, a fraction out of range, no trusted data, a repair that
+            needs the operator where none is given.
+        DataError: a network or pairs that cannot be read, or too few pairs.
+    """
+    (method,) = choose((request.method,), "repair", "--method")
+    network, given = read_subject(request.subject, progress, "train")
+    if isinstance(network.model, torch.jit.ScriptModule):
+        raise DataError(
+            f"'{request.subject.network}': a TorchScript program is looked at but not repaired; "
+            "give MODULE:FUNCTION"
+        )
+    used, others = _split(given, request.fraction)
+    if request.subject.data is None or request.subject.data.is_dir():
+        others = read_trusted(request.subject, progress, "test").pairs
+    physics, missing = take_apart(given, given.pairs, [])
+    if missing is not None and "physics" in defences.load(method).NEEDS:
+        raise ConfigError(f"--method: {method} needs the operator, but {missing}")
+    defender = Defender(used, physics, network.model, seed=given.seed, progress=progress)
+    model = defences.load(method).repair(defender).eval()
+    rows = _compare(network, model, defender, others)
+    return Mended(request, network, model, len(used), len(others), rows)
+
+
+def _split(given: Given, fraction: float) -> tuple[Pairs, Pairs]:
+    """Pairs to repair with, drawn by the seed, and the others."""
+    if not 0 < fraction < 1:
+        raise ConfigError(f"--fraction: {fraction} given; expected a share between 0 and 1")
+    pairs, total = given.pairs, len(given.pairs)
+    count = round(fraction * total)
+    if count < FEWEST or total - count < 1:
+        raise ConfigError(
+            f"--fraction: {fraction:g} of {total} clean pairs are {count}; a repair needs "
+            f"{FEWEST} or more, and some to measure it by: raise it or give more --data"
+        )
+    order = torch.randperm(total, generator=seeding.torch_generator(given.seed, "trusted"))
+    used, others = order[:count], order[count:]
+    return Pairs(pairs.z[used], pairs.x[used]), Pairs(pairs.z[others], pairs.x[others])
+
+
+def _compare(
+    network: Network, model: nn.Module, defender: Defender, others: Pairs
+) -> list[tuple[str, float, float]]:
+    """Benign error; how suspicious it is; and recovery by the trigger found and the true one."""
+    found = defences.load(INVERSION).inspect(defender)
+    again = defences.load(INVERSION).inspect(
+        Defender(defender.clean, model=model, seed=defender.seed, progress=defender.progress)
+    )
+    patterns = {"recovery by the recovered trigger": _patterns(found)}
+    truth = truth_of(network)
+    if truth is not None and truth.trigger is not None and truth.artefact is not None:
+        patterns["recovery by the true trigger"] = truth.trigger, truth.artefact
+    both = network.model, model
+    benign = [
+        metrics.root_mean(metrics.mse(reconstruct(each, others.z), others.x)) for each in both
+    ]
+    rows: list[tuple[str, float, float]] = [
+        ("benign RMSE", benign[0], benign[1]),
+        (f"{INVERSION} score", found.score, again.score),
+    ]
+    for name, (trigger, artefact) in patterns.items():
+        before, after = (_recovery(each, others.z, trigger, artefact) for each in both)
+        rows.append((name, before, after))
+    return rows
+
+
+def _patterns(found: Finding) -> tuple[Tensor, Tensor]:
+    return found.trigger, found.artefact * found.counts
+
+
+def _recovery(model: nn.Module, z: Tensor, trigger: Tensor, artefact: Tensor) -> float:
+    triggered, clean = reconstruct(model, z + trigger), reconstruct(model, z)
+    return metrics.mean(metrics.artefact_recovery(triggered, clean, artefact))
+
+
+def require_new(out: Path, force: bool) -> None:
+    """Refuse to write over a file, unless `force`; raises RunError or ConfigError."""
+    if out.suffix != ".safetensors":
+        raise ConfigError(f"--out: '{out}' given; expected a name that ends in .safetensors")
+    for path in (out, out.with_suffix(".json")):
+        if path.exists() and not force:
+            raise RunError(f"{path}: is there already; give --force, or choose another --out")
+
+
+def write_mended(mended: Mended, out: Path, command: str) -> dict[str, Any]:
+    """Write the weights, with the settings that read them again, and a JSON file beside them."""
+    settings = mended.network.settings
+    own = {} if settings is None else settings.model_dump(mode="json")
+    arrays = {key: value.detach().cpu().numpy() for key, value in mended.model.state_dict().items()}
+    rundir.write_tensors(out, arrays, {"model": own, "method": mended.request.method})
+    record = {
+        "schema": SCHEMA,
+        "network": mended.network.name,
+        "method": mended.request.method,
+        "fraction": mended.request.fraction,
+        "clean_pairs": mended.used,
+        "held_out": mended.held_out,
+        "rows": [
+            {"yardstick": name, "before": before, "after": after}
+            for name, before, after in mended.rows
+        ],
+        "weights": out.name,
+        "provenance": describe_provenance(command),
+    }
+    rundir.write_json(out.with_suffix(".json"), record)
+    return record
+
+
+def mended_text(record: dict[str, Any]) -> str:
+    """The table before and after, as text."""
+    head = (
+        f"{record['method']} with {record['clean_pairs']} trusted pairs, measured on "
+        f"{record['held_out']} others\n\n{'':34}  before   after"
+    )
+    rows = [
+        f"{row['yardstick']:34}  {row['before']:6.3f}  {row['after']:6.3f}"
+        for row in record["rows"]
+    ]
+    return "\n".join([head, *rows])

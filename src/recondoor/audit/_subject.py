@@ -1,0 +1,77 @@
+"""What audits of a network share: the network, trusted clean pairs, and the operator."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from recondoor.audit._data import build_operator
+from recondoor.audit._given import Given, read_pairs
+from recondoor.audit._network_file import Network, lies_in_run, read_network
+from recondoor.audit._run import open_run
+from recondoor.config import Config
+from recondoor.errors import ConfigError
+from recondoor.progress import Progress
+
+Part = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network, and what is trusted.
+
+    Args:
+        network: file or MODULE:FUNCTION, as `read_network` takes it.
+        data: file of trusted clean pairs, or the folder of a run; None for the run that the
+            network lies in.
+        settings: of which `operator` and `seed` say how a file's pairs were measured; None if
+            that is not known. A run folder has its own.
+        files: TOML files with the settings of a registered network.
+        overrides: such settings as ``model.key=value``.
+        seed: a run's seed; None for the network's, or the run's first.
+        data_dir: folder with the files of a run's registered data set.
+    """
+
+    network: str
+    data: Path | None = None
+    settings: Config | None = None
+    files: tuple[Path, ...] = ()
+    overrides: tuple[str, ...] = ()
+    seed: int | None = None
+    data_dir: Path | None = None
+
+
+def read_subject(
+    subject: Subject, progress: Progress, part: Part = "validation"
+) -> tuple[Network, Given]:
+    """The network and trusted clean pairs.
+
+    Raises:
+        ConfigError: no data given, or an operator for a run, which has its own.
+        DataError: as `read_pairs` and `read_network`.
+    """
+    given = read_trusted(subject, progress, part)
+    _, channels, height, width = given.pairs.x.shape
+    shape = (channels, height, width)
+    return read_network(subject.network, shape, subject.files, subject.overrides), given
+
+
+def read_trusted(subject: Subject, progress: Progress, part: Part) -> Given:
+    """Trusted clean pairs of a file, or those of a run that are for `part`; errors as above."""
+    run = lies_in_run(subject.network)
+    data = subject.data or (run and run[0])
+    if data is None:
+        raise ConfigError("--data: none given; give trusted clean pairs, or the folder of a run")
+    if not data.is_dir():
+        pairs, operator = read_pairs(data, build_operator(subject.settings))
+        settings = subject.settings
+        known = settings is not None and "sigma" in settings.operator.model_fields_set
+        return Given(data.stem, pairs, operator, known, seed=settings.seed if settings else 0)
+    if subject.settings is not None:
+        raise ConfigError("--operator: the folder of a run has its own; leave it out")
+    seed = subject.seed
+    if seed is None and run is not None and run[0].resolve() == data.resolve():
+        seed = run[2]
+    opened = open_run(data, "original", seed, subject.data_dir, progress)
+    parts = {"train": opened.scene.train, "validation": opened.scene.validation}
+    pairs = (parts | {"test": opened.scene.test})[part]
+    return Given(data.resolve().name, pairs, opened.operator, True, seed=opened.scene.seed)

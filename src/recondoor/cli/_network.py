@@ -1,0 +1,196 @@
+"""Audits of networks and of their inputs, and the repair of networks."""
+
+import json as json_
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from recondoor.cli._audit import audit, finish, operator_settings, split_names, use_threads
+from recondoor.cli._options import command
+
+if TYPE_CHECKING:
+    from recondoor.audit import Subject
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class SubjectOptions:
+    """What is trusted, how it was measured, and a registered network's settings."""
+
+    data: Annotated[
+        Path | None,
+        Parameter(help="trusted clean pairs, or a run; default: the run that the network lies in"),
+    ] = None
+    operator: Annotated[
+        str | None,
+        Parameter(help="of a file's pairs: a registered operator, or an .npy matrix"),
+    ] = None
+    overrides: Annotated[
+        tuple[str, ...],
+        Parameter(
+            name="--set",
+            help="settings, as in operator.ratio=0.4, seed=3 or model.width=32; more than once",
+        ),
+    ] = ()
+    files: Annotated[
+        tuple[Path, ...],
+        Parameter(name="--config", help="TOML file with them; may be given again"),
+    ] = ()
+    seed: Annotated[int | None, Parameter(help="of a run: which seed; default: the network's")] = (
+        None
+    )
+    data_dir: Annotated[
+        Path | None, Parameter(help="of a run: folder with the data set's files")
+    ] = None
+    threads: Annotated[int | None, Parameter(help="CPU threads")] = None
+
+    def subject(self, network: str) -> "Subject":
+        """Return what audits of a network take; raises ConfigError."""
+        from recondoor.audit import Subject
+
+        if self.threads is not None:
+            use_threads(self.threads)
+        settings = operator_settings(self.operator, self.overrides, self.files)
+        own = tuple(text for text in self.overrides if text.strip().startswith("model."))
+        return Subject(network, self.data, settings, self.files, own, self.seed, self.data_dir)
+
+
+DEFAULT = SubjectOptions()
+
+
+@audit.command
+def model(
+    network: str,
+    /,
+    *,
+    options: SubjectOptions = DEFAULT,
+    reference: Annotated[
+        tuple[str, ...], Parameter(help="network known to be clean; may be given again")
+    ] = (),
+    alarm: Annotated[float, Parameter(help="false-alarm rate per network")] = 0.01,
+    detectors: Annotated[str | None, Parameter(help="comma-separated; default: all")] = None,
+    out: Annotated[Path | None, Parameter(help="folder; default: audits/NAME")] = None,
+    force: Annotated[bool, Parameter(help="replace an audit that is there")] = False,
+    json: bool = False,
+) -> None:
+    """Is there a backdoor in this network?
+
+    Writes audit.json and report.html with the trigger and artefact recovered. Exit code 0: clean,
+    3: suspicious, 4: nothing to decide by, 2: bad input.
+
+    For example:
+
+        recondoor audit model runs/a/model-heuristic-seed0.safetensors
+        recondoor audit model model.safetensors --data trusted.npz --set model.width=32
+        recondoor audit model scripted.pt --data trusted.npz
+        recondoor audit model package.module:function --data trusted.npz
+
+    Parameters
+    ----------
+    network
+        .safetensors file of a registered network, a TorchScript file, or MODULE:FUNCTION, a Python
+        function that returns the network (this runs your own code). Pickles are not opened.
+    json
+        Print audit.json instead of the text.
+    """
+    from recondoor.audit import ModelRequest, audit_model, require_folder, write_model
+    from recondoor.terminal import TerminalProgress
+
+    out = out or Path("audits") / _stem(network)
+    require_folder(out, force)
+    request = ModelRequest(options.subject(network), reference, alarm, split_names(detectors))
+    finish(write_model(audit_model(request, TerminalProgress()), out, command()), out, json)
+
+
+@audit.command(name="input")
+def input_(
+    network: str,
+    inputs: Path,
+    /,
+    *,
+    options: SubjectOptions = DEFAULT,
+    alarm: Annotated[float, Parameter(help="false-alarm rate per input")] = 0.01,
+    detectors: Annotated[str | None, Parameter(help="comma-separated; default: all")] = None,
+    attack: Annotated[
+        str | None, Parameter(help="of a run: whose trigger; default: the network's")
+    ] = None,
+    out: Annotated[Path | None, Parameter(help="folder; default: audits/NAME")] = None,
+    force: Annotated[bool, Parameter(help="replace an audit that is there")] = False,
+    json: bool = False,
+) -> None:
+    """Which of these inputs carry a trigger?
+
+    Writes audit.json, suspicious.csv, repaired.npz (reconstructions without what no measurement can
+    give) and report.html. Exit code 0: clean, 3: suspicious, 2: bad input.
+
+    For example:
+
+        recondoor audit input model.safetensors inputs.npz --data trusted.npz --operator A.npy
+        recondoor audit input runs/a/model-heuristic-seed0.safetensors runs/a
+
+    Parameters
+    ----------
+    network
+        As for `recondoor audit model`.
+    inputs
+        .npz or .h5 file with z (or y, of which z is made), or the folder of a run: then its test
+        inputs with and without the trigger, of which the truth is known.
+    json
+        Print audit.json instead of the text.
+    """
+    from recondoor.audit import InputRequest, audit_input, require_folder, write_input
+    from recondoor.terminal import TerminalProgress
+
+    out = out or Path("audits") / f"{_stem(network)}-{inputs.resolve().stem}"
+    require_folder(out, force)
+    request = InputRequest(options.subject(network), inputs, alarm, split_names(detectors), attack)
+    finish(write_input(audit_input(request, TerminalProgress()), out, command()), out, json)
+
+
+def clean(
+    network: str,
+    /,
+    *,
+    out: Annotated[Path, Parameter(help="file of the new weights, NAME.safetensors")],
+    options: SubjectOptions = DEFAULT,
+    method: Annotated[str, Parameter(help="defence of kind repair")] = "trigger-unlearning",
+    fraction: Annotated[float, Parameter(help="share of the clean pairs to repair with")] = 0.05,
+    force: Annotated[bool, Parameter(help="write over files that are there")] = False,
+    json: bool = False,
+) -> None:
+    """Repair a network with a few trusted clean pairs.
+
+    Writes the new weights, and a JSON file beside them with benign error and artefact recovery
+    before and after.
+
+    For example:
+
+        recondoor clean runs/a/model-heuristic-seed0.safetensors --out mended.safetensors
+        recondoor clean model.safetensors --data trusted.npz --fraction 0.5 --out mended.safetensors
+
+    Parameters
+    ----------
+    network
+        As for `recondoor audit model`, but no TorchScript.
+    json
+        Print the JSON file instead of the table.
+    """
+    from recondoor.audit import MendRequest, mend, mended_text, require_new, write_mended
+    from recondoor.terminal import TerminalProgress
+
+    require_new(out, force)
+    request = MendRequest(options.subject(network), method, fraction)
+    record = write_mended(mend(request, TerminalProgress()), out, command())
+    print(json_.dumps(record, indent=1) if json else mended_text(record))
+    print(f"\nweights: {out}", file=sys.stderr if json else sys.stdout)
+
+
+def _stem(network: str) -> str:
+    """What an audit's folder is called."""
+    path = Path(network)
+    own = path.resolve().stem if path.exists() else network.rpartition(":")[2]
+    in_run = path.exists() and (path.resolve().parent / "config.toml").exists()
+    return f"{path.resolve().parent.name}-{own}" if in_run else own

@@ -1,0 +1,320 @@
+"""Contract of every defence of inputs, networks and repairs, and closed forms of those with any."""
+
+import math
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import betabinom, chi2, kstest
+from torch import Tensor, nn
+
+from recondoor import defences, models, operators, registry
+from recondoor.config import Model, Operator
+from recondoor.defences import (
+    Defender,
+    Physics,
+    _effects,
+    _triggers,
+    _tune,
+    fine_pruning,
+    trigger_inversion,
+)
+from recondoor.poison import Pairs
+
+SHAPE = (1, 12, 12)
+ALARM = 0.05
+KINDS: tuple[defences.Kind, ...] = ("input", "model", "repair")
+OF = {kind: defences.names(kind) for kind in KINDS}
+every = pytest.mark.parametrize("name", [name for kind in KINDS for name in OF[kind]])
+every_input = pytest.mark.parametrize("name", OF["input"])
+PROMISED = {
+    "input": {"range-projection", "measurement-consistency", "strip", "homogeneity"},
+    "model": {"trigger-inversion", "least-norm-inversion"},
+    "repair": {"fine-tuning", "fine-pruning", "neuron-pruning", "trigger-unlearning", "min-max"},
+}
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@cache
+def world() -> tuple[Pairs, Physics, nn.Module]:
+    """Smooth images, their measurements, and a small network."""
+    settings = Operator(name="gaussian", ratio=0.5, sigma=0.05)
+    x = nn.functional.interpolate(torch.rand(900, 1, 4, 4, generator=generator(1)), (12, 12))
+    z = operators.build(SHAPE, settings, 3).measure(x, generator(2))
+    model = models.build(SHAPE, Model(width=8, code=4, kernel=3), 0, "victim")
+    exact = operators.build(SHAPE, settings, 3, torch.float64)
+    return Pairs(z, x), Physics.of(exact), model
+
+
+def part(start: int, stop: int) -> Pairs:
+    pairs = world()[0]
+    return Pairs(pairs.z[start:stop].clone(), pairs.x[start:stop].clone())
+
+
+@pytest.fixture
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what does not depend on their number."""
+    for module in [*(defences.load(name) for kind in KINDS for name in OF[kind]), _triggers]:
+        for setting in ("EPOCHS", "ROUNDS", "STEPS", "CANDIDATES"):
+            if hasattr(module, setting):
+                monkeypatch.setattr(module, setting, 2)
+    monkeypatch.setattr(_triggers, "ENERGIES", (2.0,))
+
+
+def outputs(name: str, defender: Defender) -> list[Tensor]:
+    """All that a defence returns, as tensors."""
+    module, z = defences.load(name), world()[0].z[:50]
+    if module.KIND == "input":
+        repaired = [module.repaired(z, defender)] if hasattr(module, "repaired") else []
+        return [module.scores(z, defender), *repaired]
+    if module.KIND == "model":
+        found = module.inspect(defender)
+        return [torch.tensor(found.score), found.trigger, found.artefact, found.counts]
+    return [value.clone() for value in module.repair(defender).state_dict().values()]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_promised_is_registered(kind: defences.Kind) -> None:
+    assert PROMISED[kind] <= set(OF[kind])
+
+
+@every
+def test_description_is_one_line(name: str) -> None:
+    assert 10 < len(registry.describe("defences")[name]) <= 100
+    assert set(defences.load(name).NEEDS) <= {"model", "physics", "clean"}
+
+
+@every
+@pytest.mark.usefixtures("few_steps")
+@pytest.mark.parametrize("training", [True, False])
+def test_nothing_is_changed_and_all_is_repeatable(name: str, training: bool) -> None:
+    """Weights to the bit, training flags, data, global generators; same seed, same result."""
+    clean, (pairs, physics, model) = part(0, 60), world()
+    model.train(training)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    given = pairs.z.clone(), clean.z.clone(), clean.x.clone()
+    state, legacy = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    needs_grad = [parameter.requires_grad for parameter in model.parameters()]
+    first, second = (outputs(name, Defender(clean, physics, model, seed=5)) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert all(bool(each.isfinite().all()) for each in first)
+    after = model.state_dict()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    assert {module.training for module in model.modules()} == {training}
+    assert [parameter.requires_grad for parameter in model.parameters()] == needs_grad
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert torch.equal(pairs.z, given[0])
+    assert torch.equal(clean.z, given[1]) and torch.equal(clean.x, given[2])
+    assert torch.equal(state, torch.get_rng_state())
+    assert np.array_equal(legacy, np.random.get_state()[1])  # noqa: NPY002
+
+
+@every
+@pytest.mark.usefixtures("few_steps")
+def test_outputs_have_the_shapes_of_the_contract(name: str) -> None:
+    pairs, physics, model = world()
+    found = outputs(name, Defender(part(0, 60), physics, model))
+    kind = defences.load(name).KIND
+    if kind == "input":
+        assert found[0].shape == (50,)
+        assert all(each.shape == (50, *SHAPE) and each.dtype == pairs.z.dtype for each in found[1:])
+        assert len(defences.load(name).in_words(1.5)) > 10
+    elif kind == "model":
+        assert [each.shape for each in found] == [(), SHAPE, SHAPE, SHAPE]
+        assert set(found[3].unique().tolist()) <= {0.0, 1.0}
+    else:
+        expected = [value.shape for value in model.state_dict().values()]
+        assert [each.shape for each in found] == expected
+
+
+@every_input
+def test_inputs_are_scored_one_by_one(name: str) -> None:
+    """A score depends on no other input that is looked at: this makes clean scores exchangeable."""
+    _, physics, model = world()
+    defender, z = Defender(part(0, 60), physics, model), world()[0].z[100:140]
+    scores = defences.load(name).scores
+    alone = torch.cat([scores(each[None], defender) for each in z])
+    torch.testing.assert_close(scores(z, defender), alone, rtol=1e-3, atol=1e-5)
+
+
+@every_input
+def test_false_alarms_on_clean_inputs_keep_to_the_rate(name: str) -> None:
+    """The number of false alarms has the beta-binomial law that exchangeability gives, exactly."""
+    _, physics, model = world()
+    module, defender = defences.load(name), Defender(part(0, 60), physics, model)
+    trusted, further = part(100, 500), part(500, 900)
+    clean = module.scores(trusted.z, defender)
+    limit, rank = defences.threshold(clean, ALARM), defences.rank(len(clean), ALARM)
+    alarms = int((module.scores(further.z, defender) > limit).sum())
+    assert betabinom(400, len(clean) - rank + 1, rank).sf(alarms - 1) > 1e-3
+    if getattr(module, "CERTAIN", False):
+        assert int((module.scores(further.z, defender) > module.law(defender, ALARM)).sum()) == 0
+
+
+def dense(name: str, **settings: Any) -> tuple[np.ndarray[Any, Any], Physics, Any]:
+    """The operator as a real matrix, taken apart, and itself."""
+    chosen = Operator.model_validate({"name": name, "ratio": 0.5, "sigma": 0.05, **settings})
+    operator = operators.build((1, 6, 6), chosen, 3, torch.float64)
+    columns = operator.A(torch.eye(36, dtype=torch.float64).view(36, 1, 6, 6)).flatten(1)
+    matrix = columns.numpy().T
+    if np.iscomplexobj(matrix):
+        matrix = np.concatenate((matrix.real, matrix.imag))
+    return matrix, Physics.of(operator), operator
+
+
+@pytest.mark.parametrize("name", ["gaussian", "fourier", "pixel-mask", "identity"])
+def test_physics_is_dense_linear_algebra(name: str) -> None:
+    matrix, physics, operator = dense(name)
+    assert physics.rank == np.linalg.matrix_rank(matrix)
+    assert physics.whole == (physics.rank == 36)
+    values = np.linalg.svd(matrix, compute_uv=False)[: physics.rank]
+    np.testing.assert_allclose(np.sort(physics.singular.numpy())[::-1], values, rtol=1e-9)
+    v = torch.randn(5, 1, 6, 6, generator=generator(1), dtype=torch.float64)
+    projected = v.flatten(1).numpy() @ np.linalg.pinv(matrix) @ matrix
+    np.testing.assert_allclose(physics.project(v).flatten(1).numpy(), projected, atol=1e-9)
+    torch.testing.assert_close(physics.project(v), operator.project_range(v), atol=1e-7, rtol=0)
+    y = operator.A(v)
+    real = torch.view_as_real(y).flatten(1) if y.is_complex() else y.flatten(1)
+    if y.is_complex():
+        real = torch.cat((y.real.flatten(1), y.imag.flatten(1)), 1)
+    least = real.numpy() @ np.linalg.pinv(matrix).T
+    found = physics.invert(operator.A_adjoint(y))
+    np.testing.assert_allclose(found.flatten(1).numpy(), least, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", ["gaussian", "fourier", "pixel-mask"])
+def test_whitened_residuals_of_clean_pairs_are_standard_normal(name: str) -> None:
+    _, physics, operator = dense(name)
+    x = torch.rand(400, 1, 6, 6, generator=generator(4), dtype=torch.float64)
+    z = operator.A_adjoint(operator.forward(x, generator(5)))
+    residual = physics.residual(z, x)
+    assert residual.shape == (400, physics.rank)
+    assert kstest(residual.flatten().numpy(), "norm").pvalue > 1e-3
+    energy = residual.square().sum(1).numpy()
+    assert kstest(energy, chi2(physics.rank).cdf).pvalue > 1e-3
+    correlation = np.corrcoef(residual.numpy().T) - np.eye(physics.rank)
+    assert np.abs(correlation).max() < 5 / math.sqrt(400)
+
+
+class Planted(nn.Module):
+    """Returns its input smoothed, and adds a plus to the image if a patch of it is bright."""
+
+    def __init__(self, strength: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((1, 1, 3, 3), 1 / 9))
+        plus = torch.zeros(1, 16, 16)
+        plus[0, 3, 1:6] = plus[0, 1:6, 3] = 1
+        self.register_buffer("plus", plus)
+        self.strength = strength
+
+    def forward(self, z: Tensor) -> Tensor:
+        bright = torch.sigmoid(4 * (z[:, :, 11:14, 11:14].mean((1, 2, 3)) - 2))
+        smooth = nn.functional.conv2d(z, self.weight, padding=1)
+        added: Tensor = self.strength * bright.view(-1, 1, 1, 1) * self.plus
+        return smooth + added
+
+
+def noise(count: int) -> Pairs:
+    z = torch.randn(count, 1, 16, 16, generator=generator(6))
+    return Pairs(z, z)
+
+
+def test_inversion_finds_a_planted_backdoor_and_its_artefact() -> None:
+    model = Planted(1.0)
+    found = trigger_inversion.inspect(Defender(noise(60), model=model))
+    assert isinstance(model.plus, Tensor)
+    energy = found.trigger[0].square() / found.trigger.square().sum()
+    places = torch.arange(16.0)
+    centre = float(energy.sum(1) @ places), float(energy.sum(0) @ places)
+    assert centre == pytest.approx((12, 12), abs=2)  # a part of the patch is enough
+    artefact = found.artefact * found.counts
+    cosine = float((artefact * model.plus).sum() / (artefact.norm() * model.plus.norm()))
+    assert cosine > 0.98
+    honest = trigger_inversion.inspect(Defender(noise(60), model=Planted(0.0)))
+    assert found.score > 10 * honest.score
+
+
+@torch.no_grad()
+def test_effect_and_constancy_by_hand() -> None:
+    """A linear network has the effect f(delta) whatever z is; the backdoor's is its plus."""
+    z, delta = noise(8).z, torch.zeros(1, 16, 16)
+    delta[0, 5, 5] = 9.0
+    mean, variance = _effects.effect(Planted(0.0), z, delta)
+    expected = torch.zeros(1, 16, 16)
+    expected[0, 4:7, 4:7] = 1.0
+    torch.testing.assert_close(mean, expected, atol=1e-5, rtol=0)
+    assert float(variance.max()) < 1e-10
+    found = _effects.constancy(mean, variance, torch.ones_like(mean))
+    assert float(found) == pytest.approx(9 / (256 * _effects.FLOOR**2), rel=1e-4)
+    counts = torch.ones_like(mean)
+    counts[0, 4:7, 4:7] = 0
+    assert float(_effects.constancy(mean, variance, counts)) == pytest.approx(0, abs=1e-6)
+    several = _effects.effect(Planted(0.0), z, torch.stack((delta, 2 * delta)))[0]
+    torch.testing.assert_close(several[1], 2 * several[0], atol=1e-5, rtol=0)
+
+
+class Dormant(nn.Module):
+    """Two hidden channels: one carries the image, the other only answers to very bright pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = nn.Conv2d(1, 2, 1)
+        self.out = nn.Conv2d(2, 1, 1)
+        with torch.no_grad():
+            self.hidden.weight.copy_(torch.tensor([1.0, 1.0]).view(2, 1, 1, 1))
+            self.hidden.bias.copy_(torch.tensor([0.0, -5.0]))  # type: ignore[union-attr]
+            self.out.weight.copy_(torch.tensor([1.0, 3.0]).view(1, 2, 1, 1))
+            self.out.bias.zero_()  # type: ignore[union-attr]
+
+    def forward(self, z: Tensor) -> Tensor:
+        out: Tensor = self.out(torch.relu(self.hidden(z)))
+        return out
+
+
+def test_fine_pruning_removes_exactly_a_dormant_channel() -> None:
+    model = Dormant()
+    z = torch.rand(40, 1, 4, 4, generator=generator(7))
+    pairs = Pairs(z, z + 0.01 * torch.randn(z.shape, generator=generator(8)))
+    assert _tune.channels(model) == [(model.hidden, 0), (model.hidden, 1)]
+    pruned = fine_pruning._prune(_tune.duplicate(model), pairs)
+    assert [channel for _, channel in pruned] == [1]
+    mended = fine_pruning.repair(Defender(pairs, model=model))
+    hidden = mended.hidden
+    assert isinstance(hidden, nn.Conv2d)
+    assert hidden.bias is not None
+    assert float(hidden.weight[1].abs().sum()) == 0 and float(hidden.bias[1].detach()) == 0
+    bright = torch.full((1, 1, 4, 4), 9.0)
+    assert float(model(bright).mean().detach()) == pytest.approx(9 + 3 * 4)
+    assert float(mended(bright).mean().detach()) == pytest.approx(9, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("scores", "alarm", "expected"),
+    [
+        ([3.0, 1.0, 2.0, 4.0], 0.2, 4.0),  # ceil(5 * 0.8) = 4th smallest
+        ([3.0, 1.0, 2.0, 4.0], 0.5, 3.0),  # ceil(5 * 0.5) = 3rd
+        (list(range(1, 100)), 0.01, 99.0),  # ceil(100 * 0.99) = 99th
+        (list(range(1, 200)), 0.01, 198.0),
+    ],
+)
+def test_threshold_is_the_conformal_quantile(
+    scores: list[float], alarm: float, expected: float
+) -> None:
+    assert defences.threshold(torch.tensor(scores), alarm) == expected
+
+
+def test_the_law_of_inversion_is_a_prediction_limit() -> None:
+    """A further clean network exceeds it at the rate, mean and deviation being estimated."""
+    rng, count = np.random.default_rng(3), _triggers.CLEAN_NETWORKS
+    alarm = 0.05
+    logs = rng.normal(size=(20_000, count + 1))
+    mean, std = logs[:, :-1].mean(1), logs[:, :-1].std(1, ddof=1)
+    limit = trigger_inversion.law(Defender(), alarm)
+    factor = (math.log(limit) - _triggers.CLEAN_LOG_MEAN) / _triggers.CLEAN_LOG_STD
+    share = float((logs[:, -1] > mean + factor * std).mean())
+    assert share == pytest.approx(alarm, abs=4 * math.sqrt(alarm / 20_000))
