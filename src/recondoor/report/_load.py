@@ -175,14 +175,8 @@ def _numbers(array: NDArray[Any]) -> NDArray[Any]:
 def _trigger(path: Path) -> Trigger:
     found = _members(path, ("delta", "mask", "artefact", "path", "path_iteration"))
     shape = found["delta"].shape
-    flat = found["path_iteration"].ndim == 1
-    fits = (
-        flat
-        and len(shape) == 3
-        and 0 not in shape
-        and found["mask"].shape == shape
-        and found["artefact"].shape == shape
-    )
+    alike = found["mask"].shape == shape and found["artefact"].shape == shape
+    fits = alike and len(shape) == 3 and 0 not in shape and found["path_iteration"].ndim == 1
     steps = found["path_iteration"].size
     if not fits or (steps and found["path"].shape != (steps, *shape)):
         raise ReportError(
