@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from recondoor import arrays, config, data, operators, poison, rundir
 from recondoor.data._idx import read_bytes
@@ -115,3 +116,29 @@ def test_names_that_lead_elsewhere_write_nothing(tmp_path: Path) -> None:
         archive.writestr("../../x.npy", head((3, 5, 5), "|u1") + bytes(75))
     data.load(str(folder / "images.npz"))
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["images.npz"]
+
+
+def test_a_picture_chunk_that_claims_gibibytes_is_refused(tmp_path: Path) -> None:
+    Image.new("L", (8, 8), 9).save(tmp_path / "0.png")
+    content = bytearray((tmp_path / "0.png").read_bytes())
+    content[content.index(b"IDAT") - 4] = 0x80
+    (tmp_path / "0.png").write_bytes(content)
+    for read in (
+        lambda: data.load(str(tmp_path)),
+        lambda: READERS["patch.npy"](tmp_path / "0.png"),
+    ):
+        with pytest.raises(RecondoorError, match="a chunk declares 21474836.. bytes"):
+            read()
+
+
+def test_a_patch_in_a_format_that_others_run_is_refused(tmp_path: Path) -> None:
+    Image.new("L", (8, 8), 9).save(tmp_path / "patch.png", format="EPS")
+    with pytest.raises(RecondoorError, match="not an image"):
+        READERS["patch.npy"](tmp_path / "patch.png")
+
+
+def test_a_head_of_many_brackets_is_no_lack_of_memory(tmp_path: Path) -> None:
+    text = b"(" * 200
+    (tmp_path / "images.npy").write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", 200) + text)
+    with pytest.raises(DataError, match="is not a readable .npy file"):
+        data.load(str(tmp_path / "images.npy"))

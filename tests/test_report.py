@@ -156,9 +156,6 @@ def test_what_a_run_says_cannot_break_the_page(tmp_path: Path) -> None:
     data["config"]["attack"]["names"].append(naughty)
     data["summary"]["paired"][0]["metric"] = naughty
     (folder / "results.json").write_text(json.dumps(data))
-    line = json.loads((folder / "history.jsonl").read_text().splitlines()[0]) | {"model": naughty}
-    with (folder / "history.jsonl").open("a") as history:
-        history.write(json.dumps(line) + "\n")
     text = report.build(folder).read_text()
     assert "<script" not in text and "<b>run" not in text
     assert text.count("&lt;script&gt;alert(1)") > 6
@@ -221,6 +218,11 @@ def test_of_an_epoch_that_was_done_twice_the_later_line_counts(tmp_path: Path) -
             "history.jsonl",
             b'{"stage": "train", "model": "a", "seed": 1e999}\n',
             "line 1: one of model, seed, epoch",
+        ),
+        (
+            "history.jsonl",
+            b'{"stage": "attack", "model": "$\\\\frac{", "seed": 0, "iteration": 1}\n',
+            "line 1: one of model, seed, iteration",
         ),
         ("history.jsonl", b"{}\n{\n{}\n", "history.jsonl: line 2 is not a JSON object"),
         ("history.jsonl", b'{"stage": "train"}\n', "line 1: one of model, seed, epoch"),
@@ -338,6 +340,12 @@ def test_members_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     arrays = dict(np.load(path))
     np.savez(path, **{**arrays, "delta": np.array(["text"])})
     with pytest.raises(ReportError, match="no real numbers"):
+        load(folder)
+    np.savez(path, **{**arrays, "delta": arrays["delta"] * np.nan})
+    with pytest.raises(ReportError, match="NaN or infinite"):
+        load(folder)
+    np.savez(path, **{n: a[..., 1:] if a.ndim > 2 else a for n, a in arrays.items()})
+    with pytest.raises(ReportError, match="of different runs"):
         load(folder)
 
 

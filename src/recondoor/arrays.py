@@ -4,6 +4,7 @@ Nothing is ever unpickled, and no member of an archive is written anywhere.
 """
 
 import math
+import os
 import struct
 import tokenize
 import zipfile
@@ -74,7 +75,11 @@ def head(stream: IO[bytes]) -> tuple[tuple[int, ...], "np.dtype[Any]"]:
     """Shape and type that an .npy declares."""
     version = np.lib.format.read_magic(stream)
     # Version 3 differs from 2 in the encoding of field names, which are no numbers.
-    shape, _, kind = _HEADS.get(version, np.lib.format.read_array_header_2_0)(stream)
+    try:
+        shape, _, kind = _HEADS.get(version, np.lib.format.read_array_header_2_0)(stream)
+    except MemoryError:
+        # Python's parser says so of brackets that are nested too deep.
+        raise ValueError("its head cannot be parsed") from None
     if any(length < 0 for length in shape):
         raise ValueError(f"it declares the shape {shape}")
     return shape, kind
@@ -102,6 +107,19 @@ def require_decodable(size: tuple[int, int]) -> None:
     """Refuse a picture of more than `MOST_PIXELS`; some KiB of PNG may declare any size."""
     if size[0] * size[1] > MOST_PIXELS:
         raise ValueError(f"{size[0]}x{size[1]} pixels are declared, {MOST_PIXELS:,} are allowed")
+
+
+def require_chunks(path: Path) -> None:
+    """Refuse a PNG in which a chunk declares more bytes than follow; anything else passes."""
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        if stream.read(8) != b"\x89PNG\r\n\x1a\n":
+            return
+        while len(start := stream.read(8)) == 8 and start[4:] != b"IEND":
+            length = int.from_bytes(start[:4], "big")
+            if length > size - stream.tell():
+                raise ValueError(f"it is cut short: a chunk declares {length} bytes")
+            stream.seek(length + 4, os.SEEK_CUR)
 
 
 def require_expansion(expanded: int, size: int) -> None:

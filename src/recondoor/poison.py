@@ -216,7 +216,9 @@ def _read_array(path: Path) -> NDArray[np.float32]:
 
 def _read_image(section: str, path: Path) -> NDArray[np.float32]:
     """Pixels in [0, 1] of an 8-bit image, (H, W) or (3, H, W)."""
-    with Image.open(path) as image:
+    arrays.require_chunks(path)
+    # Of other formats some are run by programs outside, as EPS is.
+    with Image.open(path, formats=["PNG"]) as image:
         arrays.require_decodable(image.size)
         if image.mode not in ("1", "L", "RGB"):
             raise ConfigError(

@@ -1,6 +1,7 @@
 """Sends inputs to a worker, starts another one where it hangs or dies, and counts."""
 
 import json
+import math
 import os
 import select
 import subprocess
@@ -87,7 +88,7 @@ def plan(count: int, only: str | None = None) -> dict[str, int]:
     if only is not None:
         return {only: count}
     whole = sum(target.share for target in TARGETS.values())
-    return {name: max(1, round(count * t.share / whole)) for name, t in TARGETS.items()}
+    return {name: math.ceil(count * t.share / whole) for name, t in TARGETS.items()}
 
 
 def drive(counts: dict[str, int], seed: int, first: int = 0) -> Iterator[tuple[str, Count]]:

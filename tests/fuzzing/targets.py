@@ -314,7 +314,7 @@ def read_sweep_file(folder: Path) -> None:
 
 MADE = ("figures/*", "report.html", "table1.md", "table1.csv")
 # Figures take seconds, as they do for valid files.
-DRAWING = 30.0
+DRAWING = 60.0
 RUN_FILES = (".json", ".jsonl", ".toml", ".npz")
 TARGETS = {
     target.name: target

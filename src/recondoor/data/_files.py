@@ -122,6 +122,7 @@ def _read_png(path: Path) -> NDArray[np.uint8]:
     from PIL import Image
 
     try:
+        arrays.require_chunks(path)
         with Image.open(path, formats=["PNG"]) as image:
             arrays.require_decodable(image.size)
             image.verify()  # decoding alone checks no checksums

@@ -22,6 +22,9 @@ from recondoor.rundir import Arrays, RunDir, write_atomically
 
 Scores = NDArray[np.float64]
 
+MOST_SHOWN = 100
+"""Pairs that are drawn."""
+
 
 def build_audit(folder: Path) -> Path:
     """Write report.html and figures of an audit from its folder alone; return the page.
@@ -121,8 +124,10 @@ def _require_match(
     truth = evidence.poisoned
     shown = evidence.index
     if (
-        shapes != {(len(shown), *record["pairs"]["shape"])}
-        or shown.shape != (len(shown),)
+        shown.ndim != 1
+        or shapes != {(len(shown), *record["pairs"]["shape"])}
+        or len(shown) > MOST_SHOWN
+        or not all(images is None or np.isfinite(images).all() for images in pictures)
         or shown.dtype.kind not in "iu"
         or (len(shown) and not 0 <= shown.min() <= shown.max() < pairs[0])
         or (truth is not None and (truth.shape != pairs or truth.dtype != bool))

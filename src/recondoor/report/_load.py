@@ -22,6 +22,7 @@ Array = NDArray[np.float32]
 Curve = Mapping[str, NDArray[np.float64]]  # column -> values; null in the file is NaN here
 
 _ARRAYS = re.compile(r"(trigger|examples)-([a-z][a-z0-9-]*)-seed(\d+)\.npz")
+_LABEL = re.compile(r"[a-z][a-z0-9-]*")
 # What the rows of each stage are counted by, and what else they must have.
 _STEPS = {"train": ("epoch", "samples"), "attack": ("iteration",)}
 
@@ -138,6 +139,13 @@ def _arrays(
             triggers[match[2]] = _trigger(path)
         else:
             examples[match[2]] = _examples(path)
+    shapes = {t.delta.shape for t in triggers.values()}
+    shapes |= {e.x.shape[1:] for e in examples.values()}
+    if len(shapes) > 1 or len({len(e.x) for e in examples.values()}) > 1:
+        raise ReportError(
+            f"{run_dir}: triggers and examples of seed {seed} have images of {shapes}, or not "
+            "equally many; they are of different runs"
+        )
     return seed, triggers, examples
 
 
@@ -159,14 +167,17 @@ def _numbers(array: NDArray[Any]) -> NDArray[Any]:
     array = np.asarray(array)
     if array.dtype.kind not in "fiub":
         raise ValueError(f"it holds {array.dtype}, no real numbers")
+    if not np.isfinite(array).all():
+        raise ValueError("it holds NaN or infinite values")
     return array
 
 
 def _trigger(path: Path) -> Trigger:
     found = _members(path, ("delta", "mask", "artefact", "path", "path_iteration"))
     shape = found["delta"].shape
-    fits = len(shape) == 3 and found["mask"].shape == shape and found["artefact"].shape == shape
-    steps = len(found["path_iteration"])
+    alike = found["mask"].shape == shape and found["artefact"].shape == shape
+    fits = alike and len(shape) == 3 and 0 not in shape and found["path_iteration"].ndim == 1
+    steps = found["path_iteration"].size
     if not fits or (steps and found["path"].shape != (steps, *shape)):
         raise ReportError(
             f"{path}: delta {shape}, mask {found['mask'].shape}, artefact "
@@ -179,7 +190,7 @@ def _trigger(path: Path) -> Trigger:
 def _examples(path: Path) -> Examples:
     found = _members(path, ("x", "z", "z_triggered", "clean", "triggered"))
     shapes = {array.shape for array in found.values()}
-    if len(shapes) != 1 or len(found["x"].shape) != 4 or not len(found["x"]):
+    if len(shapes) != 1 or found["x"].ndim != 4 or not found["x"].size:
         raise ReportError(f"{path}: arrays of shapes {shapes}; expected one shape (n, C, H, W)")
     return Examples(**found)
 
@@ -196,12 +207,12 @@ def _history(
         if not isinstance(stage, str) or stage not in steps:
             continue
         try:
-            key = (str(row["model"]), int(row["seed"]))
+            key = (_label(row["model"]), int(row["seed"]))
             counts = [int(row[name]) for name in _STEPS[stage]]
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             names = ", ".join(("model", "seed", *_STEPS[stage]))
             raise ReportError(
-                f"{path}: line {number}: one of {names} is missing or no number"
+                f"{path}: line {number}: one of {names} is missing, or no name or number"
             ) from error
         steps[stage][key][counts[0]] = row
     train, attack = (
@@ -209,6 +220,13 @@ def _history(
         for stage in _STEPS
     )
     return train, attack
+
+
+def _label(model: object) -> str:
+    """A model's label; as in results.json, for it stands in titles and names of figures."""
+    if not isinstance(model, str) or not _LABEL.fullmatch(model):
+        raise ValueError(f"{model!r} is no label")
+    return model
 
 
 def _lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
