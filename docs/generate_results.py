@@ -144,7 +144,12 @@ def documented() -> list[Member]:
     """All members: those of the schema that ships, then what is written besides."""
     text = resources.files("recondoor").joinpath("schemas", "results.schema.json").read_text()
     schema = json.loads(text)
-    found = list(members(schema, schema["$defs"]))
+    # Settings have a page of their own; the schema names those that a report reads.
+    found = [
+        member
+        for member in members(schema, schema["$defs"])
+        if not member.path.startswith("config.") or member.path in MEANINGS
+    ]
     known = {member.path for member in found}
     return found + [
         Member(path, "", "not in the schema", meaning)

@@ -87,7 +87,7 @@ def test_power_is_that_of_theorem_1(name: str, kind: str) -> None:
     assert power > 2 * ALPHA
     spread = 4 * math.sqrt(power * (1 - power) / COUNT)
     assert flagged(physics, poisoned) == pytest.approx(power, abs=spread + 1e-6)
-    outside = range_test.scores(poisoned, Defender(physics=physics)) > range_test.TOLERANCE
+    outside = range_test.scores(poisoned, Defender(physics=physics)) > 0
     assert bool(outside.all()) == (not kind.startswith("measurement"))
     assert bool(outside.any()) == bool(outside.all())
 
@@ -113,7 +113,7 @@ def test_the_one_invisible_trigger_of_theorem_2(name: str) -> None:
     torch.testing.assert_close(poisoned.z, honest, rtol=0, atol=1e-10)
     before, after = physics.residual(clean.z, clean.x), physics.residual(poisoned.z, poisoned.x)
     torch.testing.assert_close(after, before, rtol=0, atol=1e-6)
-    assert bool((physics.outside(poisoned.z) < range_test.TOLERANCE).all())
+    assert bool((physics.outside(poisoned.z) == 0).all())
 
 
 @every
