@@ -211,8 +211,8 @@ def repairs(case: Case) -> Iterator[Row]:
     scene = case.scene
     count = round(TRUSTED * len(scene.train))
     generator = seeding.torch_generator(scene.seed, "trusted")
-    chosen = torch.randperm(len(scene.train), generator=generator)[:count]
-    trusted = Pairs(scene.train.z[chosen], scene.train.x[chosen])
+    picked = torch.randperm(len(scene.train), generator=generator)[:count]
+    trusted = Pairs(scene.train.z[picked], scene.train.x[picked])
     defender = Defender(trusted, case.physics, case.model, seed=scene.seed)
     z, x = scene.test.z, scene.test.x
     both = torch.cat((z, z + case.trigger.delta))
