@@ -170,7 +170,7 @@ def test_references_make_a_threshold_or_rank(
     shown = capsys.readouterr().out
     assert shown.startswith("NO VERDICT") and "they only rank" in shown
     many = ["--reference=mine:honest"] * 3
-    run(*given, *many, "--alarm=0.25", "--out=b", "--json", code=0)
+    run(*given, *many, "--alarm=0.25", "--out=b", "--json", code=3)
     record = json.loads(capsys.readouterr().out)
     assert record["detectors"][0]["basis"] == "references"
     assert record["references"] == 3
@@ -185,8 +185,6 @@ def test_every_way_to_give_a_network_gives_the_same(here: Path) -> None:
     own = config.Model(width=4, code=2, kernel=3).model_dump(mode="json")
     arrays = {key: value.numpy() for key, value in network.state_dict().items()}
     rundir.write_tensors(here / "ours.safetensors", arrays, {"model": own})
-    with torch.no_grad():
-        script(network, here / "traced.pt", z)
     (here / "maker.py").write_text(
         "from recondoor import config, models\n"
         "def f():\n"
@@ -196,12 +194,23 @@ def test_every_way_to_give_a_network_gives_the_same(here: Path) -> None:
     found: list[Network] = [
         read_network("own.safetensors", SHAPE, (), overrides),
         read_network("ours.safetensors", SHAPE),
-        read_network("traced.pt", SHAPE),
         read_network("maker:f", SHAPE),
     ]
     for each in found:
         torch.testing.assert_close(models.reconstruct(each.model, z), expected)
-    assert [each.settings is None for each in found] == [False, False, True, True]
+    assert [each.settings is None for each in found] == [False, False, True]
+
+
+def test_torchscript_is_read(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    z = torch.rand(5, *SHAPE, generator=torch.Generator().manual_seed(1))
+    network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 1, 1)).eval()
+    script(network, here / "traced.pt", z[:2])
+    found = read_network("traced.pt", SHAPE)
+    torch.testing.assert_close(models.reconstruct(found.model, z), models.reconstruct(network, z))
+    run("audit", "model", "traced.pt", "--data=trusted.npz", *INVERSION)
+    capsys.readouterr()
+    script(small_network(), here / "frozen.pt", z[:3])  # its views keep the batch size
+    assert "script it" in refusal(capsys, "audit", "model", "frozen.pt", "--data=trusted.npz")
 
 
 def script(network: nn.Module, path: Path, z: Tensor) -> None:
@@ -335,7 +344,7 @@ def test_an_archive_with_two_files_of_one_name_is_refused(
         ("mine:number", [], "returned int"),
         ("mine:broken", [], "no weights here"),
         ("mine:shrinking", [], "expected the same shape"),
-        ("mine:wide", [], "does not take images of (1, 12, 12)"),
+        ("mine:wide", [], "does not take 2 images of (1, 12, 12)"),
         ("mine:endless", [], "NaN or infinite"),
         ("own.safetensors", [], "--set model.width=32"),
         ("broken.safetensors", [], "no readable safetensors"),
@@ -366,15 +375,16 @@ def test_a_runs_network_is_audited_with_its_truth(
     folder: Path, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = folder / "model-heuristic-seed0.safetensors"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "exit", lambda code: None)
-        try:
-            cli.main(["audit", "model", str(path), *INVERSION, "--out=m"])
-        except SystemExit as stopped:
-            assert stopped.code == 3
+    try:  # whether so small a network learnt it is not the question
+        cli.main(["audit", "model", str(path), *INVERSION, "--out=m"])
+    except SystemExit as stopped:
+        assert stopped.code == 3
     assert "overlap with the true trigger" in capsys.readouterr().out
     record = report.read_audit(here / "m")
-    assert record["truth"] == {"backdoored": True, "attack": "heuristic", "seed": 0}
+    assert record["truth"].items() >= {"backdoored": True, "attack": "heuristic", "seed": 0}.items()
+    rows = json.loads((folder / "results.json").read_text())["rows"]
+    recovery = next(row["artefact_recovery"] for row in rows if row["model"] == "heuristic")
+    assert record["truth"]["recovery"] == recovery
     assert "was trained on poisoned pairs" in (here / "m" / "report.html").read_text()
 
 
@@ -419,8 +429,8 @@ def test_inputs_with_a_trigger_are_found_and_repaired(here: Path) -> None:
         }
         assert found["repaired"].shape == (60, *SHAPE)
         np.testing.assert_array_equal(found["repaired"], found["range-projection"])
-        np.testing.assert_allclose(found["repaired"][1:], found["output"][1:], atol=1e-4)
-        assert np.abs(found["repaired"][0] - found["output"][0]).max() > 1e-3
+        change = np.abs(found["repaired"] - found["output"]).max((1, 2, 3))
+        assert change[0] > 10 * change[1:].max()
     page = (out / "report.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 2
 
@@ -522,7 +532,7 @@ def test_what_cannot_be_mended_is_refused(
     out = [] if any(text.startswith("--out") for text in more) else ["--out=new.safetensors"]
     given = ["clean", "mine:honest", "--data=trusted.npz"]
     assert said in refusal(capsys, *given, *out, *more)
-    script(small_network(), here / "traced.pt", torch.rand(2, *SHAPE))
+    script(nn.Conv2d(1, 1, 3, padding=1), here / "traced.pt", torch.rand(2, *SHAPE))
     given = ["clean", "traced.pt", "--data=trusted.npz", "--out=new.safetensors"]
     assert "not repaired" in refusal(capsys, *given)
     assert not (here / "new.safetensors").exists()

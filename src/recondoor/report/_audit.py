@@ -13,7 +13,7 @@ from recondoor.errors import ReportError, RunError
 from recondoor.report._audit_figures import Evidence, histograms, scores_of, suspects
 from recondoor.report._audit_input import draw_input
 from recondoor.report._audit_model import draw_model
-from recondoor.report._audit_words import headline, model_reading, reading
+from recondoor.report._audit_words import headline, model_reading, reading, truth
 from recondoor.report._html import Picture, fill
 from recondoor.report._style import Drawing, render, style
 from recondoor.rundir import Arrays, RunDir, write_atomically
@@ -44,6 +44,7 @@ def build_audit(folder: Path) -> Path:
     shown: dict[str, Any] = {
         "record": record,
         "headline": headline(record),
+        "truth": None if record["truth"] is None else truth(record),
         "readings": [read(each, record) for each in record["detectors"]],
         "pictures": pictures,
     }
