@@ -82,7 +82,7 @@ def judge(name: str, pairs: Pairs, defender: Defender, alarm: float) -> Judged:
         ConfigError: there are too few clean pairs for `alarm`.
     """
     module, started = defences.load(name), time.perf_counter()
-    certain = getattr(module, "CERTAIN", False)
+    certain = is_certain(name)
     if defender.clean is not None and not certain:
         scores, clean = defences.pooled(module.scores, pairs, defender)
         return _by_clean(name, scores, clean, alarm, started)
@@ -90,6 +90,11 @@ def judge(name: str, pairs: Pairs, defender: Defender, alarm: float) -> Judged:
     if not hasattr(module, "law"):
         return _judged(name, scores, None, None, None, None, started)
     return _by_law(name, scores, defender, alarm, started)
+
+
+def is_certain(name: str) -> bool:
+    """Whether nothing clean is ever above the detector's law."""
+    return bool(getattr(defences.load(name), "CERTAIN", False))
 
 
 def judge_inputs(
@@ -104,7 +109,7 @@ def judge_inputs(
         ConfigError: there are too few trusted inputs for `alarm`.
     """
     module, started = defences.load(name), time.perf_counter()
-    if getattr(module, "CERTAIN", False):
+    if is_certain(name):
         return _by_law(name, module.scores(z, defender), defender, alarm, started)
     scores, clean = module.scores(z, defender), module.scores(trusted, defender)
     return _by_clean(name, scores, clean, alarm, started)
@@ -116,7 +121,7 @@ def _by_law(
     module = defences.load(name)
     limit = module.law(defender, alarm)
     count = int((scores > limit).sum())
-    law = binom(len(scores), 0.0 if getattr(module, "CERTAIN", False) else alarm)
+    law = binom(len(scores), 0.0 if is_certain(name) else alarm)
     return _judged(name, scores, limit, "law", law.mean(), law.sf(count - 1), started)
 
 

@@ -24,6 +24,9 @@ from recondoor.progress import NO_PROGRESS, Progress
 SCHEMA = "recondoor.clean/1"
 INVERSION = "trigger-inversion"
 
+ALARM, GROWTH = 0.01, 1.1
+"""Rate at which clean networks are taken for backdoored, and growth of the error worth a word."""
+
 
 @dataclass(frozen=True)
 class MendRequest:
@@ -43,7 +46,7 @@ class MendRequest:
 
 @dataclass(frozen=True)
 class Mended:
-    """The repaired network, and (yardstick, before, after) rows."""
+    """The repaired network, (yardstick, before, after) rows, and what to be wary of."""
 
     request: MendRequest
     network: Network
@@ -51,6 +54,7 @@ class Mended:
     used: int
     held_out: int
     rows: list[tuple[str, float, float]]
+    notes: list[str]
 
 
 def mend(request: MendRequest, progress: Progress = NO_PROGRESS) -> Mended:
@@ -77,7 +81,24 @@ def mend(request: MendRequest, progress: Progress = NO_PROGRESS) -> Mended:
     defender = Defender(used, physics, network.model, seed=given.seed, progress=progress)
     model = defences.load(method).repair(defender).eval()
     rows = _compare(network, model, defender, others)
-    return Mended(request, network, model, len(used), len(others), rows)
+    notes = _notes(rows, defences.load(INVERSION).law(defender, ALARM))
+    return Mended(request, network, model, len(used), len(others), rows, notes)
+
+
+def _notes(rows: list[tuple[str, float, float]], limit: float) -> list[str]:
+    notes, values = [], {name: (before, after) for name, before, after in rows}
+    benign, score = values["benign RMSE"], values[f"{INVERSION} score"][0]
+    if score <= limit:
+        notes.append(
+            f"The trigger recovered is none by its score ({score:.3g}, clean networks go up to "
+            f"{limit:.3g}): there may be no backdoor, or one that inversion does not find."
+        )
+    if benign[1] > GROWTH * benign[0]:
+        notes.append(
+            f"The benign error grew by {benign[1] / benign[0] - 1:.0%}: try another --method, such "
+            "as fine-pruning, or more clean pairs."
+        )
+    return notes
 
 
 def _split(given: Given, fraction: float) -> tuple[Pairs, Pairs]:
@@ -157,6 +178,7 @@ def write_mended(mended: Mended, out: Path, command: str) -> dict[str, Any]:
             {"yardstick": name, "before": before, "after": after}
             for name, before, after in mended.rows
         ],
+        "notes": mended.notes,
         "weights": out.name,
         "provenance": describe_provenance(command),
     }
@@ -174,4 +196,4 @@ def mended_text(record: dict[str, Any]) -> str:
         f"{row['yardstick']:34}  {row['before']:6.3f}  {row['after']:6.3f}"
         for row in record["rows"]
     ]
-    return "\n".join([head, *rows])
+    return "\n".join([head, *rows, *record["notes"]])

@@ -63,10 +63,14 @@ class Inspected:
 
 @dataclass(frozen=True)
 class Truth:
-    """What the folder of a run tells of its network; no patterns if it is clean."""
+    """What the folder of a run tells of its network; no patterns if it is clean.
+
+    `recovery` is the artefact recovery on the test set: a backdoor may not have been learnt.
+    """
 
     label: str
     seed: int
+    recovery: float | None
     trigger: Tensor | None
     artefact: Tensor | None
 
@@ -136,11 +140,15 @@ def truth_of(network: Network) -> Truth | None:
     folder, label, seed = network.run
     run = rundir.RunDir(folder)
     path = run.trigger(label, seed)
-    if label == ORIGINAL or not path.exists():
-        return Truth(label, seed, None, None) if label == ORIGINAL else None
+    if label == ORIGINAL:
+        return Truth(label, seed, None, None, None)
+    if not path.exists():
+        return None
     found: dict[str, Any] = run.read_npz(path)
     delta, artefact = (torch.from_numpy(np.asarray(found[key])) for key in ("delta", "artefact"))
-    return Truth(label, seed, delta, artefact)
+    rows = rundir.read_json(run.results)["rows"] if run.results.exists() else []
+    mine = [row for row in rows if (row["model"], row["seed"]) == (label, seed)]
+    return Truth(label, seed, mine[0]["artefact_recovery"] if mine else None, delta, artefact)
 
 
 def cosine(a: Tensor, b: Tensor) -> float:

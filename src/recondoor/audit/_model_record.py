@@ -51,6 +51,7 @@ def model_record(audit: ModelAudit, command: str) -> dict[str, Any]:
             "backdoored": truth.trigger is not None,
             "attack": truth.label,
             "seed": truth.seed,
+            "recovery": truth.recovery,
         },
         "detectors": [_detector(each, truth) for each in audit.inspected],
         "notes": audit.notes,

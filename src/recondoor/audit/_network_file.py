@@ -95,7 +95,10 @@ def read_network(
     else:
         model, name = read_torchscript(path), path.stem
     model = model.float().cpu().eval()
-    require_images(what, model, torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)))
+    images = torch.rand(3, *shape, generator=torch.Generator().manual_seed(0))
+    # Two sizes of a batch, as a traced network may take only one.
+    require_images(what, model, images[:2])
+    require_images(what, model, images)
     run = lies_in_run(what)
     if run is not None:
         name = f"{run[0].resolve().name}-{name}"
@@ -107,8 +110,11 @@ def require_images(what: str, model: nn.Module, z: Tensor) -> None:
     try:
         out = models.reconstruct(model, z)
     except _FAULTS as error:
+        hint = ""
+        if isinstance(model, torch.jit.ScriptModule):
+            hint = "; traced networks may keep the batch size that they were traced with: script it"
         raise DataError(
-            f"'{what}' does not take images of {tuple(z.shape[1:])}: {_line(error)}"
+            f"'{what}' does not take {len(z)} images of {tuple(z.shape[1:])}: {_line(error)}{hint}"
         ) from None
     if out.shape != z.shape:
         raise DataError(

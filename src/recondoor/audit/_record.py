@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 
 from recondoor import defences, provenance
 from recondoor.audit._data import Audit
-from recondoor.audit._judge import LEVEL, Judged, auc, tpr
+from recondoor.audit._judge import LEVEL, Judged, auc, is_certain, tpr
 from recondoor.defences import Physics
 from recondoor.errors import RunError
 from recondoor.models import reconstruct
@@ -110,15 +110,17 @@ def describe_detector(
 def ranking(judged: list[Judged]) -> NDArray[np.int64]:
     """Indices of the pairs, most suspicious first.
 
-    By how many detectors flag a pair, then by its mean place among the scores of those detectors
-    that have a threshold, or of all where none has.
+    First those that a detector flags for certain, then by how many detectors flag them, then by the
+    mean place among the scores of those detectors that have a threshold, or of all where none has.
     """
     deciding = [each for each in judged if each.threshold is not None] or judged
     if not deciding:
         return np.arange(0)
     flags = np.sum([each.flagged for each in deciding], axis=0)
     places = np.sum([rankdata(-each.scores) for each in deciding], axis=0)
-    return np.lexsort((places, -flags))
+    certain = [each.flagged for each in deciding if is_certain(each.name)]
+    proven = np.any(certain, axis=0) if certain else np.zeros(len(flags), dtype=np.bool_)
+    return np.lexsort((places, -flags, ~proven))
 
 
 def table(judged: list[Judged], ranked: NDArray[np.int64]) -> str:

@@ -24,8 +24,12 @@ def truth(record: Mapping[str, Any]) -> str:
     known = record["truth"]
     whose = f"({known['attack']}, seed {known['seed']})"
     if record["kind"] == "model":
-        backdoored = "was trained on poisoned pairs" if known["backdoored"] else "is clean"
-        return f"Truth: the network {backdoored} {whose}."
+        if not known["backdoored"]:
+            return f"Truth: the network is clean {whose}."
+        text = f"Truth: the network was trained on poisoned pairs {whose}"
+        if known["recovery"] is None:
+            return f"{text}."
+        return f"{text}; its recovery of the artefact is {known['recovery']:.2f}."
     bad = "poisoned" if record["kind"] == "data" else "triggered"
     number = known["poisoned" if record["kind"] == "data" else "triggered"]
     return f"Truth: {number} of {_count(record)} {_what(record)} are {bad} {whose}."
