@@ -24,6 +24,9 @@ from recondoor.progress import NO_PROGRESS, Progress
 SCHEMA = "recondoor.clean/1"
 INVERSION = "trigger-inversion"
 
+SHARE = 0.05
+"""Share of the trusted pairs that a repair may use unless told otherwise."""
+
 ALARM, GROWTH = 0.01, 1.1
 """Rate at which clean networks are taken for backdoored, and growth of the error worth a word."""
 
@@ -36,12 +39,13 @@ class MendRequest:
         subject: the network and what is trusted.
         method: a defence of kind "repair".
         fraction: share of the trusted pairs that the repair may use, in (0, 1): of a file the
-            others measure what it did, of a run its test pairs do.
+            others measure what it did, of a run its test pairs do. None for `SHARE`, or `FEWEST`
+            pairs where those are more.
     """
 
     subject: Subject
     method: str = "trigger-unlearning"
-    fraction: float = 0.05
+    fraction: float | None = None
 
 
 @dataclass(frozen=True)
@@ -101,16 +105,16 @@ def _notes(rows: list[tuple[str, float, float]], limit: float) -> list[str]:
     return notes
 
 
-def _split(given: Given, fraction: float) -> tuple[Pairs, Pairs]:
+def _split(given: Given, fraction: float | None) -> tuple[Pairs, Pairs]:
     """Pairs to repair with, drawn by the seed, and the others."""
-    if not 0 < fraction < 1:
+    if fraction is not None and not 0 < fraction < 1:
         raise ConfigError(f"--fraction: {fraction} given; expected a share between 0 and 1")
     pairs, total = given.pairs, len(given.pairs)
-    count = round(fraction * total)
+    count = max(FEWEST, round(SHARE * total)) if fraction is None else round(fraction * total)
     if count < FEWEST or total - count < 1:
         raise ConfigError(
-            f"--fraction: {fraction:g} of {total} clean pairs are {count}; a repair needs "
-            f"{FEWEST} or more, and some to measure it by: raise it or give more --data"
+            f"--fraction: {count} of {total} clean pairs; a repair needs {FEWEST} or more, and "
+            "some to measure it by: raise it or give more --data"
         )
     order = torch.randperm(total, generator=seeding.torch_generator(given.seed, "trusted"))
     used, others = order[:count], order[count:]
@@ -171,7 +175,6 @@ def write_mended(mended: Mended, out: Path, command: str) -> dict[str, Any]:
         "schema": SCHEMA,
         "network": mended.network.name,
         "method": mended.request.method,
-        "fraction": mended.request.fraction,
         "clean_pairs": mended.used,
         "held_out": mended.held_out,
         "rows": [

@@ -157,7 +157,10 @@ def clean(
     out: Annotated[Path, Parameter(help="file of the new weights, NAME.safetensors")],
     options: SubjectOptions = DEFAULT,
     method: Annotated[str, Parameter(help="defence of kind repair")] = "trigger-unlearning",
-    fraction: Annotated[float, Parameter(help="share of the clean pairs to repair with")] = 0.05,
+    fraction: Annotated[
+        float | None,
+        Parameter(help="share of the clean pairs to repair with; default: 0.05, or 40 pairs"),
+    ] = None,
     force: Annotated[bool, Parameter(help="write over files that are there")] = False,
     json: bool = False,
 ) -> None:

@@ -188,5 +188,6 @@ def _histogram(
     if threshold is not None:
         axes.axvline(threshold, color=INK, linestyle="--", linewidth=1.0)
     axes.set_yscale("log")
-    axes.set_ylim(bottom=0.7)
+    # Room for a power of ten above 1, or the ticks between would be labelled.
+    axes.set_ylim(0.7, max(12.0, axes.get_ylim()[1]))
     axes.set_title(detector["name"])

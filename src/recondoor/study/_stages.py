@@ -178,7 +178,8 @@ def train(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Runt
     # Again, as a run may have been killed between its last checkpoint and the history.
     folder.write_history("train", label, seed, state.history)
     weights = {key: _array(value) for key, value in state.best.items()}
-    meta = _scalars(state) | {"samples": state.epoch * one}
+    own = config.model.model_dump(mode="json")  # so that the file says itself what it is
+    meta = _scalars(state) | {"samples": state.epoch * one, "model": own}
     rundir.write_tensors(folder.model(label, seed), weights, meta)
     folder.drop_checkpoints(stage)
 
