@@ -516,6 +516,14 @@ def test_a_runs_network_is_mended_by_its_training_pairs(
     assert [row["yardstick"] for row in record["rows"]][-1] == "recovery by the true trigger"
 
 
+def test_a_runs_weights_say_their_settings_themselves(folder: Path, here: Path) -> None:
+    (here / "copy.safetensors").write_bytes(
+        (folder / "model-heuristic-seed0.safetensors").read_bytes()
+    )
+    settings = read_network("copy.safetensors", SHAPE).settings
+    assert settings is not None and settings.width == 4
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
