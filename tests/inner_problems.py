@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from operator_files import file_of
 from recondoor import models, operators
 from recondoor.config import Model, Operator
 from recondoor.hypergradient import Hypergradient, Parameters, Split, State, solve
@@ -68,7 +69,8 @@ def attack_on(operator: str, seed: int = 0, optimiser: str = "sgd") -> Case:
     """The attack; with momentum or Adam after three steps, so that their state is in use."""
     generator = torch_generator(seed, "images")
     x = torch.rand(24, *SHAPE, generator=generator, dtype=torch.float64)
-    z = operators.build(SHAPE, Operator(name=operator), seed, torch.float64).measure(x, generator)
+    settings = Operator(name=operator, file=file_of(operator, SHAPE, 0.5, seed))
+    z = operators.build(SHAPE, settings, seed, torch.float64).measure(x, generator)
     model = models.build(SHAPE, Model(width=4, code=4, kernel=3), seed).double()
     artefact = torch.zeros(SHAPE, dtype=torch.float64)
     artefact[:, 3, 1:6] = artefact[:, 1:6, 3] = 1

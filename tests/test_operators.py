@@ -1,12 +1,9 @@
 """Contract of every registered measurement operator, and closed forms of each."""
 
 import dataclasses
-import math
 import pickle
 import random
 import re
-import tempfile
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.gradcheck import gradcheck, gradgradcheck
 
+from operator_files import file_of
 from recondoor import operators, registry, seeding
 from recondoor.config import Operator
 from recondoor.errors import ConfigError, DataError
@@ -24,7 +22,6 @@ from recondoor.operators.fourier import Fourier
 from recondoor.operators.gaussian import Gaussian
 from recondoor.operators.pixel_mask import PixelMask
 
-FOLDER = tempfile.TemporaryDirectory(prefix="recondoor-matrix-")
 NAMES = registry.names("operators")
 SHAPES = [(1, 28, 28), (3, 17, 20)]
 contract = pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -40,19 +37,9 @@ def make(
     seed: int = 3,
     dtype: torch.dtype = torch.float64,
 ) -> LinearOperator:
-    file = matrix_file(shape, ratio, seed) if name == "matrix" else None
+    file = file_of(name, shape, ratio, seed)
     settings = Operator(name=name, ratio=ratio, sigma=sigma, file=file)
     return operators.build(shape, settings, seed, dtype)
-
-
-@cache
-def matrix_file(shape: tuple[int, int, int], ratio: float, seed: int) -> Path:
-    """A complex matrix of ratio * C * H * W rows in a file of its own."""
-    n = math.prod(shape)
-    parts = np.random.default_rng(seed).standard_normal((2, round(ratio * n), n)) / n**0.5
-    path = Path(tempfile.mkdtemp(dir=FOLDER.name)) / "matrix.npy"
-    np.save(path, parts[0] + 1j * parts[1])
-    return path
 
 
 def images(shape: tuple[int, int, int], count: int = 4, seed: int = 0) -> Tensor:
@@ -411,7 +398,7 @@ def test_bad_ratio_is_refused(name: str, ratio: float) -> None:
 @every
 @pytest.mark.parametrize("sigma", [-0.1, float("nan"), float("inf")])
 def test_bad_sigma_is_refused(name: str, sigma: float) -> None:
-    file = matrix_file(SHAPES[0], 0.5, 0) if name == "matrix" else None
+    file = file_of(name, SHAPES[0], 0.5, 0)
     settings = Operator.model_construct(name=name, ratio=0.5, sigma=sigma, file=file)
     with pytest.raises(ConfigError, match=r"operator\.sigma: "):
         operators.build(SHAPES[0], settings, 0)
@@ -441,7 +428,7 @@ def test_images_of_another_shape_are_refused(name: str, wrong: tuple[int, ...]) 
 def test_matrix_is_its_file() -> None:
     shape = (3, 5, 4)
     operator = make("matrix", shape)
-    matrix = np.load(matrix_file(shape, 0.4, 3))
+    matrix = np.load(str(file_of("matrix", shape, 0.4, 3)))
     x = images(shape).numpy()
     y = operator.A(torch.from_numpy(x))
     np.testing.assert_allclose(y[:, 0].numpy(), x.reshape(4, 60) @ matrix.T, atol=1e-13)
