@@ -6,44 +6,28 @@ import json
 import re
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from scipy.stats import betabinom
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from recondoor import cli, config, models, operators, report
+import audit_kit
+from audit_kit import OPERATOR, SHAPE, Array, make, small_network
+from recondoor import cli, config, operators, report
 from recondoor.audit import Request, _arrays, _judge, audit_data
 from recondoor.defences import Defender
 from recondoor.errors import DataError, ReportError
 from recondoor.poison import Pairs
 
-SHAPE = (1, 12, 12)
-OPERATOR = ["--operator", "gaussian", "--set", "operator.ratio=0.5", "--set", "seed=3"]
 PHYSICS = ["--detectors", "range-test,measurement-residual"]
-Array = NDArray[Any]
 
 
 def settings(*overrides: str) -> config.Config:
     given = ["operator.name=gaussian", "operator.ratio=0.5", "seed=3", *overrides]
     return config.load_config("quick", (), given)
-
-
-def make(count: int, seed: int, poisoned: int = 0) -> dict[str, Array]:
-    """Pairs x, y, z of smooth images, of which the first `poisoned` have a trigger in z."""
-    generator = torch.Generator().manual_seed(seed)
-    coarse = torch.rand(count, 1, 3, 3, generator=generator, dtype=torch.float64)
-    x = torch.nn.functional.interpolate(coarse, (12, 12), mode="bilinear")
-    exact = operators.build(SHAPE, settings().operator, 3, torch.float64)
-    y = exact.forward(x, generator)
-    z = exact.A_adjoint(y)
-    z[:poisoned, :, -3:, -3:] += 1
-    x[:poisoned, :, 1:4, 2] += 1
-    return {"x": x.float().numpy(), "y": y.numpy(), "z": z.float().numpy()}
 
 
 @pytest.fixture
@@ -58,26 +42,11 @@ def save(path: Path, **arrays: Array) -> Path:
 
 
 def run(*arguments: object, code: int = 0) -> None:
-    texts = ["audit", "data", *map(str, arguments)]
-    if code:
-        with pytest.raises(SystemExit) as stopped:
-            cli.main(texts)
-        assert stopped.value.code == code
-    else:
-        cli.main(texts)
+    audit_kit.run("audit", "data", *arguments, code=code)
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    run(*arguments, code=2)
-    shown = capsys.readouterr()
-    assert shown.out == ""
-    assert "Traceback" not in shown.err
-    assert len(shown.err.strip().splitlines()) == 1
-    return shown.err
-
-
-def small_network() -> torch.nn.Module:
-    return models.build(SHAPE, config.Model(width=4, code=2, kernel=3), 0, "audit")
+    return audit_kit.refusal(capsys, "audit", "data", *arguments)
 
 
 def test_poisoned_pairs_are_found_and_everything_is_written(
@@ -119,13 +88,15 @@ def test_clean_pairs_are_called_clean_and_trusted_ones_make_thresholds(here: Pat
     save(here / "trusted.npz", x=trusted["x"], z=trusted["z"])
     run("pairs.npz", *OPERATOR, *PHYSICS)
     request = Request(here / "pairs.npz", settings(), here / "trusted.npz")
-    found = audit_data(request, small_network())
+    found = audit_data(request, small_network("audit"))
     assert found.verdict == "clean"
     assert {each.basis for each in found.judged} == {"law", "clean pairs"}
     assert len(found.judged) == 6
     poisoned = make(200, 1, poisoned=60)
     save(here / "pairs.npz", x=poisoned["x"], z=poisoned["z"])
-    found = audit_data(Request(here / "pairs.npz", None, here / "trusted.npz"), small_network())
+    found = audit_data(
+        Request(here / "pairs.npz", None, here / "trusted.npz"), small_network("audit")
+    )
     assert found.verdict == "suspicious"
     assert set(found.skipped) == {"range-test", "measurement-residual"}
 
@@ -365,7 +336,7 @@ def test_the_own_network_sees_every_pair_once(here: Path) -> None:
 def test_a_files_own_arrays_are_not_changed_by_its_audit() -> None:
     pairs = Pairs(torch.rand(100, *SHAPE), torch.rand(100, *SHAPE))
     z, x = pairs.z.clone(), pairs.x.clone()
-    _judge.judge("loss-isolation", pairs, Defender(model=small_network()), 0.01)
+    _judge.judge("loss-isolation", pairs, Defender(model=small_network("audit")), 0.01)
     assert torch.equal(pairs.z, z) and torch.equal(pairs.x, x)
 
 

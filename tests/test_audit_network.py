@@ -4,126 +4,35 @@ import csv
 import io
 import json
 import re
-import sys
-import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
-from recondoor import cli, config, models, operators, report, rundir
-from recondoor.audit import Network, read_network
+from audit_kit import (
+    OPERATOR,
+    SHAPE,
+    SMALL,
+    Array,
+    Bomb,
+    furnish,
+    make,
+    refusal,
+    run,
+    saved,
+    script,
+)
+from recondoor import cli, config, report
+from recondoor.audit import read_network
 
-SHAPE = (1, 12, 12)
-SMALL = ["--set", "model.width=4", "--set", "model.code=2", "--set", "model.kernel=3"]
-OPERATOR = ["--operator", "gaussian", "--set", "operator.ratio=0.5", "--set", "seed=3"]
 INVERSION = ["--detectors", "trigger-inversion"]
-Array = NDArray[Any]
-
-MINE = """
-import torch
-
-
-class Mine(torch.nn.Module):
-    def __init__(self, strength):
-        super().__init__()
-        self.layer = torch.nn.Conv2d(1, 1, 3, padding=1)
-        torch.nn.init.constant_(self.layer.weight, 1 / 9)
-        torch.nn.init.zeros_(self.layer.bias)
-        plus = torch.zeros(1, 12, 12)
-        plus[0, 2, 0:5] = plus[0, 0:5, 2] = strength
-        self.register_buffer("plus", plus)
-
-    def forward(self, z):
-        bright = torch.sigmoid(8 * (z[:, :, 8:11, 8:11].mean((1, 2, 3)) - 1))
-        return self.layer(z) + bright.view(-1, 1, 1, 1) * self.plus
-
-
-def honest():
-    return Mine(0.0)
-
-
-def backdoored():
-    return Mine(1.0)
-
-
-def number():
-    return 3
-
-
-def broken():
-    raise ValueError("no weights here")
-
-
-def shrinking():
-    return torch.nn.AvgPool2d(2)
-
-
-def wide():
-    return torch.nn.Conv2d(3, 3, 1)
-
-
-def endless():
-    layer = torch.nn.Conv2d(1, 1, 1)
-    torch.nn.init.constant_(layer.weight, float("nan"))
-    return layer
-"""
-
-
-def make(count: int, seed: int) -> dict[str, Array]:
-    """Clean pairs x, y, z of smooth images."""
-    generator = torch.Generator().manual_seed(seed)
-    coarse = torch.rand(count, 1, 3, 3, generator=generator, dtype=torch.float64)
-    x = nn.functional.interpolate(coarse, (12, 12), mode="bilinear")
-    settings = config.Operator(name="gaussian", ratio=0.5)
-    exact = operators.build(SHAPE, settings, 3, torch.float64)
-    y = exact.forward(x, generator)
-    z = exact.A_adjoint(y)
-    return {"x": x.float().numpy(), "y": y.numpy(), "z": z.float().numpy()}
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delitem(sys.modules, "mine", raising=False)
-    (tmp_path / "mine.py").write_text(MINE)
-    np.savez(tmp_path / "trusted.npz", **make(150, 2))  # type: ignore[arg-type]
-    return tmp_path
-
-
-def run(*arguments: object, code: int = 0) -> None:
-    texts = list(map(str, arguments))
-    if code:
-        with pytest.raises(SystemExit) as stopped:
-            cli.main(texts)
-        assert stopped.value.code == code
-    else:
-        cli.main(texts)
-
-
-def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    run(*arguments, code=2)
-    shown = capsys.readouterr()
-    assert shown.out == ""
-    assert "Traceback" not in shown.err
-    assert len(shown.err.strip().splitlines()) == 1
-    return shown.err
-
-
-def small_network() -> nn.Module:
-    return models.build(SHAPE, config.Model(width=4, code=2, kernel=3), 0, "victim")
-
-
-def saved(path: Path) -> Path:
-    """A network in a user's own safetensors file."""
-    save_file({k: v.contiguous() for k, v in small_network().state_dict().items()}, path)
-    return path
+    return furnish(tmp_path, monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -175,163 +84,6 @@ def test_references_make_a_threshold_or_rank(
     assert record["detectors"][0]["basis"] == "references"
     assert record["references"] == 3
     assert (here / "b" / "report.html").read_text(encoding="utf-8").count("<svg") == 3
-
-
-def test_every_way_to_give_a_network_gives_the_same(here: Path) -> None:
-    network = small_network().eval()
-    z = torch.rand(3, *SHAPE, generator=torch.Generator().manual_seed(1))
-    expected = models.reconstruct(network, z)
-    saved(here / "own.safetensors")
-    own = config.Model(width=4, code=2, kernel=3).model_dump(mode="json")
-    arrays = {key: value.numpy() for key, value in network.state_dict().items()}
-    rundir.write_tensors(here / "ours.safetensors", arrays, {"model": own})
-    (here / "maker.py").write_text(
-        "from recondoor import config, models\n"
-        "def f():\n"
-        "    return models.build((1, 12, 12), config.Model(width=4, code=2, kernel=3), 0, 'victim')"
-    )
-    overrides = tuple(text for text in SMALL if text != "--set")
-    found: list[Network] = [
-        read_network("own.safetensors", SHAPE, (), overrides),
-        read_network("ours.safetensors", SHAPE),
-        read_network("maker:f", SHAPE),
-    ]
-    for each in found:
-        torch.testing.assert_close(models.reconstruct(each.model, z), expected)
-    assert [each.settings is None for each in found] == [False, False, True]
-
-
-def test_torchscript_is_read(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    z = torch.rand(5, *SHAPE, generator=torch.Generator().manual_seed(1))
-    network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 1, 1)).eval()
-    script(network, here / "traced.pt", z[:2])
-    found = read_network("traced.pt", SHAPE)
-    torch.testing.assert_close(models.reconstruct(found.model, z), models.reconstruct(network, z))
-    run("audit", "model", "traced.pt", "--data=trusted.npz", *INVERSION)
-    capsys.readouterr()
-    script(small_network(), here / "frozen.pt", z[:3])  # its views keep the batch size
-    assert "script it" in refusal(capsys, "audit", "model", "frozen.pt", "--data=trusted.npz")
-
-
-def script(network: nn.Module, path: Path, z: Tensor) -> None:
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.jit.save(torch.jit.trace(network, z), path)  # type: ignore[no-untyped-call]
-
-
-class Bomb:
-    """Writes a file when it is unpickled."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
-        return Path.touch, (self.target,)
-
-
-@pytest.mark.parametrize("name", ["model.pt", "model.pth", "model.ckpt"])
-@pytest.mark.parametrize("archive", [True, False])
-def test_a_pickle_is_refused_and_not_executed(
-    name: str, archive: bool, here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    planted = here / "planted"
-    torch.save({"bomb": Bomb(planted)}, here / name, _use_new_zipfile_serialization=archive)
-    said = refusal(capsys, "audit", "model", name, "--data=trusted.npz")
-    assert "pickle" in said and "save_file(model.state_dict(), 'model.safetensors')" in said
-    assert not planted.exists()
-    torch.load(here / name, weights_only=False)
-    assert planted.exists()  # so the bomb was a real one
-
-
-def repack(path: Path, changes: dict[str, bytes], added: dict[str, bytes] | None = None) -> None:
-    """Change members of an archive by the end of their names, and add some."""
-    with zipfile.ZipFile(path) as archive:
-        members = [(name, archive.read(name)) for name in archive.namelist()]
-    stem = members[0][0].partition("/")[0]
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in members:
-            new = next((v for k, v in changes.items() if name.endswith(k)), content)
-            archive.writestr(name, new)
-        for name, content in (added or {}).items():
-            archive.writestr(f"{stem}/{name}", content)
-
-
-@pytest.mark.parametrize("member", ["/data.pkl", "/constants.pkl"])
-def test_a_pickle_inside_torchscript_is_not_executed(
-    member: str, here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    import pickle
-
-    script(small_network(), here / "model.pt", torch.rand(2, *SHAPE))
-    repack(here / "model.pt", {member: pickle.dumps(Bomb(here / "planted"), protocol=2)})
-    assert "no readable TorchScript" in refusal(
-        capsys, "audit", "model", "model.pt", "--data=trusted.npz"
-    )
-    assert not (here / "planted").exists()
-
-
-def test_an_exported_program_is_refused_unopened(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    program = torch.export.export(nn.Conv2d(1, 1, 3, padding=1), (torch.rand(2, *SHAPE),))
-    torch.export.save(program, here / "model.pt2")
-    said = refusal(capsys, "audit", "model", "model.pt2", "--data=trusted.npz")
-    assert "torch.export" in said and "unpickling" in said
-
-
-class Writes(nn.Module):
-    """A program that writes a file while it reconstructs."""
-
-    def __init__(self, how: str) -> None:
-        super().__init__()
-        self.how = how
-        self.layer = nn.Conv2d(1, 1, 3, padding=1)
-
-    def forward(self, z: Tensor) -> Tensor:
-        out: Tensor = self.layer(z)
-        return out
-
-
-PROGRAMS = {
-    "torch.save": b'torch.save(input, "planted")',
-    "ops.aten.save": b'ops.aten.save(input, "planted")',
-    "from_file": b'y = torch.from_file("planted", True, 4)',
-    "another name": b't = torch\n    t.save(input, "planted")',
-    "rpc": b'ops.prim.rpc_sync("a", "b")',
-    "a library": b"ops.evil.run(input)",
-    "a class": b"x = __torch__.torch.classes.evil.Run()",
-    "by its name": b'getattr(torch, "s\\x61ve")(input, "planted")',
-}
-
-
-@pytest.mark.parametrize("what", PROGRAMS)
-def test_a_program_that_reaches_files_is_not_run(
-    what: str, here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    script(Writes(""), here / "model.pt", torch.rand(2, *SHAPE))
-    with zipfile.ZipFile(here / "model.pt") as archive:
-        name = next(
-            n for n in archive.namelist() if n.endswith(".py") and b"forward" in archive.read(n)
-        )
-        program = archive.read(name)
-    line = re.search(rb"\n( +)return ", program)
-    assert line is not None
-    changed = program[: line.start()] + b"\n    " + PROGRAMS[what] + program[line.start() :]
-    repack(here / "model.pt", {name: changed})
-    said = refusal(capsys, "audit", "model", "model.pt", "--data=trusted.npz")
-    assert "is not run" in said
-    assert not (here / "planted").exists()
-
-
-def test_an_archive_with_two_files_of_one_name_is_refused(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    script(small_network(), here / "model.pt", torch.rand(2, *SHAPE))
-    repack(here / "model.pt", {}, {"DATA.pkl": b""})
-    said = refusal(capsys, "audit", "model", "model.pt", "--data=trusted.npz")
-    assert "two files of one name" in said
 
 
 @pytest.mark.parametrize(

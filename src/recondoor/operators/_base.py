@@ -85,6 +85,7 @@ class LinearOperator(ABC):
             z[part] = self.A_adjoint(self.forward(x[part], generator))
         return z
 
+    @torch.no_grad()
     def project_range(self, v: Tensor) -> Tensor:
         """Images nearest to v (B, C, H, W) that A_adjoint can give: v's projection on its range.
 
