@@ -15,6 +15,7 @@ ROOT = Path(recondoor.__file__).parent
 # In the order in which data flows; each imports only from those before it.
 ROOMS = (
     "errors",
+    "gate",
     "arrays",
     "progress",
     "seeding",
@@ -44,6 +45,7 @@ ROOMS = (
 )
 TORCH_FREE = (
     "errors",
+    "gate",
     "arrays",
     "progress",
     "seeding",
