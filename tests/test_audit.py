@@ -1,6 +1,7 @@
 """`recondoor audit data` as a user meets it: files good and bad, verdicts, truth, what is left."""
 
 import csv
+import hashlib
 import io
 import json
 import re
@@ -21,6 +22,7 @@ from recondoor.audit import Request, _arrays, _judge, audit_data
 from recondoor.defences import Defender
 from recondoor.errors import DataError, ReportError
 from recondoor.poison import Pairs
+from recondoor.seal import sealed
 
 PHYSICS = ["--detectors", "range-test,measurement-residual"]
 
@@ -382,6 +384,13 @@ def test_help_names_examples_and_exit_codes(capsys: pytest.CaptureFixture[str]) 
         assert word in shown
 
 
+def rewrite(folder: Path, record: dict[str, object]) -> None:
+    """Write audit.json as somebody who forges the digests too."""
+    names = [p.name for p in folder.iterdir() if p.suffix in (".npz", ".csv")]
+    files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+    (folder / "audit.json").write_text(json.dumps(sealed({**record, "files": files})))
+
+
 def test_what_an_audit_says_cannot_break_its_page(here: Path) -> None:
     save(here / "pairs.npz", **make(120, 1))
     run("pairs.npz", *OPERATOR, *PHYSICS, "--out=a")
@@ -390,12 +399,12 @@ def test_what_an_audit_says_cannot_break_its_page(here: Path) -> None:
     record["name"] = naughty
     record["provenance"]["command"] = naughty
     record["notes"], record["skipped"] = [naughty], [{"name": naughty, "reason": naughty}]
-    (here / "a" / "audit.json").write_text(json.dumps(record))
+    rewrite(here / "a", record)
     text = report.build_audit(here / "a").read_text()
     assert "<script" not in text
     assert text.count("&lt;script&gt;alert(1)") == 6
     record["detectors"][0]["name"] = naughty
-    (here / "a" / "audit.json").write_text(json.dumps(record))
+    rewrite(here / "a", record)
     with pytest.raises(ReportError, match="does not match"):
         report.build_audit(here / "a")
 
@@ -418,7 +427,7 @@ def test_an_audit_that_contradicts_itself_is_refused(change: str, here: Path) ->
         evidence["z"] = evidence["z"][:, 0]
     else:
         evidence["x"] = np.array(["text"])
-    (here / "a" / "audit.json").write_text(json.dumps(record))
     save(here / "a" / "evidence.npz", **evidence)
+    rewrite(here / "a", record)
     with pytest.raises(ReportError, match="audit again"):
         report.build_audit(here / "a")

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import re
 import subprocess
 import sys
@@ -161,6 +162,70 @@ def test_what_a_run_says_cannot_break_the_page(tmp_path: Path) -> None:
     assert text.count("&lt;script&gt;alert(1)") > 6
     # Nor does a quote end the attribute that it is in.
     assert not re.search("[\"']&gt;&lt;script", text)
+
+
+def test_the_page_may_load_nothing(built: tuple[Path, dict[str, bytes]]) -> None:
+    text = (built[0] / "report.html").read_text()
+    assert "default-src 'none'" in text[:1000]
+    assert "script-src" not in text
+
+
+def test_what_a_run_says_cannot_break_the_markdown_table(tmp_path: Path) -> None:
+    folder = fake_run.write(tmp_path / "run")
+    data = json.loads((folder / "results.json").read_text())
+    data["provenance"]["data"]["name"] = "a|b\n<img src=x>[c](d)\x1b\u202e"
+    (folder / "results.json").write_text(json.dumps(data))
+    report.build(folder)
+    text = (folder / "table1.md").read_text()
+    assert r"a\|b \<img src=x\>\[c\](d)\\x1b\\u202e" in text
+    assert len(text.splitlines()) == len(load(folder).models) + 4
+
+
+def test_a_page_is_current_as_long_as_its_files_are_the_same(tmp_path: Path) -> None:
+    folder = fake_run.write(tmp_path / "run")
+    assert not report.is_current(folder)
+    report.build(folder)
+    assert report.is_current(folder)
+    (folder / "results.json").touch()
+    os.utime(folder / "report.html", (0, 0))
+    assert report.is_current(folder)
+    data = json.loads((folder / "results.json").read_text())
+    data["rows"][0]["benign_rmse"] *= 2
+    (folder / "results.json").write_text(json.dumps(data))
+    os.utime(folder / "results.json", (0, 0))
+    assert not report.is_current(folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["results.json", "history.jsonl", "config.toml", "trigger-bilevel-seed0.npz"]
+)
+@pytest.mark.parametrize("kind", ["link", "pipe", "device"])
+def test_a_strangers_run_is_made_of_regular_files(tmp_path: Path, name: str, kind: str) -> None:
+    folder = fake_run.write(tmp_path / "run")
+    if name == "config.toml":
+        (folder / "results.json").unlink()
+    (folder / name).unlink(missing_ok=True)
+    (tmp_path / "secret").write_text("secret")
+    if kind == "pipe":
+        os.mkfifo(folder / name)
+    else:
+        (folder / name).symlink_to(tmp_path / "secret" if kind == "link" else "/dev/zero")
+    with pytest.raises(ReportError, match=re.escape(name)) as caught:
+        report.build(folder)
+    assert "secret" not in str(caught.value)
+
+
+def test_leftovers_of_killed_reports_go(tmp_path: Path) -> None:
+    folder = fake_run.write(tmp_path / "run")
+    report.build(folder)
+    old, fresh = folder / ".report.html.0a1b2c3d", folder / ".report.html.4e5f6a7b"
+    figure = folder / "figures" / ".asr.svg.0a1b2c3d"
+    for path in (old, fresh, figure):
+        path.write_text("half")
+    for path in (old, figure):
+        os.utime(path, (0, 0))
+    report.build(folder)
+    assert fresh.exists() and not old.exists() and not figure.exists()
 
 
 # The numbers

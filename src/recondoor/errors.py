@@ -14,7 +14,7 @@ class RecondoorError(Exception):
     """
 
     def __str__(self) -> str:
-        return "\n".join(map(_plain, super().__str__().split("\n")))
+        return "\n".join(_cut(line) for line in plain(super().__str__()).split("\n"))
 
 
 class ConfigError(RecondoorError):
@@ -41,9 +41,18 @@ class ReportError(RecondoorError):
     """A run folder from which no report can be made."""
 
 
-def _plain(line: str) -> str:
-    if not line.isprintable():
-        line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+def plain(text: str) -> str:
+    """The text with what a terminal or a browser would obey made visible; line breaks stay.
+
+    File names and a stranger's records may hold escape sequences, or marks that turn the direction
+    of writing so that a name reads as another.
+    """
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def _cut(line: str) -> str:
     return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 203]}...{line[-200:]}"
 
 

@@ -9,19 +9,23 @@ is followed, for reading, writing or deleting. The folder itself may be a link: 
 import os
 import secrets
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
+from glob import escape
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 MIB = 1 << 20
 SETTINGS = 4 * MIB
 """Most bytes of a TOML file."""
-RECORD = 256 * MIB
-"""Most bytes of a JSON file, a history or a table."""
+RECORD = 32 * MIB
+"""Most bytes of a JSON file, a history or a table; parsed it takes some twenty times as many."""
 ARRAYS = 4096 * MIB
 """Most bytes of weights, a checkpoint, an .npz or an .h5 file."""
+STALE = 600.0
+"""Seconds after which a file that is still being written is a killed process's."""
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -37,7 +41,7 @@ class Refused(ValueError):
     """A file that does not pass: why, in a few words and without its name."""
 
 
-def opened(path: Path, *, most: int, inside: Path | None = None) -> BinaryIO:
+def opened(path: Path, *, most: int, inside: Path | None = None) -> BufferedReader:
     """Open a regular file of at most `most` bytes for reading.
 
     Args:
@@ -146,6 +150,26 @@ def delete(folder: Path, which: Iterable[str], *, inside: Path | None = None) ->
     with folder_of(folder / "_", inside, make=False) as descriptor:
         for name in which:
             _unlink(name, descriptor)
+
+
+def delete_stale(path: Path, *, inside: Path | None = None) -> None:
+    """Delete what killed processes had begun to write of a file; errors as of `names`.
+
+    What is younger than `STALE` seconds may be another process's, at work.
+    """
+    with folder_of(path, inside, make=False) as folder:
+        for name in os.listdir(folder):  # noqa: PTH208
+            if not fnmatchcase(name, f".{escape(path.name)}.*"):
+                continue
+            with suppress(FileNotFoundError):
+                if time.time() - os.lstat(name, dir_fd=folder).st_mtime > STALE:
+                    _unlink(name, folder)
+
+
+def sync(folder: Path) -> None:
+    """Flush the names in a folder to the disk; raises OSError."""
+    with folder_of(folder / "_", None, make=False) as descriptor:
+        os.fsync(descriptor)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
+from recondoor.errors import plain
 from recondoor.progress import Progress, Task
 
 SECONDS_BETWEEN_LINES = 30.0
@@ -50,7 +51,7 @@ class _Lines:
             self.tell(f"{self._done / self._total:.0%}, {self._note}{left}")
 
     def tell(self, text: str) -> None:
-        print(f"{self._description}: {text}", file=sys.stderr, flush=True)
+        print(plain(f"{self._description}: {text}"), file=sys.stderr, flush=True)
 
     @property
     def seconds(self) -> float:
@@ -89,4 +90,4 @@ class TerminalProgress(Progress):
 
     def say(self, line: str) -> None:
         """Print one line that stays."""
-        print(line, file=sys.stderr, flush=True)
+        print(plain(line), file=sys.stderr, flush=True)

@@ -1,8 +1,9 @@
 """Audits: is what somebody gave us poisoned? Joins readers, defences and their verdict."""
 
 from recondoor.audit._data import Audit, Request, audit_data
+from recondoor.audit._folder import Files, fill, require_folder
 from recondoor.audit._input import InputAudit, InputRequest, audit_input
-from recondoor.audit._input_record import write_input
+from recondoor.audit._input_record import input_files, input_record
 from recondoor.audit._judge import auc, tpr
 from recondoor.audit._mend import (
     Mended,
@@ -13,14 +14,15 @@ from recondoor.audit._mend import (
     write_mended,
 )
 from recondoor.audit._model import ModelAudit, ModelRequest, audit_model
-from recondoor.audit._model_record import write_model
+from recondoor.audit._model_record import model_files, model_record
 from recondoor.audit._network import young_network
 from recondoor.audit._network_file import Network, read_network
-from recondoor.audit._record import as_record, require_folder, write
+from recondoor.audit._record import as_record, files
 from recondoor.audit._subject import Subject
 
 __all__ = [
     "Audit",
+    "Files",
     "InputAudit",
     "InputRequest",
     "MendRequest",
@@ -35,15 +37,18 @@ __all__ = [
     "audit_data",
     "audit_input",
     "audit_model",
+    "files",
+    "fill",
+    "input_files",
+    "input_record",
     "mend",
     "mended_text",
+    "model_files",
+    "model_record",
     "read_network",
     "require_folder",
     "require_new",
     "tpr",
-    "write",
-    "write_input",
     "write_mended",
-    "write_model",
     "young_network",
 ]

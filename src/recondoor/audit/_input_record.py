@@ -1,11 +1,11 @@
 """What the audit of inputs leaves behind: audit.json, suspicious.csv and two .npz files."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recondoor.audit._folder import Files, npz
 from recondoor.audit._input import REPAIR, InputAudit
 from recondoor.audit._judge import LEVEL
 from recondoor.audit._record import (
@@ -17,21 +17,20 @@ from recondoor.audit._record import (
     ranking,
     table,
 )
-from recondoor.rundir import Arrays, RunDir, write_atomically, write_json
+from recondoor.rundir import Arrays
 
 
-def write_input(audit: InputAudit, out: Path, command: str) -> dict[str, Any]:
-    """Write everything but the page into `out`; return what audit.json holds."""
-    ranked, folder = ranking(audit.judged), RunDir(out)
-    record = input_record(audit, command)
-    folder.write_npz(out / "evidence.npz", _evidence(audit, ranked[:SHOWN]))
+def input_files(audit: InputAudit) -> Files:
+    """What lies beside audit.json, by name."""
+    ranked = ranking(audit.judged)
     best = audit.repaired.get(REPAIR, next(iter(audit.repaired.values()), None))
     repaired = {} if best is None else {"repaired": best.numpy()}
     every = {name: values.numpy() for name, values in audit.repaired.items()}
-    folder.write_npz(out / "repaired.npz", {"output": audit.output.numpy()} | repaired | every)
-    write_atomically(out / "suspicious.csv", table(audit.judged, ranked).encode())
-    write_json(out / "audit.json", record)
-    return record
+    return {
+        "evidence.npz": npz(_evidence(audit, ranked[:SHOWN])),
+        "repaired.npz": npz({"output": audit.output.numpy()} | repaired | every),
+        "suspicious.csv": table(audit.judged, ranked).encode(),
+    }
 
 
 def input_record(audit: InputAudit, command: str) -> dict[str, Any]:

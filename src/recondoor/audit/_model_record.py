@@ -1,16 +1,16 @@
 """What the audit of a network leaves behind: audit.json and evidence.npz."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from recondoor.audit._folder import Files, npz
 from recondoor.audit._model import Inspected, ModelAudit, Truth, cosine
 from recondoor.audit._record import SCHEMA, describe_provenance
 from recondoor.models import reconstruct
-from recondoor.rundir import Arrays, RunDir, write_json
+from recondoor.rundir import Arrays
 
 SHOWN = 4
 """Clean inputs that are shown with and without the recovered trigger."""
@@ -19,12 +19,9 @@ VISIBLE = 0.2
 """Share of a trigger's largest pixel above which a pixel belongs to its place."""
 
 
-def write_model(audit: ModelAudit, out: Path, command: str) -> dict[str, Any]:
-    """Write everything but the page into `out`; return what audit.json holds."""
-    record = model_record(audit, command)
-    RunDir(out).write_npz(out / "evidence.npz", _evidence(audit))
-    write_json(out / "audit.json", record)
-    return record
+def model_files(audit: ModelAudit) -> Files:
+    """What lies beside audit.json, by name."""
+    return {"evidence.npz": npz(_evidence(audit))}
 
 
 def model_record(audit: ModelAudit, command: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import csv
 import io
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,37 +10,24 @@ from scipy.stats import rankdata
 
 from recondoor import defences, provenance
 from recondoor.audit._data import Audit
+from recondoor.audit._folder import Files, npz
 from recondoor.audit._judge import LEVEL, Judged, auc, is_certain, tpr
 from recondoor.defences import Physics
-from recondoor.errors import RunError
 from recondoor.models import reconstruct
-from recondoor.rundir import Arrays, RunDir, write_atomically, write_json
+from recondoor.rundir import Arrays
 
 SCHEMA = "recondoor.audit/1"
 SHOWN = 8
 """Most suspicious pairs that are kept as pictures."""
 
 
-def require_folder(out: Path, force: bool) -> None:
-    """Refuse a folder with anything in it, but another audit's if `force`; raises RunError."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    if not (out / "audit.json").exists():
-        raise RunError(f"{out}: there is something else there; choose another --out")
-    if not force:
-        raise RunError(
-            f"{out}: there is an audit already; give --force to replace it, or choose another --out"
-        )
-
-
-def write(audit: Audit, out: Path, command: str) -> dict[str, Any]:
-    """Write everything but the page into `out`; return what audit.json holds."""
+def files(audit: Audit) -> Files:
+    """What lies beside audit.json, by name."""
     ranked = ranking(audit.judged)
-    record = as_record(audit, command)
-    RunDir(out).write_npz(out / "evidence.npz", _evidence(audit, ranked[:SHOWN]))
-    write_atomically(out / "suspicious.csv", table(audit.judged, ranked).encode())
-    write_json(out / "audit.json", record)
-    return record
+    return {
+        "evidence.npz": npz(_evidence(audit, ranked[:SHOWN])),
+        "suspicious.csv": table(audit.judged, ranked).encode(),
+    }
 
 
 def as_record(audit: Audit, command: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from cyclopts import App, CycloptsError, Parameter
 from recondoor import __version__
 from recondoor.cli import _audit, _look, _network, _study, _sweep
 from recondoor.cli._options import Options
-from recondoor.errors import RecondoorError
+from recondoor.errors import RecondoorError, plain
 
 __all__ = ["Options", "app", "main"]
 
@@ -73,5 +73,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _refuse(text: str) -> None:
-    print(f"recondoor: {text}", file=sys.stderr)
+    print(f"recondoor: {plain(text)}", file=sys.stderr)
     raise SystemExit(2)

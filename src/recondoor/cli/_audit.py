@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 from recondoor.cli._options import command
-from recondoor.errors import ConfigError
+from recondoor.errors import ConfigError, plain
 
 if TYPE_CHECKING:
-    from recondoor.audit import Request
+    from recondoor.audit import Files, Request
     from recondoor.config import Config
 
 audit = App(name="audit", help="Look for a backdoor in what you have.")
@@ -122,7 +122,7 @@ def data(pairs: Path, /, *, options: AuditOptions = DEFAULT, json: bool = False)
     json
         Print audit.json instead of the text.
     """
-    from recondoor.audit import audit_data, require_folder, write
+    from recondoor.audit import as_record, audit_data, files, require_folder
     from recondoor.terminal import TerminalProgress
 
     out = options.out or Path("audits") / pairs.resolve().stem
@@ -130,16 +130,18 @@ def data(pairs: Path, /, *, options: AuditOptions = DEFAULT, json: bool = False)
     request = options.request(pairs)
     if options.threads is not None:
         use_threads(options.threads)
-    finish(write(audit_data(request, None, TerminalProgress()), out, command()), out, json)
+    found = audit_data(request, None, TerminalProgress())
+    finish(as_record(found, command()), files(found), out, json)
 
 
-def finish(record: dict[str, Any], out: Path, json: bool) -> None:
-    """Build the page, print the text or audit.json, and exit by the verdict."""
+def finish(record: dict[str, Any], files: "Files", out: Path, json: bool) -> None:
+    """Write the audit with its page, print the text or audit.json, and exit by the verdict."""
+    from recondoor.audit import fill
     from recondoor.report import audit_text, build_audit
 
-    page = build_audit(out)
-    print(json_.dumps(record, indent=1) if json else audit_text(record))
-    print(f"\nreport: {page}", file=sys.stderr if json else sys.stdout)
+    record, page = fill(out, record, files, build_audit)
+    print(json_.dumps(record, indent=1) if json else plain(audit_text(record)))
+    print(f"\nreport: {plain(str(page))}", file=sys.stderr if json else sys.stdout)
     code = {"clean": 0, "suspicious": SUSPICIOUS, "undecided": UNDECIDED}[record["verdict"]]
     if code:
         raise SystemExit(code)

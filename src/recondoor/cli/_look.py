@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from recondoor import registry
-from recondoor.errors import RecondoorError
+from recondoor.errors import RecondoorError, plain
 
 Kind = Literal["datasets", "operators", "models", "attacks", "defences", "settings", "presets"]
 
@@ -30,7 +30,7 @@ def report(
         for folder in sorted(run.glob("ratio-*")) or [run]:
             try:
                 is_audit = (folder / "audit.json").exists()
-                print(build_audit(folder) if is_audit else build(folder))
+                print(plain(str(build_audit(folder) if is_audit else build(folder))))
             except RecondoorError as error:
                 refused.append(str(error))
     if refused:

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from recondoor.cli._audit import audit, finish, operator_settings, split_names, use_threads
 from recondoor.cli._options import command
+from recondoor.errors import plain
 
 if TYPE_CHECKING:
     from recondoor.audit import Subject
@@ -96,13 +97,14 @@ def model(
     json
         Print audit.json instead of the text.
     """
-    from recondoor.audit import ModelRequest, audit_model, require_folder, write_model
+    from recondoor.audit import ModelRequest, audit_model, model_files, model_record, require_folder
     from recondoor.terminal import TerminalProgress
 
     out = out or Path("audits") / _stem(network)
     require_folder(out, force)
     request = ModelRequest(options.subject(network), reference, alarm, split_names(detectors))
-    finish(write_model(audit_model(request, TerminalProgress()), out, command()), out, json)
+    found = audit_model(request, TerminalProgress())
+    finish(model_record(found, command()), model_files(found), out, json)
 
 
 @audit.command(name="input")
@@ -141,13 +143,14 @@ def input_(
     json
         Print audit.json instead of the text.
     """
-    from recondoor.audit import InputRequest, audit_input, require_folder, write_input
+    from recondoor.audit import InputRequest, audit_input, input_files, input_record, require_folder
     from recondoor.terminal import TerminalProgress
 
     out = out or Path("audits") / f"{_stem(network)}-{inputs.resolve().stem}"
     require_folder(out, force)
     request = InputRequest(options.subject(network), inputs, alarm, split_names(detectors), attack)
-    finish(write_input(audit_input(request, TerminalProgress()), out, command()), out, json)
+    found = audit_input(request, TerminalProgress())
+    finish(input_record(found, command()), input_files(found), out, json)
 
 
 def clean(
@@ -187,8 +190,8 @@ def clean(
     require_new(out, force)
     request = MendRequest(options.subject(network), method, fraction)
     record = write_mended(mend(request, TerminalProgress()), out, command())
-    print(json_.dumps(record, indent=1) if json else mended_text(record))
-    print(f"\nweights: {out}", file=sys.stderr if json else sys.stdout)
+    print(json_.dumps(record, indent=1) if json else plain(mended_text(record)))
+    print(f"\nweights: {plain(str(out))}", file=sys.stderr if json else sys.stdout)
 
 
 def _stem(network: str) -> str:

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from recondoor import registry
 from recondoor.cli._options import DEFAULT, Options, runtime
-from recondoor.errors import ConfigError
+from recondoor.errors import ConfigError, plain
 
 if TYPE_CHECKING:
     from recondoor.config import Config
@@ -40,7 +40,7 @@ def study(*, options: Options = DEFAULT, ratios: str | None = None, json: Json =
     elif not _finished(folder, settings):
         _run(settings, folder, options, ("attack", "train", "evaluate"))
     else:
-        print(f"{folder} is finished; nothing to do", file=sys.stderr)
+        print(f"{plain(str(folder))} is finished; nothing to do", file=sys.stderr)
     _conclude(folder, json)
 
 
@@ -53,7 +53,7 @@ def attack(*, options: Options = DEFAULT) -> None:
     folder = options.folder(settings)
     _run(settings, folder, options, ("attack",))
     for path in sorted(folder.glob("trigger-*.npz")):
-        print(path)
+        print(plain(str(path)))
 
 
 def train(*, options: Options = DEFAULT) -> None:
@@ -65,7 +65,7 @@ def train(*, options: Options = DEFAULT) -> None:
     folder = options.folder(settings)
     _run(settings, folder, options, ("train",))
     for path in sorted(folder.glob("model-*.safetensors")):
-        print(path)
+        print(plain(str(path)))
 
 
 def evaluate(*, options: Options = DEFAULT, json: Json = False) -> None:
@@ -135,16 +135,17 @@ def _finished(folder: Path, settings: "Config") -> bool:
 def _conclude(folder: Path, as_json: bool) -> None:
     """Build the report and print the results."""
     from recondoor import rundir
-    from recondoor.report import build, table1_text
+    from recondoor.report import build, is_current, table1_text
 
     results, page = rundir.RunDir(folder).results, folder / "report.html"
-    if not page.exists() or page.stat().st_mtime < results.stat().st_mtime:
+    if not is_current(folder):
         page = build(folder)
+    record = rundir.read_json(results)
     if as_json:
-        print(results.read_text(encoding="utf-8"), end="")
+        print(dumps(record, indent=1))
         return
-    print(table1_text(rundir.read_json(results)))
-    print(f"\nreport: {page}")
+    print(plain(table1_text(record)))
+    print(f"\nreport: {plain(str(page))}")
 
 
 def _ratios(text: str) -> list[float]:

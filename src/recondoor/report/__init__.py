@@ -4,12 +4,14 @@ from recondoor.report._audit import build_audit, read_audit
 from recondoor.report._audit_words import audit_text
 from recondoor.report._build import build
 from recondoor.report._load import load, load_results
+from recondoor.report._sources import is_current
 from recondoor.report._tables import table1_text
 
 __all__ = [
     "audit_text",
     "build",
     "build_audit",
+    "is_current",
     "load",
     "load_results",
     "read_audit",

@@ -1,5 +1,6 @@
 """The page of an audit of training pairs, from audit.json and evidence.npz alone."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from importlib import resources
@@ -9,16 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recondoor import gate
 from recondoor.errors import ReportError, RunError
 from recondoor.report._audit_figures import Evidence, histograms, scores_of, suspects
 from recondoor.report._audit_input import draw_input
 from recondoor.report._audit_model import draw_model
 from recondoor.report._audit_words import headline, model_reading, reading, truth
-from recondoor.report._html import fill, save_figure
+from recondoor.report._html import fill, put, save_figure
 from recondoor.report._json import read_json
 from recondoor.report._results import fault_of
 from recondoor.report._style import Drawing, style
-from recondoor.rundir import Arrays, RunDir, write_atomically
+from recondoor.rundir import Arrays, RunDir
+from recondoor.seal import fault as broken_seal
 
 Scores = NDArray[np.float64]
 
@@ -43,7 +46,6 @@ def build_audit(folder: Path) -> Path:
             reason = f"lacks {error}" if isinstance(error, KeyError) else "not that of audit.json"
             raise ReportError(f"{folder / 'evidence.npz'}: {reason}; audit again") from None
         pictures = [save_figure(folder, drawn) for drawn in drawings]
-    path = folder / "report.html"
     read = model_reading if kind == "model" else reading
     shown: dict[str, Any] = {
         "record": record,
@@ -53,8 +55,7 @@ def build_audit(folder: Path) -> Path:
         "pictures": pictures,
     }
     template = "audit.html.j2" if kind == "data" else f"audit_{kind}.html.j2"
-    write_atomically(path, fill(template, shown).encode())
-    return path
+    return put(folder, "report.html", fill(template, shown).encode())
 
 
 def _of_pairs(arrays: Arrays, record: Mapping[str, Any]) -> list[Drawing]:
@@ -80,12 +81,26 @@ def read_audit(folder: Path) -> Mapping[str, Any]:
     kind = record.get("kind") if isinstance(record, dict) else None
     name = f"audit-{kind}" if kind in ("model", "input") else "audit"
     text = resources.files("recondoor").joinpath("schemas", f"{name}.schema.json").read_text()
-    fault = fault_of(record, json.loads(text))
+    fault = fault_of(record, json.loads(text)) or broken_seal(record) or _mixed(folder, record)
     if fault is None and kind == "data":
         fault = _inconsistent(record)
     if fault is not None:
         raise ReportError(f"{path}: {fault}; audit again")
     return record
+
+
+def _mixed(folder: Path, record: Mapping[str, Any]) -> str | None:
+    """Whether a file beside audit.json is not of the same audit; of old audits nobody can tell."""
+    for name, digest in record.get("files", {}).items():
+        path = folder / name
+        try:
+            with gate.opened(path, most=gate.ARRAYS, inside=folder) as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except (OSError, gate.Refused) as error:
+            return f"{name}: {getattr(error, 'strerror', None) or error}"
+        if found != digest:
+            return f"{name} is not of this audit, or was changed after it was written"
+    return None
 
 
 def _inconsistent(record: Mapping[str, Any]) -> str | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from recondoor.report._curves import asr, learning_curves, ratios
 from recondoor.report._evolution import trigger_evolution
-from recondoor.report._html import Picture, save_figure
+from recondoor.report._html import Picture, put, save_figure
 from recondoor.report._images import threat_model, trigger_artefact
 from recondoor.report._load import Run, load
 from recondoor.report._page import page
@@ -13,7 +13,6 @@ from recondoor.report._reconstructions import reconstructions
 from recondoor.report._style import Drawing, Missing, style
 from recondoor.report._sweep import build_sweep, is_sweep
 from recondoor.report._tables import table1_csv, table1_markdown
-from recondoor.rundir import write_atomically
 
 # Each gives a drawing, says why it cannot, or gives None where the run calls for no such figure.
 FIGURES: tuple[Callable[[Run], Drawing | Missing | None], ...] = (
@@ -52,8 +51,6 @@ def build(run_dir: Path) -> Path:
             elif drawn is not None:
                 pictures.append(save_figure(run_dir, drawn))
     if run.results is not None:
-        write_atomically(run_dir / "table1.md", table1_markdown(run.results).encode())
-        write_atomically(run_dir / "table1.csv", table1_csv(run.results).encode())
-    path = run_dir / "report.html"
-    write_atomically(path, page(run, pictures, missing).encode())
-    return path
+        put(run_dir, "table1.md", table1_markdown(run.results).encode())
+        put(run_dir, "table1.csv", table1_csv(run.results).encode())
+    return put(run_dir, "report.html", page(run, pictures, missing).encode())

@@ -10,10 +10,11 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from recondoor.errors import ReportError
+from recondoor import gate
+from recondoor.errors import ReportError, plain
 from recondoor.report._style import Drawing, render
 from recondoor.report._tables import UNDEFINED
-from recondoor.rundir import write_atomically
+from recondoor.rundir import explain
 
 
 @dataclass(frozen=True)
@@ -45,29 +46,49 @@ class Picture:
 
 
 def save_figure(folder: Path, drawn: Drawing, kinds: tuple[str, ...] = ("svg", "png")) -> Picture:
-    """Write a drawing into figures/ of a folder, once for each kind of file.
-
-    Raises ReportError where figures/ is a link: a folder from elsewhere decides nothing outside it.
-    """
-    figures = folder / "figures"
-    if figures.is_symlink():
-        raise ReportError(f"{figures}: is a link, and nothing is written through it; remove it")
+    """Write a drawing into figures/ of a folder, once for each kind of file; errors as `put`."""
     files = render(drawn.figure, kinds)
     for kind, content in files.items():
-        write_atomically(figures / f"{drawn.name}.{kind}", content)
+        put(folder, f"figures/{drawn.name}.{kind}", content)
     return Picture(drawn, files["svg"].decode())
 
 
+def put(folder: Path, name: str, content: bytes) -> Path:
+    """Write a file of a report whole or not at all; return its path.
+
+    What a killed report had begun to write under this name goes.
+
+    Raises:
+        ReportError: a step below `folder` is a link: a folder from elsewhere decides nothing
+            outside it.
+        RunError: the folder cannot be written to.
+    """
+    path = folder / name
+    try:
+        gate.write_bytes(path, content, inside=folder)
+        gate.delete_stale(path, inside=folder)
+    except gate.Refused as error:
+        raise ReportError(f"{path.parent}: {error}; remove it") from error
+    except OSError as error:
+        raise explain(error, path) from error
+    return path
+
+
 def fill(template: str, content: Mapping[str, Any]) -> str:
-    """A page as text; what `content` holds is escaped unless it is Markup."""
+    """A page as text; what `content` holds is escaped and made visible unless it is Markup."""
     environment = Environment(
         loader=FunctionLoader(_template),
         autoescape=True,
+        finalize=_visible,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     return environment.get_template(template).render(content)
+
+
+def _visible(value: object) -> object:
+    return plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _template(name: str) -> str:

@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from recondoor import gate
 from recondoor.errors import ReportError
 
 # A longer integer is beyond what a float can hold.
@@ -14,7 +15,9 @@ LONGEST_INTEGER = 300
 def read_json(path: Path, remedy: str = "") -> Any:
     """What a file holds, without NaN, infinities and numbers beyond floats; raises ReportError."""
     try:
-        return parse(path.read_text(encoding="utf-8"))
+        return parse(gate.read_text(path, most=gate.RECORD, inside=path.parent))
+    except gate.Refused as error:
+        raise ReportError(f"{path}: {error}{remedy}") from error
     except OSError as error:
         raise ReportError(f"{path}: cannot be read ({error.strerror}){remedy}") from error
     except (ValueError, RecursionError) as error:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recondoor import arrays
+from recondoor import arrays, gate
 from recondoor.errors import ReportError
 from recondoor.report import _results
 from recondoor.report._names import in_order
@@ -115,7 +115,7 @@ def load_results(run_dir: Path) -> Mapping[str, Any]:
 def _settings(run_dir: Path) -> Mapping[str, Any]:
     path = run_dir / "config.toml"
     try:
-        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+        settings = tomllib.loads(gate.read_text(path, most=gate.SETTINGS, inside=run_dir))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
@@ -151,7 +151,8 @@ def _arrays(
 
 def _members(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
     try:
-        with path.open("rb") as stream, arrays.load(stream) as file:
+        opened = gate.opened(path, most=gate.ARRAYS, inside=path.parent)
+        with opened as stream, arrays.load(stream) as file:
             lacking = [name for name in names if name not in file.files]
             if lacking:
                 raise ReportError(f"{path}: lacks the array '{lacking[0]}'; expected {names}")
@@ -231,11 +232,13 @@ def _label(model: object) -> str:
 
 def _lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        content = gate.read_bytes(path, most=gate.RECORD, inside=path.parent)
     except FileNotFoundError:
         return []
-    except OSError as error:
-        raise ReportError(f"{path}: cannot be read ({error.strerror})") from error
+    except (OSError, gate.Refused) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ReportError(f"{path}: cannot be read ({reason})") from error
+    lines = content.decode(errors="replace").split("\n")
     rows: list[tuple[int, dict[str, Any]]] = []
     for number, line in enumerate(lines, 1):
         if not line.strip():

@@ -10,6 +10,7 @@ from recondoor.report._html import Picture, fill, flat
 from recondoor.report._load import Run
 from recondoor.report._names import BY_KEY, PAPER_TABLE1, TOOK, YARDSTICKS, Yardstick, number, title
 from recondoor.report._results import Results
+from recondoor.report._sources import made_of
 from recondoor.report._style import Missing
 from recondoor.report._verdict import comparison, headline
 
@@ -18,6 +19,7 @@ def page(run: Run, pictures: Sequence[Picture], missing: Sequence[Missing]) -> s
     """The whole page as text."""
     content: dict[str, Any] = {
         "run": run,
+        "made_of": made_of(run.folder),
         "heading": _heading(run),
         "took": TOOK,
         "pictures": pictures,

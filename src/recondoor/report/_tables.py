@@ -3,9 +3,11 @@
 import csv
 import io
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from recondoor.errors import plain
 from recondoor.report._names import TABLE1_METRICS, Yardstick, number, title
 from recondoor.report._results import Results, check
 from recondoor.statistics import Estimate
@@ -56,8 +58,13 @@ def caption(results: Results) -> str:
 def table1_markdown(results: Results) -> str:
     """Table 1 as a Markdown table with a line on what it holds."""
     lines = [f"| {' | '.join(HEADERS)} |", "|:---|---:|---:|---:|"]
-    lines += [f"| {' | '.join(row)} |" for row in table1(results)]
-    return "\n".join([*lines, "", f"{caption(results)}.", ""])
+    lines += [f"| {' | '.join(map(_markdown, row))} |" for row in table1(results)]
+    return "\n".join([*lines, "", f"{_markdown(caption(results))}.", ""])
+
+
+def _markdown(text: str) -> str:
+    """The text as Markdown shows it: nothing in it is markup, HTML or the end of a cell."""
+    return re.sub(r"([\\`*_{}\[\]<>#|&~!])", r"\\\1", plain(text).replace("\n", " "))
 
 
 def table1_csv(results: Results) -> str:

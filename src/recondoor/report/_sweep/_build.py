@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from recondoor.report._html import Picture, save_figure
+from recondoor.report._html import Picture, put, save_figure
 from recondoor.report._style import Missing, style
 from recondoor.report._sweep._axes import axes_of
 from recondoor.report._sweep._curves import curves
@@ -11,7 +11,6 @@ from recondoor.report._sweep._limits import limits
 from recondoor.report._sweep._load import load_sweep
 from recondoor.report._sweep._maps import maps
 from recondoor.report._sweep._page import page
-from recondoor.rundir import write_atomically
 
 KINDS = ("svg", "pdf", "png")
 
@@ -37,6 +36,4 @@ def build_sweep(folder: Path) -> Path:
                 missing.append(drawn)
                 continue
             pictures.append(save_figure(folder, drawn, KINDS))
-    path = folder / "report.html"
-    write_atomically(path, page(data, axes, pictures, missing).encode())
-    return path
+    return put(folder, "report.html", page(data, axes, pictures, missing).encode())
