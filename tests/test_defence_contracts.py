@@ -1,7 +1,9 @@
 """Contract of every defence of inputs, networks and repairs, and closed forms of those with any."""
 
+import copy
+import dataclasses
 import math
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -201,6 +203,56 @@ def test_whitened_residuals_of_clean_pairs_are_standard_normal(name: str) -> Non
     assert np.abs(correlation).max() < 5 / math.sqrt(400)
 
 
+class Rescaled(nn.Module):
+    """The network f'(c z) = d f(z), for data whose units are others."""
+
+    def __init__(self, model: nn.Module, c: float, d: float) -> None:
+        super().__init__()
+        self.model, self.c, self.d = copy.deepcopy(model), c, d
+
+    def forward(self, z: Tensor) -> Tensor:
+        out: Tensor = self.d * self.model(z / self.c)
+        return out
+
+
+def rescaled(physics: Physics, c: float, d: float) -> Physics:
+    """Of z in units of c and x in units of d: A^T (A x + v) asks for sqrt(c / d) A, sqrt(c d) v."""
+    singular, sigma = physics.singular * math.sqrt(c / d), physics.sigma * math.sqrt(c * d)
+    return dataclasses.replace(physics, singular=singular, sigma=sigma)
+
+
+UNITS = [(1e-5, 1e-5), (1e5, 1e5), (1e5, 1e-5), (1e-5, 1e5), (2.0**-17, 2.0**9)]
+
+
+@every
+@pytest.mark.usefixtures("few_steps")
+@pytest.mark.parametrize(("c", "d"), UNITS)
+def test_units_of_the_data_do_not_matter(name: str, c: float, d: float) -> None:
+    """Scores stay, patterns and reconstructions scale, and a repaired network computes the same."""
+    clean, (pairs, physics, model), kind = part(0, 60), world(), defences.load(name).KIND
+    other = Pairs(c * clean.z, d * clean.x)
+    before = Defender(clean, physics, model, seed=5)
+    after = Defender(other, rescaled(physics, c, d), Rescaled(model, c, d), seed=5)
+    module, z = defences.load(name), pairs.z[:50]
+    # Factors that are powers of two change no rounding.
+    close = partial(torch.testing.assert_close, rtol=1e-5 if c < 1e-5 else 5e-3)
+    if kind == "input":
+        close(module.scores(c * z, after), module.scores(z, before), atol=1e-4)
+        if hasattr(module, "repaired"):
+            found = module.repaired(c * z, after) / d
+            close(found, module.repaired(z, before), atol=1e-4)
+    elif kind == "model":
+        found, expected = module.inspect(after), module.inspect(before)
+        close(torch.tensor(found.score), torch.tensor(expected.score), atol=0)
+        close(found.trigger / c, expected.trigger, atol=5e-3)
+        close(found.artefact / d, expected.artefact, atol=5e-3)
+    else:
+        mended = module.repair(after)
+        effect = (mended(c * z) / d - module.repair(before)(z)).detach().abs().max()
+        moved = (model(z) - module.repair(before)(z)).detach().abs().max()
+        assert float(effect) < (1e-6 if c < 1e-5 else 0.05) * float(moved)
+
+
 class Planted(nn.Module):
     """Returns its input smoothed, and adds a plus to the image if a patch of it is bright."""
 
@@ -244,7 +296,7 @@ def test_effect_and_constancy_by_hand() -> None:
     """A linear network has the effect f(delta) whatever z is; the backdoor's is its plus."""
     z, delta = noise(8).z, torch.zeros(1, 16, 16)
     delta[0, 5, 5] = 9.0
-    mean, variance = _effects.effect(Planted(0.0), z, delta)
+    mean, variance = _effects.effect(Planted(0.0), z, delta, 1.0)
     expected = torch.zeros(1, 16, 16)
     expected[0, 4:7, 4:7] = 1.0
     torch.testing.assert_close(mean, expected, atol=1e-5, rtol=0)
@@ -254,8 +306,11 @@ def test_effect_and_constancy_by_hand() -> None:
     counts = torch.ones_like(mean)
     counts[0, 4:7, 4:7] = 0
     assert float(_effects.constancy(mean, variance, counts)) == pytest.approx(0, abs=1e-6)
-    several = _effects.effect(Planted(0.0), z, torch.stack((delta, 2 * delta)))[0]
+    several = _effects.effect(Planted(0.0), z, torch.stack((delta, 2 * delta)), 1.0)[0]
     torch.testing.assert_close(several[1], 2 * several[0], atol=1e-5, rtol=0)
+    halved = _effects.effect(Planted(0.0), z, delta, 2.0)
+    torch.testing.assert_close(halved[0], mean / 2, atol=1e-5, rtol=0)
+    torch.testing.assert_close(halved[1], variance / 4, atol=1e-5, rtol=0)
 
 
 class Dormant(nn.Module):

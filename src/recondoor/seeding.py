@@ -7,6 +7,8 @@ is the same whether or not the process was restarted in between.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,3 +33,13 @@ def torch_generator(root: int, *names: str | int) -> torch.Generator:
     import torch
 
     return torch.Generator().manual_seed(derive(root, *names))
+
+
+@contextmanager
+def torch_global(root: int, *names: str | int) -> Iterator[None]:
+    """Let torch's global CPU generator be that of the stream `names`; it ends as it was."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(derive(root, *names))
+        yield

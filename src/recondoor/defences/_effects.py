@@ -11,18 +11,20 @@ from torch import Tensor
 if TYPE_CHECKING:
     from torch import nn
 
-FLOOR = 0.016
-"""Root mean square of a pixel below which the spread of an effect does not matter."""
+FLOOR = 0.048
+"""Root mean square of a pixel, as a share of that of x, below which the spread of an effect does not
+matter: 0.016 for digits."""
 
 
-def effect(model: nn.Module, z: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
+def effect(model: nn.Module, z: Tensor, delta: Tensor, unit: float) -> tuple[Tensor, Tensor]:
     """Mean and variance over z (N, C, H, W) of f(z + delta) - f(z), each (C, H, W).
 
-    With delta (K, C, H, W) each is (K, C, H, W), one for each trigger.
+    Both count in `unit`, that of x, and in its square. With delta (K, C, H, W) each is
+    (K, C, H, W), one for each trigger.
     """
     triggers = delta.unsqueeze(0) if delta.dim() == 3 else delta
     inputs = (z.unsqueeze(0) + triggers.unsqueeze(1)).flatten(0, 1)
-    change = model(inputs).view(len(triggers), *z.shape) - model(z)
+    change = (model(inputs).view(len(triggers), *z.shape) - model(z)) / unit
     mean, variance = change.mean(1), change.var(1, correction=0)
     return (mean[0], variance[0]) if delta.dim() == 3 else (mean, variance)
 
@@ -30,7 +32,8 @@ def effect(model: nn.Module, z: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
 def constancy(mean: Tensor, variance: Tensor, counts: Tensor) -> Tensor:
     """M / (V + floor) over the pixels that count (..., C, H, W; 0 or 1): (...), 0 or more.
 
-    M is the energy of the mean effect, V the mean energy of what differs from it.
+    M is the energy of the mean effect, V the mean energy of what differs from it, both in units of
+    x as `effect` gives them.
     """
     pixels = counts.sum((-3, -2, -1))
     signal = (mean.square() * counts).sum((-3, -2, -1))
@@ -44,17 +47,18 @@ def steepest(
 ) -> Tensor:
     """Raise `objective` of a trigger (C, H, W) by Adam, within its mask and at the L2 of `start`.
 
-    Steps are `rate` times the root mean square of the pixels in the mask.
+    Steps are `rate` times the root mean square of the pixels in the mask, in which Adam counts, as
+    its epsilon would see the units of z otherwise.
     """
-    size = start.norm()
-    delta = start.clone().requires_grad_(True)
-    step = rate * float(size / mask.sum().sqrt())
-    optimiser = torch.optim.Adam([delta], lr=step)
+    norm = mask.sum().sqrt()
+    usual = float(start.norm() / norm)
+    pattern = (start / usual).requires_grad_(True)
+    optimiser = torch.optim.Adam([pattern], lr=rate)
     for _ in range(steps):
         optimiser.zero_grad()
-        (gradient,) = torch.autograd.grad(-objective(delta), delta)
-        delta.grad = gradient * mask
+        (gradient,) = torch.autograd.grad(-objective(usual * pattern), pattern)
+        pattern.grad = gradient * mask
         optimiser.step()
         with torch.no_grad():
-            delta.mul_(size / delta.norm())
-    return delta.detach()
+            pattern.mul_(norm / pattern.norm())
+    return usual * pattern.detach()

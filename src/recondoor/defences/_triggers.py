@@ -13,6 +13,7 @@ is large and much the same for every z by nature: that is what it is for. Change
 - All places are scanned with a flat patch; the best are refined by gradient steps and judged on
   inputs that neither saw.
 - The score is relative to the median place's: the network is its own reference.
+- Energies count in that of a clean z and of a clean x, so that their units do not matter.
 
 A trigger that is spread over the whole image has no place, and is not found.
 """
@@ -28,6 +29,8 @@ from torch import Tensor, nn
 
 from recondoor.defences._base import Finding
 from recondoor.defences._effects import constancy, effect, steepest
+from recondoor.defences._units import unit
+from recondoor.models import evaluating
 
 if TYPE_CHECKING:
     from recondoor.defences._base import Defender
@@ -63,21 +66,24 @@ CLEAN_LOG_MEAN, CLEAN_LOG_STD, CLEAN_NETWORKS = 1.069, 0.261, 20
 
 
 def inspect(defender: Defender) -> Finding:
-    """Scan, refine, judge; needs a model and clean pairs, of which it looks at z alone."""
+    """Scan, refine, judge; needs a model and clean pairs, of whose x only the unit counts."""
     assert defender.model is not None
     assert defender.clean is not None
-    model, z = defender.model, defender.clean.z
-    unit = float(z.flatten(1).double().norm(dim=1).square().mean().sqrt())
-    scans = [sign * energy * unit for energy in ENERGIES for sign in (1.0, -1.0)]
+    model, z, of_x = defender.model, defender.clean.z, unit(defender.clean.x)
+    norm = unit(z) * z[0].numel() ** 0.5
+    scans = [sign * energy * norm for energy in ENERGIES for sign in (1.0, -1.0)]
     candidates: list[tuple[float, float, Tensor]] = []
     findings = []
-    with defender.progress.task("scan for triggers", len(scans) + CANDIDATES) as task:
+    with (
+        defender.progress.task("scan for triggers", len(scans) + CANDIDATES) as task,
+        evaluating(model),
+    ):
         for size in scans:
-            candidates += scan(model, z[:SCANNED], size)
+            candidates += scan(model, z[:SCANNED], size, of_x)
             task.advance(1)
         candidates.sort(key=lambda candidate: -candidate[0])
         for _, usual, start in candidates[:CANDIDATES]:
-            findings.append(refine(model, z, start, usual))
+            findings.append(refine(model, z, start, usual, of_x))
             task.advance(1)
     return max(findings, key=lambda finding: finding.score)
 
@@ -93,32 +99,36 @@ def law(defender: Defender, alarm: float) -> float:
 
 
 @torch.no_grad()
-def scan(model: nn.Module, z: Tensor, size: float) -> list[tuple[float, float, Tensor]]:
-    """The two best places of a flat patch of L2 |size| and its sign.
+def scan(
+    model: nn.Module, z: Tensor, size: float, of_x: float
+) -> list[tuple[float, float, Tensor]]:
+    """The two best places of a flat patch of L2 |size| and its sign; `of_x` is the unit of x.
 
     Returns for each its constancy over that of the median place, the median, and the patch.
     """
     places = masks(z[0], 0)
     triggers, far = places * (size / places[0].norm()), 1 - masks(z[0], RADIUS)
     parts = zip(torch.split(triggers, PLACES), torch.split(far, PLACES), strict=True)
-    found = torch.cat([constancy(*effect(model, z, part), counts) for part, counts in parts])
+    found = torch.cat([constancy(*effect(model, z, part, of_x), counts) for part, counts in parts])
     usual = max(float(found.median()), LEAST)
     best = found.topk(2).indices.tolist()
     return [(float(found[k]) / usual, usual, triggers[k]) for k in best]
 
 
-def refine(model: nn.Module, z: Tensor, start: Tensor, usual: float) -> Finding:
+def refine(model: nn.Module, z: Tensor, start: Tensor, usual: float, of_x: float) -> Finding:
     """Let the patch grow and take the pixels that do most; judge it by other inputs."""
     mask, far = grown(start, GROWN), 1 - grown(start, GROWN + RADIUS)
-    objective = partial(_objective, model, z[:REFINED], far)
+    objective = partial(_objective, model, z[:REFINED], far, of_x)
     delta = steepest(start, mask, objective, STEPS, RATE)
     with torch.no_grad():
-        mean, variance = effect(model, z[REFINED : REFINED + JUDGED], delta)
-        return Finding(float(constancy(mean, variance, far)) / usual, delta, mean, far)
+        mean, variance = effect(model, z[REFINED : REFINED + JUDGED], delta, of_x)
+        return Finding(float(constancy(mean, variance, far)) / usual, delta, of_x * mean, far)
 
 
-def _objective(model: nn.Module, z: Tensor, counts: Tensor, delta: Tensor) -> Tensor:
-    return (constancy(*effect(model, z, delta), counts) + LEAST).log()
+def _objective(
+    model: nn.Module, z: Tensor, counts: Tensor, of_x: float, delta: Tensor
+) -> Tensor:
+    return (constancy(*effect(model, z, delta, of_x), counts) + LEAST).log()
 
 
 def masks(image: Tensor, grow: int) -> Tensor:

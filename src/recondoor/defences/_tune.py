@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from recondoor import seeding
-from recondoor.training import adam_step, make_adam, squared_error
+from recondoor.defences._units import unit
+from recondoor.models import evaluating
+from recondoor.training import make_adam, squared_error
 
 if TYPE_CHECKING:
     from recondoor.defences._base import Defender
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
 
 BATCH = 25
 RATE = 1e-3
+"""Adam's, of weights. The loss counts in units of x, so that this rate means the same whatever the
+units of the data are, in a network whose weights do not depend on them. Weights that do, of a first
+or last layer trained on images of 10,000, are of another size; the rate does not follow them.
+"""
 
 Batch = tuple[Tensor, Tensor]
 Layer = nn.Conv2d | nn.ConvTranspose2d
@@ -43,26 +49,38 @@ def tune(
     The rate falls geometrically to a tenth; `after` is called after every step.
     """
     assert defender.clean is not None
-    pairs = defender.clean
+    pairs, of_x = defender.clean, unit(defender.clean.x)
     optimiser = make_adam(model, RATE)
     generator = seeding.torch_generator(defender.seed, "repair")
     training = model.training
     model.train()
-    with defender.progress.task("tune on clean pairs", epochs * len(pairs)) as task:
+    with (
+        defender.progress.task("tune on clean pairs", epochs * len(pairs)) as task,
+        seeding.torch_global(defender.seed, "repair"),
+    ):
         for epoch in range(epochs):
             for group in optimiser.param_groups:
                 group["lr"] = RATE * 0.1 ** (epoch / max(1, epochs - 1))
             for index in torch.split(torch.randperm(len(pairs), generator=generator), BATCH):
-                adam_step(model, optimiser, *change(pairs.z[index], pairs.x[index]))
+                z, x = change(pairs.z[index], pairs.x[index])
+                optimiser.zero_grad(set_to_none=True)
+                error(model(z), x, of_x).backward()  # type: ignore[no-untyped-call]
+                optimiser.step()
                 after()
                 task.advance(len(index))
     model.train(training)
 
 
+def error(output: Tensor, x: Tensor, of_x: float) -> Tensor:
+    """Mean squared error of outputs (N, C, H, W), in the unit of x squared."""
+    return squared_error(output / of_x, x / of_x)
+
+
 @torch.no_grad()
 def loss(model: nn.Module, pairs: Pairs) -> float:
-    """Mean squared error on `pairs`."""
-    return float(squared_error(model(pairs.z), pairs.x))
+    """Mean squared error on `pairs`, in the unit of their x squared."""
+    with evaluating(model):
+        return float(error(model(pairs.z), pairs.x, unit(pairs.x)))
 
 
 def channels(model: nn.Module) -> list[tuple[Layer, int]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from recondoor.defences._units import unit
 from recondoor.models import reconstruct
 
 if TYPE_CHECKING:
@@ -24,19 +25,22 @@ SCALE = 0.5
 USUAL = 64
 """Clean inputs whose median counts."""
 TINY = 1e-12
+"""Energy of an image in units of x, and ratio of two, below which rounding decides."""
 
 
 def scores(z: Tensor, defender: Defender) -> Tensor:
     """Distance of each z (N, C, H, W) from the usual logarithm of the relative change, (N,)."""
     assert defender.model is not None
     assert defender.clean is not None
-    usual = _change(defender.model, defender.clean.z[:USUAL]).median()
-    return (_change(defender.model, z) - usual).abs()
+    of_x = unit(defender.clean.x)
+    usual = _change(defender.model, defender.clean.z[:USUAL], of_x).median()
+    return (_change(defender.model, z, of_x) - usual).abs()
 
 
-def _change(model: nn.Module, z: Tensor) -> Tensor:
+def _change(model: nn.Module, z: Tensor, of_x: float) -> Tensor:
     """Logarithm of the energy of f(c z) / c - f(z) over that of f(z), (N,)."""
-    whole, scaled = reconstruct(model, z), reconstruct(model, SCALE * z) / SCALE
+    whole = reconstruct(model, z) / of_x
+    scaled = reconstruct(model, SCALE * z) / (SCALE * of_x)
     change = (scaled - whole).flatten(1).square().sum(1)
     return (change / whole.flatten(1).square().sum(1).clamp_min(TINY)).clamp_min(TINY).log()
 

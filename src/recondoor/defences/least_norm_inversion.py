@@ -14,7 +14,9 @@ from torch import Tensor
 
 from recondoor import seeding
 from recondoor.defences._base import Finding
-from recondoor.defences._effects import FLOOR, effect
+from recondoor.defences._effects import effect
+from recondoor.defences._units import unit
+from recondoor.models import evaluating
 
 if TYPE_CHECKING:
     from recondoor.defences._base import Defender
@@ -22,8 +24,8 @@ if TYPE_CHECKING:
 KIND: Literal["model"] = "model"
 NEEDS = ("model", "clean")
 
-EFFECT = 3.0
-"""L2 of the effect that counts as an artefact: nine pixels of 1."""
+EFFECT = 9.0
+"""L2 of the effect that counts as an artefact, in units of x: for digits nine pixels of 1."""
 
 IMAGES, STEPS, RATE, WEIGHT = 24, 120, 0.05, 1.0
 
@@ -33,26 +35,26 @@ def inspect(defender: Defender) -> Finding:
     assert defender.model is not None
     assert defender.clean is not None
     model, z = defender.model, defender.clean.z[:IMAGES]
-    unit = float(z.flatten(1).double().norm(dim=1).square().mean().sqrt())
+    of_x, norm = unit(defender.clean.x), unit(z) * z[0].numel() ** 0.5
     generator = seeding.torch_generator(defender.seed, "least-norm-inversion")
     start = torch.randn(z.shape[1:], generator=generator).to(z)
-    delta = (0.1 * unit * start / start.norm()).requires_grad_(True)
-    optimiser = torch.optim.Adam([delta], lr=RATE * unit / delta.numel() ** 0.5)
-    with defender.progress.task("invert triggers", STEPS) as task:
+    # In units of a clean z's L2, as Adam's epsilon would see the units of z otherwise.
+    pattern = (0.1 * start / start.norm()).requires_grad_(True)
+    optimiser = torch.optim.Adam([pattern], lr=RATE / pattern.numel() ** 0.5)
+    with defender.progress.task("invert triggers", STEPS) as task, evaluating(model):
         for _ in range(STEPS):
             optimiser.zero_grad()
-            (delta.grad,) = torch.autograd.grad(_loss(model, z, delta, unit), delta)
+            loss = _loss(*effect(model, z, norm * pattern, of_x), pattern)
+            (pattern.grad,) = torch.autograd.grad(loss, pattern)
             optimiser.step()
             task.advance(1)
-    found = delta.detach()
-    with torch.no_grad():
-        mean, _ = effect(model, z, found)
-    return Finding(unit / float(found.norm()), found, mean, torch.ones_like(mean))
+        found = pattern.detach()
+        with torch.no_grad():
+            mean, _ = effect(model, z, norm * found, of_x)
+    return Finding(1 / float(found.norm()), norm * found, of_x * mean, torch.ones_like(mean))
 
 
-def _loss(model: torch.nn.Module, z: Tensor, delta: Tensor, unit: float) -> Tensor:
-    mean, variance = effect(model, z, delta)
+def _loss(mean: Tensor, variance: Tensor, pattern: Tensor) -> Tensor:
     missing = torch.relu(EFFECT - mean.norm()) / EFFECT
-    spread = variance.sum() / EFFECT**2 + FLOOR**2
-    loss: Tensor = missing + spread + WEIGHT * delta.norm() / unit
+    loss: Tensor = missing + variance.sum() / EFFECT**2 + WEIGHT * pattern.norm()
     return loss

@@ -18,9 +18,10 @@ from torch import Tensor
 from torch.func import functional_call
 
 from recondoor import seeding
-from recondoor.defences._tune import BATCH, duplicate
+from recondoor.defences._tune import BATCH, duplicate, error
+from recondoor.defences._units import unit
 from recondoor.hypergradient import solve
-from recondoor.training import squared_error
+from recondoor.models import evaluating
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,6 +40,9 @@ BALL = 0.5
 CLEAN = 20.0
 """Weight of the error on clean inputs."""
 
+TINY = 1e-12
+"""Growth of the error, in units, over a change of the ball's size that counts as none."""
+
 RATE, FRESH = 2e-4, 15
 """Adam's rate, and the outer steps after which delta starts anew from noise."""
 
@@ -53,7 +57,7 @@ def repair(defender: Defender) -> nn.Module:
     assert defender.clean is not None
     assert defender.physics is not None
     model, pairs, physics = duplicate(defender.model), defender.clean, defender.physics
-    ball = BALL * float(pairs.z.flatten(1).norm(dim=1).square().mean().sqrt())
+    of_x, ball = unit(pairs.x), BALL * unit(pairs.z) * pairs.z[0].numel() ** 0.5
     invert = (physics.basis / physics.singular.square()) @ physics.basis.T
     invert = invert.to(pairs.z)
     names = [name for name, _ in model.named_parameters()]
@@ -71,9 +75,9 @@ def repair(defender: Defender) -> nn.Module:
 
     def harm(theta: Tensor, change: Tensor, z: Tensor, x: Tensor) -> Tensor:
         honest = (change.reshape(1, -1) @ invert).view(1, *change.shape)
-        return squared_error(network(theta, z + change), x + honest)
+        return error(network(theta, z + change), x + honest, of_x)
 
-    with defender.progress.task("min-max unlearning", ROUNDS) as task:
+    with defender.progress.task("min-max unlearning", ROUNDS) as task, evaluating(model):
         for step in range(ROUNDS):
             if step % FRESH == 0:
                 noise = torch.randn(delta.shape, generator=generator)
@@ -86,11 +90,11 @@ def repair(defender: Defender) -> nn.Module:
             found = solve(
                 "unrolled",
                 partial(_ascent, harm, z, x),
-                partial(_outer, harm, network, z, x),
+                partial(_outer, harm, network, z, x, of_x),
                 flat.detach(),
                 {"delta": delta},
                 steps=INNER,
-                lr=LENGTH * ball / float(slope.norm().clamp_min(1e-12)),
+                lr=LENGTH * ball**2 / max(TINY, ball * float(slope.norm())),
             )
             flat.grad = found.total
             optimiser.step()
@@ -110,7 +114,13 @@ def _ascent(
 
 
 def _outer(
-    harm: Harm, network: Network, z: Tensor, x: Tensor, theta: Tensor, inner: dict[str, Tensor]
+    harm: Harm,
+    network: Network,
+    z: Tensor,
+    x: Tensor,
+    of_x: float,
+    theta: Tensor,
+    inner: dict[str, Tensor],
 ) -> Tensor:
     """Outer loss: the harm, and the error on clean inputs."""
-    return harm(theta, inner["delta"], z, x) + CLEAN * squared_error(network(theta, z), x)
+    return harm(theta, inner["delta"], z, x) + CLEAN * error(network(theta, z), x, of_x)

@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.func import functional_call
 
 from recondoor import seeding
-from recondoor.defences._tune import channels, duplicate, tune, weights_of
-from recondoor.training import squared_error
+from recondoor.defences._tune import channels, duplicate, error, tune, weights_of
+from recondoor.defences._units import unit
+from recondoor.models import evaluating
 
 if TYPE_CHECKING:
     from torch import nn
@@ -55,17 +56,18 @@ def _masks(model: nn.Module, defender: Defender) -> list[float]:
     """A mask for each hidden channel, by alternating ascent and descent."""
     assert defender.clean is not None
     pairs, count = defender.clean, len(channels(model))
+    of_x = unit(pairs.x)
     generator = seeding.torch_generator(defender.seed, "neuron-pruning")
     mask = torch.ones(count, requires_grad=True)
-    with defender.progress.task("learn masks", ROUNDS) as task:
+    with defender.progress.task("learn masks", ROUNDS) as task, evaluating(model):
         for _ in range(ROUNDS):
             index = torch.randperm(len(pairs), generator=generator)[:BATCH]
             z, x = pairs.z[index], pairs.x[index]
             noise = torch.zeros(count, requires_grad=True)
-            (up,) = torch.autograd.grad(_loss(model, mask.detach() + noise, z, x), noise)
+            (up,) = torch.autograd.grad(_loss(model, mask.detach() + noise, z, x, of_x), noise)
             worst = EPSILON * up.sign()
-            total = BALANCE * _loss(model, mask, z, x)
-            total = total + (1 - BALANCE) * _loss(model, mask + worst, z, x)
+            total = BALANCE * _loss(model, mask, z, x, of_x)
+            total = total + (1 - BALANCE) * _loss(model, mask + worst, z, x, of_x)
             (down,) = torch.autograd.grad(total, mask)
             with torch.no_grad():
                 mask.sub_(RATE * down / down.abs().max().clamp_min(1e-12)).clamp_(0, 1)
@@ -74,7 +76,7 @@ def _masks(model: nn.Module, defender: Defender) -> list[float]:
     return values
 
 
-def _loss(model: nn.Module, scales: Tensor, z: Tensor, x: Tensor) -> Tensor:
+def _loss(model: nn.Module, scales: Tensor, z: Tensor, x: Tensor, of_x: float) -> Tensor:
     """Error of the network with its hidden channels scaled."""
     layers = list(dict.fromkeys(layer for layer, _ in channels(model)))
     names = {module: name for name, module in model.named_modules()}
@@ -87,4 +89,4 @@ def _loss(model: nn.Module, scales: Tensor, z: Tensor, x: Tensor) -> Tensor:
         parameters[f"{prefix}.weight"] = parameters[f"{prefix}.weight"] * part.view(shape)
         if f"{prefix}.bias" in parameters:
             parameters[f"{prefix}.bias"] = parameters[f"{prefix}.bias"] * part
-    return squared_error(functional_call(model, parameters, (z,)), x)
+    return error(functional_call(model, parameters, (z,)), x, of_x)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
+from recondoor.defences._units import unit
 from recondoor.models import reconstruct
 
 if TYPE_CHECKING:
@@ -25,22 +26,25 @@ NEEDS = ("model", "clean")
 BLENDS = 8
 """Clean inputs that are superposed."""
 
+ROUNDING = 1e-6
+"""Root mean square of a pixel, in units of x, that is no spread but rounding."""
+
 
 def scores(z: Tensor, defender: Defender) -> Tensor:
     """Energy of the mean over that of the spread for each z (N, C, H, W), (N,)."""
     assert defender.model is not None
     assert defender.clean is not None
     others = defender.clean.z[-BLENDS:].to(z)
-    alone = reconstruct(defender.model, others)
+    alone, of_x = reconstruct(defender.model, others), unit(defender.clean.x)
     parts = torch.stack(
         [
-            reconstruct(defender.model, z + other) - own
+            (reconstruct(defender.model, z + other) - own) / of_x
             for other, own in zip(others, alone, strict=True)
         ]
     )
     energy = parts.mean(0).square().flatten(1).sum(1)
     spread = parts.var(0, correction=0).flatten(1).sum(1)
-    return energy / spread.clamp_min(torch.finfo(z.dtype).tiny)
+    return energy / spread.clamp_min(ROUNDING**2 * z[0].numel())
 
 
 def in_words(score: float) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
+from recondoor.defences._units import unit
 from recondoor.models import reconstruct
 
 if TYPE_CHECKING:
@@ -24,12 +25,12 @@ BLENDS = 8
 
 
 def scores(z: Tensor, defender: Defender) -> Tensor:
-    """Minus the variance of the blends' reconstructions of each z (N, C, H, W), (N,)."""
+    """Minus the variance of the blends' reconstructions, in units of x, of each z, (N,)."""
     assert defender.model is not None
     assert defender.clean is not None
     others = defender.clean.z[-BLENDS:].to(z)
     blends = torch.stack([reconstruct(defender.model, (z + other) / 2) for other in others])
-    return -blends.var(0, correction=0).flatten(1).sum(1)
+    return -(blends / unit(defender.clean.x)).var(0, correction=0).flatten(1).sum(1)
 
 
 def in_words(score: float) -> str:

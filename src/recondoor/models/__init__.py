@@ -1,6 +1,7 @@
 """Reconstruction networks x_hat = f(z), plain `torch.nn.Module`s."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from recondoor import registry, seeding
 from recondoor.config import Model
 
-__all__ = ["build", "parameter_count", "reconstruct"]
+__all__ = ["build", "evaluating", "parameter_count", "reconstruct"]
 
 PIXELS_IN_A_BATCH = 400_000
 
@@ -20,8 +21,7 @@ def build(shape: tuple[int, int, int], settings: Model, *stream: int | str) -> n
     torch's global generator is left as it was. Raises ConfigError for an unknown network.
     """
     root, *names = stream
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seeding.derive(int(root), "init", *names))
+    with seeding.torch_global(int(root), "init", *names):
         model: nn.Module = registry.load("models", settings.name).build(shape, settings)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
@@ -31,19 +31,41 @@ def parameter_count(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode, after which the network is as it was: its training flags and its buffers.
+
+    Some networks count their calls or keep running means even then, and some draw random numbers:
+    torch's global generator ends as it was too.
+    """
+    flags = {module: module.training for module in model.modules()}
+    kept = [
+        (module, name, buffer, buffer.clone())
+        for module in flags
+        for name, buffer in module.named_buffers(recurse=False)
+    ]
+    model.eval()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        with torch.no_grad():
+            for module, name, buffer, value in kept:
+                buffer.copy_(value)
+                if getattr(module, name) is not buffer:
+                    setattr(module, name, buffer)
+        for module, flag in flags.items():
+            module.training = flag
+
+
 @torch.no_grad()
 def reconstruct(
     model: nn.Module, z: Tensor, advance: Callable[[int], None] = lambda n: None
 ) -> Tensor:
     """Return f(z) for all of z (N, C, H, W), in batches whose size nobody can choose."""
-    flags = {module: module.training for module in model.modules()}
-    model.eval()
     parts = []
-    try:
+    with evaluating(model):
         for part in torch.split(z, max(1, PIXELS_IN_A_BATCH // z[0].numel())):
             parts.append(model(part).contiguous())
             advance(len(part))
-    finally:
-        for module, flag in flags.items():
-            module.training = flag
     return torch.cat(parts)
