@@ -52,6 +52,36 @@ def plain(text: str) -> str:
     )
 
 
+FAILURES = (
+    MemoryError,
+    RuntimeError,
+    ArithmeticError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    ImportError,
+    OSError,
+)
+"""What a stranger's network may raise, and numerical libraries; Ctrl-C is not among them."""
+
+
+def in_a_line(error: BaseException) -> str:
+    """What went wrong, in one line: of a lack of memory that alone."""
+    if out_of_memory(error):
+        return "out of memory"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = ": ".join([type(error).__name__, *lines[:1]])
+    return plain(said[:200])
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out; PyTorch says so by a RuntimeError."""
+    told = ("can't allocate memory", "out of memory")
+    return isinstance(error, MemoryError) or any(text in str(error) for text in told)
+
+
 def _cut(line: str) -> str:
     return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 203]}...{line[-200:]}"
 

@@ -2,20 +2,30 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import nn
 
 from recondoor import defences, operators
 from recondoor.audit._given import Build, Given, Shape, read_pairs
-from recondoor.audit._judge import Judged, choose, judge, require_alarm, verdict
+from recondoor.audit._guard import attempt, torch_state, undisturbed
+from recondoor.audit._judge import (
+    Judged,
+    blindness,
+    choose,
+    judge,
+    require_alarm,
+    seen_by,
+    suspicious,
+)
 from recondoor.audit._network import young_network
 from recondoor.audit._run import read_run
+from recondoor.audit._sight import Sight, Verdict, decide
 from recondoor.config import Config
 from recondoor.defences import Defender, Physics
-from recondoor.errors import ConfigError, DataError
+from recondoor.errors import FAILURES, ConfigError, DataError, TrainingError, in_a_line
 from recondoor.poison import Pairs
 from recondoor.progress import NO_PROGRESS, Progress
 
@@ -51,7 +61,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found. `skipped` says of each detector that did not look why."""
+    """What was found. `skipped` says of each detector that did not look, or failed, why."""
 
     request: Request
     given: Given
@@ -59,9 +69,11 @@ class Audit:
     judged: list[Judged]
     skipped: dict[str, str]
     notes: list[str]
-    verdict: Literal["suspicious", "clean", "undecided"]
+    seen: Sight
+    verdict: Verdict
 
 
+@torch_state()
 def audit_data(
     request: Request, model: nn.Module | None = None, progress: Progress = NO_PROGRESS
 ) -> Audit:
@@ -95,14 +107,37 @@ def audit_data(
         skipped |= _needing(names, "model", few)
     left = [name for name in names if name not in skipped]
     if model is None and _needing(left, "model", ""):
-        model = young_network(_together(given.pairs, clean), given.seed, progress)
+        try:
+            model = young_network(_together(given.pairs, clean), given.seed, progress)
+        except (TrainingError, *FAILURES) as error:
+            why = f"a network could not be trained on the pairs, {in_a_line(error)}"
+            skipped |= _needing(left, "model", why)
     defender = Defender(clean, physics, model, seed=given.seed, progress=progress)
-    judged = []
-    with progress.task("looking at pairs", len(left)) as task:
-        for name in left:
-            judged.append(judge(name, given.pairs, defender, request.alarm))
+    judged, blind = _look(names, given.pairs, defender, request.alarm, skipped)
+    seen = seen_by("pairs", names, judged, skipped, blind)
+    chosen = decide(suspicious(judged), seen)
+    return Audit(request, given, defender, judged, skipped, notes, seen, chosen)
+
+
+def _look(
+    names: Sequence[str], pairs: Pairs, defender: Defender, alarm: float, skipped: dict[str, str]
+) -> tuple[list[Judged], dict[str, str]]:
+    """What those find that are not `skipped`, and why some of them see nothing here."""
+
+    def look(name: str) -> tuple[Judged, dict[str, str]]:
+        with undisturbed(defender.model, defender.seed, name):
+            return judge(name, pairs, defender, alarm), blindness(name, pairs, defender)
+
+    judged: list[Judged] = []
+    blind: dict[str, str] = {}
+    with defender.progress.task("looking at pairs", len(names)) as task:
+        for name in names:
+            found = None if name in skipped else attempt(name, partial(look, name), skipped)
+            if found is not None:
+                judged.append(found[0])
+                blind |= found[1]
             task.advance(1, name)
-    return Audit(request, given, defender, judged, skipped, notes, verdict(judged))
+    return judged, blind
 
 
 def _read(request: Request, progress: Progress) -> Given:
@@ -148,6 +183,8 @@ def take_apart(
         physics = Physics.of(given.operator)
     except ConfigError as error:
         return None, str(error)
+    except FAILURES as error:
+        return None, f"the operator could not be taken apart, {in_a_line(error)}"
     if given.noise_known:
         return physics, None
     trusted = clean or given.pairs

@@ -1,8 +1,8 @@
 """The audit of inputs: does one carry a trigger, and what is the reconstruction without it?"""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -12,9 +12,19 @@ from torch import Tensor
 from recondoor import defences
 from recondoor.audit._data import require_operator, take_apart
 from recondoor.audit._given import Given, read_inputs
-from recondoor.audit._judge import Judged, choose, judge_inputs, require_alarm, verdict
+from recondoor.audit._guard import attempt, torch_state, undisturbed
+from recondoor.audit._judge import (
+    Judged,
+    blindness,
+    choose,
+    judge_inputs,
+    require_alarm,
+    seen_by,
+    suspicious,
+)
 from recondoor.audit._network_file import Network
 from recondoor.audit._run import ORIGINAL, open_run
+from recondoor.audit._sight import Sight, Verdict, decide
 from recondoor.audit._subject import Subject, read_subject
 from recondoor.defences import Defender
 from recondoor.errors import ConfigError
@@ -74,9 +84,20 @@ class InputAudit:
     repaired: dict[str, Tensor]
     skipped: dict[str, str]
     notes: list[str]
-    verdict: Literal["suspicious", "clean", "undecided"]
+    seen: Sight
+    verdict: Verdict
 
 
+@dataclass(frozen=True)
+class _Look:
+    """What one detector found; reconstructions if it repairs, and why it sees nothing here."""
+
+    judged: Judged
+    repaired: Tensor | None
+    blind: dict[str, str]
+
+
+@torch_state()
 def audit_input(request: InputRequest, progress: Progress = NO_PROGRESS) -> InputAudit:
     """Look at inputs of a network with every detector that applies, and repair what it makes.
 
@@ -101,15 +122,16 @@ def audit_input(request: InputRequest, progress: Progress = NO_PROGRESS) -> Inpu
     defender = Defender(compared, physics, network.model, seed=given.seed, progress=progress)
     needing = [name for name in names if "physics" in defences.load(name).NEEDS]
     skipped = dict.fromkeys(needing, missing) if missing is not None else {}
-    judged, repaired = [], {}
+    looks: list[_Look] = []
     with progress.task("looking at inputs", len(names)) as task:
         for name in names:
-            if name in skipped:
-                continue
-            judged.append(judge_inputs(name, inputs.z, trusted, defender, request.alarm))
-            if hasattr(defences.load(name), "repaired"):
-                repaired[name] = defences.load(name).repaired(inputs.z, defender)
+            look = partial(_look, name, inputs.z, trusted, defender, request.alarm)
+            found = None if name in skipped else attempt(name, look, skipped)
+            looks += [] if found is None else [found]
             task.advance(1, name)
+    judged = [each.judged for each in looks]
+    blind = {name: why for each in looks for name, why in each.blind.items()}
+    seen = seen_by("input", names, judged, skipped, blind)
     return InputAudit(
         request,
         network,
@@ -119,11 +141,20 @@ def audit_input(request: InputRequest, progress: Progress = NO_PROGRESS) -> Inpu
         len(trusted),
         judged,
         reconstruct(network.model, inputs.z),
-        repaired,
+        {each.judged.name: each.repaired for each in looks if each.repaired is not None},
         skipped,
         notes,
-        verdict(judged),
+        seen,
+        decide(suspicious(judged), seen),
     )
+
+
+def _look(name: str, z: Tensor, trusted: Tensor, defender: Defender, alarm: float) -> _Look:
+    module = defences.load(name)
+    with undisturbed(defender.model, defender.seed, name):
+        judged = judge_inputs(name, z, trusted, defender, alarm)
+        repaired = module.repaired(z, defender) if hasattr(module, "repaired") else None
+        return _Look(judged, repaired, blindness(name, z, defender))
 
 
 def _read(request: InputRequest, network: Network, given: Given, progress: Progress) -> Inputs:

@@ -14,6 +14,7 @@ from recondoor.audit._record import (
     describe_detector,
     describe_operator,
     describe_provenance,
+    describe_sight,
     ranking,
     table,
 )
@@ -40,6 +41,7 @@ def input_record(audit: InputAudit, command: str) -> dict[str, Any]:
         "schema": SCHEMA,
         "kind": "input",
         "verdict": audit.verdict,
+        **describe_sight(audit.seen, audit.verdict, _given(audit)),
         "name": inputs.name,
         "network": audit.network.name,
         "inputs": {"count": len(inputs.z), "shape": list(inputs.z.shape[1:])},
@@ -51,13 +53,23 @@ def input_record(audit: InputAudit, command: str) -> dict[str, Any]:
         "truth": None
         if truth is None
         else {"triggered": int(truth.sum()), "attack": inputs.attack, "seed": audit.given.seed},
-        "detectors": [describe_detector(each, truth, audit.request.alarm) for each in audit.judged],
+        "detectors": [
+            describe_detector(each, audit.seen, truth, audit.request.alarm) for each in audit.judged
+        ],
         "repairs": list(audit.repaired),
         "repaired": REPAIR if REPAIR in audit.repaired else next(iter(audit.repaired), None),
         "skipped": [{"name": name, "reason": why} for name, why in audit.skipped.items()],
         "notes": audit.notes,
         "provenance": describe_provenance(command),
     }
+
+
+def _given(audit: InputAudit) -> str:
+    operator = "no operator" if audit.given.operator is None else "an operator"
+    return (
+        f"{len(audit.inputs.z)} inputs, {len(audit.given.pairs)} trusted pairs and {operator} were "
+        "given"
+    )
 
 
 def _evidence(audit: InputAudit, shown: NDArray[np.int64]) -> Arrays:

@@ -1,7 +1,7 @@
 """From scores to numbers: how many pairs are flagged, and would false alarms explain it?"""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import betabinom, binom, rankdata
 
 from recondoor import defences
+from recondoor.audit._sight import Sight, sight
 from recondoor.defences import Defender
 from recondoor.errors import ConfigError, nearest
 from recondoor.poison import Pairs
@@ -145,16 +146,36 @@ def _judged(
 ) -> Judged:
     seconds = time.perf_counter() - started
     found = scores.double().cpu().numpy()
+    if not (np.isfinite(found).all() and (limit is None or np.isfinite(limit))):
+        raise FloatingPointError("some of its scores are not finite")
     mean, tail = (None if value is None else float(value) for value in (expected, p_value))
     return Judged(name, found, limit, basis, mean, tail, seconds)
 
 
-def verdict(judged: list[Judged]) -> Literal["suspicious", "clean", "undecided"]:
-    """Suspicious if any detector's p value is below LEVEL over their number (Bonferroni)."""
+def suspicious(judged: list[Judged]) -> bool:
+    """Whether any detector's p value is below LEVEL over their number (Bonferroni)."""
     tests = [each.p_value for each in judged if each.p_value is not None]
-    if not tests:
-        return "undecided"
-    return "suspicious" if min(tests) < LEVEL / len(tests) else "clean"
+    return bool(tests) and min(tests) < LEVEL / len(tests)
+
+
+def seen_by(
+    kind: defences.Kind,
+    chosen: Sequence[str],
+    judged: list[Judged],
+    skipped: Mapping[str, str],
+    blind: Mapping[str, str],
+) -> Sight:
+    """What detectors with a threshold see; `blind` says why some of them see nothing here."""
+    ran = [each.name for each in judged]
+    ranks = {each.name: "it only ranks" for each in judged if each.threshold is None}
+    return sight(kind, chosen, ran, {**skipped, **ranks, **blind})
+
+
+def blindness(name: str, given: Pairs | torch.Tensor, defender: Defender) -> dict[str, str]:
+    """Why the detector `name` sees nothing in what is given, under its name; empty if it does."""
+    ask = getattr(defences.load(name), "blind", None)
+    why = None if ask is None else ask(given, defender)
+    return {} if why is None else {name: why}
 
 
 def auc(scores: Array, poisoned: NDArray[np.bool_]) -> float | None:

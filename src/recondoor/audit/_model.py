@@ -1,7 +1,8 @@
 """The audit of a network: every defence of kind "model" looks at it."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -10,8 +11,11 @@ from torch import Tensor, nn
 
 from recondoor import config, defences, rundir
 from recondoor.audit._given import Given
+from recondoor.audit._guard import attempt, torch_state, undisturbed
 from recondoor.audit._judge import choose, require_alarm
+from recondoor.audit._make import needed, references_lack, run_differs
 from recondoor.audit._network_file import Network, read_network
+from recondoor.audit._sight import Sight, Verdict, decide, sight
 from recondoor.audit._subject import Subject, read_subject
 from recondoor.defences import Defender, Finding
 from recondoor.errors import DataError
@@ -60,6 +64,11 @@ class Inspected:
     basis: Literal["law", "references"] | None
     seconds: float
 
+    @property
+    def flagged(self) -> bool:
+        """Whether the score is above the threshold."""
+        return self.threshold is not None and self.finding.score > self.threshold
+
 
 @dataclass(frozen=True)
 class Truth:
@@ -84,10 +93,13 @@ class ModelAudit:
     given: Given
     truth: Truth | None
     inspected: list[Inspected]
+    skipped: dict[str, str]
     notes: list[str]
-    verdict: Literal["suspicious", "clean", "undecided"]
+    seen: Sight
+    verdict: Verdict
 
 
+@torch_state()
 def audit_model(request: ModelRequest, progress: Progress = NO_PROGRESS) -> ModelAudit:
     """Look for a backdoor in a network with every detector.
 
@@ -110,19 +122,45 @@ def audit_model(request: ModelRequest, progress: Progress = NO_PROGRESS) -> Mode
         for what in request.references
     ]
     defender = Defender(given.pairs, model=network.model, seed=given.seed, progress=progress)
-    inspected = []
+    inspected: list[Inspected] = []
+    skipped: dict[str, str] = {}
     for name in names:
-        scores = _reference_scores(name, references, given, progress)
-        inspected.append(_inspect(name, defender, scores, request.alarm))
+        look = partial(_look, name, references, defender, request.alarm)
+        found = attempt(name, look, skipped)
+        inspected += [] if found is None else [found]
+    lacking = skipped | _blindness(inspected, network, references, request)
+    seen = sight("model", names, [each.name for each in inspected], lacking)
+    flagged = any(each.flagged for each in inspected)
     return ModelAudit(
         request,
         network,
         given,
         truth_of(network),
         inspected,
+        skipped,
         _notes(inspected, len(references), request.alarm),
-        _verdict(inspected),
+        seen,
+        decide(flagged, seen),
     )
+
+
+def _blindness(
+    inspected: list[Inspected],
+    network: Network,
+    references: list[nn.Module],
+    request: ModelRequest,
+) -> dict[str, str]:
+    """Why thresholds say too little of this network for a clean verdict, by detector."""
+    found: dict[str, str | None] = {}
+    for each in inspected:
+        if each.basis == "references":
+            lacks = references_lack(network.model, references, request.alarm)
+        elif each.basis == "law":
+            lacks = run_differs(each.name, network, request.subject.data, request.alarm)
+        else:
+            lacks = "it only ranks"
+        found[each.name] = lacks
+    return {name: why for name, why in found.items() if why is not None}
 
 
 def require_count(given: Given, fewest: int) -> None:
@@ -157,23 +195,31 @@ def cosine(a: Tensor, b: Tensor) -> float:
     return float((a.double() * b.double()).sum()) / norms if norms else 0.0
 
 
-def _reference_scores(
-    name: str, references: list[nn.Module], given: Given, progress: Progress
-) -> tuple[float, ...]:
-    module, scores = defences.load(name), []
-    with progress.task(f"{name} of references", max(1, len(references))) as task:
+def _look(name: str, references: list[nn.Module], defender: Defender, alarm: float) -> Inspected:
+    scores = []
+    with defender.progress.task(f"{name} of references", max(1, len(references))) as task:
         for model in references:
-            defender = Defender(given.pairs, model=model, seed=given.seed)
-            scores.append(float(module.inspect(defender).score))
+            scores.append(
+                _finding(name, replace(defender, model=model, progress=NO_PROGRESS)).score
+            )
             task.advance(1)
-    return tuple(scores)
+    return _inspect(name, defender, tuple(scores), alarm)
+
+
+def _finding(name: str, defender: Defender) -> Finding:
+    with undisturbed(defender.model, defender.seed, name):
+        found: Finding = defences.load(name).inspect(defender)
+    values = found.trigger.isfinite().all() and found.artefact.isfinite().all()
+    if not (np.isfinite(found.score) and bool(values)):
+        raise FloatingPointError("its score is not finite")
+    return found
 
 
 def _inspect(name: str, defender: Defender, scores: tuple[float, ...], alarm: float) -> Inspected:
     module, started = defences.load(name), time.perf_counter()
-    finding = module.inspect(defender)
+    finding = _finding(name, defender)
     seconds = time.perf_counter() - started
-    if enough(len(scores), alarm):
+    if len(scores) >= needed(alarm):
         limit = defences.threshold(torch.tensor(scores, dtype=torch.float64), alarm)
         return Inspected(name, finding, scores, limit, "references", seconds)
     if hasattr(module, "law"):
@@ -181,30 +227,12 @@ def _inspect(name: str, defender: Defender, scores: tuple[float, ...], alarm: fl
     return Inspected(name, finding, scores, None, None, seconds)
 
 
-def enough(count: int, alarm: float) -> bool:
-    """Whether `count` clean scores are enough for a threshold at the rate `alarm`."""
-    return count >= 1 / alarm - 1 - 1e-9
-
-
 def _notes(inspected: list[Inspected], count: int, alarm: float) -> list[str]:
-    need = int(np.ceil(1 / alarm - 1 - 1e-9))
+    need = needed(alarm)
     notes = []
-    if any(each.basis == "law" for each in inspected):
-        notes.append(
-            "The threshold of trigger-inversion comes from clean networks trained on digits; for "
-            f"other networks and data give {need} clean --reference networks of the same make."
-        )
     if 0 < count < need:
         notes.append(
             f"{count} references are too few for a threshold at --alarm {alarm:g}, which takes "
             f"{need}: they only rank."
         )
     return notes
-
-
-def _verdict(inspected: list[Inspected]) -> Literal["suspicious", "clean", "undecided"]:
-    limits = [(each.finding.score, each.threshold) for each in inspected]
-    deciding = [(score, limit) for score, limit in limits if limit is not None]
-    if not deciding:
-        return "undecided"
-    return "suspicious" if any(score > limit for score, limit in deciding) else "clean"

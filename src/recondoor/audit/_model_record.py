@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from recondoor.audit._folder import Files, npz
 from recondoor.audit._model import Inspected, ModelAudit, Truth, cosine
-from recondoor.audit._record import SCHEMA, describe_provenance
+from recondoor.audit._record import SCHEMA, describe_provenance, describe_sight
 from recondoor.models import reconstruct
 from recondoor.rundir import Arrays
 
@@ -32,6 +32,7 @@ def model_record(audit: ModelAudit, command: str) -> dict[str, Any]:
         "schema": SCHEMA,
         "kind": "model",
         "verdict": audit.verdict,
+        **describe_sight(audit.seen, audit.verdict, _given(audit)),
         "name": audit.network.name,
         "network": {
             "kind": type(audit.network.model).__name__,
@@ -50,7 +51,11 @@ def model_record(audit: ModelAudit, command: str) -> dict[str, Any]:
             "seed": truth.seed,
             "recovery": truth.recovery,
         },
-        "detectors": [_detector(each, truth) for each in audit.inspected],
+        "detectors": [
+            _detector(each, truth) | {"sees": list(audit.seen.by[each.name])}
+            for each in audit.inspected
+        ],
+        "skipped": [{"name": name, "reason": why} for name, why in audit.skipped.items()],
         "notes": audit.notes,
         "provenance": describe_provenance(command),
     }
@@ -69,7 +74,7 @@ def _detector(each: Inspected, truth: Truth | None) -> dict[str, object]:
         "score": finding.score,
         "threshold": each.threshold,
         "basis": each.basis,
-        "flagged": None if each.threshold is None else finding.score > each.threshold,
+        "flagged": None if each.threshold is None else each.flagged,
         "references_above": sum(score >= finding.score for score in each.references),
         "place": _place(finding.trigger),
         "trigger_l2": float(finding.trigger.norm()),
@@ -78,6 +83,11 @@ def _detector(each: Inspected, truth: Truth | None) -> dict[str, object]:
         "overlap_artefact": overlap["artefact"],
         "seconds": each.seconds,
     }
+
+
+def _given(audit: ModelAudit) -> str:
+    count, pairs = len(audit.request.references), len(audit.given.pairs)
+    return f"a network, {pairs} trusted pairs and {count or 'no'} references were given"
 
 
 def _place(trigger: torch.Tensor) -> dict[str, list[int]]:
@@ -92,15 +102,16 @@ def _place(trigger: torch.Tensor) -> dict[str, list[int]]:
 
 def _evidence(audit: ModelAudit) -> Arrays:
     """Patterns, and what the trigger of the first detector that decides does to clean inputs."""
-    first = min(audit.inspected, key=lambda each: each.threshold is None)
     z, model = audit.given.pairs.z[:SHOWN], audit.network.model
     arrays: Arrays = {
         "x": _array(audit.given.pairs.x[:SHOWN]),
         "z": _array(z),
         "output": _array(reconstruct(model, z)),
-        "triggered": _array(reconstruct(model, z + first.finding.trigger)),
-        "shown": np.array(first.name),
     }
+    if audit.inspected:
+        first = min(audit.inspected, key=lambda each: each.threshold is None)
+        arrays["triggered"] = _array(reconstruct(model, z + first.finding.trigger))
+        arrays["shown"] = np.array(first.name)
     for each in audit.inspected:
         arrays[f"trigger-{each.name}"] = _array(each.finding.trigger)
         arrays[f"artefact-{each.name}"] = _array(each.finding.artefact)

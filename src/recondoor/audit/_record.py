@@ -12,6 +12,7 @@ from recondoor import defences, provenance
 from recondoor.audit._data import Audit
 from recondoor.audit._folder import Files, npz
 from recondoor.audit._judge import LEVEL, Judged, auc, is_certain, tpr
+from recondoor.audit._sight import Sight, Verdict
 from recondoor.defences import Physics
 from recondoor.models import reconstruct
 from recondoor.rundir import Arrays
@@ -38,6 +39,7 @@ def as_record(audit: Audit, command: str) -> dict[str, Any]:
         "schema": SCHEMA,
         "kind": "data",
         "verdict": audit.verdict,
+        **describe_sight(audit.seen, audit.verdict, given_words(len(given.pairs), audit)),
         "name": given.name,
         "pairs": {"count": len(given.pairs), "shape": list(given.pairs.x.shape[1:])},
         "clean_pairs": None if audit.defender.clean is None else len(audit.defender.clean),
@@ -47,7 +49,9 @@ def as_record(audit: Audit, command: str) -> dict[str, Any]:
         "truth": None
         if truth is None
         else {"poisoned": int(truth.sum()), "attack": given.attack, "seed": given.seed},
-        "detectors": [describe_detector(each, truth, request.alarm) for each in audit.judged],
+        "detectors": [
+            describe_detector(each, audit.seen, truth, request.alarm) for each in audit.judged
+        ],
         "skipped": [{"name": name, "reason": why} for name, why in audit.skipped.items()],
         "notes": audit.notes,
         "provenance": describe_provenance(command),
@@ -66,6 +70,23 @@ def describe_operator(physics: Physics | None, noise_known: bool) -> dict[str, o
     }
 
 
+def describe_sight(seen: Sight, verdict: Verdict, given: str) -> dict[str, object]:
+    """What could be seen, what not, and why nothing is decided; the last is null otherwise."""
+    return {
+        "sees": seen.sees,
+        "blind_to": seen.blind_to,
+        "reason": seen.reason(given) if verdict == "undecided" else None,
+    }
+
+
+def given_words(count: int, audit: Audit) -> str:
+    """What was given, for a reason."""
+    clean = audit.defender.clean
+    trusted = "no trusted ones" if clean is None else f"{len(clean)} trusted ones"
+    operator = "no operator" if audit.given.operator is None else "an operator"
+    return f"{count} pairs, {trusted} and {operator} were given"
+
+
 def describe_provenance(command: str) -> dict[str, Any]:
     """By which command, when and with what an audit was made."""
     return {
@@ -77,7 +98,7 @@ def describe_provenance(command: str) -> dict[str, Any]:
 
 
 def describe_detector(
-    judged: Judged, truth: NDArray[np.bool_] | None, alarm: float
+    judged: Judged, seen: Sight, truth: NDArray[np.bool_] | None, alarm: float
 ) -> dict[str, object]:
     """What one detector found, by the schema."""
     return {
@@ -89,6 +110,7 @@ def describe_detector(
         "p_value": judged.p_value,
         "auc": None if truth is None else auc(judged.scores, truth),
         "tpr": None if truth is None else tpr(judged.scores, truth, alarm),
+        "sees": list(seen.by[judged.name]),
         "seconds": judged.seconds,
     }
 

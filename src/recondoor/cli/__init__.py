@@ -8,7 +8,7 @@ from cyclopts import App, CycloptsError, Parameter
 from recondoor import __version__
 from recondoor.cli import _audit, _look, _network, _study, _sweep
 from recondoor.cli._options import Options
-from recondoor.errors import RecondoorError, plain
+from recondoor.errors import RecondoorError, out_of_memory, plain
 
 __all__ = ["Options", "app", "main"]
 
@@ -65,6 +65,10 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         raise SystemExit(141) from None
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        _refuse("out of memory; give fewer or smaller images, or a machine with more")
     except OSError as error:
         _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except KeyboardInterrupt:

@@ -1,5 +1,6 @@
 """Audits of what a person has: training pairs here, networks and inputs in `_network`."""
 
+import contextlib
 import json as json_
 import sys
 from dataclasses import dataclass
@@ -104,8 +105,8 @@ DEFAULT = AuditOptions()
 def data(pairs: Path, /, *, options: AuditOptions = DEFAULT, json: bool = False) -> None:
     """Are pairs in this training set poisoned?
 
-    Writes audit.json, suspicious.csv and report.html. Exit code 0: clean, 3: suspicious, 4: nothing
-    to decide by (no operator and no clean pairs), 2: bad input.
+    Writes audit.json, suspicious.csv and report.html. Exit code 0: clean, 3: suspicious, 4:
+    undecided, 2: bad input. Clean asks for the operator: only its tests are known to see.
 
     For example:
 
@@ -145,6 +146,11 @@ def finish(record: dict[str, Any], files: "Files", out: Path, json: bool) -> Non
     code = {"clean": 0, "suspicious": SUSPICIOUS, "undecided": UNDECIDED}[record["verdict"]]
     if code:
         raise SystemExit(code)
+
+
+def own_output() -> contextlib.redirect_stdout[Any]:
+    """What a user's network prints goes to stderr: stdout is for the verdict."""
+    return contextlib.redirect_stdout(sys.stderr)
 
 
 def use_threads(threads: int) -> None:

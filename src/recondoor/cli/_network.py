@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from recondoor.cli._audit import audit, finish, operator_settings, split_names, use_threads
+from recondoor.cli._audit import (
+    audit,
+    finish,
+    operator_settings,
+    own_output,
+    split_names,
+    use_threads,
+)
 from recondoor.cli._options import command
 from recondoor.errors import plain
 
@@ -80,7 +87,8 @@ def model(
     """Is there a backdoor in this network?
 
     Writes audit.json and report.html with the trigger and artefact recovered. Exit code 0: clean,
-    3: suspicious, 4: nothing to decide by, 2: bad input.
+    3: suspicious, 4: undecided, 2: bad input. Clean asks for clean networks of the same make: 1 /
+    --alarm - 1 of them as --reference, or a run like those that the threshold was made of.
 
     For example:
 
@@ -103,8 +111,10 @@ def model(
     out = out or Path("audits") / _stem(network)
     require_folder(out, force)
     request = ModelRequest(options.subject(network), reference, alarm, split_names(detectors))
-    found = audit_model(request, TerminalProgress())
-    finish(model_record(found, command()), model_files(found), out, json)
+    with own_output():
+        found = audit_model(request, TerminalProgress())
+        files = model_files(found)
+    finish(model_record(found, command()), files, out, json)
 
 
 @audit.command(name="input")
@@ -126,7 +136,8 @@ def input_(
     """Which of these inputs carry a trigger?
 
     Writes audit.json, suspicious.csv, repaired.npz (reconstructions without what no measurement can
-    give) and report.html. Exit code 0: clean, 3: suspicious, 2: bad input.
+    give) and report.html. Exit code 0: clean, 3: suspicious, 4: undecided, 2: bad input. Clean asks
+    for the operator.
 
     For example:
 
@@ -149,8 +160,10 @@ def input_(
     out = out or Path("audits") / f"{_stem(network)}-{inputs.resolve().stem}"
     require_folder(out, force)
     request = InputRequest(options.subject(network), inputs, alarm, split_names(detectors), attack)
-    found = audit_input(request, TerminalProgress())
-    finish(input_record(found, command()), input_files(found), out, json)
+    with own_output():
+        found = audit_input(request, TerminalProgress())
+        files = input_files(found)
+    finish(input_record(found, command()), files, out, json)
 
 
 def clean(
@@ -189,7 +202,8 @@ def clean(
 
     require_new(out, force)
     request = MendRequest(options.subject(network), method, fraction)
-    record = write_mended(mend(request, TerminalProgress()), out, command())
+    with own_output():
+        record = write_mended(mend(request, TerminalProgress()), out, command())
     print(json_.dumps(record, indent=1) if json else plain(mended_text(record)))
     print(f"\nweights: {plain(str(out))}", file=sys.stderr if json else sys.stdout)
 

@@ -5,10 +5,22 @@ from __future__ import annotations
 from types import ModuleType
 
 from recondoor import registry
-from recondoor.defences._base import Defender, Finding, Kind, Scores, pooled, rank, threshold
+from recondoor.defences._base import (
+    ATTACKS,
+    Attack,
+    Defender,
+    Finding,
+    Kind,
+    Scores,
+    pooled,
+    rank,
+    threshold,
+)
 from recondoor.defences._physics import Physics
 
 __all__ = [
+    "ATTACKS",
+    "Attack",
     "Defender",
     "Finding",
     "Kind",
@@ -18,6 +30,7 @@ __all__ = [
     "names",
     "pooled",
     "rank",
+    "sees",
     "threshold",
 ]
 
@@ -30,3 +43,9 @@ def load(name: str) -> ModuleType:
 def names(kind: Kind) -> tuple[str, ...]:
     """Names of the defences of one kind."""
     return tuple(name for name in registry.names("defences") if kind == load(name).KIND)
+
+
+def sees(name: str) -> tuple[Attack, ...]:
+    """Kinds of attack that the defence `name` is known to see; none if it does not say."""
+    found: tuple[Attack, ...] = getattr(load(name), "SEES", ())
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 import torch
 from torch import Tensor
@@ -20,6 +20,19 @@ if TYPE_CHECKING:
 
 Kind = Literal["pairs", "input", "model", "repair"]
 """What is looked at: training pairs, inputs of a trained network, a network; or mended."""
+
+
+Attack = Literal["patch", "spread", "measured", "consistent"]
+
+ATTACKS: tuple[Attack, ...] = get_args(Attack)
+"""Kinds of attack that a detector may be known to see.
+
+patch: a trigger at one place of z; spread: one all over z; measured: one that enters by the
+measurement; consistent: trigger and artefact agree with the measurement (docs/limits.md).
+
+A detector of established power says so itself: `SEES` names the kinds, and `blind(given, defender)`
+says why it sees none of them here, or None. Only such a detector can make a verdict clean.
+"""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from scipy.special import chdtri
+from scipy.stats import binom
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
 
 KIND: Literal["pairs"] = "pairs"
 NEEDS = ("physics",)
+SEES = ("patch", "spread", "measured")
+
+SPARE = 1.2
+"""Factor by which the noise may be overstated: more hides what it should explain."""
+
+ALARM, LEVEL = 0.01, 1e-3
+"""Share of trusted pairs that the law puts above its threshold, and how unlikely a misfit is."""
 
 
 def scores(pairs: Pairs, defender: Defender) -> Tensor:
@@ -31,6 +39,22 @@ def law(defender: Defender, alarm: float) -> float:
     assert defender.physics is not None
     rank = defender.physics.rank
     return float(chdtri(rank, alarm)) / rank
+
+
+def blind(pairs: Pairs, defender: Defender) -> str | None:
+    """Why nothing can be seen here: the noise is overstated, or trusted pairs break the law."""
+    physics, clean = defender.physics, defender.clean
+    assert physics is not None
+    trusted = pairs if clean is None else clean
+    shown = physics.noise(trusted.z, trusted.x)
+    if physics.sigma > SPARE * shown:
+        return (
+            f"the pairs show noise of {shown:.3g}, and sigma = {physics.sigma:.3g} would hide more"
+        )
+    beyond = int((scores(trusted, defender) > law(defender, ALARM)).sum())
+    if clean is not None and binom(len(clean), ALARM).sf(beyond - 1) < LEVEL:
+        return f"the operator and its noise do not explain {beyond} of {len(clean)} trusted pairs"
+    return None
 
 
 def in_words(score: float) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 KIND: Literal["input"] = "input"
 NEEDS = ("model", "physics")
+SEES = ("patch", "spread")
 
 CERTAIN = True
 """A clean input is never above `law`: one that is, is proof."""
@@ -39,6 +40,14 @@ def repaired(z: Tensor, defender: Defender) -> Tensor:
     assert defender.physics is not None
     assert defender.model is not None
     return reconstruct(defender.model, defender.physics.project(z).to(z))
+
+
+def blind(z: Tensor, defender: Defender) -> str | None:
+    """Why nothing can be seen here: nothing is outside of all of space."""
+    assert defender.physics is not None
+    return (
+        "the operator measures everything, so that any z can be" if defender.physics.whole else None
+    )
 
 
 def in_words(score: float) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 KIND: Literal["pairs"] = "pairs"
 NEEDS = ("physics",)
+SEES = ("patch", "spread")
 
 
 CERTAIN = True
@@ -31,6 +32,14 @@ def scores(pairs: Pairs, defender: Defender) -> Tensor:
 def law(defender: Defender, alarm: float) -> float:
     """Nothing: what rounding explains does not count, so that no clean pair exceeds it."""
     return 0.0
+
+
+def blind(pairs: Pairs, defender: Defender) -> str | None:
+    """Why nothing can be seen here: nothing is outside of all of space."""
+    assert defender.physics is not None
+    return (
+        "the operator measures everything, so that any z can be" if defender.physics.whole else None
+    )
 
 
 def in_words(score: float) -> str:

@@ -15,7 +15,7 @@ from recondoor.errors import ReportError, RunError
 from recondoor.report._audit_figures import Evidence, histograms, scores_of, suspects
 from recondoor.report._audit_input import draw_input
 from recondoor.report._audit_model import draw_model
-from recondoor.report._audit_words import headline, model_reading, reading, truth
+from recondoor.report._audit_words import headline, model_reading, reading, sight, truth
 from recondoor.report._html import fill, put, save_figure
 from recondoor.report._json import read_json
 from recondoor.report._results import fault_of
@@ -50,6 +50,7 @@ def build_audit(folder: Path) -> Path:
     shown: dict[str, Any] = {
         "record": record,
         "headline": headline(record),
+        "sight": sight(record),
         "truth": None if record["truth"] is None else truth(record),
         "readings": [read(each, record) for each in record["detectors"]],
         "pictures": pictures,

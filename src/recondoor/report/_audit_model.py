@@ -16,6 +16,8 @@ Arrays = Mapping[str, NDArray[Any]]
 
 def draw_model(arrays: Arrays, record: Mapping[str, Any]) -> list[Drawing]:
     """Figures from what evidence.npz and audit.json hold; KeyError for what is missing."""
+    if not record["detectors"]:
+        return []
     drawn = [_recovered(arrays, record), _effect(arrays)]
     if record["references"]:
         drawn.append(_references(arrays, record))

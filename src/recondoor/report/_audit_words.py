@@ -4,6 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 UNDEFINED = "–"
+ATTACKS = {
+    "patch": "patches in z",
+    "spread": "triggers spread over z",
+    "measured": "triggers in the measurement",
+    "consistent": "triggers and artefacts that agree with the measurement",
+}
 BASIS = {"law": "from clean networks of studies/defences", "references": "from the references"}
 
 
@@ -14,6 +20,7 @@ def audit_text(record: Mapping[str, Any]) -> str:
     lines = [headline(record), ""]
     lines += [f"{each['name']:{width}}  {describe(each, record)}" for each in record["detectors"]]
     lines += [f"{each['name']}: skipped, {each['reason']}" for each in record.get("skipped", ())]
+    lines += sight(record)
     if record["truth"] is not None:
         lines.append(truth(record))
     return "\n".join([*lines, *record["notes"]])
@@ -35,14 +42,30 @@ def truth(record: Mapping[str, Any]) -> str:
     return f"Truth: {number} of {_count(record)} {_what(record)} are {bad} {whose}."
 
 
+def sight(record: Mapping[str, Any]) -> list[str]:
+    """What the detectors can see and what not; nothing of audits written before they said so."""
+    if "sees" not in record:
+        return []
+    seen, unseen = (
+        ", ".join(ATTACKS.get(kind, kind) for kind in record[key]) or "nothing"
+        for key in ("sees", "blind_to")
+    )
+    return [
+        f"What detectors of known power could see here: {seen}.",
+        f"What they could not: {unseen}.",
+    ]
+
+
 def headline(record: Mapping[str, Any]) -> str:
     """The verdict in a sentence."""
+    if record.get("reason") is not None:
+        return f"UNDECIDED: {record['reason']}"
     if record["kind"] == "model":
         return _model_headline(record)
     count, what = _count(record), _what(record)
     if record["verdict"] == "undecided":
         return (
-            f"NO VERDICT: {count} {what} were ranked, but nothing says what clean ones look like; "
+            f"UNDECIDED: {count} {what} were ranked, but nothing says what clean ones look like; "
             "give --operator or --clean"
         )
     tests = [each for each in record["detectors"] if each["p_value"] is not None]
@@ -57,7 +80,7 @@ def headline(record: Mapping[str, Any]) -> str:
 
 def _model_headline(record: Mapping[str, Any]) -> str:
     if record["verdict"] == "undecided":
-        return "NO VERDICT: the network was only ranked; give clean networks as --reference"
+        return "UNDECIDED: the network was only ranked; give clean networks as --reference"
     tests = [each for each in record["detectors"] if each["threshold"] is not None]
     worst = max(tests, key=lambda each: each["score"] / each["threshold"])
     if record["verdict"] == "clean":

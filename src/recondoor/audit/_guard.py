@@ -1,0 +1,62 @@
+"""Detectors over a stranger's network: one that fails leaves the others' findings, and no trace."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from recondoor import seeding
+from recondoor.errors import FAILURES, in_a_line
+from recondoor.models import evaluating
+
+Found = TypeVar("Found")
+
+
+def attempt(name: str, work: Callable[[], Found], skipped: dict[str, str]) -> Found | None:
+    """What `work` finds; None if it fails, and then `skipped` says of `name` why.
+
+    What the user can mend (RecondoorError) and Ctrl-C pass.
+    """
+    try:
+        return work()
+    except FAILURES as error:
+        skipped[name] = f"it failed, {in_a_line(error)}"
+        return None
+
+
+@contextmanager
+def torch_state() -> Iterator[None]:
+    """PyTorch's global state ends as it was: generator, type of new tensors, gradients, threads."""
+    kind, gradients = torch.get_default_dtype(), torch.is_grad_enabled()
+    threads = torch.get_num_threads()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        torch.set_default_dtype(kind)
+        torch.set_grad_enabled(gradients)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+
+
+@contextmanager
+def undisturbed(model: nn.Module | None, seed: int, name: str) -> Iterator[None]:
+    """The network is in evaluation mode and ends as it was, whatever it does to itself.
+
+    One that draws random numbers draws the same ones for the same `seed` and `name`.
+    """
+    with torch_state(), seeding.torch_global(seed, "look", name):
+        if model is None:
+            yield
+            return
+        kept = {k: v.clone() for k, v in model.state_dict().items() if isinstance(v, Tensor)}
+        try:
+            with evaluating(model):
+                yield
+        finally:
+            with torch.no_grad():
+                for key, value in model.state_dict().items():
+                    if key in kept:
+                        value.copy_(kept[key])

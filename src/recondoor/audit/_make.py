@@ -1,0 +1,70 @@
+"""Whether clean networks are of the make of one under suspicion, so that their scores bound its."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from recondoor import defences
+from recondoor.audit._network_file import Network
+from recondoor.audit._run import run_settings
+
+
+def needed(alarm: float) -> int:
+    """Clean networks that a threshold at the rate `alarm` takes."""
+    return math.ceil(1 / alarm - 1 - 1e-9)
+
+
+def references_lack(model: nn.Module, references: Sequence[nn.Module], alarm: float) -> str | None:
+    """Why references do not bound this network's score; None if they do.
+
+    They have to be enough, of its class with weights of its shapes, and different networks: none of
+    them another one's copy, or its own.
+    """
+    own, kept = _weights(model), [_weights(model)]
+    alike = [each for each in references if type(each) is type(model)]
+    for found in map(_weights, alike):
+        shapes = {name: value.shape for name, value in found.items()}
+        if shapes == {name: value.shape for name, value in own.items()} and not any(
+            all(torch.equal(found[name], other[name]) for name in found) for other in kept
+        ):
+            kept.append(found)
+    count, need = len(kept) - 1, needed(alarm)
+    if count >= need:
+        return None
+    return (
+        f"{count} of {len(references)} references are of its make (class and shapes of weights) and "
+        f"no copies; give {need}"
+    )
+
+
+def run_differs(name: str, network: Network, data: Path | None, alarm: float) -> str | None:
+    """Why the law of detector `name` does not bound this network's score; None if it does.
+
+    The law is that of networks of some make, which the detector tells by the settings of a run. So
+    the network has to lie in the folder of such a run, and the trusted data have to be that run's.
+    """
+    want: dict[str, Any] = getattr(defences.load(name), "CALIBRATED", {})
+    remedy = f"give {needed(alarm)} clean --reference networks of its make"
+    if network.run is None or (data is not None and data.resolve() != network.run[0].resolve()):
+        make = ", ".join(f"{key}={value}" for key, value in want.items())
+        return (
+            "its threshold is that of other networks, and nothing says that this one is of their "
+            f"make (a run with {make}); {remedy}"
+        )
+    settings = run_settings(network.run[0], None).model_dump(mode="json")
+    for key, value in want.items():
+        section, _, field = key.partition(".")
+        if settings[section][field] != value:
+            return (
+                f"its threshold is that of networks of runs with {key}={value}, and this one has "
+                f"{settings[section][field]}; {remedy}"
+            )
+    return None
+
+
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    return {k: v for k, v in model.state_dict().items() if isinstance(v, Tensor)}
