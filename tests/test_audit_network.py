@@ -65,9 +65,10 @@ def test_a_backdoor_is_found_and_shown(here: Path, capsys: pytest.CaptureFixture
     assert (out / "report.html").read_text(encoding="utf-8") == page
 
 
-def test_an_honest_network_is_called_clean(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run("audit", "model", "mine:honest", "--data=trusted.npz", *INVERSION, "--json")
-    assert json.loads(capsys.readouterr().out)["verdict"] == "clean"
+def test_an_honest_network_is_not_flagged(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("audit", "model", "mine:honest", "--data=trusted.npz", *INVERSION, "--json", code=4)
+    (found,) = json.loads(capsys.readouterr().out)["detectors"]
+    assert not found["flagged"] and found["basis"] == "law"
 
 
 def test_references_make_a_threshold_or_rank(
@@ -131,7 +132,7 @@ def test_a_runs_network_is_audited_with_its_truth(
     try:  # whether so small a network learnt it is not the question
         cli.main(["audit", "model", str(path), *INVERSION, "--out=m"])
     except SystemExit as stopped:
-        assert stopped.code == 3
+        assert stopped.code in (3, 4)
     assert "overlap with the true trigger" in capsys.readouterr().out
     record = report.read_audit(here / "m")
     assert record["truth"].items() >= {"backdoored": True, "attack": "heuristic", "seed": 0}.items()
@@ -195,7 +196,7 @@ def test_clean_inputs_are_called_clean_also_from_measurements(here: Path) -> Non
     given = ["audit", "input", "own.safetensors", "inputs.npz", "--data=trusted.npz", *SMALL]
     run(*given, *OPERATOR)
     np.savez(here / "inputs.npz", z=made["z"])
-    run(*given, "--force", "--out=without-operator")
+    run(*given, "--force", "--out=without-operator", code=4)
     record = report.read_audit(here / "without-operator")
     assert {gap["name"] for gap in record["skipped"]} == {
         "range-projection",

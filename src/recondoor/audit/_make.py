@@ -36,7 +36,7 @@ def references_lack(model: nn.Module, references: Sequence[nn.Module], alarm: fl
     if count >= need:
         return None
     return (
-        f"{count} of {len(references)} references are of its make (class and shapes of weights) and "
+        f"{count} of {len(references)} references are of its make (class and shapes) and "
         f"no copies; give {need}"
     )
 
