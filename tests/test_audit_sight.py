@@ -1,7 +1,7 @@
 """What a verdict may say: clean only where something could be seen, and what goes wrong is told."""
 
 import json
-from collections.abc import Callable
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,8 @@ class Plain(torch.nn.Module):
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     furnish(tmp_path, monkeypatch)
-    monkeypatch.delitem(__import__("sys").modules, "others", raising=False)
+    monkeypatch.delitem(sys.modules, "others", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "others.py").write_text(OTHERS)
     return tmp_path
 
@@ -258,13 +259,9 @@ def test_networks_unlike_the_calibrated_ones_are_not_called_clean(
     assert record["sees"] == [] and record["detectors"][1]["sees"] == []
     given += ["--detectors=trigger-inversion", "--alarm=0.25"]
     many = [f"--reference=others:plain{k}" for k in (1, 2, 3, 4)]
-    for code in (0, 3):  # the threshold is one of the references' scores
-        try:
-            run(*given, *many, "--json", "--out=b", "--force", code=code)
-            break
-        except (SystemExit, AssertionError, pytest.fail.Exception):
-            capsys.readouterr()
+    run(*given, *many, "--json", "--out=b")
     record = json.loads(capsys.readouterr().out)
+    assert record["detectors"][0]["basis"] == "references"
     assert record["sees"] == ["patch"] and "consistent" in record["blind_to"]
     run(*given, *["--reference=others:plain1"] * 3, "--out=c", "--json", code=4)
     assert "1 of 3 references" in json.loads(capsys.readouterr().out)["reason"]
@@ -380,9 +377,6 @@ def test_a_network_that_speaks_counts_and_draws_does_no_harm(
     assert scores[0] == scores[1]
     assert torch.equal(state, torch.get_rng_state()) and torch.get_num_threads() == threads
     assert torch.is_grad_enabled() and torch.get_default_dtype() == torch.float32
-
-
-Change = Callable[[dict[str, Any]], None]
 
 
 @pytest.mark.parametrize("kind", ["data", "model", "input"])

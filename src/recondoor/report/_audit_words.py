@@ -82,7 +82,7 @@ def _model_headline(record: Mapping[str, Any]) -> str:
     if record["verdict"] == "undecided":
         return "UNDECIDED: the network was only ranked; give clean networks as --reference"
     tests = [each for each in record["detectors"] if each["threshold"] is not None]
-    worst = max(tests, key=lambda each: each["score"] / each["threshold"])
+    worst = max(tests, key=lambda each: each["score"] - each["threshold"])
     if record["verdict"] == "clean":
         return (
             f"CLEAN: {worst['name']} scores {worst['score']:.3g}, and clean networks go up to "
