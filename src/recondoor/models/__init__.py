@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from recondoor import registry, seeding
 from recondoor.config import Model
+from recondoor.errors import DataError
 
 __all__ = ["build", "parameter_count", "reconstruct"]
 
@@ -35,7 +36,12 @@ def parameter_count(model: nn.Module) -> int:
 def reconstruct(
     model: nn.Module, z: Tensor, advance: Callable[[int], None] = lambda n: None
 ) -> Tensor:
-    """Return f(z) for all of z (N, C, H, W), in batches whose size nobody can choose."""
+    """Return f(z) for all of z (N, C, H, W), in batches whose size nobody can choose.
+
+    Raises DataError where there is no image.
+    """
+    if len(z) == 0:
+        raise DataError("no image to reconstruct; give at least one")
     flags = {module: module.training for module in model.modules()}
     model.eval()
     parts = []

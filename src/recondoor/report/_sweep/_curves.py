@@ -59,7 +59,7 @@ def _yardsticks(data: SweepData, axis: Axis, every: Sequence[Series]) -> Drawing
             _line(panel, axis, one.rows, key, look)
     for panel, (key, words) in zip(grid.flat, _PANELS, strict=True):
         _hedge(panel, axis, key, [row for one in shown for row in one.rows])
-        panel.set_title(f"{words}({data.tau:g})" if key == "asr" else words, loc="left")
+        panel.set_title(data.measured.asr if key == "asr" else words, loc="left")
         _span(panel, key)
     for panel in grid[1]:
         along(panel, axis)
