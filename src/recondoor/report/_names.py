@@ -117,9 +117,7 @@ class Yardstick:
 
     def at(self, measured: Measured) -> "Yardstick":
         """The same with how it was measured written into its words."""
-        name, definition = (
-            text.format(measured=measured) for text in (self.name, self.definition)
-        )
+        name, definition = (text.format(measured=measured) for text in (self.name, self.definition))
         return replace(self, name=name, definition=definition)
 
 

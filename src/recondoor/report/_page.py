@@ -148,9 +148,6 @@ def _rows(results: Results) -> list[tuple[str, str, list[str]]]:
     rows = []
     for label in results.models:
         for row in results.rows(label):
-            cells = [
-                _row_cell(row, y)
-                for y in _ROW_COLUMNS
-            ]
+            cells = [_row_cell(row, y) for y in _ROW_COLUMNS]
             rows.append((title(label), str(row["seed"]), cells))
     return rows

@@ -39,7 +39,9 @@ class Outcome:
         if self.asr is not None:
             parts.append(f"{asr_name} {100 * self.asr:.0f}\N{NO-BREAK SPACE}%")
         if self.worse is not None:
-            parts.append(f"benign RMSE {100 * self.worse:.0f}\N{NO-BREAK SPACE}% above the original’s")
+            parts.append(
+                f"benign RMSE {100 * self.worse:.0f}\N{NO-BREAK SPACE}% above the original’s"
+            )
         if 0 < self.succeeded < self.seeds:
             parts.append(f"in {self.succeeded} of {self.seeds} seeds")
         if self.hedging:
