@@ -136,7 +136,8 @@ def judged(seeds: int = 1, **changes: list[float]) -> _results.Results:
 def test_the_headline_tells_those_that_succeeded_from_those_on_the_hedge_line() -> None:
     text = _verdict.headline(judged(bilevel=[0.93], heuristic=[0.03]))
     assert text.startswith(
-        "The backdoor succeeded with the BLO trigger (recovery 0.93, attack RMSE 0.087, ASR(0.5) 100"
+        "The backdoor succeeded with the BLO trigger "
+        "(recovery 0.93, attack RMSE 0.087, ASR(0.5) 100"
     )
     assert "; it was not learnt with the heuristic trigger (recovery 0.03, attack RMSE" in text
     assert text.endswith("on the hedge line).")

@@ -102,7 +102,7 @@ def data_range(x: Tensor) -> float:
     if x.numel() == 0:
         raise DataError("no image to take a pixel range from; a yardstick needs at least one")
     low, high = float(x.min()), float(x.max())
-    if 0 <= low and high <= 1:
+    if low >= 0 and high <= 1:
         return 1.0
     if not math.isfinite(high - low) or high == low:
         raise DataError(

@@ -109,12 +109,14 @@ def paired(a: Mapping[int, float], b: Mapping[int, float]) -> Paired | None:
     if not seeds:
         return None
     d = np.array([a[seed] - b[seed] for seed in seeds], dtype=np.float64)
+    # Refuses what is no number before a spread of it is taken.
+    difference = mean_interval(list(d))
     n, spread = len(d), _spread(d)
     t = effect = None
     if spread is not None:
         t = float(2 * stdtr(n - 1, -abs(d.mean()) / spread * np.sqrt(n)))
         effect = float(d.mean() / spread * hedges(n - 1)) if n > 2 else None
-    return Paired(mean_interval(list(d)), t, sign_flip(d) if n > 1 else None, effect)
+    return Paired(difference, t, sign_flip(d) if n > 1 else None, effect)
 
 
 def _spread(d: Floats) -> float | None:

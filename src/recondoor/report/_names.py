@@ -187,7 +187,8 @@ YARDSTICKS = (
     Yardstick(
         "trigger_psnr",
         "Trigger PSNR",
-        "of <i>z</i> + δ against <i>z</i>, 10 log₁₀({measured.peak} / mean δ²): higher is harder to see",
+        "of <i>z</i> + δ against <i>z</i>, 10 log₁₀({measured.peak} / mean δ²): higher is "
+        "harder to see",
         decimals=2,
         unit="dB",
     ),

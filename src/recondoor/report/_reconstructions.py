@@ -58,9 +58,9 @@ def reconstructions(run: Run) -> Drawing | Missing:
     caption = (
         f"Images {', '.join(str(i + 1) for i in (*normal, *poisoned))} of the test set, not "
         f"selected, seed {run.seed}. Boxes mark the trigger’s mask. Inputs are drawn from "
-        f"{number(low, 2)} (black) to {number(high, 2)} (white), images from {limits[0]:g} to "
-        f"{limits[1]:g} and clipped there. Under each reconstruction: its RMSE without the trigger, its artefact recovery ρ "
-        "with it (0 none, 1 whole)."
+        f"{number(low, 2)} (black) to {number(high, 2)} (white), images from "
+        f"{limits[0]:g} to {limits[1]:g} and clipped there. Under each reconstruction: "
+        "its RMSE without the trigger, its artefact recovery ρ with it (0 none, 1 whole)."
         + (" The clean model is tried with the heuristic trigger." if "original" in labels else "")
     )
     alt = (
