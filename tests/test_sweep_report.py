@@ -180,6 +180,17 @@ def test_an_asr_alone_is_no_success(tmp_path: Path) -> None:
     assert any(found.success(row) for row in small(tmp_path, half).attacked)
 
 
+def test_the_hedge_line_of_an_artefact_that_is_not_drawn_as_set() -> None:
+    """Of a file, or of its part in ker(A), the amplitude is not its rms."""
+    row = {**fake_sweep.rows()[1], "poison.ratio": 0.25, "artefact.amplitude": -0.4}
+    assert _curves.hedge(row, "artefact_rmse") == pytest.approx(0.75 * 0.4)
+    for other in ({"artefact.space": "kernel"}, {"artefact.file": "a.npy"}):
+        assert _curves.hedge(row | other, "artefact_rmse") is None
+        assert _curves.hedge(
+            row | other | {"artefact_rms": 0.08}, "artefact_rmse"
+        ) == pytest.approx(0.06)
+
+
 def test_tau_is_named_by_its_unit(tmp_path: Path) -> None:
     rows = fake_sweep.rows()
     assert small(tmp_path, rows).measured.asr == "ASR(0.5)"

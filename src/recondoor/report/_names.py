@@ -47,6 +47,9 @@ def in_order(labels: Iterable[str]) -> tuple[str, ...]:
     return (*(label for label in ORDER if label in found), *sorted(found - set(ORDER)))
 
 
+_ABSOLUTE = " in pixel values"
+
+
 @dataclass(frozen=True)
 class Measured:
     """How the yardsticks of a report were measured, as its words say it.
@@ -70,11 +73,16 @@ class Measured:
 
         Where the rms is 1 both units are the same, and the name says neither.
         """
-        names, units = set(), set()
-        for tau, unit, rms in taus:
-            plain = unit == "rms" or (rms is not None and math.isclose(rms, 1, rel_tol=1e-6))
-            names.add(f"{tau:g}" if plain else f"{tau:g} in pixel values")
-            units.add(unit)
+        known = list(taus)
+        units = {unit for _, unit, _ in known}
+        plain = all(
+            unit == "rms" or (rms is not None and math.isclose(rms, 1, rel_tol=1e-6))
+            for _, unit, rms in known
+        )
+        names = {
+            f"{tau:g}" if plain or unit == "rms" else f"{tau:g}{_ABSOLUTE}"
+            for tau, unit, _ in known
+        }
         return Measured(
             " or ".join(sorted(names)) or "0.5",
             " or ".join(sorted(units)) or "rms",
@@ -91,7 +99,7 @@ class Measured:
     def tau_words(self) -> str:
         """Tau with its unit."""
         if self.unit == "absolute":
-            return f"τ = {self.tau.removesuffix(' in pixel values')} in pixel values"
+            return f"τ = {self.tau.replace(_ABSOLUTE, '')}{_ABSOLUTE}"
         if self.unit == "rms":
             return f"τ = {self.tau} times the root mean square of Δ on its support"
         return f"τ = {self.tau}, in the unit that <code>evaluate.tau_unit</code> says"

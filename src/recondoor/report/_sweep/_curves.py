@@ -18,7 +18,7 @@ from recondoor.report._sweep._lines import (
     names_of,
     over,
 )
-from recondoor.report._sweep._load import Row, SweepData
+from recondoor.report._sweep._load import Row, SweepData, artefact_rms
 from recondoor.report._sweep._series import Series, levels_of
 from recondoor.statistics import mean_interval
 
@@ -111,8 +111,8 @@ def hedge(row: Row, key: str) -> float | None:
         return 0.0
     if key == "ghost" or p is None:
         return p
-    drawn = row.get("artefact.amplitude") if row.get("artefact.file") is None else None
-    return None if drawn is None else (1 - p) * abs(drawn)
+    rms = artefact_rms(row)
+    return None if rms is None else (1 - p) * rms
 
 
 def _span(panel: Axes, key: str) -> None:

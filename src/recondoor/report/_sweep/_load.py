@@ -85,7 +85,7 @@ class SweepData:
                 (
                     float(_given(row, "evaluate.tau", default.tau)),
                     str(_given(row, "evaluate.tau_unit", "absolute")),
-                    _artefact_rms(row),
+                    artefact_rms(row),
                 )
                 for row in self.rows
             },
@@ -131,7 +131,7 @@ def _rule(row: Row) -> SuccessRule:
     return SuccessRule.of({key: row.get(f"evaluate.{key}") for key in _THRESHOLDS})
 
 
-def _artefact_rms(row: Row) -> float | None:
+def artefact_rms(row: Row) -> float | None:
     """Root mean square of the artefact on its support, where the row or its settings tell it."""
     if row.get("artefact_rms") is not None:
         return float(row["artefact_rms"])
