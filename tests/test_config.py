@@ -197,6 +197,7 @@ REFUSED = [
     ("attack.tangent_steps", 0, ">= 1"),
     ("evaluate.examples", 0, ">= 1"),
     ("evaluate.tau", 0, "> 0"),
+    ("evaluate.tau_unit", "pixels", "rms | absolute"),
     ("evaluate.transition", 0, "> 0"),
     ("evaluate.transition", 1, "< 1"),
     ("evaluate.success_asr", 0, "> 0"),
