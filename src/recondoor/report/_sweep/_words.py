@@ -51,11 +51,11 @@ def headline(data: SweepData) -> str:
     asr += errors
     judged = f", of which {sure} are known to be as good on clean inputs" if sure else ""
     return (
-        f"{size}: {strong} have {asr}{judged}. Whether the others pass on clean inputs cannot be "
-        "told, as no original model was trained with them."
+        f"{size}: {strong} have learnt it, with {asr}{judged}. Whether the others pass on clean "
+        "inputs cannot be told, as no original model was trained with them."
         if sure
-        else f"{size}: {strong} have {asr}. Whether they succeed, which asks for a benign RMSE "
-        "near the original model’s too, cannot be told: no original model was trained with them."
+        else f"{size}: {strong} have learnt it, with {asr}. Whether they succeed, which asks for a "
+        "benign RMSE near the original model’s too, cannot be told: no original model was trained with them."
     )
 
 
