@@ -196,3 +196,9 @@ def test_ranges_and_windows_are_in_the_words() -> None:
     plain = changed().measured
     assert "10 log₁₀(1 / mean" in BY_KEY["psnr"].at(plain).definition
     assert "11×11 Gaussian window, σ = 1.5, range 1," in BY_KEY["ssim"].at(plain).definition
+
+
+def test_a_page_keeps_the_space_before_a_unit(tmp_path: Path) -> None:
+    text = report.build(fake_run.write(tmp_path / "run")).read_text()
+    assert "\\xa0" not in text
+    assert "ASR(0.5) 100\N{NO-BREAK SPACE}%" in text

@@ -55,7 +55,8 @@ def headline(data: SweepData) -> str:
         "inputs cannot be told, as no original model was trained with them."
         if sure
         else f"{size}: {strong} have learnt it, with {asr}. Whether they succeed, which asks for a "
-        "benign RMSE near the original model’s too, cannot be told: no original model was trained with them."
+        "benign RMSE near the original model’s too, cannot be told: no original "
+        "model was trained with them."
     )
 
 
