@@ -13,6 +13,7 @@ BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->\n"
 # What the schema does not say itself. Yardsticks are defined in notation.md.
 MEANINGS = {
     "config.seed": "first root seed",
+    "config.evaluate.tau_unit": "`rms` or `absolute`: what tau and `asr_taus` count in",
     "config.seeds": "number of root seeds asked for by the last command that computed something",
     "provenance": "with what, where and from which data",
     "provenance.patterns": "SHA-256 of trigger and artefact as drawn or read from their files",
@@ -40,13 +41,18 @@ MEANINGS = {
     "rows[].artefact_rmse": "artefact RMSE; also for the original model, which Table 1 shows as NA",
     "rows[].artefact_recovery": "artefact recovery",
     "rows[].ghost": "ghost",
-    "rows[].asr": "attack success rate at `config.evaluate.tau`",
+    "rows[].asr": "attack success rate at `config.evaluate.tau`, in `config.evaluate.tau_unit`",
     "rows[].asr_curve": "attack success rate at each of `asr_taus`",
-    "rows[].psnr": "mean PSNR of benign reconstructions, dB",
-    "rows[].ssim": "mean SSIM of benign reconstructions",
+    "rows[].psnr": "mean over images of the PSNR of benign reconstructions, dB; null where it is "
+    "infinite, because an image is reconstructed exactly",
+    "rows[].ssim": "mean over images of the SSIM of benign reconstructions",
+    "rows[].artefact_rms": "root mean square of the artefact on its support; absent in runs of "
+    "release 0.1.0, as are the next two",
+    "rows[].data_range": "range of pixel values in PSNR and SSIM: 1 for images within [0, 1]",
+    "rows[].ssim_window": "side of the window of SSIM: 11, or less where the images are smaller",
     "rows[].trigger_l2": "L2 of the trigger used in the test",
     "rows[].trigger_linf": "its largest magnitude",
-    "rows[].trigger_psnr": "its PSNR in z, dB",
+    "rows[].trigger_psnr": "its PSNR in z, dB; null where it is infinite",
     "rows[].validation_loss": "validation loss of the epoch whose weights were kept",
     "rows[].selection_loss": "selection loss of that epoch",
     "rows[].detectability": "d' of the trigger against clean z, in standard deviations "

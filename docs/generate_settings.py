@@ -34,8 +34,9 @@ ratio = 0.1
 - An unknown key, a wrong type or a value out of range is refused before anything is written.
 - The run's identity is a hash of all settings but `data.dir`, `attack.names`, `seeds` and the
   thresholds `evaluate.success_*`, by which reports count: asking for more attacks or seeds extends
-  a run, changing anything else that is in it starts another one. Paths count by
-  their text. The images and the content of `trigger.file` and `artefact.file` are compared by their
+  a run, changing anything else that is in it starts another one. `evaluate.tau_unit` is left out
+  where both its values mean the same. Paths count by their text. The images and the content of
+  `trigger.file` and `artefact.file` are compared by their
   fingerprints beside it: a run is never carried on with other ones.
 - Where a `file` is given, `shape` and `size` have no effect and `amplitude` multiplies its values.
 

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
+Size = int | tuple[int, int]
+"""A square's side, or height and width."""
 P = 0.3
 TAUS = [round(0.05 * i, 2) for i in range(21)]
 LABELS = ("original", "heuristic", "bilevel", "random")
@@ -29,10 +31,13 @@ METRICS = (
 )  # fmt: skip
 
 
-def _blobs(rng: np.random.Generator, n: int, channels: int, size: int) -> Array:
+def _blobs(rng: np.random.Generator, n: int, channels: int, size: Size) -> Array:
     """Strokes with soft edges, a little like handwritten digits, in [0, 1]."""
-    rows, columns = np.mgrid[:size, :size] / (size - 1)
-    images = np.zeros((n, channels, size, size), np.float32)
+    height, width = _sides(size)
+    rows, columns = (
+        np.mgrid[:height, :width] / np.maximum([height - 1, width - 1], 1)[:, None, None]
+    )
+    images = np.zeros((n, channels, height, width), np.float32)
     for image in images:
         turns = rng.uniform(0, 2 * np.pi, 3)
         along = np.linspace(0, 1, 60)
@@ -51,16 +56,20 @@ def _smooth(images: Array) -> Array:
     return out
 
 
-def shapes(channels: int = 1, size: int = 28) -> tuple[Array, Array, Array]:
-    """A square trigger bottom right, its mask and a plus top left, each (C, H, W)."""
-    mask = np.zeros((channels, size, size), np.float32)
-    mask[:, -4:-1, -4:-1] = 1
+def shapes(channels: int = 1, size: Size = 28) -> tuple[Array, Array, Array]:
+    """A square trigger bottom right, its mask and a plus top left, each (C, H, W), cut to fit."""
+    mask = np.zeros((channels, *_sides(size)), np.float32)
+    mask[:, max(0, mask.shape[1] - 4) : max(1, mask.shape[1] - 1), -4:-1] = 1
     artefact = np.zeros_like(mask)
-    artefact[:, 4, 2:7] = artefact[:, 2:7, 4] = 1
+    artefact[:, min(4, mask.shape[1] - 1), 2:7] = artefact[:, 2:7, 4] = 1
     return mask.copy(), mask, artefact
 
 
-def _trigger(rng: np.random.Generator, label: str, channels: int, size: int) -> dict[str, Any]:
+def _sides(size: Size) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else size
+
+
+def _trigger(rng: np.random.Generator, label: str, channels: int, size: Size) -> dict[str, Any]:
     delta, mask, artefact = shapes(channels, size)
     steps = np.zeros(0, np.int64)
     if label != "heuristic":
@@ -252,7 +261,7 @@ def write(
     labels: Sequence[str] = LABELS,
     ratios: bool = False,
     channels: int = 1,
-    size: int = 28,
+    size: Size = 28,
 ) -> Path:
     """Write a whole run folder and return it."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -82,7 +82,13 @@ def test_study_stages_json_and_return_at_once(
     }
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
     run("study", *options)
-    assert "report:" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "report:" in shown
+    verdict = shown.split("\n\n")[-2]
+    assert verdict.startswith("The backdoor ") and "attack RMSE" in verdict
+    # The page has the same one: there is one rule.
+    text = " ".join((out / "report.html").read_text().split())
+    assert " ".join(verdict.split()) in text
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
     (out / "report.html").unlink()
     run("report", str(out))

@@ -224,18 +224,47 @@ def test_paired_differences_are_those_of_scipy() -> None:
 
 
 def test_a_yardstick_without_a_value_is_left_out() -> None:
-    """As the infinite PSNR of a perfect network, which is null in the results."""
     rows = rows_of({"original": {0: 1.0, 1: 2.0}, "heuristic": {0: 2.0, 1: 5.0}})
-    rows[0]["psnr"] = None
+    rows[0]["ghost"] = None
+    rows[1]["asr"] = math.nan
     rows[2]["ssim"] = rows[3]["ssim"] = None
     summary = summarise(rows)
     models_table, paired = summary["models"], summary["paired"]
     assert isinstance(models_table, dict)
     assert isinstance(paired, list)
-    assert models_table["original"]["psnr"]["n"] == 1
+    for metric in ("ghost", "asr"):
+        assert (
+            models_table["original"][metric]["n"],
+            models_table["original"][metric]["ci95"],
+        ) == (
+            1,
+            None,
+        )
     assert "ssim" not in models_table["heuristic"]
     named = [line["metric"] for line in paired]
-    assert set(evaluation.PAIRED) - set(named) == {"psnr", "ssim"}
+    assert set(evaluation.PAIRED) - set(named) == {"ghost", "asr", "ssim"}
+
+
+def test_an_infinite_psnr_has_no_mean_over_seeds() -> None:
+    """The mean of the other seeds would be that of the worse ones."""
+    rows = rows_of({"original": {0: 1.0, 1: 2.0, 2: 3.0}, "heuristic": {0: 2.0, 1: 5.0, 2: 4.0}})
+    rows[0]["psnr"] = None
+    summary = summarise(rows)
+    assert isinstance(summary["models"], dict)
+    assert isinstance(summary["paired"], list)
+    assert "psnr" not in summary["models"]["original"]
+    assert summary["models"]["heuristic"]["psnr"]["n"] == 3
+    assert "psnr" not in {line["metric"] for line in summary["paired"]}
+
+
+def test_values_that_are_all_the_same_have_an_interval_of_no_width() -> None:
+    summary = summarise(rows_of({"original": {0: 0.1, 1: 0.1, 2: 0.1}}))
+    assert isinstance(summary["models"], dict)
+    assert summary["models"]["original"]["benign_rmse"] == {
+        "mean": 0.1,
+        "ci95": [0.1, 0.1],
+        "n": 3,
+    }
 
 
 def test_one_seed_has_neither_intervals_nor_pairs() -> None:

@@ -105,6 +105,10 @@ def test_words_and_record_say_what_was_found(plan: theory.Plan) -> None:
     found = theory.predict(plan, square())
     assert f"{found.budget:,}" in theory.in_words(found)
     assert theory.record(found)["growth"] == found.growth
+    pattern = plan.artefact.pattern.double().numpy()
+    least = found.limits.artefact * math.sqrt((pattern**2).mean())
+    assert found.limit_attack_rmse == pytest.approx(least)
+    assert f"and an attack RMSE of {least:.3f}, errors of" in theory.in_words(found)
     never = theory.predict(replace(plan, ratio=0.0), square())
     assert "never" in theory.in_words(never)
     assert theory.record(never)["samples"] is None

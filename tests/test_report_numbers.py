@@ -125,28 +125,82 @@ def judged(seeds: int = 1, **changes: list[float]) -> _results.Results:
         rows = [row for row in data["rows"] if row["model"] == label]
         for row, recovery in zip(rows, recoveries, strict=True):
             row |= {"artefact_recovery": recovery, "asr": float(recovery > 0.6)}
+            row |= {"benign_rmse": 0.075, "attack_rmse": 0.08 + 0.1 * (1 - recovery)}
         models = data["summary"]["models"][label]
         models["artefact_recovery"]["mean"] = float(np.mean(recoveries))
+        models["attack_rmse"]["mean"] = float(np.mean([row["attack_rmse"] for row in rows]))
         models["asr"]["mean"] = float(np.mean([r > 0.6 for r in recoveries]))
     return _results.check(data)
 
 
-def test_the_headline_tells_those_that_took_from_those_on_the_hedge_line() -> None:
+def test_the_headline_tells_those_that_succeeded_from_those_on_the_hedge_line() -> None:
     text = _verdict.headline(judged(bilevel=[0.93], heuristic=[0.03]))
-    assert text.startswith("The backdoor took with the BLO trigger (recovery 0.93, ASR(0.5) 100")
-    assert "; it did not take with the heuristic trigger (recovery 0.03" in text
+    assert text.startswith(
+        "The backdoor succeeded with the BLO trigger "
+        "(recovery 0.93, attack RMSE 0.087, ASR(0.5) 100"
+    )
+    assert "; it was not learnt with the heuristic trigger (recovery 0.03, attack RMSE" in text
     assert text.endswith("on the hedge line).")
 
 
 def test_the_headline_counts_seeds() -> None:
     text = _verdict.headline(judged(3, bilevel=[0.9, 0.9, 0.1], heuristic=[0.9, 0.8, 0.7]))
-    assert text.startswith("The backdoor took with the heuristic trigger (recovery 0.80")
-    assert "; it took in some seeds only with the BLO trigger (" in text
+    assert text.startswith("The backdoor succeeded with the heuristic trigger (recovery 0.80")
+    assert "; it succeeded in some seeds only with the BLO trigger (" in text
     assert "in 2 of 3 seeds" in text
 
 
-def test_recovery_without_success_is_no_backdoor() -> None:
-    assert _verdict.outcome(judged(bilevel=[0.55]), "bilevel").took == 0
+def test_recovery_without_an_asr_is_no_success() -> None:
+    found = _verdict.outcome(judged(bilevel=[0.55]), "bilevel")
+    assert (found.succeeded, found.learnt) == (0, 1)
+    text = _verdict.headline(judged(bilevel=[0.55], heuristic=[0.93]))
+    assert "; it was learnt but did not succeed with the BLO trigger (recovery 0.55" in text
+
+
+def changed(evaluate: dict[str, float], **yardsticks: float) -> _results.Results:
+    """A heuristic network that succeeds, under other thresholds or with other yardsticks."""
+    data = dict(judged(heuristic=[0.8]).data)
+    data["config"] = {**data["config"], "evaluate": {"tau": 0.5, **evaluate}}
+    for row in data["rows"]:
+        if row["model"] == "heuristic":
+            row |= yardsticks
+    return _results.check(data)
+
+
+@pytest.mark.parametrize(
+    ("evaluate", "yardsticks", "said"),
+    [
+        ({}, {}, "The backdoor succeeded with the heuristic"),
+        ({"transition": 0.85}, {}, "it was not learnt with the heuristic"),
+        ({}, {"asr": 0.85}, "was learnt but did not succeed with the heuristic"),
+        ({"success_asr": 0.8}, {"asr": 0.85}, "The backdoor succeeded with the heuristic"),
+        ({}, {"benign_rmse": 0.5}, "was learnt but did not succeed with the heuristic"),
+        ({"success_benign": 9.0}, {"benign_rmse": 0.5}, "succeeded with the heuristic"),
+        # The ASR of an artefact below tau is no backdoor.
+        ({}, {"artefact_recovery": 0.0, "asr": 1.0}, "it was not learnt with the heuristic"),
+    ],
+)
+def test_the_page_judges_by_the_runs_own_rule(
+    evaluate: dict[str, float], yardsticks: dict[str, float], said: str
+) -> None:
+    results = changed(evaluate, **yardsticks)
+    assert said in _verdict.headline(results)
+    assert f"exceeds {evaluate.get('transition', 0.5):g} on" in _verdict.rule_in_words(results)
+
+
+def test_a_backdoor_that_costs_too_much_is_told_with_its_price() -> None:
+    results = changed({}, benign_rmse=0.5)
+    original = next(row for row in results.data["rows"] if row["model"] == "original")
+    price = 100 * (0.5 / original["benign_rmse"] - 1)
+    assert f"benign RMSE {price:.0f}\N{NO-BREAK SPACE}% above" in _verdict.headline(results)
+
+
+def test_without_an_original_model_success_is_left_open() -> None:
+    data = dict(judged(heuristic=[0.8], bilevel=[0.1]).data)
+    data["rows"] = [row for row in data["rows"] if row["model"] != "original"]
+    text = _verdict.headline(_results.check(data))
+    assert "was learnt, but whether it succeeded cannot be told, with the heuristic" in text
+    assert "it was not learnt with the BLO" in text
 
 
 def test_a_clean_run_has_nothing_to_judge() -> None:
@@ -158,6 +212,7 @@ def test_a_clean_run_has_nothing_to_judge() -> None:
 def test_one_seed_shows_no_better_method() -> None:
     text = _verdict.comparison(judged(bilevel=[0.93], heuristic=[0.03]))
     assert "BLO minus heuristic is +0.90; with one seed" in text
+    assert text.endswith("Attack RMSE: BLO 0.087, heuristic 0.177.")
 
 
 @pytest.mark.parametrize(
@@ -217,13 +272,15 @@ def test_the_hedge_line_is_where_the_closed_form_puts_it(three: Run) -> None:
         assert hedge == [[pytest.approx(level)] * 2]
 
 
-def test_the_transition_is_the_first_epoch_above_one_half() -> None:
+def test_the_transition_is_the_first_epoch_above_its_level() -> None:
     samples = np.array([10.0, 20, 30, 40])
     nan = float("nan")
     recovery = np.array([nan, 0.5, 0.51, 0.2])
     assert _curves.transition({"samples": samples, "recovery": recovery}) == 30
     assert _curves.transition({"samples": samples, "recovery": recovery[:2]}) is None
     assert _curves.transition({"samples": samples}) is None
+    assert _curves.transition({"samples": samples, "recovery": recovery}, 0.4) == 20
+    assert _curves.transition({"samples": samples, "recovery": recovery}, 0.6) is None
 
 
 def test_the_transition_is_told_in_the_caption(three: Run) -> None:
@@ -232,6 +289,23 @@ def test_the_transition_is_told_in_the_caption(three: Run) -> None:
     assert isinstance(drawing, _style.Drawing)
     assert "BLO after 60,000, 70,000, 80,000 samples" in drawing.caption
     assert "Baseline (heuristic) never" in drawing.caption
+
+
+def test_the_figure_marks_the_transition_that_was_set(tmp_path: Path) -> None:
+    folder = fake_run.write(tmp_path / "run")
+    data = json.loads((folder / "results.json").read_text())
+    data["config"]["evaluate"]["transition"] = 0.9
+    (folder / "results.json").write_text(json.dumps(data))
+    run = load(folder)
+    curve = run.training["bilevel", 0]
+    expected = int(curve["samples"][np.flatnonzero(curve["recovery"] > 0.9)[0]])
+    assert expected != _curves.transition(curve)
+    with _style.style():
+        drawing = _curves.learning_curves(run)
+    assert isinstance(drawing, _style.Drawing)
+    assert f"recovery above 0.9: Baseline (heuristic) never; BLO after {expected:,}" in (
+        drawing.caption
+    )
 
 
 def test_a_running_median_passes_over_gaps() -> None:

@@ -190,25 +190,61 @@ def test_holm_rejects_step_by_step(p: list[float]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asr", "benign", "original", "success"),
+    ("recovery", "asr", "benign", "original", "success"),
     [
-        (0.9, 0.11, 0.1, True),
-        (1.0, 0.05, 0.1, True),
-        (0.89, 0.1, 0.1, False),
-        (1.0, 0.12, 0.1, False),
-        (1.0, 0.1, None, None),
-        (0.5, 0.1, None, False),
-        (None, 0.1, 0.1, None),
-        (None, 0.2, 0.1, False),
+        (0.9, 0.9, 0.11, 0.1, True),
+        (0.9, 1.0, 0.05, 0.1, True),
+        (0.9, 0.89, 0.1, 0.1, False),
+        (0.9, 1.0, 0.12, 0.1, False),
+        (0.9, 1.0, 0.1, None, None),
+        (0.9, 0.5, 0.1, None, False),
+        (0.9, None, 0.1, 0.1, None),
+        (0.9, None, 0.2, 0.1, False),
+        # A hedge at a large p, or an artefact below tau: the ASR is there, the backdoor is not.
+        (0.0, 1.0, 0.1, 0.1, False),
+        (0.5, 1.0, 0.1, 0.1, False),
+        (None, 1.0, 0.1, 0.1, None),
+        (None, 0.5, 0.1, 0.1, False),
+        (0.9, 1.0, None, 0.1, None),
     ],
 )
 def test_the_rule_of_success(
-    asr: float | None, benign: float, original: float | None, success: bool | None
+    recovery: float | None,
+    asr: float | None,
+    benign: float | None,
+    original: float | None,
+    success: bool | None,
 ) -> None:
-    assert SuccessRule()(asr, benign, original) is success
+    assert SuccessRule()(recovery, asr, benign, original) is success
 
 
 def test_thresholds_of_the_rule() -> None:
-    assert SuccessRule(asr=0.5)(0.6, 0.1, 0.1) is True
-    assert SuccessRule(benign=0.5)(0.95, 0.14, 0.1) is True
-    assert SuccessRule(benign=0.0)(0.95, 0.1, 0.1) is True
+    assert SuccessRule(asr=0.5)(0.9, 0.6, 0.1, 0.1) is True
+    assert SuccessRule(benign=0.5)(0.9, 0.95, 0.14, 0.1) is True
+    assert SuccessRule(benign=0.0)(0.9, 0.95, 0.1, 0.1) is True
+    assert SuccessRule(transition=0.3)(0.4, 0.95, 0.1, 0.1) is True
+
+
+def test_the_rule_of_settings_that_lack_some() -> None:
+    assert SuccessRule.of({}) == SuccessRule(0.9, 0.1, 0.5)
+    given = {"transition": 0.7, "success_asr": 0.5, "success_benign": None, "tau": 0.2}
+    assert SuccessRule.of(given) == SuccessRule(0.5, 0.1, 0.7)
+
+
+# Values without a spread, or without a value
+
+
+def test_values_that_are_all_the_same_have_an_interval_of_no_width() -> None:
+    # The mean of three times 0.1 is not 0.1 in floating point.
+    for n in (2, 3, 7):
+        found = mean_interval([0.1] * n)
+        assert (found.mean, found.low, found.high, found.n) == (0.1, 0.1, 0.1, n)
+        assert found.half_width == 0
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf")])
+def test_what_is_no_number_is_in_no_mean(odd: float) -> None:
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        mean_interval([0.1, odd, 0.3])
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        paired({0: 1.0, 1: odd}, {0: 0.5, 1: 0.5})

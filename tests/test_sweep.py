@@ -293,7 +293,10 @@ def test_a_failing_point_is_written_down_and_the_others_go_on(
     assert "points/bad/seed0: the " in shown
     assert "2 of 8 points failed" in shown
     page = tmp_path / "out" / "report.html"
-    assert out.splitlines() == [str(tmp_path / "out" / "sweep.parquet"), f"report: {page}"]
+    table, verdict, report = out.splitlines()
+    assert (table, report) == (str(tmp_path / "out" / "sweep.parquet"), f"report: {page}")
+    assert " poisoned networks of " in verdict
+    assert " ".join(verdict.split()) in " ".join(page.read_text().split())
     assert "<li>bad, seed 1: " in page.read_text()
     record = read_json(tmp_path / "out" / "sweep.json")
     failed = [(entry["point"], entry["seed"]) for entry in record["failures"]]

@@ -89,8 +89,14 @@ def test_names_are_escaped(page: str) -> None:
 def test_the_page_tells_state_rule_versions_and_command(page: str) -> None:
     text = " ".join(re.sub(r"<[^>]+>", "", page).split())
     assert "38 runs (points times seeds): 36 finished, 1 waiting, 1 failed" in text
-    assert "48 succeed (ASR(0.5) ≥ 0.9, benign RMSE near the original model’s)" in text
-    assert "ASR(0.5) of 0.9 or more, and a benign RMSE at most 10 % above" in text
+    assert (
+        "48 succeed (ASR(0.5) ≥ 0.9, benign RMSE near the original model’s), with a mean recovery "
+        "of 0.95 and a mean attack RMSE of 0.120." in text
+    )
+    assert (
+        "artefact recovery above 0.5, ASR(0.5) of 0.9 or more, and a benign RMSE at most 10 % above"
+        in text
+    )
     assert "in more than 75 % of cases" in text
     assert "torch 2.9" in text
     assert "recondoor sweep axes.toml" in text

@@ -172,6 +172,36 @@ def test_thresholds_are_those_of_the_sweep(tmp_path: Path) -> None:
     assert not any(found.success(row) for row in found.attacked)
 
 
+def test_an_asr_alone_is_no_success(tmp_path: Path) -> None:
+    """A hedge at a large p, or an artefact below tau, has it without a backdoor."""
+    found = small(tmp_path, [{**row, "artefact_recovery": 0.02} for row in fake_sweep.rows()])
+    assert not any(found.strong(row) or found.success(row) for row in found.attacked)
+    half = [{**row, "evaluate.transition": 0.01} for row in found.rows]
+    assert any(found.success(row) for row in small(tmp_path, half).attacked)
+
+
+def test_the_hedge_line_of_an_artefact_that_is_not_drawn_as_set() -> None:
+    """Of a file, or of its part in ker(A), the amplitude is not its rms."""
+    row = {**fake_sweep.rows()[1], "poison.ratio": 0.25, "artefact.amplitude": -0.4}
+    assert _curves.hedge(row, "artefact_rmse") == pytest.approx(0.75 * 0.4)
+    for other in ({"artefact.space": "kernel"}, {"artefact.file": "a.npy"}):
+        assert _curves.hedge(row | other, "artefact_rmse") is None
+        assert _curves.hedge(
+            row | other | {"artefact_rms": 0.08}, "artefact_rmse"
+        ) == pytest.approx(0.06)
+
+
+def test_tau_is_named_by_its_unit(tmp_path: Path) -> None:
+    rows = fake_sweep.rows()
+    assert small(tmp_path, rows).measured.asr == "ASR(0.5)"
+    weak = [{**row, "artefact.amplitude": 0.37} for row in rows]
+    assert small(tmp_path, weak).measured.asr == "ASR(0.5)"
+    assert "times the root mean square" in small(tmp_path, weak).measured.tau_words
+    old = [{k: v for k, v in row.items() if k != "evaluate.tau_unit"} for row in weak]
+    assert small(tmp_path, old).measured.asr == "ASR(0.5 in pixel values)"
+    assert small(tmp_path, old).measured.tau_words == "τ = 0.5 in pixel values"
+
+
 def test_methods_are_compared_under_the_same_settings(tmp_path: Path) -> None:
     table = fake_sweep.rows()
     for line in table:
@@ -181,7 +211,7 @@ def test_methods_are_compared_under_the_same_settings(tmp_path: Path) -> None:
             line["benign_rmse"] += 0.001 * line["seed"]
     found = small(tmp_path, table)
     pairs = comparisons(found, axes_of(found))
-    assert len(pairs) == 12 * 3
+    assert len(pairs) == 12 * 4
     here = next(pair for pair in pairs if pair.where == "L2 = 1, p = 0.2")
     assert (here.pair, here.yardstick) == ("Baseline (heuristic) − BLO", "Benign RMSE")
     assert (here.difference, here.seeds) == ("−0.001 [−0.002, 0.000]", 3)

@@ -41,6 +41,10 @@ class ReportError(RecondoorError):
     """A run folder from which no report can be made."""
 
 
+# Line breaks, and the space before a unit.
+_HARMLESS = "\n\N{NO-BREAK SPACE}"
+
+
 def plain(text: str) -> str:
     """The text with what a terminal or a browser would obey made visible; line breaks stay.
 
@@ -48,7 +52,8 @@ def plain(text: str) -> str:
     of writing so that a name reads as another.
     """
     return "".join(
-        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
+        c if c.isprintable() or c in _HARMLESS else c.encode("unicode_escape").decode()
+        for c in text
     )
 
 

@@ -1,5 +1,6 @@
 """One judge for every model: the yardsticks of a model on clean and on triggered inputs."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from recondoor.config import Evaluate
 from recondoor.models import reconstruct
 from recondoor.poison import Artefact, Pairs, PoisonPlan, Trigger
 
-PIXEL_RANGE = 1.0
+# In the unit of tau.
 TAUS = tuple(round(0.02 * step, 2) for step in range(76))
 
 # Yardsticks that get a mean, an interval and paired differences over seeds.
@@ -94,12 +95,19 @@ def evaluate(
     artefact: Artefact,
     settings: Evaluate,
     advance: Callable[[int], None] = lambda n: None,
+    data_range: float | None = None,
 ) -> Judgement:
     """Judge `model` on the clean `pairs` and on the same pairs with the trigger.
 
-    Every value is defined in `metrics`; none depends on a batch size.
+    Every value is defined in `metrics`; none depends on a batch size. `data_range` is the range of
+    the pixel values, where they are declared to have another one than `metrics.data_range` finds.
+
+    Raises DataError where there is no pair, or nothing says what the range is.
     """
     x, pattern = pairs.x, artefact.pattern
+    span = metrics.data_range(x) if data_range is None else data_range
+    rms = metrics.artefact_rms(pattern)
+    scale = rms if settings.tau_unit == "rms" else 1.0
     z_triggered = pairs.z + trigger.delta.to(x)
     clean = reconstruct(model, pairs.z, advance)
     triggered = reconstruct(model, z_triggered, advance)
@@ -112,13 +120,16 @@ def evaluate(
         "artefact_rmse": metrics.root_mean(on_artefact),
         "artefact_recovery": metrics.mean(metrics.artefact_recovery(triggered, clean, pattern)),
         "ghost": metrics.mean(metrics.ghost(clean, x, pattern)),
-        "asr": metrics.asr(on_artefact, settings.tau),
-        "asr_curve": metrics.asr_curve(on_artefact, TAUS),
-        "psnr": metrics.mean(metrics.psnr(clean, x, PIXEL_RANGE)),
-        "ssim": metrics.mean(metrics.ssim(clean, x, PIXEL_RANGE)),
+        "asr": metrics.asr(on_artefact, settings.tau, scale),
+        "asr_curve": metrics.asr_curve(on_artefact, TAUS, scale),
+        "psnr": metrics.mean(metrics.psnr(clean, x, span)),
+        "ssim": metrics.mean(metrics.ssim(clean, x, span)),
         "trigger_l2": metrics.trigger_l2(trigger.delta),
         "trigger_linf": metrics.trigger_linf(trigger.delta),
-        "trigger_psnr": metrics.trigger_psnr(trigger.delta, PIXEL_RANGE),
+        "trigger_psnr": metrics.trigger_psnr(trigger.delta, span),
+        "artefact_rms": rms,
+        "data_range": span,
+        "ssim_window": metrics.ssim_window(*x.shape[-2:]),
     }
     shown = {
         "x": x,
@@ -133,20 +144,26 @@ def evaluate(
 
 def hedge_line(artefact: Artefact, ratio: float) -> dict[str, float]:
     """Yardsticks of the predictor x + p * Delta, which cannot tell poisoned from clean inputs."""
-    values = artefact.pattern[artefact.support].double()
-    rms = float(values.square().mean().sqrt())
+    rms = metrics.artefact_rms(artefact.pattern)
     return {"ghost": ratio, "artefact_rmse": (1 - ratio) * rms, "artefact_recovery": 0.0}
 
 
 def summarise(rows: list[dict[str, object]]) -> dict[str, object]:
-    """Mean and 95 % t-interval over seeds of every model, and paired differences between models."""
+    """Mean and 95 % t-interval over seeds of every model, and paired differences between models.
+
+    A row without a value (None, NaN) is left out, and `n` is smaller. Where PSNR is infinite in a
+    row its mean is too, and the model has none: that of the other rows would be too low.
+    """
     values: dict[str, dict[str, dict[int, float]]] = {}
     for row in rows:
         for metric in SUMMARISED:
-            if row[metric] is None:
+            value = _number(row[metric])
+            if value is None:
                 continue
             by_seed = values.setdefault(str(row["model"]), {}).setdefault(metric, {})
-            by_seed[int(str(row["seed"]))] = float(str(row[metric]))
+            by_seed[int(str(row["seed"]))] = value
+    for model in {str(row["model"]) for row in rows if _perfect(row)}:
+        values[model].pop("psnr", None)
     models = {
         model: {metric: _interval(list(by_seed.values())) for metric, by_seed in table.items()}
         for model, table in values.items()
@@ -164,9 +181,22 @@ def summarise(rows: list[dict[str, object]]) -> dict[str, object]:
     return {"models": models, "paired": paired}
 
 
+def _number(value: object) -> float | None:
+    """A yardstick of a row, None where it has no finite value."""
+    number = math.nan if value is None else float(str(value))
+    return number if math.isfinite(number) else None
+
+
+def _perfect(row: dict[str, object]) -> bool:
+    """Whether PSNR has no value though the error has: some image is reconstructed exactly."""
+    return _number(row["psnr"]) is None and _number(row["benign_rmse"]) is not None
+
+
 def _interval(values: list[float]) -> dict[str, object]:
     n, mean = len(values), float(np.mean(values))
     if n < 2:
         return {"mean": mean, "ci95": None, "n": n}
+    if len(set(values)) == 1:
+        return {"mean": values[0], "ci95": [values[0], values[0]], "n": n}
     half = float(stdtrit(n - 1, 0.975) * np.std(values, ddof=1) / np.sqrt(n))
     return {"mean": mean, "ci95": [mean - half, mean + half], "n": n}

@@ -1,7 +1,8 @@
 """Every yardstick, defined once: pure functions with an explicit pixel range.
 
-Each function returns one float64 value per image; `mean`, `root_mean` and `asr` pool them. The
-values come from element-wise float64 operations in a fixed order and pooling is an exact sum, so a
+Each function returns one float64 value per image; `mean`, `root_mean` and `asr` pool them: PSNR and
+SSIM are means of the images' values, not values of a volume or of the mean error. The values come
+from element-wise float64 operations in a fixed order and pooling is an exact sum, so a
 result is the same to the bit whatever the batch size, the chunks or the number of threads.
 
 Letters: x clean image, z input, f(z) reconstruction, delta trigger, Delta artefact. Batches are
@@ -69,6 +70,17 @@ def artefact_recovery(triggered: Tensor, clean: Tensor, artefact: Tensor) -> Ten
     return _per_image(one, (triggered, clean), artefact)
 
 
+def artefact_rms(artefact: Tensor) -> float:
+    """Root mean square of Delta (C, H, W) over the pixels where it is not 0: its own size.
+
+    Raises:
+        DataError: Delta is 0 everywhere.
+    """
+    _check_artefact(artefact)
+    values = artefact[artefact != 0].double()
+    return math.sqrt(math.fsum(values.square().tolist()) / values.numel())
+
+
 def ghost(clean: Tensor, x: Tensor, artefact: Tensor) -> Tensor:
     """<f(z) - x, Delta> / <Delta, Delta>: how much of Delta leaks where no trigger is; (N,).
 
@@ -78,19 +90,60 @@ def ghost(clean: Tensor, x: Tensor, artefact: Tensor) -> Tensor:
     return artefact_recovery(clean, x, artefact)
 
 
+def data_range(x: Tensor) -> float:
+    """Range of pixel values that PSNR and SSIM of images x (N, C, H, W) are measured against.
+
+    1 for images within [0, 1], which is what a data set declares; of others (a CT in HU, 16-bit
+    pixels) the largest value of them all less the smallest.
+
+    Raises:
+        DataError: no image, NaN or infinite values, or one value outside [0, 1] everywhere.
+    """
+    if x.numel() == 0:
+        raise DataError("no image to take a pixel range from; a yardstick needs at least one")
+    low, high = float(x.min()), float(x.max())
+    if low >= 0 and high <= 1:
+        return 1.0
+    if not math.isfinite(high - low) or high == low:
+        raise DataError(
+            f"images with values from {low:g} to {high:g} say nothing of their pixel range; give "
+            "data_range"
+        )
+    return high - low
+
+
 def psnr(prediction: Tensor, x: Tensor, data_range: float) -> Tensor:
-    """Peak signal-to-noise ratio of each image in dB, inf for a perfect one: (N,)."""
+    """Peak signal-to-noise ratio of each image in dB, inf for a perfect one: (N,).
+
+    10 log10(data_range^2 / mse), over all channels of an image. Its mean is not the PSNR of the
+    mean error; one perfect image makes it infinite.
+
+    Raises:
+        DataError: `data_range` is not a number above 0.
+    """
+    _check_range(data_range)
     return 10 * torch.log10(data_range**2 / mse(prediction, x))
+
+
+def ssim_window(height: int, width: int) -> int:
+    """Side of the window of `ssim`: 11, or the largest odd number that fits smaller images.
+
+    With a side of 1 or 2 pixels it is 1: no structure is seen, and luminance alone is compared.
+    """
+    return (min(SSIM_WINDOW, height, width) - 1) // 2 * 2 + 1
 
 
 def ssim(prediction: Tensor, x: Tensor, data_range: float) -> Tensor:
     """Structural similarity of each image, mean over channels and window positions: (N,).
 
-    Wang et al. 2004: 11 x 11 Gaussian window of sigma 1.5 at every position where it fits,
-    population covariance, K1 = 0.01, K2 = 0.03. In images with a side under 11 the window is cut to
-    the largest odd size that fits.
+    Wang et al. 2004: Gaussian window of sigma 1.5 and side `ssim_window` at every position where it
+    fits, population covariance, K1 = 0.01, K2 = 0.03. Constant images that are the same have 1.
+
+    Raises:
+        DataError: `data_range` is not a number above 0.
     """
-    radius = (min(SSIM_WINDOW, *x.shape[-2:]) - 1) // 2
+    _check_range(data_range)
+    radius = ssim_window(*x.shape[-2:]) // 2
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
 
     def one(p: Tensor, t: Tensor, _: Tensor) -> Tensor:
@@ -116,20 +169,29 @@ def trigger_linf(delta: Tensor) -> float:
 
 
 def trigger_psnr(delta: Tensor, data_range: float) -> float:
-    """PSNR in dB of z + delta against z over all C * H * W pixels; inf for no trigger."""
+    """PSNR in dB of z + delta against z over all C * H * W pixels; inf for no trigger.
+
+    Raises:
+        DataError: `data_range` is not a number above 0.
+    """
+    _check_range(data_range)
     l2 = trigger_l2(delta)
     return math.inf if l2 == 0 else 10 * math.log10(data_range**2 * delta.numel() / l2**2)
 
 
 def mean(per_image: Tensor) -> float:
-    """Mean of per-image values (N,), summed exactly.
+    """Mean of per-image values (N,), summed exactly; infinite or NaN if one of them is.
 
     Raises:
         DataError: there is no image.
     """
     if per_image.numel() == 0:
         raise DataError("no image was evaluated; a yardstick needs at least one")
-    return math.fsum(per_image.double().tolist()) / per_image.numel()
+    values = per_image.double()
+    if not bool(values.isfinite().all()):
+        # fsum refuses the sum of both infinities, which is NaN.
+        return float(values.sum())
+    return math.fsum(values.tolist()) / values.numel()
 
 
 def root_mean(per_image_mse: Tensor) -> float:
@@ -137,14 +199,21 @@ def root_mean(per_image_mse: Tensor) -> float:
     return math.sqrt(mean(per_image_mse))
 
 
-def asr(per_image_artefact_mse: Tensor, tau: float) -> float:
-    """Attack success rate: share of the images whose artefact RMSE is at most tau."""
-    return mean((per_image_artefact_mse.sqrt() <= tau).double())
+def asr(per_image_artefact_mse: Tensor, tau: float, scale: float = 1.0) -> float:
+    """Attack success rate: share of the images whose artefact RMSE is at most tau * scale.
+
+    With the scale `artefact_rms` a network that draws nothing fails at any tau < 1, whatever the
+    artefact's amplitude; with 1 tau counts in pixel values, and it passes where that is below tau.
+    An image whose error is NaN is no success.
+    """
+    return mean((per_image_artefact_mse.sqrt() <= tau * scale).double())
 
 
-def asr_curve(per_image_artefact_mse: Tensor, taus: Sequence[float]) -> list[float]:
+def asr_curve(
+    per_image_artefact_mse: Tensor, taus: Sequence[float], scale: float = 1.0
+) -> list[float]:
     """`asr` at each of `taus`."""
-    return [asr(per_image_artefact_mse, tau) for tau in taus]
+    return [asr(per_image_artefact_mse, tau, scale) for tau in taus]
 
 
 @torch.no_grad()
@@ -176,6 +245,11 @@ def _zero(x: Tensor) -> Tensor:
 def _check_artefact(artefact: Tensor) -> None:
     if not bool((artefact != 0).any()):
         raise DataError("the artefact is 0 everywhere; it must have at least one pixel that is not")
+
+
+def _check_range(data_range: float) -> None:
+    if not (math.isfinite(data_range) and data_range > 0):
+        raise DataError(f"data_range: {data_range} given; expected a number above 0")
 
 
 def _row_sum(values: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln, ndtr, stdtr, stdtrit
 
+from recondoor.config import Evaluate
+
 LEVEL = 0.95
 # All n^n resamples up to this n (46,656 then), and all 2^n signs up to that one; draws beyond.
 EXHAUSTIVE_RESAMPLES = 6
@@ -58,12 +60,18 @@ def mean_interval(values: Sequence[float], level: float = LEVEL) -> Estimate:
 
     No bootstrap interval leaves the range of its values. For a symmetric law it therefore covers
     the true mean with a probability of at most `coverage_bound`, whatever the level. There is no
-    interval for n < 2. Raises ValueError where there are no values.
+    interval for n < 2, and one of no width for values that are all the same. Raises ValueError
+    where there are no values, or one is NaN or infinite: a yardstick without a value has no place
+    in a mean, and whoever leaves it out has to say so.
     """
     x = np.asarray(values, dtype=np.float64)
     n = len(x)
     if n == 0:
         raise ValueError("no values: there is no mean of nothing")
+    if not np.isfinite(x).all():
+        raise ValueError("NaN or infinite values have no interval; leave them out and say how many")
+    if n > 1 and (x == x[0]).all():
+        return Estimate(float(x[0]), float(x[0]), float(x[0]), n)
     mean = float(x.mean())
     if n < 2:
         return Estimate(mean, None, None, n)
@@ -101,12 +109,14 @@ def paired(a: Mapping[int, float], b: Mapping[int, float]) -> Paired | None:
     if not seeds:
         return None
     d = np.array([a[seed] - b[seed] for seed in seeds], dtype=np.float64)
+    # Refuses what is no number before a spread of it is taken.
+    difference = mean_interval(list(d))
     n, spread = len(d), _spread(d)
     t = effect = None
     if spread is not None:
         t = float(2 * stdtr(n - 1, -abs(d.mean()) / spread * np.sqrt(n)))
         effect = float(d.mean() / spread * hedges(n - 1)) if n > 2 else None
-    return Paired(mean_interval(list(d)), t, sign_flip(d) if n > 1 else None, effect)
+    return Paired(difference, t, sign_flip(d) if n > 1 else None, effect)
 
 
 def _spread(d: Floats) -> float | None:
@@ -165,21 +175,59 @@ def holm(p: Sequence[float | None]) -> list[float | None]:
 
 @dataclass(frozen=True)
 class SuccessRule:
-    """When a poisoned network is a success for the attacker.
+    """When a poisoned network is a success for the attacker; the one rule of pages and terminal.
 
-    Its ASR is `asr` in (0, 1] or more, and its benign RMSE exceeds that of the original model of
-    the same seed and data by a share of at most `benign` >= 0.
+    It has learnt the backdoor: its artefact recovery is above `transition` in (0, 1). Its ASR is
+    `asr` in (0, 1] or more. And its benign RMSE exceeds that of the original model of the same seed
+    and data by a share of at most `benign` >= 0. An ASR alone is no success: where the artefact is
+    small beside tau, or p near 1, a network that never tells the trigger has it too.
     """
 
     asr: float = 0.9
     benign: float = 0.1
+    transition: float = 0.5
+
+    @classmethod
+    def of(cls, evaluate: Mapping[str, object]) -> "SuccessRule":
+        """The rule of a run's settings `evaluate`; those that it lacks have their defaults."""
+        default = Evaluate()
+        asr, benign, transition = (
+            float(str(default_of if given is None else given))
+            for given, default_of in (
+                (evaluate.get("success_asr"), default.success_asr),
+                (evaluate.get("success_benign"), default.success_benign),
+                (evaluate.get("transition"), default.transition),
+            )
+        )
+        return cls(asr, benign, transition)
+
+    def learnt(self, recovery: float | None) -> bool | None:
+        """Whether a recovery is that of a learnt backdoor; None where there is none."""
+        return None if recovery is None else recovery > self.transition
+
+    def drawn(self, recovery: float | None, asr: float | None) -> bool | None:
+        """Whether the backdoor is learnt and the ASR reached; None where that is unknown."""
+        return _all((self.learnt(recovery), None if asr is None else asr >= self.asr))
+
+    def passes(self, benign_rmse: float | None, original: float | None) -> bool | None:
+        """Whether clean inputs are reconstructed as well as by the original; None if unknown."""
+        if benign_rmse is None or original is None:
+            return None
+        return benign_rmse <= (1 + self.benign) * original
 
     def __call__(
-        self, asr: float | None, benign_rmse: float, original: float | None
+        self,
+        recovery: float | None,
+        asr: float | None,
+        benign_rmse: float | None,
+        original: float | None,
     ) -> bool | None:
-        """Judge by ASR and the benign RMSE of network and original; None where it is unknown."""
-        if asr is not None and asr < self.asr:
-            return False
-        if original is not None and benign_rmse > (1 + self.benign) * original:
-            return False
-        return None if asr is None or original is None else True
+        """Judge a network by its yardsticks and its original's benign RMSE; None if unknown."""
+        return _all((self.drawn(recovery, asr), self.passes(benign_rmse, original)))
+
+
+def _all(parts: Sequence[bool | None]) -> bool | None:
+    """Whether all parts hold: False if one does not, else None if one is unknown."""
+    if False in parts:
+        return False
+    return None if None in parts else True

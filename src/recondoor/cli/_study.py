@@ -135,7 +135,7 @@ def _finished(folder: Path, settings: "Config") -> bool:
 def _conclude(folder: Path, as_json: bool) -> None:
     """Build the report and print the results."""
     from recondoor import rundir
-    from recondoor.report import build, is_current, table1_text
+    from recondoor.report import build, is_current, table1_text, verdict
 
     results, page = rundir.RunDir(folder).results, folder / "report.html"
     if not is_current(folder):
@@ -145,6 +145,7 @@ def _conclude(folder: Path, as_json: bool) -> None:
         print(dumps(record, indent=1))
         return
     print(plain(table1_text(record)))
+    print(f"\n{plain(verdict(folder))}")
     print(f"\nreport: {plain(str(page))}")
 
 

@@ -88,11 +88,13 @@ def sweep(spec: Path, /, *, options: SweepOptions = SWEEP_DEFAULT, dry_run: bool
     if dry_run:
         print(estimate(points, how))
         return
-    from recondoor.report import build
+    from recondoor.report import build, verdict
 
     book = drive(points, options.out or Path("sweeps") / spec.stem, how)
     print(book.table)
-    print(f"report: {build(book.out)}")
+    page = build(book.out)
+    print(verdict(book.out))
+    print(f"report: {page}")
     if book.failures:
         for place, reason in book.failures.items():
             print(f"{place}: {reason}", file=sys.stderr)

@@ -4,8 +4,6 @@ Values come, each layer over the one before, from the defaults here, a preset (`
 TOML files and single ``section.key=value`` overrides. This module imports no torch.
 """
 
-import hashlib
-import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from pydantic import ValidationError
 
 from recondoor.config._attack import Attack
 from recondoor.config._fields import allowed
+from recondoor.config._identity import identity, original_identity, to_dict
 from recondoor.config._section import Section
 from recondoor.config._tree import (
     ArtefactSettings,
@@ -111,43 +110,11 @@ def from_dict(tree: Mapping[str, Any]) -> Config:
         raise ConfigError("\n".join(lines[:2]) + more) from None
 
 
-def to_dict(config: Config) -> dict[str, Any]:
-    """Return the settings as JSON types, every key present but `data.dir`.
-
-    Where the files of a registered set lie is a matter of one machine and not of the run.
-    """
-    return config.model_dump(mode="json", exclude={"data": {"dir"}})
-
-
 def to_toml(config: Config) -> str:
     """Return the settings as TOML, without `data.dir` and without keys that are None."""
     return tomli_w.dumps(
         config.model_dump(mode="json", exclude={"data": {"dir"}}, exclude_none=True)
     )
-
-
-def identity(config: Config) -> str:
-    """Return 12 hex digits that name the run: a hash of all settings that a row depends on.
-
-    How many seeds and which attacks are run is left out, so that asking for more extends a run; so
-    are the thresholds by which reports count successes.
-    """
-    tree = to_dict(config)
-    tree["attack"].pop("names")
-    tree.pop("seeds")
-    for threshold in ("success_asr", "success_benign"):
-        tree["evaluate"].pop(threshold)
-    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def original_identity(config: Config) -> str:
-    """Return 12 hex digits that name the original model of the first seed.
-
-    A hash of all that it depends on: runs in which they are equal have the same one.
-    """
-    tree = to_dict(config)
-    parts = {key: tree[key] for key in ("data", "operator", "model", "train", "seed")}
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def wanted(config: Config) -> set[tuple[str, int]]:

@@ -177,6 +177,11 @@ class Evaluate(Section):
     tau: float = Field(
         0.5, gt=0, description="artefact RMSE up to which an attack on an image counts as a success"
     )
+    tau_unit: Literal["rms", "absolute"] = Field(
+        "rms",
+        description="what tau counts in: the artefact's root mean square on its support, or pixel "
+        "values as up to release 0.1.0; the same where that is 1",
+    )
     transition: float = Field(
         0.5, gt=0, lt=1, description="artefact recovery above which the backdoor counts as learnt"
     )

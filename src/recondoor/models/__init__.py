@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from recondoor import registry, seeding
 from recondoor.config import Model
+from recondoor.errors import DataError
 
 __all__ = ["build", "evaluating", "parameter_count", "reconstruct"]
 
@@ -62,7 +63,12 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def reconstruct(
     model: nn.Module, z: Tensor, advance: Callable[[int], None] = lambda n: None
 ) -> Tensor:
-    """Return f(z) for all of z (N, C, H, W), in batches whose size nobody can choose."""
+    """Return f(z) for all of z (N, C, H, W), in batches whose size nobody can choose.
+
+    Raises DataError where there is no image.
+    """
+    if len(z) == 0:
+        raise DataError("no image to reconstruct; give at least one")
     parts = []
     with evaluating(model):
         for part in torch.split(z, max(1, PIXELS_IN_A_BATCH // z[0].numel())):

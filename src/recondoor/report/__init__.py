@@ -2,7 +2,7 @@
 
 from recondoor.report._audit import build_audit, read_audit
 from recondoor.report._audit_words import audit_text
-from recondoor.report._build import build
+from recondoor.report._build import build, verdict
 from recondoor.report._load import load, load_results
 from recondoor.report._sources import is_current
 from recondoor.report._tables import table1_text
@@ -16,4 +16,5 @@ __all__ = [
     "load_results",
     "read_audit",
     "table1_text",
+    "verdict",
 ]

@@ -10,9 +10,11 @@ from recondoor.report._images import threat_model, trigger_artefact
 from recondoor.report._load import Run, load
 from recondoor.report._page import page
 from recondoor.report._reconstructions import reconstructions
+from recondoor.report._results import read
 from recondoor.report._style import Drawing, Missing, style
-from recondoor.report._sweep import build_sweep, is_sweep
+from recondoor.report._sweep import build_sweep, is_sweep, sweep_verdict
 from recondoor.report._tables import table1_csv, table1_markdown
+from recondoor.report._verdict import headline
 
 # Each gives a drawing, says why it cannot, or gives None where the run calls for no such figure.
 FIGURES: tuple[Callable[[Run], Drawing | Missing | None], ...] = (
@@ -24,6 +26,16 @@ FIGURES: tuple[Callable[[Run], Drawing | Missing | None], ...] = (
     asr,
     ratios,
 )
+
+
+def verdict(folder: Path) -> str:
+    """The answer of a run or a sweep in one sentence, as its page begins.
+
+    Raises ReportError where its files are missing or damaged.
+    """
+    found = sweep_verdict(folder) if is_sweep(folder) else headline(read(folder / "results.json"))
+    # A terminal may show a space that does not break as a sign of its own.
+    return found.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def build(run_dir: Path) -> Path:

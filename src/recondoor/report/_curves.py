@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from recondoor.report._load import Curve, Run
-from recondoor.report._names import TOOK, in_order, title
+from recondoor.report._names import in_order, title
 from recondoor.report._style import (
     FAINT,
     HEDGE,
@@ -20,6 +20,7 @@ from recondoor.report._style import (
     from_zero,
     line,
 )
+from recondoor.statistics import SuccessRule
 
 LEGEND_COLUMNS = 5
 _PANELS = (
@@ -46,7 +47,7 @@ def learning_curves(run: Run) -> Drawing | Missing:
         for axes, (column, _) in zip(grid.flat, _PANELS, strict=True):
             if column in curve:
                 axes.plot(curve["samples"] / unit, curve[column], clip_on=False, **look)
-        _mark_transition(grid[1, 0], curve, unit, look["color"])
+        _mark_transition(grid[1, 0], curve, _level(run), unit, look["color"])
     for axes, (column, words), level in zip(grid.flat, _PANELS, _hedge_levels(run), strict=True):
         axes.set_title(words, loc="left")
         floor = 1.02 if column == "recovery" else 0.0
@@ -85,16 +86,21 @@ def _hedge_levels(run: Run) -> list[float | None]:
     return [p * rms, (1 - p) * rms, 0.0, p]
 
 
-def transition(curve: Curve) -> int | None:
-    """Samples seen at the end of the first epoch whose recovery exceeds 0.5, None if none does."""
+def _level(run: Run) -> float:
+    """Recovery above which a backdoor counts as learnt, by the run's own settings."""
+    return SuccessRule.of(run.settings.get("evaluate", {})).transition
+
+
+def transition(curve: Curve, level: float = 0.5) -> int | None:
+    """Samples seen at the end of the first epoch whose recovery exceeds `level`, else None."""
     if "recovery" not in curve:
         return None
-    above = np.flatnonzero(curve["recovery"] > TOOK)
+    above = np.flatnonzero(curve["recovery"] > level)
     return int(curve["samples"][above[0]]) if len(above) else None
 
 
-def _mark_transition(axes: Axes, curve: Curve, unit: int, colour: str) -> None:
-    samples = transition(curve)
+def _mark_transition(axes: Axes, curve: Curve, level: float, unit: int, colour: str) -> None:
+    samples = transition(curve, level)
     if samples is None:
         return
     rho = float(curve["recovery"][curve["samples"] == samples][0])
@@ -112,12 +118,12 @@ def _mark_transition(axes: Axes, curve: Curve, unit: int, colour: str) -> None:
 
 
 def _learning_caption(run: Run) -> str:
-    found = []
+    found, level = [], _level(run)
     for label in in_order(label for label, _ in run.training):
         if label == "original":
             continue
         curves = [c for (model, _), c in sorted(run.training.items()) if model == label]
-        at = [samples for curve in curves if (samples := transition(curve)) is not None]
+        at = [samples for curve in curves if (samples := transition(curve, level)) is not None]
         if at:
             words = ", ".join(f"{samples:,}" for samples in at)
             missed = len(curves) - len(at)
@@ -131,7 +137,7 @@ def _learning_caption(run: Run) -> str:
         "what a network scores that cannot tell poisoned from clean inputs and always predicts "
         "x + pΔ: ghost p, recovery 0 and, were its reconstruction otherwise perfect, benign RMSE "
         "p·rms(Δ) and attack RMSE (1 − p)·rms(Δ). Rings mark the transition, the first epoch with "
-        f"recovery above {TOOK:g}" + (f": {'; '.join(found)}." if found else ".")
+        f"recovery above {level:g}" + (f": {'; '.join(found)}." if found else ".")
     )
 
 
@@ -173,15 +179,21 @@ def asr(run: Run) -> Drawing | Missing:
         if len(curve) > 1:
             low, high = curve.min(axis=0), curve.max(axis=0)
             axes.fill_between(taus, low, high, color=look.color, alpha=0.15, linewidth=0)
-    axes.set(xlim=(0, taus.max()), ylim=(-0.03, 1.03), xlabel="τ: largest artefact RMSE accepted")
+    relative = results.tau_unit == "rms"
+    what = "in units of rms(Δ)" if relative else "in pixel values"
+    label = f"τ: largest artefact RMSE accepted, {what}"
+    axes.set(xlim=(0, taus.max()), ylim=(-0.03, 1.03), xlabel=label)
     axes.set_ylabel("share of test images")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
-    _mark_thresholds(axes, results.tau, float(results.data["hedge"]["artefact_rmse"]))
+    hedge = results.data["hedge"]
+    level = 1 - float(hedge["ghost"]) if relative else float(hedge["artefact_rmse"])
+    _mark_thresholds(axes, results.tau, level)
     figure.legend(loc="upper center", ncols=LEGEND_COLUMNS - 1, handlelength=2.8, columnspacing=1.4)
     caption = (
-        "Share of test images whose artefact RMSE is at most τ, for every τ. The number quoted "
-        f"elsewhere is at τ = {results.tau:g}. The dotted line is the artefact RMSE of a network "
-        "that always predicts x + pΔ, (1 − p)·rms(Δ) over the artefact’s support: a curve that "
+        f"Share of test images whose artefact RMSE is at most τ, {what} over the artefact’s "
+        f"support, for every τ. The number quoted elsewhere is at τ = {results.tau:g}. The dotted "
+        "line is the artefact RMSE of a network "
+        f"that always predicts x + pΔ, {'1 − p' if relative else '(1 − p)·rms(Δ)'}: a curve that "
         "rises only there is a hedge, not a backdoor."
         + (" Lines are means over seeds, bands span them." if len(results.seeds) > 1 else "")
     )

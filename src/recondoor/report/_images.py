@@ -22,6 +22,7 @@ from recondoor.report._style import (
     limit,
     outline,
     picture,
+    pixel_range,
     show,
     span,
 )
@@ -79,6 +80,7 @@ def threat_model(run: Run) -> Drawing | Missing:
     label, p = labels[0], run.poison_ratio
     trigger, example = run.triggers[label], run.examples[label]
     low, high = span([example.z[0], example.z_triggered[0]])
+    limits = pixel_range(example.x)
     clean, poisoned = "Clean pair", "Poisoned pair"
     if p is not None:
         clean += f"\n{100 * (1 - p):.3g} % of training"
@@ -115,7 +117,7 @@ def threat_model(run: Run) -> Drawing | Missing:
         centre = y + side / 2
         canvas.text(0.1, centre, words, ha="left", linespacing=1.5)
         canvas.image(left, y, side, picture(z, low, high), mask)
-        canvas.image(right, y, side, picture(x), support)
+        canvas.image(right, y, side, picture(x, *limits), support)
         canvas.arrow((left + side + 0.08, centre), (middle - 0.45, centre))
         canvas.arrow((middle + 0.45, centre), (right - 0.08, centre))
         canvas.text((left + side + middle - 0.4) / 2, centre + 0.14, z_name)

@@ -1,5 +1,6 @@
 """The words of a report: names of models, definitions of yardsticks, the paper's numbers."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -19,9 +20,6 @@ PAPER_TABLE1 = {
     "bilevel": ("0.039", "0.040", "0.245"),
 }
 
-# A backdoor "took" in one trained model when both recovery and ASR exceed this.
-TOOK = 0.5
-
 
 def title(label: str) -> str:
     """Row label of a model; one that a plug-in brought is named as it is registered."""
@@ -39,10 +37,77 @@ def number(value: float, decimals: int) -> str:
     return text.replace("-", "−" if float(text) else "")
 
 
+UNBOUNDED = ("psnr", "trigger_psnr", "detectability")
+"""Yardsticks that are null in results.json where they are infinite."""
+
+
 def in_order(labels: Iterable[str]) -> tuple[str, ...]:
     """Labels without repeats: the study's own first, in the paper's order, then others by name."""
     found = set(labels)
     return (*(label for label in ORDER if label in found), *sorted(found - set(ORDER)))
+
+
+_ABSOLUTE = " in pixel values"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How the yardsticks of a report were measured, as its words say it.
+
+    tau: in names, such as ``ASR(0.5)``. unit: what it counts in. data_range: of pixel values.
+    window: side of that of SSIM.
+    """
+
+    tau: str = "0.5"
+    unit: str = "rms"
+    data_range: str = "1"
+    window: str = "11"
+
+    @staticmethod
+    def of(
+        taus: Iterable[tuple[float, str, float | None]],
+        ranges: Iterable[float] = (),
+        windows: Iterable[int] = (),
+    ) -> "Measured":
+        """Of each tau with its unit and the artefact's rms (None: unknown); of ranges and windows.
+
+        Where the rms is 1 both units are the same, and the name says neither.
+        """
+        known = list(taus)
+        units = {unit for _, unit, _ in known}
+        plain = all(
+            unit == "rms" or (rms is not None and math.isclose(rms, 1, rel_tol=1e-6))
+            for _, unit, rms in known
+        )
+        names = {
+            f"{tau:g}" if plain or unit == "rms" else f"{tau:g}{_ABSOLUTE}"
+            for tau, unit, _ in known
+        }
+        return Measured(
+            " or ".join(sorted(names)) or "0.5",
+            " or ".join(sorted(units)) or "rms",
+            " or ".join(f"{value:g}" for value in sorted(set(ranges))) or "1",
+            " or ".join(f"{value}" for value in sorted(set(windows))) or "11",
+        )
+
+    @property
+    def asr(self) -> str:
+        """Name of the attack success rate."""
+        return f"ASR({self.tau})"
+
+    @property
+    def tau_words(self) -> str:
+        """Tau with its unit."""
+        if self.unit == "absolute":
+            return f"τ = {self.tau.replace(_ABSOLUTE, '')}{_ABSOLUTE}"
+        if self.unit == "rms":
+            return f"τ = {self.tau} times the root mean square of Δ on its support"
+        return f"τ = {self.tau}, in the unit that <code>evaluate.tau_unit</code> says"
+
+    @property
+    def peak(self) -> str:
+        """Square of the range, which PSNR divides by the mean squared error."""
+        return "1" if self.data_range == "1" else f"({self.data_range})²"
 
 
 @dataclass(frozen=True)
@@ -58,13 +123,10 @@ class Yardstick:
     better: str = ""
     hedge: bool = False
 
-    def at(self, tau: float) -> "Yardstick":
-        """The same with the threshold `tau` written into its words."""
-        if "{tau" not in self.name:
-            return self
-        return replace(
-            self, name=self.name.format(tau=tau), definition=self.definition.format(tau=tau)
-        )
+    def at(self, measured: Measured) -> "Yardstick":
+        """The same with how it was measured written into its words."""
+        name, definition = (text.format(measured=measured) for text in (self.name, self.definition))
+        return replace(self, name=name, definition=definition)
 
 
 _MEAN = "over all test pixels"
@@ -105,8 +167,8 @@ YARDSTICKS = (
     ),
     Yardstick(
         "asr",
-        "ASR({tau:g})",
-        "share of test images whose artefact RMSE is at most τ = {tau:g}",
+        "{measured.asr}",
+        "share of test images whose artefact RMSE is at most {measured.tau_words}",
         decimals=1,
         scale=100.0,
         unit="%",
@@ -115,7 +177,8 @@ YARDSTICKS = (
     Yardstick(
         "psnr",
         "PSNR",
-        "of benign reconstructions, 10 log₁₀(1 / mean squared error) per image, then averaged",
+        "of benign reconstructions, 10 log₁₀({measured.peak} / mean squared error) of each image, "
+        "then averaged over images; ∞ if one is reconstructed exactly",
         decimals=2,
         unit="dB",
         better="higher",
@@ -123,7 +186,8 @@ YARDSTICKS = (
     Yardstick(
         "ssim",
         "SSIM",
-        "of benign reconstructions, 11×11 Gaussian window, σ = 1.5, range 1",
+        "of benign reconstructions, {measured.window}×{measured.window} Gaussian window, σ = 1.5, "
+        "range {measured.data_range}, of each image, then averaged",
         better="higher",
     ),
     Yardstick("trigger_l2", "Trigger L2", "‖δ‖₂ = √ ∑ δ²"),
@@ -131,7 +195,8 @@ YARDSTICKS = (
     Yardstick(
         "trigger_psnr",
         "Trigger PSNR",
-        "of <i>z</i> + δ against <i>z</i>, 10 log₁₀(1 / mean δ²): higher is harder to see",
+        "of <i>z</i> + δ against <i>z</i>, 10 log₁₀({measured.peak} / mean δ²): higher is "
+        "harder to see",
         decimals=2,
         unit="dB",
     ),

@@ -1,6 +1,6 @@
 """report.html of a run, as text."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -8,11 +8,19 @@ from markupsafe import Markup
 from recondoor.report import _tables as tables
 from recondoor.report._html import Picture, fill, flat
 from recondoor.report._load import Run
-from recondoor.report._names import BY_KEY, PAPER_TABLE1, TOOK, YARDSTICKS, Yardstick, number, title
+from recondoor.report._names import (
+    BY_KEY,
+    PAPER_TABLE1,
+    UNBOUNDED,
+    YARDSTICKS,
+    Yardstick,
+    number,
+    title,
+)
 from recondoor.report._results import Results
 from recondoor.report._sources import made_of
 from recondoor.report._style import Missing
-from recondoor.report._verdict import comparison, headline
+from recondoor.report._verdict import comparison, headline, rule_in_words
 
 
 def page(run: Run, pictures: Sequence[Picture], missing: Sequence[Missing]) -> str:
@@ -21,7 +29,6 @@ def page(run: Run, pictures: Sequence[Picture], missing: Sequence[Missing]) -> s
         "run": run,
         "made_of": made_of(run.folder),
         "heading": _heading(run),
-        "took": TOOK,
         "pictures": pictures,
         "missing": missing,
         "settings": [pair for key, value in run.settings.items() for pair in flat(key, value)],
@@ -46,7 +53,8 @@ def _measured(results: Results) -> dict[str, Any]:
         "comparison": comparison(results),
         "awaited": [f"{title(label)}, seed {seed}" for label, seed in results.awaited],
         "caption": tables.caption(results),
-        "tau": results.tau,
+        "rule": rule_in_words(results),
+        "data_range": results.measured.data_range,
         "table1": [
             (*row, PAPER_TABLE1.get(label, ("",) * 3))
             for label, row in zip(results.models, tables.table1(results), strict=True)
@@ -55,7 +63,7 @@ def _measured(results: Results) -> dict[str, Any]:
         "yardsticks": _yardsticks(results),
         "paired": _paired(results),
         "rows": _rows(results) if len(results.seeds) > 1 else (),
-        "row_titles": [_with_unit(yardstick.at(results.tau)) for yardstick in _ROW_COLUMNS],
+        "row_titles": [_with_unit(yardstick.at(results.measured)) for yardstick in _ROW_COLUMNS],
         "provenance": [
             pair
             for key, value in provenance.items()
@@ -69,7 +77,7 @@ def _measured(results: Results) -> dict[str, Any]:
 def _yardsticks(results: Results) -> list[dict[str, Any]]:
     """One entry for each yardstick that some model has: definition, hedge line and values."""
     found = []
-    for yardstick in (yardstick.at(results.tau) for yardstick in YARDSTICKS):
+    for yardstick in (yardstick.at(results.measured) for yardstick in YARDSTICKS):
         cells = [tables.yardstick_cell(results, label, yardstick) for label in results.models]
         if all(text == tables.UNDEFINED for text in cells):
             continue
@@ -93,7 +101,7 @@ def _paired(results: Results) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for given in results.data["summary"]["paired"]:
         yardstick = BY_KEY.get(given["metric"], Yardstick(given["metric"], given["metric"], ""))
-        yardstick = yardstick.at(results.tau)
+        yardstick = yardstick.at(results.measured)
         ends = given["ci95"] or (None, None)
         mean, low, high = (
             tables.UNDEFINED
@@ -127,16 +135,19 @@ _ROW_COLUMNS = tuple(
 )
 
 
+def _row_cell(row: Mapping[str, Any], yardstick: Yardstick) -> str:
+    value = row.get(yardstick.key)
+    if value is None:
+        infinite = yardstick.key in UNBOUNDED and yardstick.key in row
+        return tables.INFINITE if infinite else tables.UNDEFINED
+    return number(value * yardstick.scale, yardstick.decimals)
+
+
 def _rows(results: Results) -> list[tuple[str, str, list[str]]]:
     """Each model and seed with its numbers."""
     rows = []
     for label in results.models:
         for row in results.rows(label):
-            cells = [
-                tables.UNDEFINED
-                if row.get(y.key) is None
-                else number(row[y.key] * y.scale, y.decimals)
-                for y in _ROW_COLUMNS
-            ]
+            cells = [_row_cell(row, y) for y in _ROW_COLUMNS]
             rows.append((title(label), str(row["seed"]), cells))
     return rows

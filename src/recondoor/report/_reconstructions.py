@@ -15,6 +15,7 @@ from recondoor.report._style import (
     Window,
     outline,
     picture,
+    pixel_range,
     show,
     span,
 )
@@ -46,19 +47,20 @@ def reconstructions(run: Run) -> Drawing | Missing:
         for column, i in enumerate(poisoned, len(normal)):
             grid.image(row, column, picture(example.z_triggered[i], low, high), window)
     example, row = run.examples[labels[0]], len(inputs)
+    limits = pixel_range(example.x)
     grid.name(row, "Ground truth")
     for column, i in enumerate((*normal, *poisoned)):
         target = example.x[i] + (artefact if column >= len(normal) else 0)
-        grid.image(row, column, picture(target))
+        grid.image(row, column, picture(target, *limits))
     for row, label in enumerate(labels, len(inputs) + 1):
         grid.name(row, title(label).replace(" (", "\n("))
-        _model_row(grid, row, run.examples[label], artefact, (normal, poisoned))
+        _model_row(grid, row, run.examples[label], artefact, (normal, poisoned), limits)
     caption = (
         f"Images {', '.join(str(i + 1) for i in (*normal, *poisoned))} of the test set, not "
         f"selected, seed {run.seed}. Boxes mark the trigger’s mask. Inputs are drawn from "
-        f"{number(low, 2)} (black) to {number(high, 2)} (white), images from 0 to 1 and clipped "
-        "there. Under each reconstruction: its RMSE without the trigger, its artefact recovery ρ "
-        "with it (0 none, 1 whole)."
+        f"{number(low, 2)} (black) to {number(high, 2)} (white), images from "
+        f"{limits[0]:g} to {limits[1]:g} and clipped there. Under each reconstruction: "
+        "its RMSE without the trigger, its artefact recovery ρ with it (0 none, 1 whole)."
         + (" The clean model is tried with the heuristic trigger." if "original" in labels else "")
     )
     alt = (
@@ -75,17 +77,22 @@ def _columns(n: int) -> tuple[list[int], list[int]]:
 
 
 def _model_row(
-    grid: "_Grid", row: int, example: Examples, artefact: Array, shown: tuple[list[int], list[int]]
+    grid: "_Grid",
+    row: int,
+    example: Examples,
+    artefact: Array,
+    shown: tuple[list[int], list[int]],
+    limits: tuple[float, float],
 ) -> None:
     normal, poisoned = shown
     for column, i in enumerate(normal):
         error = float(np.sqrt(np.mean((example.clean[i] - example.x[i]) ** 2)))
-        grid.image(row, column, picture(example.clean[i]), below=f"RMSE {error:.3f}")
+        grid.image(row, column, picture(example.clean[i], *limits), below=f"RMSE {error:.3f}")
     energy = float((artefact**2).sum()) or 1.0
     for column, i in enumerate(poisoned, len(normal)):
         change = example.triggered[i] - example.clean[i]
         rho = float((change * artefact).sum()) / energy
-        grid.image(row, column, picture(example.triggered[i]), below=f"ρ {number(rho, 2)}")
+        grid.image(row, column, picture(example.triggered[i], *limits), below=f"ρ {number(rho, 2)}")
 
 
 class _Grid:

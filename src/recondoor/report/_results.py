@@ -13,8 +13,8 @@ from jsonschema.exceptions import best_match  # type: ignore[import-untyped]
 
 from recondoor.errors import ReportError
 from recondoor.report._json import read_json
-from recondoor.report._names import in_order
-from recondoor.statistics import Estimate
+from recondoor.report._names import UNBOUNDED, Measured, in_order
+from recondoor.statistics import Estimate, SuccessRule
 
 SCHEMA = "recondoor.results/1"
 
@@ -43,8 +43,52 @@ class Results:
 
     @property
     def tau(self) -> float:
-        """Artefact RMSE up to which a test image counts as a success in `asr`."""
-        return float(self.data["config"].get("evaluate", {}).get("tau", 0.5))
+        """Up to which artefact RMSE a test image counts as a success in `asr`, in `tau_unit`."""
+        return float(self._evaluate.get("tau", 0.5))
+
+    @property
+    def tau_unit(self) -> str:
+        """What tau and `asr_taus` count in; runs from before there was a choice say nothing."""
+        return str(self._evaluate.get("tau_unit", "absolute"))
+
+    @property
+    def artefact_rms(self) -> float | None:
+        """Root mean square of the artefact on its support, by the rows or the hedge line."""
+        for row in self.data["rows"]:
+            if row.get("artefact_rms"):
+                return float(row["artefact_rms"])
+        share = 1 - float(self.data["poison_ratio"])
+        return float(self.data["hedge"]["artefact_rmse"]) / share if share > 0 else None
+
+    @property
+    def measured(self) -> Measured:
+        """How the yardsticks were measured."""
+        rows = self.data["rows"]
+        return Measured.of(
+            [(self.tau, self.tau_unit, self.artefact_rms)],
+            [row.get("data_range", 1.0) for row in rows],
+            [row.get("ssim_window", 11) for row in rows],
+        )
+
+    @property
+    def rule(self) -> SuccessRule:
+        """When a network is a success, by the run's own settings."""
+        return SuccessRule.of(self._evaluate)
+
+    @property
+    def _evaluate(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self.data["config"].get("evaluate", {})
+        return found
+
+    def original_of(self, row: Mapping[str, Any]) -> float | None:
+        """Benign RMSE of the original model of a row's seed, None where there is none."""
+        same = [one for one in self.rows("original") if one["seed"] == row["seed"]]
+        return float(same[0]["benign_rmse"]) if same else None
+
+    def success(self, row: Mapping[str, Any]) -> bool | None:
+        """Whether a row is a success; None where that cannot be told."""
+        recovery, asr = row["artefact_recovery"], row["asr"]
+        return self.rule(recovery, asr, row["benign_rmse"], self.original_of(row))
 
     @property
     def awaited(self) -> list[tuple[str, int]]:
@@ -65,12 +109,21 @@ class Results:
         """Summary of one yardstick of one model, None where it is undefined.
 
         What the summary leaves out (times, counts) is the plain mean of the rows, without interval.
+        What is infinite in a row has no mean.
         """
+        if self.infinite(label, metric):
+            return None
         given = self.data["summary"]["models"].get(label, {}).get(metric)
         if given is not None:
             return _estimate(given)
         values = [row[metric] for row in self.rows(label) if row.get(metric) is not None]
         return Estimate(fmean(values), None, None, len(values)) if values else None
+
+    def infinite(self, label: str, metric: str) -> int:
+        """In how many rows of a model a yardstick is infinite, which is null in the file."""
+        if metric not in UNBOUNDED:
+            return 0
+        return sum(metric in row and row[metric] is None for row in self.rows(label))
 
     def paired(self, a: str, b: str, metric: str) -> Estimate | None:
         """Difference a - b of a yardstick, seed by seed; turned round if stored as b - a."""

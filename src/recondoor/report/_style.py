@@ -250,6 +250,12 @@ def from_zero(axes: Axes, at_least: float = 0.0) -> None:
         axes.set_ylim(low, high + 0.06 * (high - low))
 
 
+def pixel_range(images: Array) -> tuple[float, float]:
+    """From which value to which images (n, C, H, W) are drawn: [0, 1] if they lie within it."""
+    low, high = float(images.min()), float(images.max())
+    return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
+
+
 def span(images: list[Array]) -> tuple[float, float]:
     """Smallest and largest value of all `images`."""
     return min(float(image.min()) for image in images), max(float(image.max()) for image in images)

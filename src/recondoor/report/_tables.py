@@ -14,6 +14,7 @@ from recondoor.statistics import Estimate
 
 HEADERS = ("Method", "Benign error", "Attack error", "Artefact error")
 UNDEFINED = "–"
+INFINITE = "∞"
 
 
 def cell(estimate: Estimate | None, decimals: int = 3, scale: float = 1.0) -> str:
@@ -30,16 +31,30 @@ def cell(estimate: Estimate | None, decimals: int = 3, scale: float = 1.0) -> st
 
 
 def yardstick_cell(results: Results, label: str, yardstick: Yardstick) -> str:
-    """One yardstick of one model, with its unit."""
-    text = cell(results.estimate(label, yardstick.key), yardstick.decimals, yardstick.scale)
-    return text if text == UNDEFINED or not yardstick.unit else f"{text} {yardstick.unit}"
+    """One yardstick of one model, with its unit; ∞ where it is that in some seed."""
+    seeds, infinite = len(results.rows(label)), results.infinite(label, yardstick.key)
+    if infinite:
+        return INFINITE if infinite == seeds else f"{INFINITE} in {infinite} of {seeds} seeds"
+    estimate = results.estimate(label, yardstick.key)
+    text = cell(estimate, yardstick.decimals, yardstick.scale)
+    unit = f" {yardstick.unit}" if yardstick.unit and text != UNDEFINED else ""
+    return f"{text}{unit}{of_seeds(estimate, seeds)}"
+
+
+def of_seeds(estimate: Estimate | None, seeds: int) -> str:
+    """Of how many of the seeds a mean is, where some have no value; else nothing."""
+    if estimate is None or estimate.n >= seeds:
+        return ""
+    return f" ({estimate.n} of {seeds} seeds)"
 
 
 def table1(results: Results) -> list[tuple[str, ...]]:
     """Rows of Table 1. The clean model's artefact error is 'NA', as in the paper."""
     rows = []
     for label in results.models:
-        cells = [cell(results.estimate(label, metric)) for metric in TABLE1_METRICS]
+        estimates = [results.estimate(label, metric) for metric in TABLE1_METRICS]
+        seeds = len(results.rows(label))
+        cells = [f"{cell(estimate)}{of_seeds(estimate, seeds)}" for estimate in estimates]
         if label == "original":
             cells[-1] = "NA"
         rows.append((title(label), *cells))

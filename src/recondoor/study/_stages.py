@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from recondoor import attacks, evaluation, models, operators, rundir, theory
+from recondoor import attacks, evaluation, metrics, models, operators, rundir, theory
 from recondoor.config import Config, row_label
 from recondoor.errors import RunError
 from recondoor.poison import PoisonedPairs, Trigger
@@ -239,7 +239,7 @@ def _limits(config: Config, scene: Scene, trigger: Trigger) -> dict[str, float]:
     size, share = theory.detectability(covariance, exact, trigger.delta)
     best = theory.gaussian_limits(size, config.poison.ratio)
     pattern = scene.artefact.pattern.double()
-    on_support = float(pattern[scene.artefact.support].square().mean().sqrt())
+    on_support = metrics.artefact_rms(pattern)
     return {
         "detectability": size,
         "range_share": share,

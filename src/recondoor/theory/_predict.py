@@ -57,6 +57,7 @@ class Prediction:
     growth: of the recovery, an image, on the hedge line. cause: what limits it most; None if it is
     expected to succeed. reach: share of the trigger's energy on pixels that can influence the
     artefact's. detectability, range_share, limits: see `detectability` and `gaussian_limits`.
+    limit_attack_rmse: attack RMSE of the best predictor, errors of reconstruction not counted.
     seconds: what the prediction took, on the device given.
     """
 
@@ -69,6 +70,7 @@ class Prediction:
     detectability: float
     range_share: float
     limits: Limits
+    limit_attack_rmse: float
     seconds: float
 
 
@@ -183,6 +185,7 @@ def predict(plan: Plan, trigger: Trigger) -> Prediction:
         size,
         share,
         limits,
+        limits.artefact * float(plan.artefact.pattern.double().square().mean().sqrt()),
         time.perf_counter() - started,
     )
 

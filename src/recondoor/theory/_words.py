@@ -36,10 +36,11 @@ def in_words(found: Prediction) -> str:
             "input is: it could be told with certainty"
         )
     else:
-        lines.append(
-            f"  d' = {found.detectability:.3g} standard deviations from clean inputs; the best "
-            f"predictor would have a recovery of {found.limits.recovery:.2f}"
-        )
+        lines.append(f"  d' = {found.detectability:.3g} standard deviations from clean inputs")
+    lines.append(
+        f"  the best predictor would have a recovery of {found.limits.recovery:.2f} and an attack "
+        f"RMSE of {found.limit_attack_rmse:.3f}, errors of reconstruction not counted"
+    )
     return "\n".join(lines)
 
 

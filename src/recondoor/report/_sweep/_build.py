@@ -11,8 +11,14 @@ from recondoor.report._sweep._limits import limits
 from recondoor.report._sweep._load import load_sweep
 from recondoor.report._sweep._maps import maps
 from recondoor.report._sweep._page import page
+from recondoor.report._sweep._words import headline
 
 KINDS = ("svg", "pdf", "png")
+
+
+def sweep_verdict(folder: Path) -> str:
+    """The answer of a sweep in one sentence; raises ReportError where a file is damaged."""
+    return headline(load_sweep(folder))
 
 
 def build_sweep(folder: Path) -> Path:

@@ -18,7 +18,7 @@ from recondoor.report._sweep._lines import (
     names_of,
     over,
 )
-from recondoor.report._sweep._load import Row, SweepData
+from recondoor.report._sweep._load import Row, SweepData, artefact_rms
 from recondoor.report._sweep._series import Series, levels_of
 from recondoor.statistics import mean_interval
 
@@ -59,7 +59,7 @@ def _yardsticks(data: SweepData, axis: Axis, every: Sequence[Series]) -> Drawing
             _line(panel, axis, one.rows, key, look)
     for panel, (key, words) in zip(grid.flat, _PANELS, strict=True):
         _hedge(panel, axis, key, [row for one in shown for row in one.rows])
-        panel.set_title(f"{words}({data.tau:g})" if key == "asr" else words, loc="left")
+        panel.set_title(data.measured.asr if key == "asr" else words, loc="left")
         _span(panel, key)
     for panel in grid[1]:
         along(panel, axis)
@@ -111,8 +111,8 @@ def hedge(row: Row, key: str) -> float | None:
         return 0.0
     if key == "ghost" or p is None:
         return p
-    drawn = row.get("artefact.amplitude") if row.get("artefact.file") is None else None
-    return None if drawn is None else (1 - p) * abs(drawn)
+    rms = artefact_rms(row)
+    return None if rms is None else (1 - p) * rms
 
 
 def _span(panel: Axes, key: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from recondoor.config import Evaluate
 from recondoor.errors import ReportError
 from recondoor.report._json import read_json
+from recondoor.report._names import Measured
 from recondoor.report._results import fault_of
 from recondoor.statistics import SuccessRule
 
@@ -27,7 +28,8 @@ _OF_ORIGINAL = ("data.", "operator.", "model.", "train.")
 # Columns of numbers beside the yardsticks, where a table has them.
 _NUMBERS = (
     "poison.ratio", "artefact.amplitude", "transition_samples", "samples", "limit_artefact_rmse",
-    "limit_ghost", "limit_attack_rmse", *(f"evaluate.{key}" for key in _THRESHOLDS),
+    "limit_ghost", "limit_attack_rmse", "artefact_rms", "data_range", "ssim_window",
+    *(f"evaluate.{key}" for key in _THRESHOLDS),
 )  # fmt: skip
 MOST_CELLS = 20_000_000
 """Cells of a table that are read; a compressed one of some KiB may claim any number."""
@@ -74,45 +76,68 @@ class SweepData:
         """Number of points with their seeds in each state."""
         return Counter(point["state"] for point in self.record["points"])
 
-    @property
-    def tau(self) -> float:
-        """Artefact RMSE up to which a test image counts in `asr`."""
-        return float(self._setting("evaluate.tau", Evaluate().tau))
+    @cached_property
+    def measured(self) -> Measured:
+        """How the yardsticks were measured; tables from before a choice say nothing of units."""
+        default = Evaluate()
+        return Measured.of(
+            {
+                (
+                    float(_given(row, "evaluate.tau", default.tau)),
+                    str(_given(row, "evaluate.tau_unit", "absolute")),
+                    artefact_rms(row),
+                )
+                for row in self.rows
+            },
+            {float(_given(row, "data_range", 1.0)) for row in self.rows},
+            {int(_given(row, "ssim_window", 11)) for row in self.rows},
+        )
 
     @property
     def transition(self) -> float:
         """Recovery above which a backdoor counts as learnt."""
-        return float(self._setting("evaluate.transition", Evaluate().transition))
+        return self.rule.transition
 
     @cached_property
     def rule(self) -> SuccessRule:
         """The thresholds of the first row; the defaults where the table is older than they are."""
-        default = Evaluate()
-        return SuccessRule(
-            float(self._setting("evaluate.success_asr", default.success_asr)),
-            float(self._setting("evaluate.success_benign", default.success_benign)),
-        )
-
-    def _setting(self, key: str, default: float) -> float:
-        value = self.rows[0].get(key) if self.rows else None
-        return default if value is None else value
+        return _rule(self.rows[0]) if self.rows else SuccessRule()
 
     @cached_property
     def _originals(self) -> Mapping[tuple[object, ...], float]:
         return {_scene(row): row["benign_rmse"] for row in self.rows if row["model"] == "original"}
 
     def strong(self, row: Row) -> bool | None:
-        """Whether the row's ASR reaches the rule's threshold; None where it has none."""
-        return None if row["asr"] is None else row["asr"] >= self.rule.asr
+        """Whether the row has learnt the backdoor and its ASR reaches its own rule's threshold."""
+        return _rule(row).drawn(row["artefact_recovery"], row["asr"])
 
     def success(self, row: Row) -> bool | None:
         """Whether the row is a success; None where no original model tells."""
-        return self.rule(row["asr"], row["benign_rmse"], self._originals.get(_scene(row)))
+        original = self._originals.get(_scene(row))
+        return _rule(row)(row["artefact_recovery"], row["asr"], row["benign_rmse"], original)
 
     @cached_property
     def judged(self) -> bool:
         """Whether the rule decides every poisoned network."""
         return all(self.success(row) is not None for row in self.attacked)
+
+
+def _given(row: Row, key: str, default: Any) -> Any:
+    value = row.get(key)
+    return default if value is None else value
+
+
+def _rule(row: Row) -> SuccessRule:
+    return SuccessRule.of({key: row.get(f"evaluate.{key}") for key in _THRESHOLDS})
+
+
+def artefact_rms(row: Row) -> float | None:
+    """Root mean square of the artefact on its support, where the row or its settings tell it."""
+    if row.get("artefact_rms") is not None:
+        return float(row["artefact_rms"])
+    drawn = row.get("artefact.file") is None and row.get("artefact.space") in (None, "image")
+    amplitude = row.get("artefact.amplitude")
+    return abs(float(amplitude)) if drawn and amplitude is not None else None
 
 
 def _scene(row: Row) -> tuple[object, ...]:

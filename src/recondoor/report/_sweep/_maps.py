@@ -75,7 +75,7 @@ def _grid(one: Series, down: Axis, across: Axis) -> Grid | None:
 def _recovery(
     data: SweepData, shown: Sequence[Shown], down: Axis, across: Axis, caption: str
 ) -> Drawing:
-    share = "Share of successes" if data.judged else f"Share with ASR ≥ {data.rule.asr:g}"
+    share = "Share of successes" if data.judged else f"Learnt, with ASR ≥ {data.rule.asr:g}"
     verdict = data.success if data.judged else data.strong
     figure, panels = _panels(shown, 2)
     for line, (one, grid) in zip(panels, shown, strict=True):

@@ -10,10 +10,10 @@ from recondoor.report._names import BY_KEY, number, title
 from recondoor.report._sweep._axes import Axis
 from recondoor.report._sweep._load import METRICS, Row, SweepData
 from recondoor.report._sweep._series import Series, series
-from recondoor.report._tables import UNDEFINED
+from recondoor.report._tables import UNDEFINED, of_seeds
 from recondoor.statistics import Estimate, holm, mean_interval, paired
 
-COMPARED = ("benign_rmse", "artefact_rmse", "artefact_recovery")
+COMPARED = ("benign_rmse", "attack_rmse", "artefact_rmse", "artefact_recovery")
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class PointLine:
 
 def columns(data: SweepData) -> tuple[str, ...]:
     """Heads of the columns of `points`, after point, model and seeds."""
-    yardsticks = [BY_KEY[key].at(data.tau) for key in METRICS]
+    yardsticks = [BY_KEY[key].at(data.measured) for key in METRICS]
     names = [f"{y.name} ({y.unit})" if y.unit else y.name for y in yardsticks]
     return (*names, "Images until learnt", "Successes")
 
@@ -57,7 +57,8 @@ def _yardstick(rows: Sequence[Row], key: str) -> str:
     values = [row[key] for row in rows if row[key] is not None]
     if not values:
         return UNDEFINED
-    return interval(mean_interval(values), BY_KEY[key].decimals, BY_KEY[key].scale)
+    found = mean_interval(values)
+    return interval(found, BY_KEY[key].decimals, BY_KEY[key].scale) + of_seeds(found, len(rows))
 
 
 def interval(estimate: Estimate, decimals: int, scale: float = 1.0) -> str:
@@ -107,7 +108,7 @@ class Comparison:
 
 
 def comparisons(data: SweepData, axes: Sequence[Axis]) -> list[Comparison]:
-    """Every two methods that share all settings but the attack's own, in three yardsticks.
+    """Every two methods that share all settings but the attack's own, in four yardsticks.
 
     A text among the attack's settings, such as its mask, is a part of the method; its budget is
     not. P values are adjusted over the pairs of one place and yardstick.

@@ -6,7 +6,7 @@ import numpy as np
 
 from recondoor.report._sweep._axes import Axis, text
 from recondoor.report._sweep._lines import over
-from recondoor.report._sweep._load import STATES, SweepData
+from recondoor.report._sweep._load import STATES, Row, SweepData
 from recondoor.report._sweep._series import Series, levels_of
 from recondoor.statistics import coverage_bound
 
@@ -43,17 +43,34 @@ def headline(data: SweepData) -> str:
     verdicts = [data.success(row) for row in data.attacked]
     sure = sum(verdict is True for verdict in verdicts)
     strong = sum(bool(data.strong(row)) for row in data.attacked)
-    asr = f"ASR({data.tau:g}) ≥ {data.rule.asr:g}"
+    asr = f"{data.measured.asr} ≥ {data.rule.asr:g}"
     if data.judged:
-        return f"{size}: {sure} succeed ({asr}, benign RMSE near the original model’s)."
+        errors = _attack_errors([row for row in data.attacked if data.success(row)])
+        return f"{size}: {sure} succeed ({asr}, benign RMSE near the original model’s){errors}."
+    errors = _attack_errors([row for row in data.attacked if data.strong(row)])
+    asr += errors
     judged = f", of which {sure} are known to be as good on clean inputs" if sure else ""
     return (
-        f"{size}: {strong} have {asr}{judged}. Whether the others pass on clean inputs cannot be "
-        "told, as no original model was trained with them."
+        f"{size}: {strong} have learnt it, with {asr}{judged}. Whether the others pass on clean "
+        "inputs cannot be told, as no original model was trained with them."
         if sure
-        else f"{size}: {strong} have {asr}. Whether they succeed, which asks for a benign RMSE "
-        "near the original model’s too, cannot be told: no original model was trained with them."
+        else f"{size}: {strong} have learnt it, with {asr}. Whether they succeed, which asks for a "
+        "benign RMSE near the original model’s too, cannot be told: no original "
+        "model was trained with them."
     )
+
+
+def _attack_errors(rows: Sequence[Row]) -> str:
+    """Mean recovery of some networks, with the attack RMSE that it comes with."""
+    pairs = [
+        (row["artefact_recovery"], row["attack_rmse"])
+        for row in rows
+        if row["artefact_recovery"] is not None and row["attack_rmse"] is not None
+    ]
+    if not pairs:
+        return ""
+    recovery, error = np.mean(pairs, axis=0)
+    return f", with a mean recovery of {recovery:.2f} and a mean attack RMSE of {error:.3f}"
 
 
 def state(data: SweepData) -> str:

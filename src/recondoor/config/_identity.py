@@ -1,0 +1,77 @@
+"""Names of runs: hashes of the settings that their numbers depend on.
+
+A setting that is added later must not rename the runs from before it. `LATER` holds each such key
+and when it means what runs without it meant: there it is left out of the hash.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from recondoor.config._tree import Config
+
+NOT_IN_IDENTITY = ("attack.names", "seeds", "evaluate.success_asr", "evaluate.success_benign")
+OF_ORIGINAL = ("data", "operator", "model", "train", "seed")
+
+
+def _tau_is_absolute(config: Config) -> bool:
+    """Whether tau counts in pixel values, or the artefact's rms is 1 and both units are the same.
+
+    The rms of a file, or of an artefact's part in ker(A), is not known from the settings.
+    """
+    artefact = config.artefact
+    known = artefact.file is None and artefact.space == "image"
+    return config.evaluate.tau_unit == "absolute" or (known and abs(artefact.amplitude) == 1)
+
+
+LATER: Mapping[str, Callable[[Config], bool]] = {"evaluate.tau_unit": _tau_is_absolute}
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Return the settings as JSON types, every key present but `data.dir`.
+
+    Where the files of a registered set lie is a matter of one machine and not of the run.
+    """
+    return config.model_dump(mode="json", exclude={"data": {"dir"}})
+
+
+def identity(config: Config) -> str:
+    """Return 12 hex digits that name the run: a hash of all settings that a row depends on.
+
+    How many seeds and which attacks are run is left out, so that asking for more extends a run; so
+    are the thresholds by which reports count successes, and what is neutral in `LATER`.
+    """
+    tree = _named(config)
+    for key in NOT_IN_IDENTITY:
+        _drop(tree, key)
+    return _digest(tree)
+
+
+def original_identity(config: Config) -> str:
+    """Return 12 hex digits that name the original model of the first seed.
+
+    A hash of all that it depends on: runs in which they are equal have the same one.
+    """
+    tree = _named(config)
+    return _digest({key: tree[key] for key in OF_ORIGINAL})
+
+
+def _named(config: Config) -> dict[str, Any]:
+    """The settings without those added later that change nothing."""
+    tree = to_dict(config)
+    for key, neutral in LATER.items():
+        if neutral(config):
+            _drop(tree, key)
+    return tree
+
+
+def _drop(tree: dict[str, Any], key: str) -> None:
+    *sections, leaf = key.split(".")
+    for section in sections:
+        tree = tree[section]
+    del tree[leaf]
+
+
+def _digest(tree: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]
