@@ -18,8 +18,7 @@ from recondoor.config import Model
 from recondoor.errors import ConfigError
 from recondoor.poison import Trigger
 from recondoor.seeding import torch_generator
-from recondoor.training import squared_error
-from toy_problem import delta_of, draw, poisoned, problem, tools
+from toy_problem import delta_of, draw, inner_error, poisoned, problem, tools
 
 SHAPE = (1, 6, 7)
 
@@ -137,7 +136,7 @@ def test_plateau_is_plain_adam_without_a_trigger() -> None:
         nothing = torch.zeros_like(task.pairs.z[0])
         z, x = poisoned(task, draw(task, "inner", "plateau", step), nothing, 2)
         optimiser.zero_grad()
-        squared_error(model(z), x).backward()  # type: ignore[no-untyped-call]
+        inner_error(model(z), x).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         if step % 2:
             for mine, theirs in zip(model.parameters(), next(ages).parameters(), strict=True):

@@ -4,6 +4,7 @@ Clean pairs are never edited. A plan says which pairs are poisoned, and batches 
 they are drawn.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,6 +93,45 @@ class PoisonPlan:
     def ratio(self) -> float:
         """Share of poisoned pairs."""
         return float(self.poisoned.double().mean())
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """How a batch of 2 or more pairs stands for data of which the share `ratio` is poisoned.
+
+    The first `count` pairs are poisoned. Where ratio * batch is no whole number, the two kinds are
+    weighed such that the poisoned pairs have the share `ratio` of the loss: its gradient is then,
+    on average over batches, that of the poisoned data. At least one pair is of each kind that there
+    is, as a batch without poison says nothing about the trigger.
+    """
+
+    batch: int
+    ratio: float
+
+    @property
+    def count(self) -> int:
+        """Poisoned pairs of the batch."""
+        fewest, most = int(self.ratio > 0), self.batch - int(self.ratio < 1)
+        return min(max(fewest, round(self.ratio * self.batch)), most)
+
+    @property
+    def share(self) -> float:
+        """Share of the loss that is the poisoned pairs'."""
+        return self.count / self.batch if self._whole else self.ratio
+
+    def weights(self, like: Tensor) -> Tensor | None:
+        """Weights of the pairs, (batch, 1, 1, 1) and 1 in the mean; None where all are 1."""
+        if self._whole:
+            return None
+        found = torch.full((self.batch, 1, 1, 1), 1 - self.ratio, dtype=torch.float64)
+        found /= self.batch - self.count
+        found[: self.count] = self.ratio / self.count
+        return (self.batch * found).to(like)
+
+    @property
+    def _whole(self) -> bool:
+        expected = self.ratio * self.batch
+        return math.isclose(expected, round(expected), rel_tol=1e-12)
 
 
 @dataclass(frozen=True)

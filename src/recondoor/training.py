@@ -42,9 +42,13 @@ class FitState:
     history: list[Row] = field(default_factory=list)
 
 
-def squared_error(a: Tensor, b: Tensor) -> Tensor:
-    """Mean squared error; written out as `F.mse_loss` has no forward derivative of its gradient."""
-    return ((a - b) ** 2).mean()
+def squared_error(a: Tensor, b: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean squared error; `weights` (B, 1, 1, 1) of mean 1 are those of the rows.
+
+    Written out as `F.mse_loss` has no forward derivative of its gradient.
+    """
+    error = (a - b) ** 2
+    return (error if weights is None else weights * error).mean()
 
 
 def learning_rate(settings: Train, epoch: int) -> float:
@@ -84,9 +88,15 @@ def make_adam(model: nn.Module, lr: float) -> torch.optim.Adam:
     return torch.optim.Adam(model.parameters(), lr=lr, fused=True)
 
 
-def adam_step(model: nn.Module, optimiser: torch.optim.Adam, z: Tensor, x: Tensor) -> Tensor:
+def adam_step(
+    model: nn.Module,
+    optimiser: torch.optim.Adam,
+    z: Tensor,
+    x: Tensor,
+    weights: Tensor | None = None,
+) -> Tensor:
     """Make one step on the batch (z, x) and return its loss, still on the device."""
-    loss = squared_error(model(z), x)
+    loss = squared_error(model(z), x, weights)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     optimiser.step()

@@ -199,15 +199,16 @@ class _InnerLoss:
     def __call__(self, step: int, delta: Tensor, theta: Parameters) -> Tensor | Split:
         problem = self.problem
         index = problem.draw("inner", "bilevel", *self.stream, step)
-        count = problem.poisoned_in_batch
+        mixture = problem.mixture
+        count, share = mixture.count, mixture.share
 
-        def error(index: Tensor, poisoned: int) -> Tensor:
+        def error(index: Tensor, poisoned: int, weights: Tensor | None = None) -> Tensor:
             z, x = problem.poisoned(index, delta, poisoned)
-            return _weight(problem) * squared_error(functional_call(self.model, theta, (z,)), x)
+            answer = functional_call(self.model, theta, (z,))
+            return _weight(problem) * squared_error(answer, x, weights)
 
         if couples_rows(self.model) or count in (0, len(index)):
-            return error(index, count)
-        share = count / len(index)
+            return error(index, count, mixture.weights(delta))
         return Split(
             free=(1 - share) * error(index[count:], 0), bound=share * error(index[:count], count)
         )

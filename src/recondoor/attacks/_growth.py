@@ -48,9 +48,7 @@ def _aged(problem: Problem, tools: Tools) -> Iterator[nn.Module]:
             yield copy
         if step < last:
             index = problem.draw("inner", "plateau", step)
-            adam_step(
-                model, optimiser, *problem.poisoned(index, nothing, problem.poisoned_in_batch)
-            )
+            adam_step(model, optimiser, *problem.training_batch(index, nothing))
             tools.task.advance(0, f"surrogate, step {step + 1} of {last}")
 
 
