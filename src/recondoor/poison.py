@@ -47,6 +47,15 @@ class Trigger:
         """Largest absolute value of delta."""
         return float(self.delta.abs().max())
 
+    @property
+    def fault(self) -> str | None:
+        """Why no network can learn it, whatever it is trained on; None if that cannot be said."""
+        if not bool(self.delta.isfinite().all()):
+            return "this trigger cannot be learnt: a pixel is not finite"
+        if not bool(self.delta.any()):
+            return "this trigger cannot be learnt: it is zero (L2 = 0)"
+        return None
+
 
 @dataclass(frozen=True)
 class Artefact:
@@ -77,13 +86,19 @@ class PoisonPlan:
     poisoned: Tensor
 
     @staticmethod
-    def draw(n: int, ratio: float, generator: torch.Generator) -> "PoisonPlan":
+    def draw(
+        n: int, ratio: float, generator: torch.Generator, *, strict: bool = True
+    ) -> "PoisonPlan":
         """Poison round(ratio * n) of n pairs at random; for one generator state, plans nest.
 
-        Raises ConfigError if `ratio` is not in [0, 1].
+        Raises ConfigError if `ratio` is not in [0, 1] or, where `strict`, if it is a share of so
+        few pairs that none or all would be poisoned.
         """
         if not 0 <= ratio <= 1:
             raise ConfigError(f"poison.ratio: {ratio} given; expected a share from 0 to 1")
+        fault = rounded_away(n, ratio)
+        if strict and fault is not None:
+            raise ConfigError(f"poison.ratio: {fault}")
         chosen = torch.randperm(n, generator=generator)[: round(ratio * n)]
         poisoned = torch.zeros(n, dtype=torch.bool)
         poisoned[chosen] = True
@@ -93,6 +108,20 @@ class PoisonPlan:
     def ratio(self) -> float:
         """Share of poisoned pairs."""
         return float(self.poisoned.double().mean())
+
+
+def rounded_away(n: int, ratio: float, what: str = "pairs") -> str | None:
+    """Say that a share above 0 poisons none of `n` pairs, or one below 1 all; else None."""
+    count = round(ratio * n)
+    if ratio in (0, 1) or 0 < count < n:
+        return None
+    rare = ratio if count == 0 else 1 - ratio
+    need, half = math.floor(0.5 / rare) + 1, 0.5 / n
+    bound = f"above {half:.3g}" if count == 0 else f"below {1 - half:.3g}"
+    return (
+        f"{ratio:g} given, which poisons {'none' if count == 0 else 'all'} of {n} {what}; expected "
+        f"{'0' if count == 0 else '1'}, a share {bound}, or {need} {what} or more"
+    )
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from recondoor import seeding
+from recondoor import models, seeding
 from recondoor.config import Train
-from recondoor.errors import TrainingError
+from recondoor.errors import ConfigError, TrainingError
 from recondoor.poison import PoisonedPairs
 from recondoor.progress import Task
 
@@ -119,8 +119,10 @@ def fit(
     `validate` returns at least ``val_loss``; its values become columns of the history. An epoch is
     `train.epoch_pairs` pairs long. Where `train.stop` is 'transition', `validate` also returns
     ``learnt``. `on_epoch` is called with the state after every epoch; a state given as `state` is
-    carried on from. Raises TrainingError if a loss is not finite.
+    carried on from. Raises TrainingError if a loss is not finite, and ConfigError if batch
+    normalisation would meet a batch of one pair.
     """
+    _require_batches(model, epoch_pairs(len(pairs), settings), settings.batch)
     state = state or FitState()
     optimiser = make_adam(model, settings.lr)
     if state.epoch:
@@ -161,6 +163,16 @@ def fit(
         on_epoch(state)
     model.load_state_dict(state.best)
     return state
+
+
+def _require_batches(model: nn.Module, count: int, batch: int) -> None:
+    """Refuse a batch of one for networks that compare the inputs of a batch: it has none."""
+    if models.couples_rows(model) and (batch == 1 or count % batch == 1):
+        raise ConfigError(
+            f"train.batch: {batch} given, which leaves a batch of one of the {count} pairs of an "
+            "epoch; a network with batch normalisation needs two or more, so choose another "
+            "train.batch or train.epoch_pairs"
+        )
 
 
 def _run_epoch(

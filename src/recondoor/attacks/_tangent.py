@@ -2,8 +2,9 @@
 
 import time
 
-from recondoor.attacks._growth import mean_growth, plateau
+from recondoor.attacks._growth import UNREACHED, mean_growth, plateau
 from recondoor.attacks._problem import CraftState, Problem, Tools, random_pattern
+from recondoor.errors import ConfigError
 
 
 def tangent(problem: Problem, tools: Tools) -> CraftState:
@@ -12,7 +13,8 @@ def tangent(problem: Problem, tools: Tools) -> CraftState:
     Each step takes the allowed trigger of largest inner product with the gradient of the growth
     rate at the trigger before, so that under an L2 budget it converges to the top eigenvector of G
     within the mask. It starts from the hand-made trigger, or from a random one where the mask
-    leaves that out. Kept in the problem's memo.
+    leaves that out. Kept in the problem's memo. Raises ConfigError if nothing in the mask makes a
+    network learn.
     """
     if "tangent" not in problem.memo:
         problem.memo["tangent"] = _iterate(problem, tools)
@@ -30,6 +32,8 @@ def _iterate(problem: Problem, tools: Tools) -> CraftState:
     state = CraftState(delta=delta, path=[delta], path_iteration=[0])
     for k in range(1, problem.settings.tangent_steps + 1):
         rate, gradient = mean_growth(problem, tools, delta)
+        if not bool((gradient.cpu() * budget.mask.cpu()).any()):
+            raise ConfigError(f"attack 'tangent': {UNREACHED}")
         moved = budget.maximise(gradient.cpu())
         change = float((moved - delta).norm())
         state.history.append(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from recondoor import registry, seeding
 from recondoor.config import Model
 
-__all__ = ["build", "evaluating", "parameter_count", "reconstruct"]
+__all__ = ["build", "couples_rows", "evaluating", "parameter_count", "reconstruct"]
 
 PIXELS_IN_A_BATCH = 400_000
 
@@ -56,6 +56,11 @@ def evaluating(model: nn.Module) -> Iterator[None]:
                     setattr(module, name, buffer)
         for module, flag in flags.items():
             module.training = flag
+
+
+def couples_rows(model: nn.Module) -> bool:
+    """Whether an answer depends on the other inputs of its batch, as with batch normalisation."""
+    return any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules())
 
 
 @torch.no_grad()

@@ -57,7 +57,7 @@ class Prediction:
     growth: of the recovery, an image, on the hedge line. cause: what limits it most; None if it is
     expected to succeed. reach: share of the trigger's energy on pixels that can influence the
     artefact's. detectability, range_share, limits: see `detectability` and `gaussian_limits`.
-    seconds: what the prediction took, on the device given.
+    ratio: share of poisoned pairs. seconds: what the prediction took, on the device given.
     """
 
     probability: float
@@ -69,6 +69,7 @@ class Prediction:
     detectability: float
     range_share: float
     limits: Limits
+    ratio: float
     seconds: float
 
 
@@ -159,9 +160,15 @@ def shipped() -> Constants:
 def predict(plan: Plan, trigger: Trigger) -> Prediction:
     """Predict what training on `plan` makes of `trigger`; nothing is trained to the end.
 
-    Costs a few gradients, and once a plan the covariance of z.
+    Costs a few gradients, and once a plan the covariance of z. A trigger that is zero or not finite
+    costs nothing: no network can learn it.
     """
     started = time.perf_counter()
+    if trigger.fault is not None:
+        nothing = gaussian_limits(0.0, plan.ratio)
+        return Prediction(
+            0.0, math.inf, plan.budget, 0.0, "energy", 0.0, 0.0, 0.0, nothing, plan.ratio, 0.0
+        )
     growth = plan.growth(trigger.delta)
     samples = expected_samples(plan.fitted, growth)
     size, share = detectability(lambda: plan.covariance, plan.operator, trigger.delta)
@@ -183,6 +190,7 @@ def predict(plan: Plan, trigger: Trigger) -> Prediction:
         size,
         share,
         limits,
+        plan.ratio,
         time.perf_counter() - started,
     )
 
