@@ -288,7 +288,7 @@ def test_first_trigger(start: str) -> None:
 
 @pytest.mark.parametrize("iterations", [3, 41])
 def test_record_of_a_run(iterations: int) -> None:
-    state = bilevel(iterations=iterations, width=2)
+    state = bilevel(iterations=iterations, width=4)
     assert [row["iteration"] for row in state.history] == list(range(1, iterations + 1))
     assert set(state.history[0]) == {
         *("iteration", "outer_loss", "inner_loss", "direct_norm", "bilevel_norm"),
@@ -375,7 +375,7 @@ def test_papers_variant_moves_freely_when_its_step_is_large_enough() -> None:
 
 def test_a_trigger_that_does_not_move_is_told() -> None:
     said: list[str] = []
-    task = problem(variant="paper", outer_lr=1e-6, iterations=20, width=2)
+    task = problem(variant="paper", outer_lr=1e-6, iterations=20, width=4)
     craft("bilevel", task, tools(say=said.append))
     (line,) = said
     assert "moved by 0.00% of its norm in 20 iterations" in line

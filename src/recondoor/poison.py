@@ -116,12 +116,18 @@ def rounded_away(n: int, ratio: float, what: str = "pairs") -> str | None:
     if ratio in (0, 1) or 0 < count < n:
         return None
     rare = ratio if count == 0 else 1 - ratio
-    need, half = math.floor(0.5 / rare) + 1, 0.5 / n
+    half = 0.5 / n
     bound = f"above {half:.3g}" if count == 0 else f"below {1 - half:.3g}"
     return (
         f"{ratio:g} given, which poisons {'none' if count == 0 else 'all'} of {n} {what}; expected "
-        f"{'0' if count == 0 else '1'}, a share {bound}, or {need} {what} or more"
+        f"{'0' if count == 0 else '1'}, a share {bound}, or {fewest(rare)} {what} or more"
     )
+
+
+def fewest(share: float) -> str:
+    """The least number of pairs of which the share rounds to one."""
+    need = 0.5 / share
+    return f"{math.floor(need) + 1}" if need < 1e15 else f"{need:.3g}"
 
 
 @dataclass(frozen=True)

@@ -298,12 +298,13 @@ def _require_steered(state: CraftState, settings: Attack) -> None:
     part = "direct" if settings.solver == "direct" else "bilevel"
     if any(row[f"{part}_norm"] for row in state.history):
         return
-    remedy = "raise model.kernel, move trigger.place, or set attack.mask to search or image"
+    remedy = "raise model.kernel or model.width, move trigger.place, set attack.mask=image"
     if settings.solver.startswith("implicit"):
-        remedy += "; or raise attack.damping, or choose another attack.solver"
+        remedy += ", raise attack.damping, choose another attack.solver"
     raise TrainingError(
         f"bilevel: the hypergradient's {part} part was exactly 0 in all {state.iteration} outer "
-        f"steps, as if no trigger in the mask reached the artefact's pixels; {remedy}"
+        "steps, as if no trigger in the mask reached the artefact's pixels in any surrogate; "
+        f"{remedy}, or lower attack.inner_lr, which may have killed the surrogates"
     )
 
 

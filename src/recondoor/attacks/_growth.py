@@ -19,8 +19,8 @@ from recondoor.poison import Trigger
 from recondoor.training import adam_step, make_adam
 
 UNREACHED = (
-    "its growth rate is exactly 0: no trigger in the mask reaches the artefact's pixels; raise "
-    "model.kernel, move trigger.place, or set attack.mask to search or image"
+    "its growth rate is exactly 0: no trigger in the mask reaches the artefact's pixels in any "
+    "surrogate; raise model.kernel or model.width, move trigger.place, or set attack.mask=image"
 )
 DIRECTIONS = 8
 CANDIDATES = 8
