@@ -115,19 +115,24 @@ def rounded_away(n: int, ratio: float, what: str = "pairs") -> str | None:
     count = round(ratio * n)
     if ratio in (0, 1) or 0 < count < n:
         return None
-    rare = ratio if count == 0 else 1 - ratio
     half = 0.5 / n
-    bound = f"above {half:.3g}" if count == 0 else f"below {1 - half:.3g}"
+    none = f"none of {n} {what}; expected 0, a share above {half:.3g}"
+    everyone = f"all of {n} {what}; expected 1, a share below {1 - half:.3g}"
     return (
-        f"{ratio:g} given, which poisons {'none' if count == 0 else 'all'} of {n} {what}; expected "
-        f"{'0' if count == 0 else '1'}, a share {bound}, or {fewest(rare)} {what} or more"
+        f"{ratio:g} given, which poisons {none if count == 0 else everyone}, or {_enough(ratio)} "
+        f"{what} or more"
     )
 
 
-def fewest(share: float) -> str:
-    """The least number of pairs of which the share rounds to one."""
-    need = 0.5 / share
-    return f"{math.floor(need) + 1}" if need < 1e15 else f"{need:.3g}"
+def _enough(ratio: float) -> str:
+    """The least number of pairs of which the share poisons some and not all."""
+    estimate = 0.5 / min(ratio, 1 - ratio)
+    if estimate > 1e9:
+        return f"{estimate:.3g}"
+    need = max(2, math.floor(estimate))
+    while not 0 < round(ratio * need) < need:
+        need += 1
+    return str(need)
 
 
 @dataclass(frozen=True)
@@ -146,8 +151,8 @@ class Mixture:
     @property
     def count(self) -> int:
         """Poisoned pairs of the batch."""
-        fewest, most = int(self.ratio > 0), self.batch - int(self.ratio < 1)
-        return min(max(fewest, round(self.ratio * self.batch)), most)
+        nearest = round(self.ratio * self.batch)
+        return nearest if self._whole else min(max(1, nearest), self.batch - 1)
 
     @property
     def share(self) -> float:
