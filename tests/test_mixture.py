@@ -124,9 +124,9 @@ class Blind(nn.Module):
             "bilevel",
             {"start": "heuristic"},
             TrainingError,
-            r"bilevel part .* all 5 .* attack\.mask",
+            r"direct part .* all 5 .* attack\.mask",
         ),
-        ("bilevel", {"iterations": 2}, TrainingError, "bilevel part was exactly 0 in all 2"),
+        ("bilevel", {"iterations": 2}, TrainingError, "direct part was exactly 0 in all 2"),
         ("direct", {}, TrainingError, "direct part was exactly 0 in all 5"),
     ],
 )
@@ -160,4 +160,20 @@ def test_one_training_pair_is_too_few_to_learn_from() -> None:
     one = Pairs(task.pairs.z[:1], task.pairs.x[:1])
     task = replace(task, pairs=one, memo={})
     with pytest.raises(ConfigError, match="there is 1 training pair"):
+        craft("bilevel", task, tools())
+
+
+def test_a_search_steered_by_rounding_alone_is_refused() -> None:
+    """The paper's network with 3x3 kernels has no path from the corner to the artefact."""
+    task = problem(
+        shape=(1, 28, 28),
+        iterations=50,
+        start="heuristic",
+        objective="recovery",
+        inner_optimiser="adam",
+        inner_lr=None,
+        direct_weight=0.0,
+        variant="ensemble",
+    )
+    with pytest.raises(TrainingError, match="direct part was exactly 0 in all 5"):
         craft("bilevel", task, tools())

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from recondoor import data, operators, registry, study, theory
 from recondoor.attacks import Crafted
+from recondoor.audit._input import kept_apart
 from recondoor.config import Config, Data, Evaluate, Operator, Train, from_dict
 from recondoor.data import Images
 from recondoor.errors import ConfigError, RecondoorError, RunError
@@ -175,6 +176,11 @@ def test_too_many_poisoned_pairs_are_not_called_too_few() -> None:
     )
     assert "few pairs are poisoned" in theory.in_words(few)
     assert "few pairs are clean" in theory.in_words(many)
+
+
+@pytest.mark.parametrize(("count", "own"), [(1, 1), (4, 1), (5, 1), (10, 2), (1000, 64)])
+def test_inputs_are_compared_with_one_trusted_pair_at_least(count: int, own: int) -> None:
+    assert kept_apart(count) == own
 
 
 # Validation and early stopping

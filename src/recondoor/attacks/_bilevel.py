@@ -294,15 +294,20 @@ def _require_steering(problem: Problem) -> None:
 
 
 def _require_steered(state: CraftState, settings: Attack) -> None:
-    """Refuse to go on if the part that the search is named for was exactly 0 in every step."""
-    part = "direct" if settings.solver == "direct" else "bilevel"
-    if any(row[f"{part}_norm"] for row in state.history):
+    """Refuse to go on if nothing but rounding has steered the search.
+
+    Where networks do not answer to the trigger at all, the direct part is exactly 0 and the
+    bi-level part what rounding leaves.
+    """
+    parts = ["direct"] if settings.solver == "direct" else ["direct", "bilevel"]
+    zero = [part for part in parts if not any(row[f"{part}_norm"] for row in state.history)]
+    if not zero:
         return
     remedy = "raise model.kernel or model.width, move trigger.place, set attack.mask=image"
     if settings.solver.startswith("implicit"):
         remedy += ", raise attack.damping, choose another attack.solver"
     raise TrainingError(
-        f"bilevel: the hypergradient's {part} part was exactly 0 in all {state.iteration} outer "
+        f"bilevel: the hypergradient's {zero[0]} part was exactly 0 in all {state.iteration} outer "
         "steps, as if no trigger in the mask reached the artefact's pixels in any surrogate; "
         f"{remedy}, or lower attack.inner_lr, which may have killed the surrogates"
     )
