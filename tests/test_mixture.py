@@ -177,3 +177,23 @@ def test_a_search_steered_by_rounding_alone_is_refused() -> None:
     )
     with pytest.raises(TrainingError, match="direct part was exactly 0 in all 5"):
         craft("bilevel", task, tools())
+
+
+class Corner(nn.Module):
+    """f(z) = w times the upper left pixel of z, everywhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.weight * z[:, :, :1, :1].expand_as(z)
+
+
+def test_tangent_leaves_a_hand_made_trigger_that_nobody_sees() -> None:
+    """Its whole energy then goes to the only pixel that the network looks at."""
+    task = problem(network=Corner, mask="image", distance=0)
+    trigger = craft("tangent", task, tools()).trigger
+    assert trigger is not None
+    assert float(trigger.delta[0, 0, 0].abs()) == pytest.approx(3, rel=1e-5)
+    assert trigger.l2 == pytest.approx(3, rel=1e-5)

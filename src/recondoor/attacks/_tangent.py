@@ -2,6 +2,8 @@
 
 import time
 
+from torch import Tensor
+
 from recondoor.attacks._growth import UNREACHED, mean_growth, plateau
 from recondoor.attacks._problem import CraftState, Problem, Tools, random_pattern
 from recondoor.errors import ConfigError
@@ -13,7 +15,7 @@ def tangent(problem: Problem, tools: Tools) -> CraftState:
     Each step takes the allowed trigger of largest inner product with the gradient of the growth
     rate at the trigger before, so that under an L2 budget it converges to the top eigenvector of G
     within the mask. It starts from the hand-made trigger, or from a random one where the mask
-    leaves that out. Kept in the problem's memo. Raises ConfigError if nothing in the mask makes a
+    leaves that out or no surrogate sees it. Kept in the problem's memo. Raises ConfigError if nothing in the mask makes a
     network learn.
     """
     if "tangent" not in problem.memo:
@@ -32,7 +34,12 @@ def _iterate(problem: Problem, tools: Tools) -> CraftState:
     state = CraftState(delta=delta, path=[delta], path_iteration=[0])
     for k in range(1, problem.settings.tangent_steps + 1):
         rate, gradient = mean_growth(problem, tools, delta)
-        if not bool((gradient.cpu() * budget.mask.cpu()).any()):
+        if k == 1 and not _seen(problem, gradient):
+            # The hand-made trigger is out of reach, which the rest of the mask need not be.
+            delta = budget.maximise(random_pattern(problem, "tangent", signed=True))
+            state.path = [delta]
+            rate, gradient = mean_growth(problem, tools, delta)
+        if not _seen(problem, gradient):
             raise ConfigError(f"attack 'tangent': {UNREACHED}")
         moved = budget.maximise(gradient.cpu())
         change = float((moved - delta).norm())
@@ -51,3 +58,8 @@ def _iterate(problem: Problem, tools: Tools) -> CraftState:
         tools.task.advance(0, f"growth {rate:.3g}")
     state.seconds = time.perf_counter() - started
     return state
+
+
+def _seen(problem: Problem, gradient: Tensor) -> bool:
+    """Whether any pixel of the mask makes the surrogates learn."""
+    return bool((gradient.cpu() * problem.mask.cpu()).any())
