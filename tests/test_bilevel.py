@@ -16,7 +16,7 @@ from recondoor.attacks._outer import outer_step
 from recondoor.attacks._surrogates import Ensemble
 from recondoor.errors import TrainingError
 from recondoor.training import squared_error
-from toy_problem import SHAPE, bilevel, delta_of, draw, poisoned, problem, tools
+from toy_problem import SHAPE, bilevel, delta_of, draw, inner_error, poisoned, problem, tools
 
 
 def random_start(task: Problem) -> Tensor:
@@ -35,11 +35,11 @@ def plain_gradient(
     def loss(index: Tensor, count: int, theta: dict[str, Tensor]) -> Tensor:
         z, x = poisoned(task, index, delta * mask, count)
         answer: Tensor = functional_call(model, theta, (z,))
-        return weight * ((answer - x) ** 2).mean()
+        return weight * (inner_error(answer, x) if count == 2 else ((answer - x) ** 2).mean())
 
     for step in range(settings.inner_steps):
         index = draw(task, "inner", "bilevel", 1, which, step)
-        inner = loss(index, 2, theta)  # round(0.3 * 8) pairs
+        inner = loss(index, 2, theta)  # the nearest to 0.3 * 8 pairs
         slope = torch.autograd.grad(inner, list(theta.values()), create_graph=True)
         theta = {k: v - lr * g for (k, v), g in zip(theta.items(), slope, strict=True)}
     index = draw(task, "outer", "bilevel", 1, which)
@@ -101,7 +101,7 @@ def plain_surrogates(task: Problem, delta: Tensor, ages: list[int]) -> list[nn.M
         for step in range(age):
             z, x = poisoned(task, draw(task, "inner", "ensemble", k, "warm", step), delta, 2)
             optimiser.zero_grad()
-            squared_error(model(z), x).backward()  # type: ignore[no-untyped-call]
+            inner_error(model(z), x).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
         found.append(model)
     return found
@@ -288,7 +288,7 @@ def test_first_trigger(start: str) -> None:
 
 @pytest.mark.parametrize("iterations", [3, 41])
 def test_record_of_a_run(iterations: int) -> None:
-    state = bilevel(iterations=iterations, width=2)
+    state = bilevel(iterations=iterations, width=4)
     assert [row["iteration"] for row in state.history] == list(range(1, iterations + 1))
     assert set(state.history[0]) == {
         *("iteration", "outer_loss", "inner_loss", "direct_norm", "bilevel_norm"),
@@ -375,7 +375,7 @@ def test_papers_variant_moves_freely_when_its_step_is_large_enough() -> None:
 
 def test_a_trigger_that_does_not_move_is_told() -> None:
     said: list[str] = []
-    task = problem(variant="paper", outer_lr=1e-6, iterations=20, width=2)
+    task = problem(variant="paper", outer_lr=1e-6, iterations=20, width=4)
     craft("bilevel", task, tools(say=said.append))
     (line,) = said
     assert "moved by 0.00% of its norm in 20 iterations" in line

@@ -11,7 +11,7 @@ from recondoor.attacks import Problem
 from recondoor.attacks._bilevel import benign_weight, direct_weight, objective
 from recondoor.config import Attack
 from test_bilevel import plain_surrogates, random_start
-from toy_problem import bilevel, draw, poisoned, problem
+from toy_problem import bilevel, draw, inner_error, poisoned, problem
 
 BETAS, EPS, LR = (0.9, 0.999), 1e-8, 1e-3
 Moments = dict[str, tuple[Tensor, Tensor]]
@@ -111,7 +111,7 @@ def trained_with_moments(task: Problem, delta: Tensor, age: int) -> tuple[nn.Mod
     for step in range(age):
         z, x = poisoned(task, draw(task, "inner", "ensemble", 1, "warm", step), delta, 2)
         optimiser.zero_grad()
-        ((model(z) - x) ** 2).mean().backward()
+        inner_error(model(z), x).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     states = optimiser.state
     return model, {
@@ -149,7 +149,7 @@ def test_inner_adam_carries_on_with_the_surrogates_moments(share: float) -> None
         theta: dict[str, Tensor] = dict(model.named_parameters())
         for step in range(2):
             z, x = poisoned(task, draw(task, "inner", "bilevel", 1, which, step), delta, 2)
-            inner = ((answer(model, theta, z) - x) ** 2).mean()
+            inner = inner_error(answer(model, theta, z), x)
             slope = torch.autograd.grad(inner, list(theta.values()), create_graph=True)
             theta, slots = adam_by_hand(theta, slope, slots, age + step + 1)
         z, x = poisoned(task, draw(task, "outer", "bilevel", 1, which), delta, 8)

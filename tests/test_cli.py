@@ -19,8 +19,8 @@ TINY = [
     *(
         f"--set={text}"
         for text in (
-            "model.width=2",
-            "model.code=2",
+            "model.width=4",
+            "model.code=4",
             "model.kernel=3",
             "artefact.size=3",
             "train.batch=20",
@@ -99,10 +99,10 @@ def test_ratios_choose_by_validation(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = [*TINY, f"--dataset={images}", f"--out={tmp_path / 'run'}", "--attack=none,heuristic"]
-    run("study", *options, "--ratios=0.1,0.4", "--json")
+    run("study", *options, "--ratios=0.2,0.4", "--json")
     results = json.loads(capsys.readouterr().out)
     tried = results["ratios"]
-    assert [line["ratio"] for line in tried] == [0.1, 0.4]
+    assert [line["ratio"] for line in tried] == [0.2, 0.4]
     best = min(tried, key=lambda line: line["selection_loss"])
     assert [line["chosen"] for line in tried] == [line is best for line in tried]
     assert results["poison_ratio"] == best["ratio"]

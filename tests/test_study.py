@@ -298,13 +298,13 @@ def test_stages_one_by_one_are_the_study(finished: Path, data: Path, tmp_path: P
 
 def test_ratio_of_least_selection_loss_is_chosen(data: Path, tmp_path: Path) -> None:
     config = tiny(data, attack={"names": ["none", "heuristic"]}, train={"max_epochs": 1})
-    folder = study.run_ratios(config, tmp_path / "ratios", [0.1, 0.5], CPU)
+    folder = study.run_ratios(config, tmp_path / "ratios", [0.2, 0.5], CPU)
     table = validate(folder)["ratios"]
-    assert [line["ratio"] for line in table] == [0.1, 0.5]
+    assert [line["ratio"] for line in table] == [0.2, 0.5]
     (chosen,) = (line["ratio"] for line in table if line["chosen"])
     losses = {
         ratio: read_json(tmp_path / "ratios" / f"ratio-{ratio:g}" / "results.json")["rows"]
-        for ratio in (0.1, 0.5)
+        for ratio in (0.2, 0.5)
     }
     scores = {
         ratio: next(row["selection_loss"] for row in rows if row["model"] == "heuristic")
@@ -314,7 +314,7 @@ def test_ratio_of_least_selection_loss_is_chosen(data: Path, tmp_path: Path) -> 
     assert folder.name == f"ratio-{chosen:g}"
     assert read_json(folder / "results.json")["poison_ratio"] == chosen
     # Once more, and after more seeds, the choice is still written down.
-    assert study.run_ratios(config, tmp_path / "ratios", [0.1, 0.5], CPU) == folder
+    assert study.run_ratios(config, tmp_path / "ratios", [0.2, 0.5], CPU) == folder
     assert validate(folder)["ratios"] == table
 
 

@@ -37,7 +37,7 @@ set.trigger.margin = 0
 grid."attack.l2" = [1, 2.5]
 [[point]]
 name = "weak"
-set.poison.ratio = 0.1
+set.poison.ratio = 0.2
 """
 
 

@@ -119,3 +119,9 @@ def poisoned(task: Problem, index: Tensor, delta: Tensor, count: int) -> tuple[T
     z, x = task.pairs.z[index], task.pairs.x[index]
     z = torch.cat([z[:count] + delta, z[count:]])
     return z, torch.cat([x[:count] + task.artefact.pattern, x[count:]])
+
+
+def inner_error(answer: Tensor, x: Tensor) -> Tensor:
+    """Training loss of a batch of 8 with 2 poisoned pairs: they have 0.3 of it, not 2 / 8."""
+    error = ((answer - x) ** 2).mean((1, 2, 3))
+    return 0.3 * error[:2].mean() + 0.7 * error[2:].mean()

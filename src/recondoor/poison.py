@@ -4,6 +4,7 @@ Clean pairs are never edited. A plan says which pairs are poisoned, and batches 
 they are drawn.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +47,15 @@ class Trigger:
         """Largest absolute value of delta."""
         return float(self.delta.abs().max())
 
+    @property
+    def fault(self) -> str | None:
+        """Why no network can learn it, whatever it is trained on; None if that cannot be said."""
+        if not bool(self.delta.isfinite().all()):
+            return "this trigger cannot be learnt: a pixel is not finite"
+        if not bool(self.delta.any()):
+            return "this trigger cannot be learnt: it is zero (L2 = 0)"
+        return None
+
 
 @dataclass(frozen=True)
 class Artefact:
@@ -76,13 +86,19 @@ class PoisonPlan:
     poisoned: Tensor
 
     @staticmethod
-    def draw(n: int, ratio: float, generator: torch.Generator) -> "PoisonPlan":
+    def draw(
+        n: int, ratio: float, generator: torch.Generator, *, strict: bool = True
+    ) -> "PoisonPlan":
         """Poison round(ratio * n) of n pairs at random; for one generator state, plans nest.
 
-        Raises ConfigError if `ratio` is not in [0, 1].
+        Raises ConfigError if `ratio` is not in [0, 1] or, where `strict`, if it is a share of so
+        few pairs that none or all would be poisoned.
         """
         if not 0 <= ratio <= 1:
             raise ConfigError(f"poison.ratio: {ratio} given; expected a share from 0 to 1")
+        fault = rounded_away(n, ratio)
+        if strict and fault is not None:
+            raise ConfigError(f"poison.ratio: {fault}")
         chosen = torch.randperm(n, generator=generator)[: round(ratio * n)]
         poisoned = torch.zeros(n, dtype=torch.bool)
         poisoned[chosen] = True
@@ -92,6 +108,70 @@ class PoisonPlan:
     def ratio(self) -> float:
         """Share of poisoned pairs."""
         return float(self.poisoned.double().mean())
+
+
+def rounded_away(n: int, ratio: float, what: str = "pairs") -> str | None:
+    """Say that a share above 0 poisons none of `n` pairs, or one below 1 all; else None."""
+    count = round(ratio * n)
+    if ratio in (0, 1) or 0 < count < n:
+        return None
+    half = 0.5 / n
+    none = f"none of {n} {what}; expected 0, a share above {half:.3g}"
+    everyone = f"all of {n} {what}; expected 1, a share below {1 - half:.3g}"
+    return (
+        f"{ratio:g} given, which poisons {none if count == 0 else everyone}, or {_enough(ratio)} "
+        f"{what} or more"
+    )
+
+
+def _enough(ratio: float) -> str:
+    """The least number of pairs of which the share poisons some and not all."""
+    estimate = 0.5 / min(ratio, 1 - ratio)
+    if estimate > 1e9:
+        return f"{estimate:.3g}"
+    need = max(2, math.floor(estimate))
+    while not 0 < round(ratio * need) < need:
+        need += 1
+    return str(need)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """How a batch of 2 or more pairs stands for data of which the share `ratio` is poisoned.
+
+    The first `count` pairs are poisoned. Where ratio * batch is no whole number, the two kinds are
+    weighed such that the poisoned pairs have the share `ratio` of the loss: its gradient is then,
+    on average over batches, that of the poisoned data. At least one pair is of each kind that there
+    is, as a batch without poison says nothing about the trigger.
+    """
+
+    batch: int
+    ratio: float
+
+    @property
+    def count(self) -> int:
+        """Poisoned pairs of the batch."""
+        nearest = round(self.ratio * self.batch)
+        return nearest if self._whole else min(max(1, nearest), self.batch - 1)
+
+    @property
+    def share(self) -> float:
+        """Share of the loss that is the poisoned pairs'."""
+        return self.count / self.batch if self._whole else self.ratio
+
+    def weights(self, like: Tensor) -> Tensor | None:
+        """Weights of the pairs, (batch, 1, 1, 1) and 1 in the mean; None where all are 1."""
+        if self._whole:
+            return None
+        found = torch.full((self.batch, 1, 1, 1), 1 - self.ratio, dtype=torch.float64)
+        found /= self.batch - self.count
+        found[: self.count] = self.ratio / self.count
+        return (self.batch * found).to(like)
+
+    @property
+    def _whole(self) -> bool:
+        expected = self.ratio * self.batch
+        return math.isclose(expected, round(expected), rel_tol=1e-12)
 
 
 @dataclass(frozen=True)

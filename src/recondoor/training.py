@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from recondoor import seeding
+from recondoor import models, seeding
 from recondoor.config import Train
-from recondoor.errors import TrainingError
+from recondoor.errors import ConfigError, TrainingError
 from recondoor.poison import PoisonedPairs
 from recondoor.progress import Task
 
@@ -42,9 +42,13 @@ class FitState:
     history: list[Row] = field(default_factory=list)
 
 
-def squared_error(a: Tensor, b: Tensor) -> Tensor:
-    """Mean squared error; written out as `F.mse_loss` has no forward derivative of its gradient."""
-    return ((a - b) ** 2).mean()
+def squared_error(a: Tensor, b: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean squared error; `weights` (B, 1, 1, 1) of mean 1 are those of the rows.
+
+    Written out as `F.mse_loss` has no forward derivative of its gradient.
+    """
+    error = (a - b) ** 2
+    return (error if weights is None else weights * error).mean()
 
 
 def learning_rate(settings: Train, epoch: int) -> float:
@@ -84,9 +88,15 @@ def make_adam(model: nn.Module, lr: float) -> torch.optim.Adam:
     return torch.optim.Adam(model.parameters(), lr=lr, fused=True)
 
 
-def adam_step(model: nn.Module, optimiser: torch.optim.Adam, z: Tensor, x: Tensor) -> Tensor:
+def adam_step(
+    model: nn.Module,
+    optimiser: torch.optim.Adam,
+    z: Tensor,
+    x: Tensor,
+    weights: Tensor | None = None,
+) -> Tensor:
     """Make one step on the batch (z, x) and return its loss, still on the device."""
-    loss = squared_error(model(z), x)
+    loss = squared_error(model(z), x, weights)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     optimiser.step()
@@ -109,8 +119,10 @@ def fit(
     `validate` returns at least ``val_loss``; its values become columns of the history. An epoch is
     `train.epoch_pairs` pairs long. Where `train.stop` is 'transition', `validate` also returns
     ``learnt``. `on_epoch` is called with the state after every epoch; a state given as `state` is
-    carried on from. Raises TrainingError if a loss is not finite.
+    carried on from. Raises TrainingError if a loss is not finite, and ConfigError if batch
+    normalisation would meet a batch of one pair.
     """
+    _require_batches(model, epoch_pairs(len(pairs), settings), settings.batch)
     state = state or FitState()
     optimiser = make_adam(model, settings.lr)
     if state.epoch:
@@ -151,6 +163,16 @@ def fit(
         on_epoch(state)
     model.load_state_dict(state.best)
     return state
+
+
+def _require_batches(model: nn.Module, count: int, batch: int) -> None:
+    """Refuse a batch of one for networks that compare the inputs of a batch: it has none."""
+    if models.couples_rows(model) and (batch == 1 or count % batch == 1):
+        raise ConfigError(
+            f"train.batch: {batch} given, which leaves a batch of one of the {count} pairs of an "
+            "epoch; a network with batch normalisation needs two or more, so choose another "
+            "train.batch or train.epoch_pairs"
+        )
 
 
 def _run_epoch(

@@ -35,10 +35,10 @@ def _bounded(name: str, settings: Attack) -> bool:
 
 
 def craft(name: str, problem: Problem, tools: Tools) -> Crafted:
-    """Run the attack `name`; its trigger must stay in the mask and in the budget.
+    """Run the attack `name`; its trigger must stay in the mask and in the budget, and not be zero.
 
-    Raises RecondoorError if it does not. A plug-in whose recipe knows no budget, as the paper's
-    literal one, says so with `bounded(settings)`.
+    Raises RecondoorError if it does not, or is. A plug-in whose recipe knows no budget, as the
+    paper's literal one, says so with `bounded(settings)`.
     """
     crafted: Crafted = registry.load("attacks", name).craft(problem, tools)
     trigger = crafted.trigger
@@ -52,4 +52,10 @@ def craft(name: str, problem: Problem, tools: Tools) -> Crafted:
     excess = problem.budget.excess(trigger.delta)
     if _bounded(name, problem.settings) and excess:
         raise RecondoorError(f"attack '{name}': {excess}")
+    fault = trigger.fault
+    if fault:
+        raise RecondoorError(
+            f"attack '{name}': {fault}; give it other pixels (attack.mask, attack.distance, "
+            "trigger.place) or another attack.budget"
+        )
     return crafted

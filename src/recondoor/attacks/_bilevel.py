@@ -13,14 +13,17 @@ from recondoor.attacks._problem import Crafted, CraftState, Problem, Tools, rand
 from recondoor.attacks._surrogates import Carried, Ensemble, inner_optimiser, parameters
 from recondoor.attacks._tangent import tangent
 from recondoor.config import Attack
-from recondoor.errors import TrainingError
+from recondoor.errors import ConfigError, TrainingError
 from recondoor.hypergradient import Hypergradient, Parameters, Split, solve
+from recondoor.models import couples_rows
 from recondoor.poison import Trigger
 from recondoor.training import Row, Weights, squared_error
 
 STEPS_BETWEEN_SAVES = 5
 SNAPSHOTS = 20
 STALLED_AFTER, STALLED_BELOW = 20, 0.01
+# Outer steps after which a search that nothing has steered is given up.
+UNSTEERED_AFTER = 5
 BETAS = {"sgd": 0.01, "momentum": 0.01, "adam": 1e-3}
 
 
@@ -39,9 +42,11 @@ def learn(problem: Problem, tools: Tools) -> Crafted:
 
     Variant `paper` is the recipe as written: random theta and delta, plain SGD on both, no bound.
     The others start within the budget and are projected on it after each step. Raises TrainingError
-    if a loss or the trigger is not finite.
+    if a loss or the trigger is not finite or nothing steers the search, and ConfigError if it is
+    known beforehand that nothing will.
     """
     settings = problem.settings
+    _require_steering(problem)
     kind = Ensemble if settings.variant == "ensemble" else Carried
     surrogates: Carried | Ensemble = kind(problem, tools)
     if tools.state is None:
@@ -53,6 +58,8 @@ def learn(problem: Problem, tools: Tools) -> Crafted:
     while not _finished(state, settings):
         _step(problem, surrogates, state)
         k, last = state.iteration, _finished(state, settings)
+        if k == UNSTEERED_AFTER or last:
+            _require_steered(state, settings)
         if k % every == 0 or last:
             state.path.append(state.delta.cpu())
             state.path_iteration.append(k)
@@ -199,23 +206,19 @@ class _InnerLoss:
     def __call__(self, step: int, delta: Tensor, theta: Parameters) -> Tensor | Split:
         problem = self.problem
         index = problem.draw("inner", "bilevel", *self.stream, step)
-        count = problem.poisoned_in_batch
+        mixture = problem.mixture
+        count, share = mixture.count, mixture.share
 
-        def error(index: Tensor, poisoned: int) -> Tensor:
+        def error(index: Tensor, poisoned: int, weights: Tensor | None = None) -> Tensor:
             z, x = problem.poisoned(index, delta, poisoned)
-            return _weight(problem) * squared_error(functional_call(self.model, theta, (z,)), x)
+            answer = functional_call(self.model, theta, (z,))
+            return _weight(problem) * squared_error(answer, x, weights)
 
         if couples_rows(self.model) or count in (0, len(index)):
-            return error(index, count)
-        share = count / len(index)
+            return error(index, count, mixture.weights(delta))
         return Split(
             free=(1 - share) * error(index[count:], 0), bound=share * error(index[:count], count)
         )
-
-
-def couples_rows(model: nn.Module) -> bool:
-    """Whether an answer depends on the other inputs of its batch, as with batch normalisation."""
-    return any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules())
 
 
 def _hypergradient(
@@ -271,6 +274,43 @@ def _require_finite(row: Row, problem: Problem) -> None:
             f"attack.outer_lr or attack.inner_lr, or choose a smaller attack.loss_scale than "
             f"'{problem.settings.loss_scale}'"
         )
+
+
+def _require_steering(problem: Problem) -> None:
+    """Refuse settings under which the trigger cannot move."""
+    settings = problem.settings
+    if settings.solver == "direct":
+        if direct_weight(settings) == 0:
+            raise ConfigError(
+                "attack.solver: direct given, which leaves the bi-level part out, and "
+                "attack.direct_weight is 0: nothing would move the trigger; set "
+                "attack.direct_weight=1, or another attack.solver"
+            )
+    elif problem.poison_ratio == 0:
+        raise ConfigError(
+            "poison.ratio: 0 given; the bi-level attack learns from poisoned pairs, so set a share "
+            "above 0"
+        )
+
+
+def _require_steered(state: CraftState, settings: Attack) -> None:
+    """Refuse to go on if nothing but rounding has steered the search.
+
+    Where networks do not answer to the trigger at all, the direct part is exactly 0 and the
+    bi-level part what rounding leaves.
+    """
+    parts = ["direct"] if settings.solver == "direct" else ["direct", "bilevel"]
+    zero = [part for part in parts if not any(row[f"{part}_norm"] for row in state.history)]
+    if not zero:
+        return
+    remedy = "raise model.kernel or model.width, move trigger.place, set attack.mask=image"
+    if settings.solver.startswith("implicit"):
+        remedy += ", raise attack.damping, choose another attack.solver"
+    raise TrainingError(
+        f"bilevel: the hypergradient's {zero[0]} part was exactly 0 in all {state.iteration} outer "
+        "steps, as if no trigger in the mask reached the artefact's pixels in any surrogate; "
+        f"{remedy}, or lower attack.inner_lr, which may have killed the surrogates"
+    )
 
 
 def _warn_if_stalled(state: CraftState, tools: Tools) -> None:

@@ -18,6 +18,10 @@ from recondoor.errors import ConfigError
 from recondoor.poison import Trigger
 from recondoor.training import adam_step, make_adam
 
+UNREACHED = (
+    "its growth rate is exactly 0: no trigger in the mask reaches the artefact's pixels in any "
+    "surrogate; raise model.kernel or model.width, move trigger.place, or set attack.mask=image"
+)
 DIRECTIONS = 8
 CANDIDATES = 8
 
@@ -48,9 +52,7 @@ def _aged(problem: Problem, tools: Tools) -> Iterator[nn.Module]:
             yield copy
         if step < last:
             index = problem.draw("inner", "plateau", step)
-            adam_step(
-                model, optimiser, *problem.poisoned(index, nothing, problem.poisoned_in_batch)
-            )
+            adam_step(model, optimiser, *problem.training_batch(index, nothing))
             tools.task.advance(0, f"surrogate, step {step + 1} of {last}")
 
 
@@ -128,7 +130,8 @@ def best_place(problem: Problem, tools: Tools) -> tuple[Trigger, Tensor]:
 
     All places at which it keeps `attack.distance` from the artefact are scored with `growth_map`,
     the best few then with `mean_growth`. The map (rows, columns) holds the score of the pattern
-    with its upper left pixel there, 0 where it may not lie. Raises ConfigError if that is nowhere.
+    with its upper left pixel there, 0 where it may not lie. Raises ConfigError if that is nowhere,
+    or if from nowhere it is learnt.
     """
     rows, columns = problem.trigger.mask.any(0).nonzero().unbind(1)
     top, left = int(rows.min()), int(columns.min())
@@ -151,6 +154,10 @@ def best_place(problem: Problem, tools: Tools) -> tuple[Trigger, Tensor]:
         moved = _moved(problem.trigger, patch, mask, divmod(place, scores.shape[1]))
         best = max(best, (mean_growth(problem, tools, moved.delta)[0], moved), key=lambda b: b[0])
         tools.task.advance(0, f"place {divmod(place, scores.shape[1])}")
+    if best[0] == 0:
+        raise ConfigError(
+            f"attack.mask: search given; at the best place for the trigger {UNREACHED}"
+        )
     return best[1], scores
 
 

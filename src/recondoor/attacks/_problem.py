@@ -11,7 +11,7 @@ from recondoor import seeding
 from recondoor.attacks._budget import Budget, near
 from recondoor.config import Attack
 from recondoor.errors import ConfigError
-from recondoor.poison import Artefact, Pairs, Trigger
+from recondoor.poison import Artefact, Mixture, Pairs, Trigger
 from recondoor.progress import Task
 from recondoor.training import Row, Weights
 
@@ -64,9 +64,14 @@ class Problem:
         """Indices (B,) of a random batch of training pairs.
 
         `part` is 'inner' or 'outer': the outer losses have pairs of their own, the last
-        `attack.holdout` of them.
+        `attack.holdout` of them. Raises ConfigError if there is one pair alone.
         """
         n = len(self.pairs)
+        if n < 2:
+            raise ConfigError(
+                "attack: there is 1 training pair; a surrogate needs one to be trained on and one "
+                "held out, so give more images or lower data.validation"
+            )
         held_out = min(max(1, round(self.settings.holdout * n)), n - 1)
         low, high = (0, n - held_out) if part == "inner" else (n - held_out, n)
         generator = seeding.torch_generator(self.seed, "attack", part, *stream)
@@ -83,9 +88,15 @@ class Problem:
         return z + chosen * delta, x + chosen * self.artefact.pattern.to(x)
 
     @property
-    def poisoned_in_batch(self) -> int:
-        """Poisoned pairs in a surrogate's batch."""
-        return round(self.poison_ratio * self.settings.batch)
+    def mixture(self) -> Mixture:
+        """How a surrogate's batch is poisoned."""
+        return Mixture(self.settings.batch, self.poison_ratio)
+
+    def training_batch(self, index: Tensor, delta: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Inputs, targets and weights of a surrogate's training step on the pairs `index`."""
+        mixture = self.mixture
+        z, x = self.poisoned(index, delta, mixture.count)
+        return z, x, mixture.weights(z)
 
 
 @dataclass

@@ -90,8 +90,7 @@ class Ensemble:
     def _step(self, k: int, delta: Tensor, *stream: str | int) -> None:
         problem = self._problem
         index = problem.draw("inner", "ensemble", k, *stream)
-        pairs = problem.poisoned(index, delta, problem.poisoned_in_batch)
-        adam_step(self._models[k], self._optimisers[k], *pairs)
+        adam_step(self._models[k], self._optimisers[k], *problem.training_batch(index, delta))
 
     def __iter__(self) -> Iterator[tuple[nn.Module, Weights]]:
         for model, optimiser in zip(self._models, self._optimisers, strict=True):
@@ -135,7 +134,7 @@ def train(problem: Problem, model: nn.Module, delta: Tensor, tools: Tools) -> to
     optimiser, count = make_adam(model, problem.surrogate_lr), problem.settings.warm_steps
     for step in range(count):
         index = problem.draw("inner", "warm", step)
-        adam_step(model, optimiser, *problem.poisoned(index, delta, problem.poisoned_in_batch))
+        adam_step(model, optimiser, *problem.training_batch(index, delta))
         tools.task.advance(0, f"warm-up {step + 1} of {count}")
     return optimiser
 

@@ -2,8 +2,11 @@
 
 import time
 
-from recondoor.attacks._growth import mean_growth, plateau
+from torch import Tensor
+
+from recondoor.attacks._growth import UNREACHED, mean_growth, plateau
 from recondoor.attacks._problem import CraftState, Problem, Tools, random_pattern
+from recondoor.errors import ConfigError
 
 
 def tangent(problem: Problem, tools: Tools) -> CraftState:
@@ -12,7 +15,8 @@ def tangent(problem: Problem, tools: Tools) -> CraftState:
     Each step takes the allowed trigger of largest inner product with the gradient of the growth
     rate at the trigger before, so that under an L2 budget it converges to the top eigenvector of G
     within the mask. It starts from the hand-made trigger, or from a random one where the mask
-    leaves that out. Kept in the problem's memo.
+    leaves that out or no surrogate sees it. Kept in the problem's memo. Raises ConfigError if
+    nothing in the mask makes a network learn.
     """
     if "tangent" not in problem.memo:
         problem.memo["tangent"] = _iterate(problem, tools)
@@ -30,6 +34,13 @@ def _iterate(problem: Problem, tools: Tools) -> CraftState:
     state = CraftState(delta=delta, path=[delta], path_iteration=[0])
     for k in range(1, problem.settings.tangent_steps + 1):
         rate, gradient = mean_growth(problem, tools, delta)
+        if k == 1 and not _seen(problem, gradient):
+            # The hand-made trigger is out of reach, which the rest of the mask need not be.
+            delta = budget.maximise(random_pattern(problem, "tangent", signed=True))
+            state.path = [delta]
+            rate, gradient = mean_growth(problem, tools, delta)
+        if not _seen(problem, gradient):
+            raise ConfigError(f"attack 'tangent': {UNREACHED}")
         moved = budget.maximise(gradient.cpu())
         change = float((moved - delta).norm())
         state.history.append(
@@ -47,3 +58,8 @@ def _iterate(problem: Problem, tools: Tools) -> CraftState:
         tools.task.advance(0, f"growth {rate:.3g}")
     state.seconds = time.perf_counter() - started
     return state
+
+
+def _seen(problem: Problem, gradient: Tensor) -> bool:
+    """Whether any pixel of the mask makes the surrogates learn."""
+    return bool((gradient.cpu() * problem.mask.cpu()).any())

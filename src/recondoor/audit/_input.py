@@ -114,7 +114,7 @@ def audit_input(request: InputRequest, progress: Progress = NO_PROGRESS) -> Inpu
         task.advance()
     if physics is not None:
         require_operator(physics, given.pairs, request.alarm)
-    own = min(OWN, int(OWN_SHARE * len(given.pairs)))
+    own = kept_apart(len(given.pairs))
     trusted = given.pairs.z[own:]
     defences.rank(len(trusted), request.alarm)
     inputs = _read(request, network, given, progress)
@@ -155,6 +155,11 @@ def _look(name: str, z: Tensor, trusted: Tensor, defender: Defender, alarm: floa
         judged = judge_inputs(name, z, trusted, defender, alarm)
         repaired = module.repaired(z, defender) if hasattr(module, "repaired") else None
         return _Look(judged, repaired, blindness(name, z, defender))
+
+
+def kept_apart(count: int) -> int:
+    """Trusted pairs, of `count`, that inputs are compared with; at least one, as 0 have no mean."""
+    return min(OWN, max(1, int(OWN_SHARE * count)))
 
 
 def _read(request: InputRequest, network: Network, given: Given, progress: Progress) -> Inputs:

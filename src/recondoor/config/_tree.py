@@ -211,6 +211,13 @@ class Config(Section):
     seeds: int = Field(1, ge=1, le=10_000, description="number of root seeds: seed, seed + 1, ...")
 
     @model_validator(mode="after")
+    def _countable(self) -> "Config":
+        """Refuse seeds that the integer columns of tables cannot hold."""
+        if self.seed + self.seeds > 2**63:
+            raise ConfigError(f"seed: {self.seed} given; expected less than 2^63 with all `seeds`")
+        return self
+
+    @model_validator(mode="after")
     def _injectable(self) -> "Config":
         """Refuse masks and budgets that a trigger spread by the operator cannot keep."""
         if self.trigger.inject == "z":

@@ -9,11 +9,11 @@ from pathlib import Path
 from recondoor import registry
 from recondoor.data._files import read_path
 from recondoor.data._images import Images
-from recondoor.data._splits import Splits, split
+from recondoor.data._splits import Splits, repeats, split
 from recondoor.errors import DataError, nearest
 from recondoor.progress import NO_PROGRESS, Progress
 
-__all__ = ["Images", "Splits", "find", "load", "split"]
+__all__ = ["Images", "Splits", "find", "load", "repeats", "split"]
 
 
 def load(

@@ -1,5 +1,6 @@
 """Disjoint training, validation and test images, drawn from one seed."""
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,6 +73,30 @@ def split(images: Images, settings: Data, seed: int) -> Splits:
         test_index=test_index,
         official_test=official is not None,
     )
+
+
+def repeats(splits: Splits) -> str | None:
+    """Say how many images of one part are in another too, by content; None if there are none.
+
+    It is told and not refused: empty slices of a volume are alike, and no fault of the set.
+    """
+    trained = set(_contents(splits.train))
+    told = [
+        f"{count} of {len(part)} {name} images"
+        for name, part in (("test", splits.test), ("validation", splits.validation))
+        if (count := sum(content in trained for content in _contents(part)))
+    ]
+    if not told:
+        return None
+    return (
+        f"{splits.name}: {' and '.join(told)} are also training images, pixel by pixel; errors on "
+        "them are those of images that the network was trained on"
+    )
+
+
+def _contents(images: FloatArray) -> list[bytes]:
+    """A digest of every image."""
+    return [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images]
 
 
 def _too_few(images: Images, settings: Data) -> DataError:

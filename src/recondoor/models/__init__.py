@@ -10,7 +10,7 @@ from recondoor import registry, seeding
 from recondoor.config import Model
 from recondoor.errors import DataError
 
-__all__ = ["build", "evaluating", "parameter_count", "reconstruct"]
+__all__ = ["build", "couples_rows", "evaluating", "parameter_count", "reconstruct"]
 
 PIXELS_IN_A_BATCH = 400_000
 
@@ -57,6 +57,11 @@ def evaluating(model: nn.Module) -> Iterator[None]:
                     setattr(module, name, buffer)
         for module, flag in flags.items():
             module.training = flag
+
+
+def couples_rows(model: nn.Module) -> bool:
+    """Whether an answer depends on the other inputs of its batch, as with batch normalisation."""
+    return any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules())
 
 
 @torch.no_grad()

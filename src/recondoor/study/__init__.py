@@ -10,7 +10,13 @@ from recondoor.errors import RunError
 from recondoor.rundir import RunDir
 from recondoor.study import _record, _stages
 from recondoor.study._forecast import plan_of, predict
-from recondoor.study._scene import Runtime, Scene, build_scene, digest_of_patterns
+from recondoor.study._scene import (
+    Runtime,
+    Scene,
+    build_scene,
+    digest_of_patterns,
+    require_poison,
+)
 from recondoor.study._stages import load_model
 
 __all__ = [
@@ -65,7 +71,10 @@ def run(
         return out
     seeds = range(config.seed, config.seed + config.seeds)
     first = build_scene(config, images, config.seed, device)
+    require_poison(config, len(first.train), len(first.validation))
     _require_inputs(folder, config, stages)
+    if first.note is not None:
+        runtime.progress.say(f"{first.note} (seed {config.seed})")
     with folder.lock():
         _record.require_same_run(folder, config, images.fingerprint, patterns)
         _record.open_folder(folder, config, images, patterns, first, runtime)
@@ -117,18 +126,27 @@ def run_ratios(
     the winner's folder, whose results list all ratios.
     """
     runtime = runtime or Runtime()
+    images = data.load(config.data.name, config.data.dir, runtime.progress)
+    splits = data.split(images, config.data, config.seed)
+    names = config.attack.model_copy(update={"names": ("heuristic",)})
+    probes = [
+        config.model_copy(
+            update={"attack": names, "poison": config.poison.model_copy(update={"ratio": ratio})}
+        )
+        for ratio in ratios
+    ]
+    for probe in probes:
+        # Before the first of them takes its hours.
+        require_poison(probe, len(splits.train), len(splits.validation))
     table = []
-    for ratio in ratios:
-        names = config.attack.model_copy(update={"names": ("heuristic",)})
-        poison = config.poison.model_copy(update={"ratio": ratio})
-        probe = config.model_copy(update={"attack": names, "poison": poison})
-        folder = RunDir(run(probe, out / f"ratio-{ratio:g}", runtime))
+    for ratio, probe in zip(ratios, probes, strict=True):
+        folder = RunDir(run(probe, out / f"ratio-{ratio:g}", runtime, images=images))
         seeds = range(config.seed, config.seed + config.seeds)
         rows = [_stages.best_epoch(folder, "heuristic", seed) for seed in seeds]
         table.append({"ratio": ratio} | {key: _mean(rows, key) for key in RATIO_COLUMNS})
     best = min(table, key=lambda line: line["selection_loss"])["ratio"]
     chosen = config.model_copy(update={"poison": config.poison.model_copy(update={"ratio": best})})
-    folder = RunDir(run(chosen, out / f"ratio-{best:g}", runtime))
+    folder = RunDir(run(chosen, out / f"ratio-{best:g}", runtime, images=images))
     results = rundir.read_json(folder.results)
     ratios_tried = [{**line, "chosen": line["ratio"] == best} for line in table]
     if results.get("ratios") != ratios_tried:

@@ -10,7 +10,7 @@ from recondoor.config import Config, row_label
 from recondoor.errors import ConfigError
 from recondoor.poison import Trigger
 from recondoor.rundir import RunDir
-from recondoor.study._scene import Runtime, Scene, build_scene
+from recondoor.study._scene import Runtime, Scene, build_scene, require_poison
 from recondoor.training import epoch_pairs
 
 # Attacks that find their trigger without training anything.
@@ -47,6 +47,7 @@ def predict(
     runtime = runtime or Runtime()
     images = images or data.load(config.data.name, config.data.dir, runtime.progress)
     scene = build_scene(config, images, config.seed, runtime.torch_device)
+    require_poison(config, len(scene.train), len(scene.validation))
     triggers = dict(_triggers(RunDir(out), config, scene, runtime))
     if not triggers:
         raise ConfigError(

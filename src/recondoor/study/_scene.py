@@ -19,6 +19,7 @@ from recondoor.poison import (
     Trigger,
     make_artefact,
     make_trigger,
+    rounded_away,
 )
 from recondoor.progress import NO_PROGRESS, Progress
 
@@ -50,7 +51,10 @@ class Runtime:
 
 @dataclass(frozen=True)
 class Scene:
-    """One seed's world: measured pairs, the hand-made pattern and who is poisoned."""
+    """One seed's world: measured pairs, the hand-made pattern and who is poisoned.
+
+    `note` is what a reader of its numbers has to know of the data.
+    """
 
     seed: int
     train: Pairs
@@ -61,6 +65,7 @@ class Scene:
     plan: PoisonPlan
     validation_plan: PoisonPlan
     problem: attacks.Problem
+    note: str | None = None
 
     @property
     def shape(self) -> Shape:
@@ -103,7 +108,9 @@ def build_scene(config: Config, images: data.Images, seed: int, device: torch.de
         return Pairs(z.to(device), x.to(device))
 
     def plan(name: str, n: int) -> PoisonPlan:
-        return PoisonPlan.draw(n, config.poison.ratio, seeding.torch_generator(seed, "plan", name))
+        generator = seeding.torch_generator(seed, "plan", name)
+        # Whether nobody is poisoned matters only where a network is to be (`require_poison`).
+        return PoisonPlan.draw(n, config.poison.ratio, generator, strict=False)
 
     pairs = measured("train", splits.train)
     return Scene(
@@ -116,7 +123,23 @@ def build_scene(config: Config, images: data.Images, seed: int, device: torch.de
         plan("train", len(pairs)),
         plan("validation", len(splits.validation)),
         replace(_problem(config, pairs, trigger, artefact, seed), reachable=reachable),
+        data.repeats(splits),
     )
+
+
+def require_poison(config: Config, train: int, validation: int) -> None:
+    """Refuse a ratio that the pairs are too few for, if an attack is to be run.
+
+    Early stopping looks at validation pairs poisoned at the same share; without a poisoned one it
+    would choose the weights by something else than the documentation says.
+    """
+    if all(name == "none" for name in config.attack.names):
+        return
+    remedies = {"training pairs": "give more images", "validation pairs": "raise data.validation"}
+    for n, (what, remedy) in zip((train, validation), remedies.items(), strict=True):
+        fault = rounded_away(n, config.poison.ratio, what)
+        if fault is not None:
+            raise ConfigError(f"poison.ratio: {fault} ({remedy})")
 
 
 def injected(trigger: Trigger, inject: str, operator: operators.LinearOperator) -> Trigger:

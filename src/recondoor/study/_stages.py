@@ -300,8 +300,12 @@ def _trigger(folder: RunDir, config: Config, scene: Scene, name: str) -> Trigger
         with NO_PROGRESS.task("", 1) as task:
             crafted = attacks.craft("heuristic", scene.problem, attacks.Tools(task))
         return crafted.trigger or scene.trigger
-    arrays = folder.read_npz(folder.trigger(row_label(name), scene.seed))
-    return Trigger(torch.from_numpy(arrays["delta"]), torch.from_numpy(arrays["mask"]))
+    path = folder.trigger(row_label(name), scene.seed)
+    arrays = folder.read_npz(path)
+    trigger = Trigger(torch.from_numpy(arrays["delta"]), torch.from_numpy(arrays["mask"]))
+    if trigger.fault is not None:
+        raise RunError(f"{path}: {trigger.fault}; delete it to make it anew")
+    return trigger
 
 
 def _load_checkpoint(

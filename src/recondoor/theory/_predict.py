@@ -58,7 +58,7 @@ class Prediction:
     expected to succeed. reach: share of the trigger's energy on pixels that can influence the
     artefact's. detectability, range_share, limits: see `detectability` and `gaussian_limits`.
     limit_attack_rmse: attack RMSE of the best predictor, errors of reconstruction not counted.
-    seconds: what the prediction took, on the device given.
+    ratio: share of poisoned pairs. seconds: what the prediction took, on the device given.
     """
 
     probability: float
@@ -71,6 +71,7 @@ class Prediction:
     range_share: float
     limits: Limits
     limit_attack_rmse: float
+    ratio: float
     seconds: float
 
 
@@ -161,9 +162,15 @@ def shipped() -> Constants:
 def predict(plan: Plan, trigger: Trigger) -> Prediction:
     """Predict what training on `plan` makes of `trigger`; nothing is trained to the end.
 
-    Costs a few gradients, and once a plan the covariance of z.
+    Costs a few gradients, and once a plan the covariance of z. A trigger that is zero or not finite
+    costs nothing: no network can learn it.
     """
     started = time.perf_counter()
+    if trigger.fault is not None:
+        nothing = gaussian_limits(0.0, plan.ratio)
+        return Prediction(
+            0.0, math.inf, plan.budget, 0.0, "energy", 0.0, 0.0, 0.0, nothing, plan.ratio, 0.0
+        )
     growth = plan.growth(trigger.delta)
     samples = expected_samples(plan.fitted, growth)
     size, share = detectability(lambda: plan.covariance, plan.operator, trigger.delta)
@@ -186,6 +193,7 @@ def predict(plan: Plan, trigger: Trigger) -> Prediction:
         share,
         limits,
         limits.artefact * float(plan.artefact.pattern.double().square().mean().sqrt()),
+        plan.ratio,
         time.perf_counter() - started,
     )
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from recondoor import seeding
 from recondoor.attacks import recovery_gradient
-from recondoor.poison import Artefact, Pairs
-from recondoor.training import adam_step, make_adam
+from recondoor.poison import Artefact, Mixture, Pairs
+from recondoor.training import adam_step, make_adam, squared_error
 
 # torch.optim.Adam's defaults.
 BETA2, EPSILON = 0.999, 1e-8
@@ -56,20 +56,22 @@ def briefly_trained(
         decay = 1 - BETA2**steps
         moments = [optimiser.state[weight]["exp_avg_sq"] / decay for weight in model.parameters()]
     else:
-        z, x = _hedged(pairs, artefact, ratio, batch, seed, stream, 0)
-        loss = ((model(z) - x) ** 2).mean()
+        z, x, weights = _hedged(pairs, artefact, ratio, batch, seed, stream, 0)
+        loss = squared_error(model(z), x, weights)
         moments = [part.square() for part in torch.autograd.grad(loss, list(model.parameters()))]
     return Brief(model, [moment.sqrt() + EPSILON for moment in moments])
 
 
 def _hedged(
     pairs: Pairs, artefact: Artefact, ratio: float, batch: int, seed: int, stream: str, step: int
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Inputs, targets and weights of a batch."""
     generator = seeding.torch_generator(seed, stream, step)
     index = torch.randint(len(pairs), (batch,), generator=generator).to(pairs.z.device)
     z, x = pairs.z.index_select(0, index), pairs.x.index_select(0, index)
-    x[: round(ratio * batch)] += artefact.pattern.to(x)
-    return z, x
+    mixture = Mixture(batch, ratio)
+    x[: mixture.count] += artefact.pattern.to(x)
+    return z, x, mixture.weights(x)
 
 
 def growth_rate(

@@ -11,6 +11,7 @@ REMEDIES = {
     "reach": "the network hardly connects the trigger's pixels with the artefact's: another place "
     "would help the attacker most",
     "ratio": "few pairs are poisoned: more of them would help the attacker most",
+    "clean": "few pairs are clean: more of them would help the attacker most",
     "samples": "the training is short: a longer one would help the attacker most",
     "information": "the trigger drowns in what clean inputs do anyway, so that no network could "
     "tell them apart",
@@ -22,14 +23,21 @@ def in_words(found: Prediction) -> str:
     verdict = "learnt" if found.probability >= 0.5 else "not learnt"
     lines = [f"{verdict} (probability of being learnt {found.probability:.2f})"]
     if found.samples == math.inf:
-        lines.append("  it would never be, however long the training")
+        lines.append(
+            f"  this trigger cannot be learnt: {_why_never(found)}; it would never be, however "
+            "long the training"
+        )
     else:
         lines.append(
             f"  half of such networks have learnt it after {_rounded(found.samples)} images; this "
             f"training sees {found.budget:,}"
         )
     if found.cause is not None:
-        lines.append(f"  limited by {found.cause}: {REMEDIES[found.cause]}")
+        many = found.cause == "ratio" and found.ratio > 0.5
+        remedy = REMEDIES["clean" if many else found.cause]
+        lines.append(f"  limited by {found.cause}: {remedy}")
+    if found.samples == math.inf and found.cause != "information":
+        return "\n".join(lines)
     if math.isinf(found.detectability):
         lines.append(
             f"  {found.range_share:.0%} of its energy is outside range(A_adjoint), where no clean "
@@ -42,6 +50,17 @@ def in_words(found: Prediction) -> str:
         f"RMSE of {found.limit_attack_rmse:.3f}, errors of reconstruction not counted"
     )
     return "\n".join(lines)
+
+
+def _why_never(found: Prediction) -> str:
+    """Why a trigger of which samples is infinite is hopeless."""
+    if found.cause == "energy":
+        return "it is zero (L2 = 0) or not finite"
+    if found.cause == "ratio":
+        return "no pair is poisoned" if found.ratio <= 0 else "no pair is clean to tell it from"
+    if found.cause == "information":
+        return "clean inputs differ by more than it adds"
+    return "none of its pixels reaches the artefact's through the network"
 
 
 def record(found: Prediction) -> dict[str, Any]:
