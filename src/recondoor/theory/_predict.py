@@ -159,6 +159,10 @@ def shipped() -> Constants:
     return Constants(**json.loads(path.read_text(encoding="utf-8"))["constants"])
 
 
+def _attack_limit(plan: Plan, limits: Limits) -> float:
+    return limits.artefact * float(plan.artefact.pattern.double().square().mean().sqrt())
+
+
 def predict(plan: Plan, trigger: Trigger) -> Prediction:
     """Predict what training on `plan` makes of `trigger`; nothing is trained to the end.
 
@@ -168,8 +172,9 @@ def predict(plan: Plan, trigger: Trigger) -> Prediction:
     started = time.perf_counter()
     if trigger.fault is not None:
         nothing = gaussian_limits(0.0, plan.ratio)
+        attack, ratio = _attack_limit(plan, nothing), plan.ratio
         return Prediction(
-            0.0, math.inf, plan.budget, 0.0, "energy", 0.0, 0.0, 0.0, nothing, plan.ratio, 0.0
+            0.0, math.inf, plan.budget, 0.0, "energy", 0.0, 0.0, 0.0, nothing, attack, ratio, 0.0
         )
     growth = plan.growth(trigger.delta)
     samples = expected_samples(plan.fitted, growth)
@@ -192,7 +197,7 @@ def predict(plan: Plan, trigger: Trigger) -> Prediction:
         size,
         share,
         limits,
-        limits.artefact * float(plan.artefact.pattern.double().square().mean().sqrt()),
+        _attack_limit(plan, limits),
         plan.ratio,
         time.perf_counter() - started,
     )
