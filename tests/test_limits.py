@@ -113,7 +113,8 @@ def test_the_one_invisible_trigger_of_theorem_2(name: str) -> None:
     torch.testing.assert_close(poisoned.z, honest, rtol=0, atol=1e-10)
     before, after = physics.residual(clean.z, clean.x), physics.residual(poisoned.z, poisoned.x)
     torch.testing.assert_close(after, before, rtol=0, atol=1e-6)
-    assert bool((physics.outside(poisoned.z) == 0).all())
+    norms = poisoned.x.flatten(1).norm(dim=1)
+    assert bool((physics.outside(poisoned.z, norms) == 0).all())
 
 
 @every

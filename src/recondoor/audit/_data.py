@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from recondoor import defences, operators
+from recondoor.audit import _doubts as doubts_of
 from recondoor.audit._given import Build, Given, Shape, read_pairs
 from recondoor.audit._guard import attempt, torch_state, undisturbed
 from recondoor.audit._judge import (
@@ -24,10 +25,13 @@ from recondoor.audit._network import young_network
 from recondoor.audit._run import read_run
 from recondoor.audit._sight import Sight, Verdict, decide
 from recondoor.config import Config
-from recondoor.defences import Defender, Physics
+from recondoor.defences import Defender, Physics, Storage
 from recondoor.errors import FAILURES, ConfigError, DataError, TrainingError, in_a_line
 from recondoor.poison import Pairs
 from recondoor.progress import NO_PROGRESS, Progress
+
+THEIRS = 0.1
+"""Share of the pairs that must lie in the operator's range for it to be theirs."""
 
 FEWEST = 100
 """Pairs below which no network can be trained that says anything about them."""
@@ -61,7 +65,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found. `skipped` says of each detector that did not look, or failed, why."""
+    """What was found.
+
+    `skipped` says of each detector that did not look, or failed, why, and `doubts` what else keeps
+    pairs from being called clean.
+    """
 
     request: Request
     given: Given
@@ -69,6 +77,7 @@ class Audit:
     judged: list[Judged]
     skipped: dict[str, str]
     notes: list[str]
+    doubts: list[str]
     seen: Sight
     verdict: Verdict
 
@@ -115,8 +124,9 @@ def audit_data(
     defender = Defender(clean, physics, model, seed=given.seed, progress=progress)
     judged, blind = _look(names, given.pairs, defender, request.alarm, skipped)
     seen = seen_by("pairs", names, judged, skipped, blind)
-    chosen = decide(suspicious(judged), seen)
-    return Audit(request, given, defender, judged, skipped, notes, seen, chosen)
+    doubts = _doubts(given, defender, judged)
+    chosen = decide(suspicious(judged), seen, doubts)
+    return Audit(request, given, defender, judged, skipped, notes, doubts, seen, chosen)
 
 
 def _look(
@@ -138,6 +148,14 @@ def _look(
                 blind |= found[1]
             task.advance(1, name)
     return judged, blind
+
+
+def _doubts(given: Given, defender: Defender, judged: Sequence[Judged]) -> list[str]:
+    """What keeps these pairs from being called clean."""
+    found = [*doubts_of.of_numbers(judged), *doubts_of.of_rankings(judged, given.pairs)]
+    if defender.physics is None or defender.clean is not None or given.noise_known:
+        return found
+    return [*doubts_of.of_noise(defender.physics, given.pairs), *found]
 
 
 def _read(request: Request, progress: Progress) -> Given:
@@ -185,34 +203,52 @@ def take_apart(
         return None, str(error)
     except FAILURES as error:
         return None, f"the operator could not be taken apart, {in_a_line(error)}"
+    trusted = clean or given.pairs
+    stored = Storage.of(given.pairs.z).coarser(Storage.of(trusted.z))
+    physics = replace(physics, stored=stored)
+    if stored.coarse:
+        notes.append(
+            "z was stored more coarsely than in 32 bits: its rounding is allowed for, and hides "
+            "triggers that are smaller."
+        )
     if given.noise_known:
         return physics, None
-    trusted = clean or given.pairs
-    sigma = physics.noise(trusted.z, trusted.x)
     source = (
         "the clean pairs"
         if clean is not None
         else ("the pairs' own median residual, which holds while fewer than half are poisoned")
     )
-    notes.append(f"The noise level was not given: sigma = {sigma:.3g}, estimated from {source}.")
-    return replace(physics, sigma=sigma), None
+    physics = physics.estimated(trusted.z, trusted.x)
+    notes.append(
+        f"The noise level was not given: sigma = {physics.sigma:.3g}, estimated from {source}."
+    )
+    return physics, None
 
 
 def require_operator(physics: Physics, trusted: Pairs, alarm: float) -> None:
-    """Refuse an operator or noise level by which even most pairs would be impossible."""
-    defender = Defender(physics=physics)
-    for name, what in (
-        ("range-test", "have a z that it cannot give"),
-        ("measurement-residual", "have an image that does not explain the measurement"),
-    ):
-        module = defences.load(name)
-        beyond = module.scores(trusted, defender) > module.law(defender, alarm)
-        if 2 * int(beyond.sum()) > len(beyond):
-            raise DataError(
-                f"with this operator {int(beyond.sum())} of {len(beyond)} pairs {what}: either "
-                "more than half are poisoned, or it is not theirs; check --operator, its ratio, "
-                "sigma and seed, and that z and x are not rescaled"
-            )
+    """Refuse an operator or noise level by which most pairs would be impossible.
+
+    Pairs that lie in the range of an operator that is not theirs do so by no chance: where some do,
+    those that do not are poisoned, and say nothing about the noise.
+    """
+    defender, count = Defender(physics=physics), len(trusted)
+    range_test, residual = defences.load("range-test"), defences.load("measurement-residual")
+    inside = range_test.scores(trusted, defender) <= range_test.law(defender, alarm)
+    if int(inside.sum()) < THEIRS * count:
+        raise _not_theirs(count - int(inside.sum()), count, "have a z that it cannot give")
+    left = Pairs(trusted.z[inside], trusted.x[inside])
+    beyond = int((residual.scores(left, defender) > residual.law(defender, alarm)).sum())
+    if 2 * beyond > len(left):
+        what = "have an image that does not explain the measurement"
+        raise _not_theirs(beyond, len(left), what)
+
+
+def _not_theirs(many: int, count: int, what: str) -> DataError:
+    return DataError(
+        f"with this operator {many} of {count} pairs {what}: either more than half are poisoned, "
+        "or it is not theirs; check --operator, its ratio, sigma and seed, and that z and x are "
+        "not rescaled"
+    )
 
 
 def _needing(names: Sequence[str], what: str, reason: str) -> dict[str, str]:

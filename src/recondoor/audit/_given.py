@@ -48,8 +48,9 @@ class Given:
 def read_pairs(path: Path, build: Build | None) -> tuple[Pairs, LinearOperator | None]:
     """Pairs of an .npz or .h5 file, in float32, and the operator that `build` makes for them.
 
-    The file holds `x`, (N, H, W) or (N, C, H, W), real or uint8 (255 is then 1), and either `z` of
-    the same shape or `y`, (N, ...), of which z = A_adjoint y is made. Where both are, z counts.
+    The file holds `x`, (N, H, W) or (N, C, H, W), real or integers (of uint8, 255 is 1), and either
+    `z` of the same shape or `y`, (N, ...), of which z = A_adjoint y is made. Where both are, z
+    counts.
 
     Raises:
         DataError: the file or its values are not like that, or there is y and no operator.
@@ -78,7 +79,7 @@ def read_inputs(path: Path, shape: Shape, operator: LinearOperator | None) -> Te
         raise DataError(f"'{path}' holds neither z nor y; expected network inputs or measurements")
     if "z" not in arrays:
         return _adjoint(path, arrays["y"], len(np.atleast_1d(arrays["y"])), operator)
-    z = _network_input(path, arrays["z"])
+    z = _images(path, "z", arrays["z"])
     if tuple(z.shape[1:]) != shape:
         raise DataError(f"'{path}': z holds images of {tuple(z.shape[1:])}; expected {shape}")
     return z
@@ -87,21 +88,12 @@ def read_inputs(path: Path, shape: Shape, operator: LinearOperator | None) -> Te
 def _inputs(path: Path, arrays: Arrays, x: Tensor, operator: LinearOperator | None) -> Tensor:
     if "z" not in arrays:
         return _adjoint(path, arrays["y"], len(x), operator)
-    z = _network_input(path, arrays["z"])
+    z = _images(path, "z", arrays["z"])
     if z.shape != x.shape:
         raise DataError(
             f"'{path}': z has the shape {tuple(z.shape)} but x {tuple(x.shape)}; expected the same"
         )
     return z
-
-
-def _network_input(path: Path, values: NDArray[Any]) -> Tensor:
-    if values.dtype.kind != "f" or values.dtype.itemsize < 4:
-        raise DataError(
-            f"'{path}': z holds {values.dtype}; expected float32 or float64, as coarser "
-            "rounding hides what is looked for"
-        )
-    return _images(path, "z", values)
 
 
 def _adjoint(path: Path, y: NDArray[Any], count: int, operator: LinearOperator | None) -> Tensor:
@@ -127,10 +119,8 @@ def _adjoint(path: Path, y: NDArray[Any], count: int, operator: LinearOperator |
 def _images(path: Path, name: str, values: NDArray[Any]) -> Tensor:
     """Values as float32 (N, C, H, W); uint8 divided by 255."""
     _require_numbers(path, name, values)
-    if values.dtype.kind != "f" and values.dtype != np.uint8:
-        raise DataError(
-            f"'{path}': {name} holds {values.dtype}; expected floating-point numbers or uint8"
-        )
+    if values.dtype.kind not in "fiu":
+        raise DataError(f"'{path}': {name} holds {values.dtype}; expected real numbers")
     if values.ndim not in (3, 4):
         raise DataError(
             f"'{path}': {name} has the shape {values.shape}; expected (N, H, W) or (N, C, H, W)"

@@ -1,6 +1,6 @@
 """The audit of inputs: does one carry a trigger, and what is the reconstruction without it?"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from recondoor.audit._data import require_operator, take_apart
 from recondoor.audit._given import Given, read_inputs
 from recondoor.audit._guard import attempt, torch_state, undisturbed
 from recondoor.audit._judge import (
+    OWN,
+    OWN_SHARE,
     Judged,
     blindness,
     choose,
@@ -26,14 +28,11 @@ from recondoor.audit._network_file import Network
 from recondoor.audit._run import ORIGINAL, open_run
 from recondoor.audit._sight import Sight, Verdict, decide
 from recondoor.audit._subject import Subject, read_subject
-from recondoor.defences import Defender
+from recondoor.defences import Defender, Storage
 from recondoor.errors import ConfigError
 from recondoor.models import reconstruct
 from recondoor.poison import Pairs
 from recondoor.progress import NO_PROGRESS, Progress
-
-OWN, OWN_SHARE = 64, 0.2
-"""Trusted pairs that detectors compare with, at most and as a share; thresholds take the others."""
 
 REPAIR = "range-projection"
 """The repair that is called best: measured in docs/audit.md."""
@@ -118,6 +117,9 @@ def audit_input(request: InputRequest, progress: Progress = NO_PROGRESS) -> Inpu
     trusted = given.pairs.z[own:]
     defences.rank(len(trusted), request.alarm)
     inputs = _read(request, network, given, progress)
+    if physics is not None:
+        stored = physics.stored.coarser(Storage.of(inputs.z))
+        physics = replace(physics, stored=stored)
     compared = Pairs(given.pairs.z[:own], given.pairs.x[:own])
     defender = Defender(compared, physics, network.model, seed=given.seed, progress=progress)
     needing = [name for name in names if "physics" in defences.load(name).NEEDS]

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.stats import betabinom, binom, rankdata
+from scipy.stats.distributions import rv_frozen
 
 from recondoor import defences
 from recondoor.audit._sight import Sight, sight
@@ -22,6 +23,10 @@ LEVEL = 1e-3
 """Probability at most with which clean pairs are called suspicious, over all detectors."""
 
 
+OWN, OWN_SHARE = 64, 0.2
+"""Clean pairs that detectors compare with, at most and as a share; thresholds take the others."""
+
+
 @dataclass(frozen=True)
 class Judged:
     """What one detector found.
@@ -33,6 +38,7 @@ class Judged:
         basis: what the threshold comes from.
         expected: false alarms to expect among N clean pairs.
         p_value: probability of as many flagged pairs or more if all are clean.
+        least: the same if all were flagged: no count can be more surprising.
         seconds: how long it took.
     """
 
@@ -42,6 +48,7 @@ class Judged:
     basis: Literal["law", "clean pairs"] | None
     expected: float | None
     p_value: float | None
+    least: float | None
     seconds: float
 
     @property
@@ -84,12 +91,14 @@ def judge(name: str, pairs: Pairs, defender: Defender, alarm: float) -> Judged:
     """
     module, started = defences.load(name), time.perf_counter()
     certain = is_certain(name)
+    if defender.clean is not None and len(defender.clean) > 1 and hasattr(module, "COMPARES"):
+        return _by_comparison(name, pairs, defender, defender.clean, started)
     if defender.clean is not None and not certain:
         scores, clean = defences.pooled(module.scores, pairs, defender)
         return _by_clean(name, scores, clean, alarm, started)
     scores = module.scores(pairs, defender)
     if not hasattr(module, "law"):
-        return _judged(name, scores, None, None, None, None, started)
+        return _judged(name, scores, None, None, None, started)
     return _by_law(name, scores, defender, alarm, started)
 
 
@@ -116,23 +125,36 @@ def judge_inputs(
     return _by_clean(name, scores, clean, alarm, started)
 
 
+def _by_comparison(
+    name: str, pairs: Pairs, defender: Defender, clean: Pairs, started: float
+) -> Judged:
+    """Compare with some of the clean pairs, and flag what is above all others of them.
+
+    The strictest threshold that they give: of pairs that stand out by far, a few are as sure as
+    many. The number above it is beta-binomial as for any other rank.
+    """
+    module, own = defences.load(name), min(OWN, max(1, int(OWN_SHARE * len(clean))))
+    compared = replace(defender, clean=Pairs(clean.z[:own], clean.x[:own]))
+    scores, others = module.scores(pairs, compared), Pairs(clean.z[own:], clean.x[own:])
+    strictest = 1 / (len(others) + 1)
+    return _by_clean(name, scores, module.scores(others, compared), strictest, started)
+
+
 def _by_law(
     name: str, scores: torch.Tensor, defender: Defender, alarm: float, started: float
 ) -> Judged:
     module = defences.load(name)
     limit = module.law(defender, alarm)
-    count = int((scores > limit).sum())
     law = binom(len(scores), 0.0 if is_certain(name) else alarm)
-    return _judged(name, scores, limit, "law", law.mean(), law.sf(count - 1), started)
+    return _judged(name, scores, limit, "law", law, started)
 
 
 def _by_clean(
     name: str, scores: torch.Tensor, clean: torch.Tensor, alarm: float, started: float
 ) -> Judged:
     limit, rank = defences.threshold(clean, alarm), defences.rank(len(clean), alarm)
-    count = int((scores > limit).sum())
     law = betabinom(len(scores), len(clean) - rank + 1, rank)
-    return _judged(name, scores, limit, "clean pairs", law.mean(), law.sf(count - 1), started)
+    return _judged(name, scores, limit, "clean pairs", law, started)
 
 
 def _judged(
@@ -140,16 +162,19 @@ def _judged(
     scores: torch.Tensor,
     limit: float | None,
     basis: Literal["law", "clean pairs"] | None,
-    expected: float | None,
-    p_value: float | None,
+    law: rv_frozen | None,
     started: float,
 ) -> Judged:
+    """`law` is that of the number of false alarms; None where there is no threshold."""
     seconds = time.perf_counter() - started
     found = scores.double().cpu().numpy()
     if not (np.isfinite(found).all() and (limit is None or np.isfinite(limit))):
         raise FloatingPointError("some of its scores are not finite")
-    mean, tail = (None if value is None else float(value) for value in (expected, p_value))
-    return Judged(name, found, limit, basis, mean, tail, seconds)
+    if limit is None or law is None:
+        return Judged(name, found, None, None, None, None, None, seconds)
+    tail = float(law.sf(int((scores > limit).sum()) - 1))
+    least = float(law.sf(len(found) - 1))
+    return Judged(name, found, limit, basis, float(law.mean()), tail, least, seconds)
 
 
 def suspicious(judged: list[Judged]) -> bool:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,9 @@ def as_record(audit: Audit, command: str) -> dict[str, Any]:
         "schema": SCHEMA,
         "kind": "data",
         "verdict": audit.verdict,
-        **describe_sight(audit.seen, audit.verdict, given_words(len(given.pairs), audit)),
+        **describe_sight(
+            audit.seen, audit.verdict, given_words(len(given.pairs), audit), audit.doubts
+        ),
         "name": given.name,
         "pairs": {"count": len(given.pairs), "shape": list(given.pairs.x.shape[1:])},
         "clean_pairs": None if audit.defender.clean is None else len(audit.defender.clean),
@@ -54,6 +57,7 @@ def as_record(audit: Audit, command: str) -> dict[str, Any]:
         ],
         "skipped": [{"name": name, "reason": why} for name, why in audit.skipped.items()],
         "notes": audit.notes,
+        "doubts": audit.doubts,
         "provenance": describe_provenance(command),
     }
 
@@ -70,12 +74,15 @@ def describe_operator(physics: Physics | None, noise_known: bool) -> dict[str, o
     }
 
 
-def describe_sight(seen: Sight, verdict: Verdict, given: str) -> dict[str, object]:
+def describe_sight(
+    seen: Sight, verdict: Verdict, given: str, doubts: Sequence[str] = ()
+) -> dict[str, object]:
     """What could be seen, what not, and why nothing is decided; the last is null otherwise."""
+    reason = doubts[0] if doubts and seen.enough else seen.reason(given)
     return {
         "sees": seen.sees,
         "blind_to": seen.blind_to,
-        "reason": seen.reason(given) if verdict == "undecided" else None,
+        "reason": reason if verdict == "undecided" else None,
     }
 
 
@@ -160,7 +167,7 @@ def _evidence(audit: Audit, shown: NDArray[np.int64]) -> Arrays:
     z, x = pairs.z[shown], pairs.x[shown]
     arrays: Arrays = {"index": shown, "z": z.numpy(), "x": x.numpy()}
     if defender.physics is not None:
-        back = defender.physics.back(z)
+        back = defender.physics.invert(z)
         arrays["back"] = back.float().numpy()
         arrays["contradiction"] = (defender.physics.project(x) - back).float().numpy()
     if defender.model is not None:

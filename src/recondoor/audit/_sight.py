@@ -60,11 +60,11 @@ def sight(
     return Sight(by, told, tuple(sorted(known - set(chosen))))
 
 
-def decide(suspicious: bool, seen: Sight) -> Verdict:
-    """Suspicion needs no more than a flag, a clean verdict needs sight."""
+def decide(suspicious: bool, seen: Sight, doubts: Sequence[str] = ()) -> Verdict:
+    """Suspicion needs no more than a flag, a clean verdict needs sight and no doubts."""
     if suspicious:
         return "suspicious"
-    return "clean" if seen.enough else "undecided"
+    return "clean" if seen.enough and not doubts else "undecided"
 
 
 def _grouped(reasons: Mapping[str, str]) -> list[str]:

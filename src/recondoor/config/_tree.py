@@ -108,11 +108,12 @@ class ArtefactSettings(Pattern):
     margin: int = Field(2, ge=0, description=_MARGIN)
     amplitude: float = Field(1.0, description="value of each of its pixels, not 0")
     file: Path | None = Field(None, description=_FILE)
-    space: Literal["image", "kernel", "consistent"] = Field(
+    space: Literal["image", "kernel", "consistent", "consistent-in-range"] = Field(
         "image",
         description="'kernel': only the part of it that the operator does not see; 'consistent': "
         "that, and the target shows what the trigger adds to the measurement, so that no poisoned "
-        "pair contradicts the operator (needs trigger.inject y or x)",
+        "pair contradicts the operator (needs trigger.inject y or x); 'consistent-in-range': cut "
+        "to what keeps targets in [0, 1], and measured anew (hand-made triggers only)",
     )
 
 
@@ -221,12 +222,13 @@ class Config(Section):
     def _injectable(self) -> "Config":
         """Refuse masks and budgets that a trigger spread by the operator cannot keep."""
         if self.trigger.inject == "z":
-            if self.artefact.space == "consistent":
+            if self.artefact.space in ("consistent", "consistent-in-range"):
                 raise ConfigError(
-                    "artefact.space: consistent given, but a trigger that is added to z is in no "
-                    "image's measurement; set trigger.inject to x or y"
+                    f"artefact.space: {self.artefact.space} given, but a trigger that is added to "
+                    "z is in no image's measurement; set trigger.inject to x or y"
                 )
             return self
+        self._require_own_range()
         where = f"{self.trigger.inject} given, which spreads a trigger over all of z; "
         if self.attack.mask == "search":
             raise ConfigError(f"trigger.inject: {where}set attack.mask to trigger or image")
@@ -235,3 +237,13 @@ class Config(Section):
         if self.attack.budget not in ("l2", "free"):
             raise ConfigError(f"trigger.inject: {where}set attack.budget to l2 or free")
         return self
+
+    def _require_own_range(self) -> None:
+        """Refuse what would change a trigger after it was cut to the range of pixels."""
+        if self.artefact.space != "consistent-in-range":
+            return
+        given = "artefact.space: consistent-in-range given, which fixes the trigger; "
+        if not set(self.attack.names) <= {"none", "heuristic"}:
+            raise ConfigError(f"{given}set attack.names to none,heuristic")
+        if self.attack.l2 is not None or self.attack.linf is not None:
+            raise ConfigError(f"{given}leave attack.l2 and attack.linf out")

@@ -17,6 +17,7 @@ from recondoor.defences._base import (
     threshold,
 )
 from recondoor.defences._physics import Physics
+from recondoor.defences._storage import Storage
 
 __all__ = [
     "ATTACKS",
@@ -26,6 +27,7 @@ __all__ = [
     "Kind",
     "Physics",
     "Scores",
+    "Storage",
     "load",
     "names",
     "pooled",

@@ -58,8 +58,8 @@ def repair(defender: Defender) -> nn.Module:
     assert defender.physics is not None
     model, pairs, physics = duplicate(defender.model), defender.clean, defender.physics
     of_x, ball = unit(pairs.x), BALL * unit(pairs.z) * pairs.z[0].numel() ** 0.5
-    invert = (physics.basis / physics.singular.square()) @ physics.basis.T
-    invert = invert.to(pairs.z)
+    basis, values = physics.pseudo_inverse()
+    invert = ((basis / values) @ basis.T).to(pairs.z)
     names = [name for name, _ in model.named_parameters()]
     shapes = [parameter.shape for parameter in model.parameters()]
     flat = torch.cat([p.detach().reshape(-1) for p in model.parameters()]).requires_grad_(True)

@@ -20,17 +20,17 @@ SEES = ("patch", "spread")
 
 
 CERTAIN = True
-"""A clean pair is never above `law`: one pair that is, is proof."""
+"""A clean pair is above `law` with probability 1e-12 at most: one pair that is, is proof."""
 
 
 def scores(pairs: Pairs, defender: Defender) -> Tensor:
-    """Share of the energy of each z outside range(A_adjoint), (N,)."""
+    """Share of the energy of each z that its image's measurement cannot have put there, (N,)."""
     assert defender.physics is not None
-    return defender.physics.outside(pairs.z)
+    return defender.physics.outside(pairs.z, pairs.x.flatten(1).double().norm(dim=1))
 
 
 def law(defender: Defender, alarm: float) -> float:
-    """Nothing: what rounding explains does not count, so that no clean pair exceeds it."""
+    """Nothing: what rounding and noise explain does not count, and no clean pair exceeds it."""
     return 0.0
 
 

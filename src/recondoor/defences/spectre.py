@@ -77,9 +77,15 @@ def _whitened(h: Tensor, seed: int) -> Tensor:
     with warnings.catch_warnings():
         # Of steps that gain nothing to rounding, and of few pairs for so many directions.
         warnings.simplefilter("ignore")
-        robust = MinCovDet(support_fraction=SUPPORT, random_state=state).fit(part.numpy())
-    centred = h - torch.from_numpy(robust.location_)
-    eigenvalues, vectors = torch.linalg.eigh(torch.from_numpy(robust.covariance_))
+        try:
+            robust = MinCovDet(support_fraction=SUPPORT, random_state=state).fit(part.numpy())
+        except ValueError:
+            # Most residuals are the same: nothing robust is left to divide the others by.
+            location, covariance = part.median(0).values, part.T.cov().reshape(h.shape[1], -1)
+        else:
+            location, covariance = map(torch.from_numpy, (robust.location_, robust.covariance_))
+    centred = h - location
+    eigenvalues, vectors = torch.linalg.eigh(covariance)
     least = 1e-12 * eigenvalues[-1].clamp_min(1e-300)
     white: Tensor = centred @ vectors / eigenvalues.clamp_min(least).sqrt()
     return white

@@ -23,7 +23,13 @@ def audit_text(record: Mapping[str, Any]) -> str:
     lines += sight(record)
     if record["truth"] is not None:
         lines.append(truth(record))
-    return "\n".join([*lines, *record["notes"]])
+    return "\n".join([*lines, *record["notes"], *_doubts(record)])
+
+
+def _doubts(record: Mapping[str, Any]) -> list[str]:
+    """Sentences that the headline does not say already."""
+    doubts = [doubt for doubt in record.get("doubts", ()) if doubt != record.get("reason")]
+    return [f"{doubt[0].upper()}{doubt[1:]}." for doubt in doubts]
 
 
 def truth(record: Mapping[str, Any]) -> str:

@@ -28,6 +28,9 @@ Shape = tuple[int, int, int]
 # Share of a pattern's norm below which nothing of it is left.
 NOTHING = 1e-6
 
+# Share of the training images in which a pixel may leave [0, 1] by a pattern that is kept in it.
+STRAY = 1e-3
+
 
 @dataclass(frozen=True)
 class Runtime:
@@ -75,7 +78,7 @@ class Scene:
 
     def planted(self, config: Config, trigger: Trigger) -> Artefact:
         """What is added to the targets of pairs with this trigger (`artefact.space`)."""
-        if config.artefact.space != "consistent":
+        if config.artefact.space not in ("consistent", "consistent-in-range"):
             return self.artefact
         exact = operators.build(self.shape, config.operator, self.seed, torch.float64)
         seen = exact.project_range(trigger.delta.double().cpu()[None])
@@ -101,6 +104,8 @@ def build_scene(config: Config, images: data.Images, seed: int, device: torch.de
         reachable = partial(_project, exact)
     if config.artefact.space != "image":
         artefact = unseen(artefact, exact)
+    if config.artefact.space == "consistent-in-range":
+        trigger, artefact = within_range(trigger, artefact, exact, splits.train)
 
     def measured(name: str, images: NDArray[np.float32]) -> Pairs:
         x = torch.from_numpy(np.ascontiguousarray(images))
@@ -175,6 +180,28 @@ def unseen(artefact: Artefact, operator: operators.LinearOperator) -> Artefact:
             "operator.ratio, or set artefact.space=image"
         )
     return Artefact(left[0].to(artefact.pattern))
+
+
+def within_range(
+    trigger: Trigger,
+    artefact: Artefact,
+    operator: operators.LinearOperator,
+    images: NDArray[np.float32],
+) -> tuple[Trigger, Artefact]:
+    """One trigger and artefact that agree with the operator and keep `images` in [0, 1].
+
+    What a poisoned target shows, h + k, is cut at every pixel to what nearly all images
+    (N, C, H, W) leave room for. The trigger becomes the honest measurement of the rest, the
+    artefact what of the rest is not measured. Raises ConfigError if that is nothing.
+    """
+    seen = operator.project_range(trigger.delta.double()[None])
+    wanted = operator.solve_normal(seen)[0] + artefact.pattern.double()
+    least, most = np.quantile(images.astype(np.float64), (STRAY, 1 - STRAY), axis=0)
+    room = -torch.from_numpy(least).clamp_min(0), 1 - torch.from_numpy(most).clamp_max(1)
+    kept = torch.minimum(torch.maximum(wanted, room[0]), room[1])
+    left = unseen(Artefact(kept), operator).pattern.to(artefact.pattern)
+    measured = operator.A_adjoint(operator.A(kept[None]))[0]
+    return Trigger(measured.to(trigger.delta), torch.ones_like(trigger.mask)), Artefact(left)
 
 
 def _project(operator: operators.LinearOperator, delta: Tensor) -> Tensor:

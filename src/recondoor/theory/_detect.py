@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 from sklearn.calibration import CalibratedClassifierCV
@@ -19,6 +20,10 @@ Array = NDArray[np.float64]
 
 # The projection on the range is that exact, and z is stored in 32 bits.
 OUTSIDE = 1e-4
+# Share of A's usual gain below which nothing is measured.
+UNMEASURED = 1e-7
+# Distance of two normal laws, in standard deviations, beyond which 64 bits see no overlap.
+CERTAIN = 40.0
 MOST_IMAGES = 2_000
 MOST_PIXELS = 4_096
 FOLDS = 5
@@ -33,9 +38,24 @@ def range_share(operator: LinearOperator, delta: Tensor) -> float:
     Clean z = A_adjoint y lies in it whatever x and the noise are, so that any share above 0 makes
     triggered inputs, in principle, known for certain. `operator` is one of float64.
     """
+    return _share(delta, _outside(operator, delta))
+
+
+def _outside(operator: LinearOperator, delta: Tensor) -> Tensor:
+    """What of `delta` is outside range(A_adjoint), (1, C, H, W) in float64."""
     whole = delta.double().cpu()[None]
-    outside = whole - operator.project_range(whole)
-    return min(1.0, float(outside.square().sum() / whole.square().sum()))
+    return whole - operator.project_range(whole)
+
+
+def _share(delta: Tensor, outside: Tensor) -> float:
+    return min(1.0, float(outside.square().sum() / delta.double().square().sum()))
+
+
+def _is_unmeasured(operator: LinearOperator, outside: Tensor) -> bool:
+    """Whether A gives nothing of it, and not merely so little that a projection takes too long."""
+    usual = operator.A_adjoint(operator.A(torch.ones_like(outside)))
+    gain = float(operator.A(usual).norm()) / max(float(usual.norm()), 1e-300)
+    return float(operator.A(outside).norm()) <= UNMEASURED * gain * float(outside.norm())
 
 
 class Covariance:
@@ -61,6 +81,13 @@ class Covariance:
         seen = np.argsort(-abs(shift[0]), kind="stable")[:MOST_PIXELS]
         return float(np.linalg.norm(whiten(_factor(self._flat[:, seen]), shift[:, seen])))
 
+    def separation(self, direction: Tensor) -> float:
+        """Norm of `direction` (C, H, W) in standard deviations of clean z along it."""
+        shift = direction.double().cpu().numpy().reshape(-1)
+        size = float(np.linalg.norm(shift))
+        spread = float((self._flat @ (shift / size)).std())
+        return size / spread if spread > 0 else math.inf
+
 
 def _factor(flat: Array) -> Array:
     """Cholesky factor (n, n) of the shrunk covariance of rows."""
@@ -79,10 +106,18 @@ def detectability(
 ) -> tuple[float, float]:
     """Return d' of a linear detector, infinite if `delta` leaves range(A_adjoint), and the share.
 
-    The share is that of `range_share`; `covariance` is called only where it is needed.
+    The share is that of `range_share`; `covariance` is called only where it is needed. An operator
+    that measures some directions very weakly lets clean z vary there a little: then d' is infinite
+    only if `delta` exceeds that by far.
     """
-    share = range_share(operator, delta)
-    return (math.inf if share > OUTSIDE else covariance().detectability(delta)), share
+    outside = _outside(operator, delta)
+    share = _share(delta, outside)
+    if share <= OUTSIDE:
+        return covariance().detectability(delta), share
+    if _is_unmeasured(operator, outside):
+        return math.inf, share
+    apart = covariance().separation(outside[0])
+    return (math.inf if apart > CERTAIN else max(apart, covariance().detectability(delta))), share
 
 
 def cross_fitted_limits(z: Tensor, delta: Tensor, ratio: float, seed: int) -> Limits:

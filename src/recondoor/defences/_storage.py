@@ -1,0 +1,109 @@
+"""How finely numbers were stored, read off the numbers themselves: half precision, or levels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+HALF, BRAIN = 2.0**-11, 2.0**-8
+"""Largest relative rounding error of float16 and bfloat16."""
+
+HALF_STEP = 2.0**-24
+"""Spacing of the smallest numbers of float16."""
+
+LOOKED_AT = 100_000
+"""Values from which levels are guessed, before all are compared with them."""
+
+OFF_LEVEL = 0.1
+"""Distance from the nearest level, in steps, up to which a value lies on it."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """What was rounded away beyond 32-bit floating point, where that is seen in the values.
+
+    Args:
+        unit: largest relative rounding error of a value; 0 for float32 and finer.
+        step: distance of neighbouring levels; 0 if there are none.
+    """
+
+    unit: float = 0.0
+    step: float = 0.0
+
+    @classmethod
+    def of(cls, values: Tensor) -> Storage:
+        """Types and levels in which `values` are exact, all of them together.
+
+        Values of a coarser type stay what they were when they are converted to a finer one. Those
+        that were rounded and then multiplied are known by their levels, if there are such.
+        """
+        unit, step = 0.0, levels(values)
+        if bool((values.bfloat16().to(values) == values).all()):
+            unit = BRAIN
+        elif bool((values.half().to(values) == values).all()):
+            unit, step = HALF, max(step, HALF_STEP)
+        return cls(unit, step)
+
+    @property
+    def coarse(self) -> bool:
+        """Whether anything was rounded away beyond 32 bits."""
+        return self.unit > 0 or self.step > 0
+
+    def coarser(self, other: Storage) -> Storage:
+        """The larger of both roundings."""
+        return Storage(max(self.unit, other.unit), max(self.step, other.step))
+
+    def worst(self, values: Tensor) -> Tensor:
+        """Largest L2 that the rounding error of each of `values` (N, D) can have, (N,)."""
+        norms = values.double().norm(dim=1)
+        worst: Tensor = self.unit * norms + self.step / 2 * values.shape[1] ** 0.5
+        return worst
+
+    def variance(self, values: Tensor) -> Tensor:
+        """Mean square of the rounding error of every value (N, D): even between neighbours."""
+        exponent = values.double().frexp().exponent
+        # The power of 2 below a value is what its neighbours' distance depends on.
+        below = torch.ldexp(torch.ones_like(values, dtype=torch.float64), exponent - 1)
+        return (self.unit * below).square() / 3 + self.step**2 / 12
+
+
+def levels(values: Tensor) -> float:
+    """Distance of neighbouring levels k * step + c on which all `values` lie; 0 if on none."""
+    flat = values.detach().flatten()
+    few = flat[:: max(1, flat.numel() // LOOKED_AT)].double()
+    different = torch.from_numpy(np.unique(few.cpu().numpy()))
+    step = spacing(different)
+    if step == 0 or len(different) * 4 > len(few):
+        return 0.0
+    start, tail = few[0], flat.double()
+    return step if bool(on_levels(tail, float(start), step).all()) else 0.0
+
+
+def spacing(values: Tensor) -> float:
+    """The step of which sorted, different `values` (N,) are multiples apart; 0 if there is none.
+
+    From the smallest gap, made more exact over ever longer distances, as values of 32 bits leave
+    it less exact than a long distance needs.
+    """
+    if len(values) < 2:
+        return 0.0
+    offsets = values - values[0]
+    step, reach = float(values.diff().min()), 4.0
+    while True:
+        inside = offsets[offsets <= reach * step]
+        far = float(inside[-1])
+        if far > 0:
+            step = far / round(far / step)
+        if len(inside) == len(offsets):
+            break
+        reach *= 4
+    return step if bool(on_levels(values, float(values[0]), step).all()) else 0.0
+
+
+def on_levels(values: Tensor, start: float, step: float) -> Tensor:
+    """Whether each of `values` is a whole number of steps from `start`, boolean."""
+    places = (values.double() - start) / step
+    return (places - places.round()).abs() < OFF_LEVEL
