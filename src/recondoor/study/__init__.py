@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from recondoor import data, rundir
+from recondoor import data
 from recondoor.config import Config, row_label, wanted
 from recondoor.errors import RunError
-from recondoor.rundir import RunDir
+from recondoor.records import Seal
+from recondoor.rundir import RunDir, sealed_by_itself
 from recondoor.study import _record, _stages
 from recondoor.study._forecast import plan_of, predict
 from recondoor.study._scene import Runtime, Scene, build_scene, digest_of_patterns
@@ -59,7 +60,7 @@ def run(
     device = runtime.torch_device
     images = images or data.load(config.data.name, config.data.dir, runtime.progress)
     patterns = digest_of_patterns(config, images)
-    folder = RunDir(out)
+    folder = RunDir(out, Seal.of(config, images.fingerprint, patterns))
     _record.require_same_run(folder, config, images.fingerprint, patterns)
     if wanted(config) <= _record.rows_of(folder).keys():
         return out
@@ -73,7 +74,8 @@ def run(
             scene = first if seed == config.seed else build_scene(config, images, seed, device)
             _record.write_plan(folder, scene)
             if original is not None and "none" in config.attack.names and "train" in stages:
-                _stages.adopt(folder, config, scene, RunDir(original), runtime)
+                source = RunDir(original, folder.seal)
+                _stages.adopt(folder, config, scene, source, runtime)
             _run_seed(folder, config, scene, runtime, stages)
     return out
 
@@ -122,17 +124,17 @@ def run_ratios(
         names = config.attack.model_copy(update={"names": ("heuristic",)})
         poison = config.poison.model_copy(update={"ratio": ratio})
         probe = config.model_copy(update={"attack": names, "poison": poison})
-        folder = RunDir(run(probe, out / f"ratio-{ratio:g}", runtime))
+        folder = sealed_by_itself(run(probe, out / f"ratio-{ratio:g}", runtime))
         seeds = range(config.seed, config.seed + config.seeds)
         rows = [_stages.best_epoch(folder, "heuristic", seed) for seed in seeds]
         table.append({"ratio": ratio} | {key: _mean(rows, key) for key in RATIO_COLUMNS})
     best = min(table, key=lambda line: line["selection_loss"])["ratio"]
     chosen = config.model_copy(update={"poison": config.poison.model_copy(update={"ratio": best})})
-    folder = RunDir(run(chosen, out / f"ratio-{best:g}", runtime))
-    results = rundir.read_json(folder.results)
+    folder = sealed_by_itself(run(chosen, out / f"ratio-{best:g}", runtime))
+    results = folder.read_results()
     ratios_tried = [{**line, "chosen": line["ratio"] == best} for line in table]
     if results.get("ratios") != ratios_tried:
-        rundir.write_json(folder.results, results | {"ratios": ratios_tried})
+        folder.write_results(results | {"ratios": ratios_tried})
     return folder.path
 
 

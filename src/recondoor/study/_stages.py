@@ -5,6 +5,7 @@ it, so that the same command after a kill ends with the same numbers.
 """
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from recondoor import attacks, evaluation, metrics, models, operators, rundir, theory
+from recondoor import attacks, evaluation, metrics, models, operators, records, rundir, theory
 from recondoor.config import Config, row_label
-from recondoor.errors import RunError
+from recondoor.errors import ConfigError, RunError
 from recondoor.poison import PoisonedPairs, Trigger
 from recondoor.progress import NO_PROGRESS
-from recondoor.rundir import Arrays, RunDir
+from recondoor.rundir import ANEW, Arrays, RunDir
 from recondoor.study._record import add_row
 from recondoor.study._scene import Runtime, Scene, Shape
 from recondoor.training import FitState, epoch_pairs, fit
@@ -33,17 +34,17 @@ def craft(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Runt
     if name == "none" or path.exists():
         folder.drop_checkpoints(stage)
         return
-    state = _resume_craft(folder, stage, runtime)
+    state = _resume_craft(folder, stage, scene.shape, runtime)
+    log = folder.open_history("attack", label, seed)
 
     def save(state: attacks.CraftState) -> None:
         arrays = {f"arrays.{key}": _array(value) for key, value in state.arrays.items()}
         arrays |= {"delta": _array(state.delta), "path": _stack(state.path, scene.shape)}
-        meta = {
-            key: getattr(state, key)
-            for key in ("iteration", "seconds", "numbers", "path_iteration", "history")
-        }
+        keys = ("iteration", "seconds", "numbers", "path_iteration")
+        meta = {key: getattr(state, key) for key in keys}
+        meta["history"] = [rundir.finite(row) for row in state.history]
         folder.save_checkpoint(stage, state.iteration, arrays, meta)
-        folder.write_history("attack", label, seed, state.history)
+        log.record(state.history)
 
     steps = attacks.steps(name, config.attack)
     done = state.iteration if state else 0
@@ -54,7 +55,7 @@ def craft(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Runt
         return
     if crafted.state.history:
         # Again, as a run may have been killed between its last checkpoint and the history.
-        folder.write_history("attack", label, seed, crafted.state.history)
+        log.record(crafted.state.history)
     folder.write_npz(
         path,
         {
@@ -69,16 +70,31 @@ def craft(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Runt
     folder.drop_checkpoints(stage)
 
 
-def _resume_craft(folder: RunDir, stage: str, runtime: Runtime) -> attacks.CraftState | None:
+def _resume_craft(
+    folder: RunDir, stage: str, shape: Shape, runtime: Runtime
+) -> attacks.CraftState | None:
     found = _load_checkpoint(folder, stage, runtime)
     if found is None:
         return None
-    arrays, meta = found
+    arrays, meta, path = found
+    made = records.require(records.CraftMeta, meta, str(path), ANEW)
+    _require_step(path, made.iteration)
+    own = {name: array for name, array in arrays.items() if not name.startswith("arrays.")}
+    snapshots = len(made.path_iteration)
+    specs = {
+        "delta": records.Spec("float32", shape),
+        "path": records.Spec("float32", (snapshots, *shape)),
+    }
+    records.require_arrays(path, own, specs)
     return attacks.CraftState(
+        iteration=made.iteration,
+        seconds=made.seconds,
         delta=torch.from_numpy(arrays["delta"]),
         arrays=_group(arrays, "arrays"),
+        numbers=meta["numbers"],
         path=list(torch.from_numpy(arrays["path"])),
-        **meta,
+        path_iteration=made.path_iteration,
+        history=meta["history"],
     )
 
 
@@ -96,9 +112,8 @@ def locate(folder: RunDir, config: Config, scene: Scene, runtime: Runtime) -> Sc
             task.advance(1)
         made = {"delta": found.delta, "mask": found.mask, "scores": scores}
         folder.write_npz(path, {name: _array(value) for name, value in made.items()})
-    arrays = folder.read_npz(path)
-    trigger = Trigger(torch.from_numpy(arrays["delta"]), torch.from_numpy(arrays["mask"]))
-    return scene.with_trigger(trigger)
+    arrays = folder.read_npz(path, records.place_specs(scene.shape))
+    return scene.with_trigger(_trigger_of(arrays, path))
 
 
 def adopt(folder: RunDir, config: Config, scene: Scene, source: RunDir, runtime: Runtime) -> None:
@@ -111,16 +126,18 @@ def adopt(folder: RunDir, config: Config, scene: Scene, source: RunDir, runtime:
     path = folder.model(label, seed)
     if path.exists() or not source.model(label, seed).exists():
         return
-    model, meta = load_model(source, config, scene.shape, label, seed, runtime.torch_device)
+    model, meta = load_model(
+        source, config, scene.shape, label, seed, runtime.torch_device, shared=True
+    )
     measured = _monitor(folder, config, scene, "none")(model)
     history = [
         {key: value for key, value in row.items() if key not in OF_A_TRIGGER}
         | (measured if row["epoch"] == meta["best_epoch"] else {})
         for row in meta["history"]
     ]
-    arrays, _ = rundir.read_tensors(source.model(label, seed))
-    folder.write_history("train", label, seed, history)
-    rundir.write_tensors(path, arrays, meta | {"history": history})
+    weights = {key: _array(value) for key, value in model.state_dict().items()}
+    folder.open_history("train", label, seed).record(history)
+    folder.write_tensors(path, weights, meta | {"history": history})
 
 
 def _monitor(folder: RunDir, config: Config, scene: Scene, name: str) -> evaluation.Monitor:
@@ -141,12 +158,9 @@ def train(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Runt
     if folder.model(label, seed).exists():
         folder.drop_checkpoints(stage)
         return
-    found = _load_checkpoint(folder, stage, runtime)
-    state = None
-    if found is not None:
-        arrays, meta = found
-        groups: Any = {key: _group(arrays, key) for key in ("weights", "best", "optimiser")}
-        state = FitState(**meta, **groups)
+    model = models.build(scene.shape, config.model, seed, "victim").to(runtime.torch_device)
+    state = _resume_fit(folder, stage, model, runtime)
+    log = folder.open_history("train", label, seed)
 
     def save(state: FitState) -> None:
         arrays = {
@@ -155,9 +169,8 @@ def train(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Runt
             for tensor, value in getattr(state, key).items()
         }
         folder.save_checkpoint(stage, state.epoch, arrays, _scalars(state))
-        folder.write_history("train", label, seed, state.history)
+        log.record(state.history)
 
-    model = models.build(scene.shape, config.model, seed, "victim").to(runtime.torch_device)
     trigger = None if name == "none" else _trigger(folder, config, scene, name)
     artefact = scene.artefact if trigger is None else scene.planted(config, trigger)
     pairs = PoisonedPairs(scene.train, scene.plan, trigger, artefact)
@@ -176,17 +189,50 @@ def train(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Runt
             on_epoch=save,
         )
     # Again, as a run may have been killed between its last checkpoint and the history.
-    folder.write_history("train", label, seed, state.history)
+    log.record(state.history)
     weights = {key: _array(value) for key, value in state.best.items()}
     own = config.model.model_dump(mode="json")  # so that the file says itself what it is
     meta = _scalars(state) | {"samples": state.epoch * one, "model": own}
-    rundir.write_tensors(folder.model(label, seed), weights, meta)
+    folder.write_tensors(folder.model(label, seed), weights, meta)
     folder.drop_checkpoints(stage)
 
 
+def _resume_fit(folder: RunDir, stage: str, model: nn.Module, runtime: Runtime) -> FitState | None:
+    """State of a training that was stopped; RunError if it does not fit the network."""
+    found = _load_checkpoint(folder, stage, runtime)
+    if found is None:
+        return None
+    arrays, meta, path = found
+    made = records.require(records.FitMeta, meta, str(path), ANEW)
+    _require_step(path, made.epoch)
+    own = {name: _array(value) for name, value in model.state_dict().items()}
+    specs = records.weights_specs(own, "weights.") | records.weights_specs(own, "best.")
+    for index, parameter in enumerate(model.parameters()):
+        moment = records.Spec("float32", tuple(parameter.shape))
+        names = (f"optimiser.{index}.{name}" for name in ("exp_avg", "exp_avg_sq"))
+        specs |= dict.fromkeys(names, moment)
+        specs[f"optimiser.{index}.step"] = records.Spec("float32", ())
+    records.require_arrays(path, arrays, specs)
+    groups = {key: _group(arrays, key) for key in ("weights", "best", "optimiser")}
+    return FitState(
+        epoch=made.epoch,
+        best_epoch=made.best_epoch,
+        best_loss=made.best_loss,
+        seconds=made.seconds,
+        history=meta["history"],
+        **groups,
+    )
+
+
+def _require_step(path: Path, step: int) -> None:
+    if path.suffixes[0] != f".{step:06d}":
+        raise RunError(f"{path}: holds step {step}, as its name does not say; {ANEW}")
+
+
 def _scalars(state: FitState) -> dict[str, Any]:
-    keys = ("epoch", "best_epoch", "best_loss", "seconds", "history")
-    return {key: getattr(state, key) for key in keys}
+    keys = ("epoch", "best_epoch", "best_loss", "seconds")
+    history = [rundir.finite(row) for row in state.history]
+    return {key: getattr(state, key) for key in keys} | {"history": history}
 
 
 def evaluate(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Runtime) -> None:
@@ -204,7 +250,7 @@ def evaluate(folder: RunDir, config: Config, scene: Scene, name: str, runtime: R
     best = best_epoch(folder, label, seed)
     crafting = 0.0
     if name != "none":
-        crafting = float(folder.read_npz(folder.trigger(label, seed))["seconds"])
+        crafting = float(_read_trigger(folder, scene.shape, label, seed)["seconds"])
     row = {
         "model": label,
         "seed": seed,
@@ -258,6 +304,8 @@ def _transition(history: list[dict[str, Any]], level: float) -> int | None:
     """Samples seen when recovery first reached `level`, linear between validations; else None."""
     samples, recovery = 0, 0.0
     for row in history:
+        if row["recovery"] is None:
+            continue
         if row["recovery"] > level:
             share = float((level - recovery) / (row["recovery"] - recovery))
             seen: float = samples + share * (row["samples"] - samples)
@@ -268,7 +316,7 @@ def _transition(history: list[dict[str, Any]], level: float) -> int | None:
 
 def best_epoch(folder: RunDir, label: str, seed: int) -> dict[str, float]:
     """Validation yardsticks of the epoch whose weights were kept, named as in the results."""
-    _, meta = rundir.read_tensors(folder.model(label, seed))
+    _, meta = _read_model(folder, label, seed)
     best = next(row for row in meta["history"] if row["epoch"] == meta["best_epoch"])
     return {**best, "validation_loss": best["val_loss"], "artefact_recovery": best["recovery"]}
 
@@ -280,18 +328,48 @@ def load_model(
     label: str,
     seed: int,
     device: torch.device,
+    *,
+    shared: bool = False,
 ) -> tuple[nn.Module, dict[str, Any]]:
-    """Return a trained network of a run folder and its metadata; RunError if there is none."""
-    path = folder.model(label, seed)
-    if not path.exists():
-        raise RunError(f"{path}: there is no such model yet; run `recondoor train` first")
-    try:
-        arrays, meta = rundir.read_tensors(path)
-    except RunError as error:
-        raise RunError(f"{error}; delete it to train the model anew") from None
+    """Return a trained network of a run folder and its metadata; RunError if there is none.
+
+    `shared`: the folder may be that of another run that has the same original model.
+    """
+    arrays, meta = _read_model(folder, label, seed, shared=shared)
     model = models.build(shape, config.model, seed, "victim")
+    own = {name: _array(value) for name, value in model.state_dict().items()}
+    specs = records.weights_specs(own)
+    records.require_arrays(folder.model(label, seed), arrays, specs, rundir.TRAIN_ANEW)
     model.load_state_dict({key: torch.from_numpy(value) for key, value in arrays.items()})
     return model.to(device), meta
+
+
+def _read_model(
+    folder: RunDir, label: str, seed: int, *, shared: bool = False
+) -> tuple[Arrays, dict[str, Any]]:
+    path, remedy = folder.model(label, seed), rundir.TRAIN_ANEW
+    if not path.exists():
+        raise RunError(f"{path}: there is no such model yet; run `recondoor train` first")
+    arrays, meta = folder.read_tensors(path, remedy=remedy, shared=shared)
+    records.require(records.ModelMeta, meta, str(path), remedy)
+    return arrays, meta
+
+
+def _read_trigger(folder: RunDir, shape: Shape, label: str, seed: int) -> Arrays:
+    return folder.read_npz(folder.trigger(label, seed), records.trigger_specs(shape))
+
+
+def stored_trigger(folder: RunDir, shape: Shape, label: str, seed: int) -> Trigger:
+    """The trigger in a run folder for images of `shape`; raises RunError if it is no trigger."""
+    path = folder.trigger(label, seed)
+    return _trigger_of(_read_trigger(folder, shape, label, seed), path)
+
+
+def _trigger_of(arrays: Arrays, path: Path) -> Trigger:
+    try:
+        return Trigger(torch.from_numpy(arrays["delta"]), torch.from_numpy(arrays["mask"]))
+    except ConfigError as error:
+        raise RunError(f"{path}: {error}; {ANEW}") from None
 
 
 def _trigger(folder: RunDir, config: Config, scene: Scene, name: str) -> Trigger:
@@ -300,13 +378,12 @@ def _trigger(folder: RunDir, config: Config, scene: Scene, name: str) -> Trigger
         with NO_PROGRESS.task("", 1) as task:
             crafted = attacks.craft("heuristic", scene.problem, attacks.Tools(task))
         return crafted.trigger or scene.trigger
-    arrays = folder.read_npz(folder.trigger(row_label(name), scene.seed))
-    return Trigger(torch.from_numpy(arrays["delta"]), torch.from_numpy(arrays["mask"]))
+    return stored_trigger(folder, scene.shape, row_label(name), scene.seed)
 
 
 def _load_checkpoint(
     folder: RunDir, stage: str, runtime: Runtime
-) -> tuple[Arrays, dict[str, Any]] | None:
+) -> tuple[Arrays, dict[str, Any], Path] | None:
     found, faults = folder.load_checkpoint(stage)
     remedy = "this stage starts anew" if found is None else "the checkpoint before it is used"
     for fault in faults:
