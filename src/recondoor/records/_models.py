@@ -123,7 +123,7 @@ class Provenance(Record):
     """provenance.json, and the member of results.json."""
 
     identity: Hex
-    patterns: Hex
+    patterns: Hex | None = None
     versions: dict[str, str]
     hardware: dict[str, str | int]
     device: str

@@ -37,7 +37,7 @@ class Seal:
     @staticmethod
     def of_provenance(record: Mapping[str, Any]) -> "Seal":
         """The seal that a checked provenance.json stands for; `original` is not known from it."""
-        data = _hash(record["data"]["fingerprint"], record["patterns"])
+        data = _hash(record["data"]["fingerprint"], record.get("patterns") or "")
         return Seal(record["identity"], data, "")
 
     def claim(self, file: str, digest: str | None = None) -> dict[str, str]:

@@ -26,6 +26,7 @@ from recondoor.rundir._files import (
     explain,
     read_json,
     read_tensors,
+    read_text,
     refused,
     write_atomically,
     write_json,
@@ -36,15 +37,16 @@ from recondoor.rundir._settings import SETTINGS_FILE, read_settings, require_unc
 
 __all__ = [
     "ANEW",
+    "TRAIN_ANEW",
     "Arrays",
     "History",
-    "TRAIN_ANEW",
     "RunDir",
     "explain",
     "finite",
     "read_json",
     "read_settings",
     "read_tensors",
+    "read_text",
     "sealed_by_itself",
     "settings",
     "write_atomically",
@@ -177,7 +179,7 @@ class RunDir:
         return arrays, meta
 
     def _require_own(self, path: Path, claim: object, remedy: str, shared: bool = False) -> None:
-        """Refuse a file of another run, and one that does not say whose it is among those that do."""
+        """Refuse a file of another run; where the run's own say so, also one that does not."""
         if self.seal is None:
             return
         if claim is None:

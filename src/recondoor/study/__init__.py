@@ -12,7 +12,7 @@ from recondoor.rundir import RunDir, sealed_by_itself
 from recondoor.study import _record, _stages
 from recondoor.study._forecast import plan_of, predict
 from recondoor.study._scene import Runtime, Scene, build_scene, digest_of_patterns
-from recondoor.study._stages import load_model
+from recondoor.study._stored import best_epoch, load_model, stored_trigger
 
 __all__ = [
     "STAGES",
@@ -24,6 +24,7 @@ __all__ = [
     "predict",
     "run",
     "run_ratios",
+    "stored_trigger",
 ]
 
 STAGES = ("attack", "train", "evaluate")
@@ -126,7 +127,7 @@ def run_ratios(
         probe = config.model_copy(update={"attack": names, "poison": poison})
         folder = sealed_by_itself(run(probe, out / f"ratio-{ratio:g}", runtime))
         seeds = range(config.seed, config.seed + config.seeds)
-        rows = [_stages.best_epoch(folder, "heuristic", seed) for seed in seeds]
+        rows = [best_epoch(folder, "heuristic", seed) for seed in seeds]
         table.append({"ratio": ratio} | {key: _mean(rows, key) for key in RATIO_COLUMNS})
     best = min(table, key=lambda line: line["selection_loss"])["ratio"]
     chosen = config.model_copy(update={"poison": config.poison.model_copy(update={"ratio": best})})

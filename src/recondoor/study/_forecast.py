@@ -12,7 +12,7 @@ from recondoor.poison import Trigger
 from recondoor.records import Seal
 from recondoor.rundir import RunDir
 from recondoor.study._scene import Runtime, Scene, build_scene, digest_of_patterns
-from recondoor.study._stages import stored_trigger
+from recondoor.study._stored import stored_trigger
 from recondoor.training import epoch_pairs
 
 # Attacks that find their trigger without training anything.

@@ -75,7 +75,7 @@ def require_same_run(folder: RunDir, config: Config, fingerprint: str, patterns:
             f"{folder.path}: was made from other data (fingerprint "
             f"{record['data']['fingerprint'][:12]}, now {fingerprint[:12]}); choose another --out"
         )
-    if record["patterns"] != patterns:
+    if record.get("patterns") != patterns:
         raise RunError(
             f"{folder.path}: was made with another trigger or artefact file; choose another --out"
         )

@@ -5,22 +5,30 @@ it, so that the same command after a kill ends with the same numbers.
 """
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from recondoor import attacks, evaluation, metrics, models, operators, records, rundir, theory
 from recondoor.config import Config, row_label
-from recondoor.errors import ConfigError, RunError
 from recondoor.poison import PoisonedPairs, Trigger
 from recondoor.progress import NO_PROGRESS
-from recondoor.rundir import ANEW, Arrays, RunDir
+from recondoor.rundir import RunDir
 from recondoor.study._record import add_row
 from recondoor.study._scene import Runtime, Scene, Shape
+from recondoor.study._stored import (
+    array,
+    best_epoch,
+    load_model,
+    read_trigger,
+    resume_craft,
+    resume_fit,
+    stored_trigger,
+    trigger_of,
+)
 from recondoor.training import FitState, epoch_pairs, fit
 
 # Columns of a training's history that depend on trigger or artefact.
@@ -34,12 +42,12 @@ def craft(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Runt
     if name == "none" or path.exists():
         folder.drop_checkpoints(stage)
         return
-    state = _resume_craft(folder, stage, scene.shape, runtime)
+    state = resume_craft(folder, stage, scene.shape, runtime)
     log = folder.open_history("attack", label, seed)
 
     def save(state: attacks.CraftState) -> None:
-        arrays = {f"arrays.{key}": _array(value) for key, value in state.arrays.items()}
-        arrays |= {"delta": _array(state.delta), "path": _stack(state.path, scene.shape)}
+        arrays = {f"arrays.{key}": array(value) for key, value in state.arrays.items()}
+        arrays |= {"delta": array(state.delta), "path": _stack(state.path, scene.shape)}
         keys = ("iteration", "seconds", "numbers", "path_iteration")
         meta = {key: getattr(state, key) for key in keys}
         meta["history"] = [rundir.finite(row) for row in state.history]
@@ -59,43 +67,15 @@ def craft(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Runt
     folder.write_npz(
         path,
         {
-            "delta": _array(crafted.trigger.delta),
-            "mask": _array(crafted.trigger.mask),
-            "artefact": _array(scene.artefact.pattern),
+            "delta": array(crafted.trigger.delta),
+            "mask": array(crafted.trigger.mask),
+            "artefact": array(scene.artefact.pattern),
             "path": _stack(crafted.state.path, scene.shape),
             "path_iteration": np.array(crafted.state.path_iteration, dtype=np.int64),
             "seconds": np.array(crafted.state.seconds),
         },
     )
     folder.drop_checkpoints(stage)
-
-
-def _resume_craft(
-    folder: RunDir, stage: str, shape: Shape, runtime: Runtime
-) -> attacks.CraftState | None:
-    found = _load_checkpoint(folder, stage, runtime)
-    if found is None:
-        return None
-    arrays, meta, path = found
-    made = records.require(records.CraftMeta, meta, str(path), ANEW)
-    _require_step(path, made.iteration)
-    own = {name: array for name, array in arrays.items() if not name.startswith("arrays.")}
-    snapshots = len(made.path_iteration)
-    specs = {
-        "delta": records.Spec("float32", shape),
-        "path": records.Spec("float32", (snapshots, *shape)),
-    }
-    records.require_arrays(path, own, specs)
-    return attacks.CraftState(
-        iteration=made.iteration,
-        seconds=made.seconds,
-        delta=torch.from_numpy(arrays["delta"]),
-        arrays=_group(arrays, "arrays"),
-        numbers=meta["numbers"],
-        path=list(torch.from_numpy(arrays["path"])),
-        path_iteration=made.path_iteration,
-        history=meta["history"],
-    )
 
 
 def locate(folder: RunDir, config: Config, scene: Scene, runtime: Runtime) -> Scene:
@@ -111,9 +91,9 @@ def locate(folder: RunDir, config: Config, scene: Scene, runtime: Runtime) -> Sc
             found, scores = attacks.best_place(scene.problem, attacks.Tools(task))
             task.advance(1)
         made = {"delta": found.delta, "mask": found.mask, "scores": scores}
-        folder.write_npz(path, {name: _array(value) for name, value in made.items()})
+        folder.write_npz(path, {name: array(value) for name, value in made.items()})
     arrays = folder.read_npz(path, records.place_specs(scene.shape))
-    return scene.with_trigger(_trigger_of(arrays, path))
+    return scene.with_trigger(trigger_of(arrays, path))
 
 
 def adopt(folder: RunDir, config: Config, scene: Scene, source: RunDir, runtime: Runtime) -> None:
@@ -135,7 +115,7 @@ def adopt(folder: RunDir, config: Config, scene: Scene, source: RunDir, runtime:
         | (measured if row["epoch"] == meta["best_epoch"] else {})
         for row in meta["history"]
     ]
-    weights = {key: _array(value) for key, value in model.state_dict().items()}
+    weights = {key: array(value) for key, value in model.state_dict().items()}
     folder.open_history("train", label, seed).record(history)
     folder.write_tensors(path, weights, meta | {"history": history})
 
@@ -159,12 +139,12 @@ def train(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Runt
         folder.drop_checkpoints(stage)
         return
     model = models.build(scene.shape, config.model, seed, "victim").to(runtime.torch_device)
-    state = _resume_fit(folder, stage, model, runtime)
+    state = resume_fit(folder, stage, model, runtime)
     log = folder.open_history("train", label, seed)
 
     def save(state: FitState) -> None:
         arrays = {
-            f"{key}.{tensor}": _array(value)
+            f"{key}.{tensor}": array(value)
             for key in ("weights", "best", "optimiser")
             for tensor, value in getattr(state, key).items()
         }
@@ -190,43 +170,11 @@ def train(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Runt
         )
     # Again, as a run may have been killed between its last checkpoint and the history.
     log.record(state.history)
-    weights = {key: _array(value) for key, value in state.best.items()}
+    weights = {key: array(value) for key, value in state.best.items()}
     own = config.model.model_dump(mode="json")  # so that the file says itself what it is
     meta = _scalars(state) | {"samples": state.epoch * one, "model": own}
     folder.write_tensors(folder.model(label, seed), weights, meta)
     folder.drop_checkpoints(stage)
-
-
-def _resume_fit(folder: RunDir, stage: str, model: nn.Module, runtime: Runtime) -> FitState | None:
-    """State of a training that was stopped; RunError if it does not fit the network."""
-    found = _load_checkpoint(folder, stage, runtime)
-    if found is None:
-        return None
-    arrays, meta, path = found
-    made = records.require(records.FitMeta, meta, str(path), ANEW)
-    _require_step(path, made.epoch)
-    own = {name: _array(value) for name, value in model.state_dict().items()}
-    specs = records.weights_specs(own, "weights.") | records.weights_specs(own, "best.")
-    for index, parameter in enumerate(model.parameters()):
-        moment = records.Spec("float32", tuple(parameter.shape))
-        names = (f"optimiser.{index}.{name}" for name in ("exp_avg", "exp_avg_sq"))
-        specs |= dict.fromkeys(names, moment)
-        specs[f"optimiser.{index}.step"] = records.Spec("float32", ())
-    records.require_arrays(path, arrays, specs)
-    groups = {key: _group(arrays, key) for key in ("weights", "best", "optimiser")}
-    return FitState(
-        epoch=made.epoch,
-        best_epoch=made.best_epoch,
-        best_loss=made.best_loss,
-        seconds=made.seconds,
-        history=meta["history"],
-        **groups,
-    )
-
-
-def _require_step(path: Path, step: int) -> None:
-    if path.suffixes[0] != f".{step:06d}":
-        raise RunError(f"{path}: holds step {step}, as its name does not say; {ANEW}")
 
 
 def _scalars(state: FitState) -> dict[str, Any]:
@@ -250,7 +198,7 @@ def evaluate(folder: RunDir, config: Config, scene: Scene, name: str, runtime: R
     best = best_epoch(folder, label, seed)
     crafting = 0.0
     if name != "none":
-        crafting = float(_read_trigger(folder, scene.shape, label, seed)["seconds"])
+        crafting = float(read_trigger(folder, scene.shape, label, seed)["seconds"])
     row = {
         "model": label,
         "seed": seed,
@@ -314,64 +262,6 @@ def _transition(history: list[dict[str, Any]], level: float) -> int | None:
     return None
 
 
-def best_epoch(folder: RunDir, label: str, seed: int) -> dict[str, float]:
-    """Validation yardsticks of the epoch whose weights were kept, named as in the results."""
-    _, meta = _read_model(folder, label, seed)
-    best = next(row for row in meta["history"] if row["epoch"] == meta["best_epoch"])
-    return {**best, "validation_loss": best["val_loss"], "artefact_recovery": best["recovery"]}
-
-
-def load_model(
-    folder: RunDir,
-    config: Config,
-    shape: Shape,
-    label: str,
-    seed: int,
-    device: torch.device,
-    *,
-    shared: bool = False,
-) -> tuple[nn.Module, dict[str, Any]]:
-    """Return a trained network of a run folder and its metadata; RunError if there is none.
-
-    `shared`: the folder may be that of another run that has the same original model.
-    """
-    arrays, meta = _read_model(folder, label, seed, shared=shared)
-    model = models.build(shape, config.model, seed, "victim")
-    own = {name: _array(value) for name, value in model.state_dict().items()}
-    specs = records.weights_specs(own)
-    records.require_arrays(folder.model(label, seed), arrays, specs, rundir.TRAIN_ANEW)
-    model.load_state_dict({key: torch.from_numpy(value) for key, value in arrays.items()})
-    return model.to(device), meta
-
-
-def _read_model(
-    folder: RunDir, label: str, seed: int, *, shared: bool = False
-) -> tuple[Arrays, dict[str, Any]]:
-    path, remedy = folder.model(label, seed), rundir.TRAIN_ANEW
-    if not path.exists():
-        raise RunError(f"{path}: there is no such model yet; run `recondoor train` first")
-    arrays, meta = folder.read_tensors(path, remedy=remedy, shared=shared)
-    records.require(records.ModelMeta, meta, str(path), remedy)
-    return arrays, meta
-
-
-def _read_trigger(folder: RunDir, shape: Shape, label: str, seed: int) -> Arrays:
-    return folder.read_npz(folder.trigger(label, seed), records.trigger_specs(shape))
-
-
-def stored_trigger(folder: RunDir, shape: Shape, label: str, seed: int) -> Trigger:
-    """The trigger in a run folder for images of `shape`; raises RunError if it is no trigger."""
-    path = folder.trigger(label, seed)
-    return _trigger_of(_read_trigger(folder, shape, label, seed), path)
-
-
-def _trigger_of(arrays: Arrays, path: Path) -> Trigger:
-    try:
-        return Trigger(torch.from_numpy(arrays["delta"]), torch.from_numpy(arrays["mask"]))
-    except ConfigError as error:
-        raise RunError(f"{path}: {error}; {ANEW}") from None
-
-
 def _trigger(folder: RunDir, config: Config, scene: Scene, name: str) -> Trigger:
     """The trigger of attack `name`; the original model is tried with the heuristic one."""
     if name == "none":
@@ -381,30 +271,6 @@ def _trigger(folder: RunDir, config: Config, scene: Scene, name: str) -> Trigger
     return stored_trigger(folder, scene.shape, row_label(name), scene.seed)
 
 
-def _load_checkpoint(
-    folder: RunDir, stage: str, runtime: Runtime
-) -> tuple[Arrays, dict[str, Any], Path] | None:
-    found, faults = folder.load_checkpoint(stage)
-    remedy = "this stage starts anew" if found is None else "the checkpoint before it is used"
-    for fault in faults:
-        runtime.progress.say(f"{fault}; {remedy}")
-    return found
-
-
-def _array(value: Tensor) -> NDArray[Any]:
-    array: NDArray[Any] = value.detach().cpu().contiguous().numpy()
-    return array
-
-
 def _stack(path: list[Tensor], shape: Shape) -> NDArray[Any]:
     """Snapshots as one array (K, C, H, W); K = 0 for an attack that keeps none."""
-    return _array(torch.stack(path) if path else torch.zeros(0, *shape))
-
-
-def _group(arrays: Arrays, prefix: str) -> dict[str, Tensor]:
-    """Tensors whose name starts with `prefix` and a dot, without it."""
-    return {
-        name.partition(".")[2]: torch.from_numpy(value)
-        for name, value in arrays.items()
-        if name.startswith(f"{prefix}.")
-    }
+    return array(torch.stack(path) if path else torch.zeros(0, *shape))
