@@ -58,7 +58,12 @@ def _read_model(
 
 
 def read_trigger(folder: RunDir, shape: Shape, label: str, seed: int) -> Arrays:
-    return folder.read_npz(folder.trigger(label, seed), records.trigger_specs(shape))
+    path = folder.trigger(label, seed)
+    arrays = folder.read_npz(path, records.trigger_specs(shape))
+    snapshots, steps = len(arrays["path"]), len(arrays["path_iteration"])
+    if snapshots != steps:
+        raise RunError(f"{path}: path has {snapshots} snapshots, path_iteration {steps}; {ANEW}")
+    return arrays
 
 
 def stored_trigger(folder: RunDir, shape: Shape, label: str, seed: int) -> Trigger:
