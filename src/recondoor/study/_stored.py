@@ -118,7 +118,7 @@ def resume_fit(folder: RunDir, stage: str, model: nn.Module, runtime: Runtime) -
     own = {name: array(value) for name, value in model.state_dict().items()}
     specs = records.weights_specs(own, "weights.") | records.weights_specs(own, "best.")
     for index, parameter in enumerate(model.parameters()):
-        moment = records.Spec("float32", tuple(parameter.shape))
+        moment = records.Spec(str(array(parameter).dtype), tuple(parameter.shape))
         names = (f"optimiser.{index}.{name}" for name in ("exp_avg", "exp_avg_sq"))
         specs |= dict.fromkeys(names, moment)
         specs[f"optimiser.{index}.step"] = records.Spec("float32", ())
