@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recondoor import cli, records, rundir, training
+from recondoor import cli, rundir, seal, training
 from recondoor.config import Config
 from recondoor.errors import ConfigError, DataError, RunError
 from recondoor.rundir import RunDir, sealed_by_itself
@@ -209,7 +209,7 @@ def restamp(path: Path, change: Callable[[Any], object]) -> None:
     record = json.loads(path.read_text())
     changed = change(record)
     record = record if changed is None else changed
-    path.write_text(json.dumps(records.stamped(record)))
+    path.write_text(json.dumps(seal.sealed(record)))
 
 
 @pytest.mark.parametrize(
@@ -486,7 +486,11 @@ def test_a_changed_digit(copy: Path, data: Path, name: str, old: str, new: str) 
     text = (copy / name).read_text()
     assert old in text
     (copy / name).write_text(text.replace(old, new, 1))
-    refuses(settings(data, "random"), copy, f"{name}.*was changed.*; restore it, or choose another")
+    refuses(
+        settings(data, "random"),
+        copy,
+        f"{name}.*(was changed|not match).*; restore it, or choose another",
+    )
 
 
 def test_a_finished_run_is_looked_at_before_it_is_called_finished(
@@ -504,7 +508,7 @@ def test_a_finished_run_is_looked_at_before_it_is_called_finished(
     with pytest.raises(SystemExit) as caught:
         cli.main(command)
     assert caught.value.code == 2
-    assert "results.json: was changed since it was written" in capsys.readouterr().err
+    assert "results.json: its digest does not match" in capsys.readouterr().err
 
 
 # Folders of versions that sealed nothing

@@ -8,7 +8,7 @@ from recondoor.records._arrays import (
     trigger_specs,
     weights_specs,
 )
-from recondoor.records._json import digest_of, parse, stamped, unstamped
+from recondoor.records._json import parse
 from recondoor.records._models import (
     AttackLine,
     CraftMeta,
@@ -32,15 +32,12 @@ __all__ = [
     "Seal",
     "Spec",
     "TrainLine",
-    "digest_of",
     "parse",
     "place_specs",
     "plan_specs",
     "require",
     "require_arrays",
     "require_line",
-    "stamped",
     "trigger_specs",
-    "unstamped",
     "weights_specs",
 ]

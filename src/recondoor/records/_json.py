@@ -1,9 +1,7 @@
-"""JSON read strictly, and a digest over what it says."""
+"""JSON read strictly."""
 
-import hashlib
 import json
 import math
-from collections.abc import Mapping
 from typing import Any
 
 # A longer integer is beyond what a float can hold.
@@ -23,25 +21,6 @@ def parse(text: str) -> Any:
         parse_int=_int,
         object_pairs_hook=_object,
     )
-
-
-def digest_of(value: object) -> str:
-    """SHA-256 of a JSON value, whatever the order of its keys and the white space in its file."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def stamped(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The record with a member `digest` over all others."""
-    plain = {key: value for key, value in record.items() if key != "digest"}
-    return {**plain, "digest": digest_of(plain)}
-
-
-def unstamped(record: Mapping[str, Any]) -> bool | None:
-    """Whether the record says something else than when it was stamped; None without a digest."""
-    if record.get("digest") is None:
-        return None
-    return bool(stamped(record)["digest"] != record["digest"])
 
 
 def _constant(name: str) -> float:

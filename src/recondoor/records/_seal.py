@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from recondoor import seal
 from recondoor.config import Config, identity, original_identity
-from recondoor.records._json import digest_of
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Seal:
 
     def digest_of_line(self, row: Mapping[str, Any]) -> str:
         """16 hex digits of a line of history.jsonl in this run."""
-        return digest_of([self.identity, self.data, dict(row)])[:16]
+        return seal.digest({"identity": self.identity, "data": self.data, "row": dict(row)})[:16]
 
 
 def _is_text(claim: Mapping[str, object], key: str) -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from recondoor import gate, records
+from recondoor import seal as seals
 from recondoor.errors import BusyError, RunError
 from recondoor.rundir import _files
 from recondoor.rundir._files import (
@@ -216,20 +217,18 @@ class RunDir:
     ) -> dict[str, Any]:
         found = read_json(path, inside=self.path)
         records.require(kind, found, str(path))
-        if records.unstamped(found):
-            raise RunError(
-                f"{path}: was changed since it was written, its digest does not match; {RESTORE}"
-            )
+        if fault := seals.fault(found):
+            raise RunError(f"{path}: {fault}; {RESTORE}")
         return dict(found)
 
     def write_provenance(self, record: Mapping[str, Any], *, sealed: bool) -> None:
         """Write provenance.json; that of a run which was begun without seals stays without."""
-        content = records.stamped(record) if sealed else dict(record)
+        content = seals.sealed(record) if sealed else dict(record)
         write_json(self.provenance, content, inside=self.path)
 
     def write_results(self, record: Mapping[str, Any]) -> None:
         """Write results.json with its digest."""
-        write_json(self.results, records.stamped(record), inside=self.path)
+        write_json(self.results, seals.sealed(record), inside=self.path)
 
     def require_settings(self) -> None:
         """Refuse a config.toml that was changed since; raises RunError or ConfigError."""

@@ -80,10 +80,9 @@ class History:
         The first call takes out what does not agree: lines of steps that a killed run made after
         its last checkpoint, and will make again.
         """
-        wanted = [{**self.key, **finite(row)} for row in rows]
         if self._known is None:
-            self._known = self._agreed(wanted)
-        added = wanted[self._known :]
+            self._known = self._agreed([self._line(row) for row in rows])
+        added = [self._line(row) for row in rows[self._known :]]
         if added:
             path, content = self.folder / "history.jsonl", self._lines(added)
             try:
@@ -92,7 +91,10 @@ class History:
                 raise refused(path, error, RESTORE) from None
             except OSError as error:
                 raise explain(error, path) from error
-        self._known = len(wanted)
+        self._known = len(rows)
+
+    def _line(self, row: Mapping[str, Any]) -> Row:
+        return {**self.key, **finite(row)}
 
     def _agreed(self, wanted: list[Row]) -> int:
         """How many of `wanted` are there; the stage's other lines are taken out."""
