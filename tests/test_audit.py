@@ -309,6 +309,7 @@ def test_a_run_is_audited_with_its_truth(here: Path, capsys: pytest.CaptureFixtu
     np.save(here / "images.npy", rng.random((200, 12, 12)))
     options = ["--preset=smoke", "--dataset=images.npy", "--set=artefact.size=3", "--out=a"]
     cli.main(["attack", *options, "--attack=none,heuristic", "--set=data.limit=none"])
+    capsys.readouterr()
     assert "names the path data.name='images.npy'" in refusal(capsys, "a", *PHYSICS)
     trusted = ["a", *PHYSICS, "--trust-paths"]
     run(*trusted, code=3)
