@@ -1,5 +1,6 @@
 """What is fuzzed: a function that writes a valid file, and the public entry that reads it."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -224,15 +225,19 @@ def auditor_of(name: str) -> Callable[[Path], object]:
 
 def write_audit(folder: Path) -> None:
     from recondoor import config
-    from recondoor.audit import Request, audit_data, write
+    from recondoor.audit import Request, as_record, audit_data, files, fill
+    from recondoor.report import build_audit
 
     write_pairs(folder)
     settings = config.from_dict({"operator": {"name": "pixel-mask"}})
     detectors = ("range-test", "measurement-residual")
     audit = audit_data(Request(folder / "pairs.npz", settings, detectors=detectors))
-    write(audit, folder, "recondoor audit data pairs.npz")
-    for name in ("suspicious.csv", "pairs.npz"):
-        (folder / name).unlink()
+    record = as_record(audit, "recondoor audit data pairs.npz")
+    fill(folder / "made", record, files(audit), build_audit)
+    (folder / "pairs.npz").unlink()
+    for name in ("audit.json", "evidence.npz"):
+        (folder / "made" / name).rename(folder / name)
+    shutil.rmtree(folder / "made")
 
 
 def read_audit(folder: Path) -> None:
