@@ -235,8 +235,9 @@ def write_audit(folder: Path) -> None:
     record = as_record(audit, "recondoor audit data pairs.npz")
     fill(folder / "made", record, files(audit), build_audit)
     (folder / "pairs.npz").unlink()
-    for name in ("audit.json", "evidence.npz"):
-        (folder / "made" / name).rename(folder / name)
+    for path in sorted((folder / "made").iterdir()):
+        if path.name != "report.html":
+            path.rename(folder / path.name)
     shutil.rmtree(folder / "made")
 
 
