@@ -77,8 +77,9 @@ def watch_everything() -> None:
     watch("data and operators", operators.build)
     for name in ("write_atomically", "read_tensors", "write_tensors"):
         watch("files", getattr(rundir, name))
-    for method in ("save_checkpoint", "write_history", "write_npz", "read_npz"):
+    for method in ("save_checkpoint", "write_tensors", "read_tensors", "write_npz", "read_npz"):
         watch_method("files", rundir.RunDir, method)
+    watch_method("files", rundir.History, "record")
     watch("report", recondoor.report.build)
 
 

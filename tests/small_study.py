@@ -11,7 +11,7 @@ import numpy as np
 
 from recondoor.config import Config, from_dict
 from recondoor.progress import Progress
-from recondoor.rundir import RunDir, read_json, read_tensors
+from recondoor.rundir import RunDir, read_json, read_tensors, sealed_by_itself
 from recondoor.study import Runtime
 
 LABELS = ("original", "heuristic", "bilevel", "random")
@@ -73,7 +73,7 @@ def record(folder: Path) -> dict[str, Any]:
     results = read_json(folder / "results.json")
     found["rows"] = [timeless(row) for row in results["rows"]]
     found["summary"] = results["summary"]
-    found["history"] = RunDir(folder).history()
+    found["history"] = sealed_by_itself(folder).history()
     found["config"] = (folder / "config.toml").read_text()
     return found
 

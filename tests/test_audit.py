@@ -308,18 +308,21 @@ def test_a_run_is_audited_with_its_truth(here: Path, capsys: pytest.CaptureFixtu
     np.save(here / "images.npy", rng.random((200, 12, 12)))
     options = ["--preset=smoke", "--dataset=images.npy", "--set=artefact.size=3", "--out=a"]
     cli.main(["attack", *options, "--attack=none,heuristic", "--set=data.limit=none"])
-    run("a", *PHYSICS, code=3)
+    capsys.readouterr()
+    assert "names the path data.name='images.npy'" in refusal(capsys, "a", *PHYSICS)
+    trusted = ["a", *PHYSICS, "--trust-paths"]
+    run(*trusted, code=3)
     record = report.read_audit(here / "audits" / "a")
     assert record["truth"] == {"poisoned": 49, "attack": "heuristic", "seed": 0}
     assert {(each["auc"], each["tpr"]) for each in record["detectors"]} == {(1.0, 1.0)}
     assert record["notes"] == []
-    run("a", *PHYSICS, "--attack=original", "--out=b")
+    run(*trusted, "--attack=original", "--out=b")
     assert "Truth: 0 of 162 pairs" in capsys.readouterr().out
-    assert "this run has" in refusal(capsys, "a", "--attack=bilevel", "--out=c")
-    assert "--seed" in refusal(capsys, "a", "--seed=7", "--out=c")
+    assert "this run has" in refusal(capsys, *trusted, "--attack=bilevel", "--out=c")
+    assert "--seed" in refusal(capsys, *trusted, "--seed=7", "--out=c")
     assert "has its own" in refusal(capsys, "a", "--operator=fourier", "--out=c")
     np.save(here / "images.npy", rng.random((200, 12, 12)))
-    assert "other images" in refusal(capsys, "a", "--out=c")
+    assert "other images" in refusal(capsys, *trusted, "--out=c")
 
 
 def test_the_own_network_sees_every_pair_once(here: Path) -> None:

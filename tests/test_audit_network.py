@@ -130,7 +130,7 @@ def test_a_runs_network_is_audited_with_its_truth(
 ) -> None:
     path = folder / "model-heuristic-seed0.safetensors"
     try:  # whether so small a network learnt it is not the question
-        cli.main(["audit", "model", str(path), *INVERSION, "--out=m"])
+        cli.main(["audit", "model", str(path), *INVERSION, "--trust-paths", "--out=m"])
     except SystemExit as stopped:
         assert stopped.code in (3, 4)
     assert "overlap with the true trigger" in capsys.readouterr().out
@@ -144,14 +144,14 @@ def test_a_runs_network_is_audited_with_its_truth(
 
 def test_a_runs_inputs_are_audited_with_their_truth(folder: Path, here: Path) -> None:
     path = folder / "model-heuristic-seed0.safetensors"
-    run("audit", "input", path, folder, "--out=i", code=3)
+    run("audit", "input", path, folder, "--trust-paths", "--out=i", code=3)
     record = report.read_audit(here / "i")
     count = record["inputs"]["count"]
     assert record["truth"] == {"triggered": count // 2, "attack": "heuristic", "seed": 0}
     found = {each["name"]: each for each in record["detectors"]}
     assert found["range-projection"]["auc"] == found["range-projection"]["tpr"] == 1
     assert found["range-projection"]["flagged"] == count // 2
-    run("audit", "input", path, folder, "--attack=original", "--out=j")
+    run("audit", "input", path, folder, "--trust-paths", "--attack=original", "--out=j")
     assert report.read_audit(here / "j")["truth"]["triggered"] == 0
 
 
@@ -263,7 +263,8 @@ def test_a_runs_network_is_mended_by_its_training_pairs(
     folder: Path, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = folder / "model-heuristic-seed0.safetensors"
-    run("clean", path, "--method=fine-tuning", "--out=new.safetensors", "--json")
+    trusted = ["--trust-paths", "--method=fine-tuning"]
+    run("clean", path, *trusted, "--out=new.safetensors", "--json")
     record = json.loads(capsys.readouterr().out)
     assert record["clean_pairs"] == round(0.05 * 918)
     assert record["held_out"] == 120

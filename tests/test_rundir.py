@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -66,7 +65,6 @@ def test_write_replaces_and_makes_folders(tmp_path: Path) -> None:
     write_atomically(path, b"old")
     write_atomically(path, b"new")
     assert path.read_bytes() == b"new"
-    assert path.stat().st_mode & 0o777 == 0o644
     assert only_child(path.parent) == "file.txt"
 
 
@@ -102,14 +100,16 @@ def test_a_full_disk_while_the_bytes_are_written(
     """A file system that takes the name but no byte."""
     path = tmp_path / "file.json"
     write_atomically(path, b"old")
-    full = os.open("/dev/full", os.O_WRONLY)
+    opened = os.open
 
-    def mkstemp(prefix: str, dir: Path) -> tuple[int, str]:
-        name = dir / f"{prefix}x"
-        name.touch()
-        return full, str(name)
+    def full(name: Any, flags: int, *rest: Any, **named: Any) -> int:
+        descriptor = opened(name, flags, *rest, **named)
+        if not flags & os.O_CREAT:
+            return descriptor
+        os.close(descriptor)
+        return opened("/dev/full", os.O_WRONLY)
 
-    monkeypatch.setattr(tempfile, "mkstemp", mkstemp)
+    monkeypatch.setattr(os, "open", full)
     with pytest.raises(RunError, match="the disk is full"):
         write_atomically(path, b"new" * 10_000)
     assert path.read_bytes() == b"old"
@@ -297,21 +297,73 @@ def test_npz_round_trip_and_rubbish(folder: RunDir) -> None:
         folder.read_npz(folder.path / "none.npz")
 
 
-def test_history_replaces_the_rows_of_one_stage(folder: RunDir) -> None:
+def epoch(number: int, loss: float = 0.5) -> dict[str, Any]:
+    row = {"epoch": number, "samples": 10 * number, "lr": 1e-3, "train_loss": loss}
+    return {**row, "val_loss": loss, "benign_rmse": 0.25, "best": True}
+
+
+def line(number: int, seed: int, loss: float = 0.5) -> dict[str, Any]:
+    return {"stage": "train", "model": "original", "seed": seed, **epoch(number, loss)}
+
+
+def test_history_grows_by_lines(folder: RunDir) -> None:
     assert folder.history() == []
-    folder.write_history("train", "original", 0, [{"epoch": 1}])
-    folder.write_history("train", "original", 1, [{"epoch": 1}])
-    folder.write_history("attack", "original", 0, [{"iteration": 1}])
-    folder.write_history("train", "original", 0, [{"epoch": 1, "x": 2}, {"epoch": 2}])
-    assert folder.history() == [
-        {"stage": "train", "model": "original", "seed": 1, "epoch": 1},
-        {"stage": "attack", "model": "original", "seed": 0, "iteration": 1},
-        {"stage": "train", "model": "original", "seed": 0, "epoch": 1, "x": 2},
-        {"stage": "train", "model": "original", "seed": 0, "epoch": 2},
-    ]
-    (folder.path / "history.jsonl").write_text('{"stage": "tr')
-    with pytest.raises(RunError, match=r"history\.jsonl is damaged"):
-        folder.history()
+    path = folder.path / "history.jsonl"
+    first = folder.open_history("train", "original", 0)
+    first.record([epoch(1)])
+    before, node = path.read_bytes(), path.stat().st_ino
+    first.record([epoch(1), epoch(2)])
+    folder.open_history("attack", "bilevel", 0).record([{"iteration": 1, "own": float("inf")}])
+    # Appended: the file is the same one, and begins as it did.
+    assert path.stat().st_ino == node
+    assert path.read_bytes().startswith(before)
+    step = {"stage": "attack", "model": "bilevel", "seed": 0, "iteration": 1, "own": None}
+    assert folder.history() == [line(1, 0), line(2, 0), step]
+
+
+def test_history_of_a_resumed_stage_agrees_with_its_checkpoint(folder: RunDir) -> None:
+    """Lines beyond the checkpoint go, lines that it lacks come, other stages stay."""
+    path = folder.path / "history.jsonl"
+    folder.open_history("train", "original", 0).record([epoch(1), epoch(2), epoch(3, 0.75)])
+    folder.open_history("train", "original", 1).record([epoch(1)])
+    folder.open_history("train", "original", 0).record([epoch(1), epoch(2)])
+    assert folder.history() == [line(1, 1), line(1, 0), line(2, 0)]
+    folder.open_history("train", "original", 1).record([epoch(1), epoch(2)])
+    assert folder.history() == [line(1, 1), line(1, 0), line(2, 0), line(2, 1)]
+    whole = path.read_bytes()
+    for cut in range(1, len(whole.splitlines(keepends=True)[-1])):
+        path.write_bytes(whole[:-cut])
+        kept = folder.history()
+        assert kept == [line(1, 1), line(1, 0), line(2, 0), line(2, 1)][: 4 if cut == 1 else 3]
+        folder.open_history("train", "original", 1).record([epoch(1), epoch(2)])
+        assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"stage": "tr\n',
+        "[]\n",
+        "null\n",
+        "{}\n",
+        '{"stage": "train"}\n',
+        '{"stage": "sleep", "model": "a", "seed": 0}\n',
+        '{"stage": "attack", "model": "a", "seed": true, "iteration": 1}\n',
+        '{"stage": "attack", "model": "a", "seed": 0, "iteration": 1, "l2": [1]}\n',
+        '{"stage": "attack", "model": "a", "seed": 0, "iteration": 1, "l2": NaN}\n',
+        '{"stage": "attack", "model": "a", "seed": 0, "iteration": 1, "seed": 1}\n',
+        f'{{"stage": "attack", "model": "a", "seed": {"9" * 400}, "iteration": 1}}\n',
+        '{"stage": "attack", "model": "../a", "seed": 0, "iteration": 1}\n',
+        "\xff\n",
+    ],
+)
+def test_a_line_that_no_study_wrote_is_told(folder: RunDir, text: str) -> None:
+    folder.path.mkdir()
+    (folder.path / "history.jsonl").write_bytes(text.encode("latin-1"))
+    for read in (folder.history, lambda: folder.open_history("train", "a", 0).record([epoch(1)])):
+        with pytest.raises(RunError, match=r"history\.jsonl.*; restore it") as caught:
+            read()
+        assert "\n" not in str(caught.value)
 
 
 def test_names_of_files(folder: RunDir) -> None:
@@ -364,8 +416,10 @@ def test_a_lock_that_cannot_be_written(
 
 
 def test_the_holder_sweeps_what_a_killed_process_had_begun(folder: RunDir) -> None:
-    begun = [".results.json.abc", ".model-original-seed0.safetensors.x1", "checkpoints/.train.tmp"]
-    kept = ["results.json", ".hidden", "report.html", ".report.html.abc", "checkpoints/train.1"]
+    begun = [".results.json.0a1b2c3d", ".model-original-seed0.safetensors.x_123456"]
+    begun += ["checkpoints/.train-original-seed0.000012.safetensors.0a1b2c3d"]
+    kept = ["results.json", ".hidden", "report.html", ".report.html.0a1b2c3d", ".bashrc"]
+    kept += ["checkpoints/.bashrc", "checkpoints/train.1", ".results.json.kept-by-me"]
     for name in begun + kept:
         path = folder.path / name
         path.parent.mkdir(parents=True, exist_ok=True)

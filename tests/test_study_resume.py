@@ -1,7 +1,6 @@
 """Resuming a study that was stopped or killed, to the same bits."""
 
 import errno
-import json
 import multiprocessing
 import os
 import signal
@@ -10,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from recondoor import evaluation, rundir, training
+from recondoor import evaluation, gate, rundir, training
 from recondoor.attacks import _bilevel
 from recondoor.config import Config
 from recondoor.errors import RunError
-from recondoor.rundir import RunDir, read_json
+from recondoor.rundir import RunDir
 from recondoor.study import Runtime, run
 from small_study import (
     CPU,
@@ -76,9 +75,9 @@ def test_damaged_checkpoints(data: Path, tmp_path: Path, damaged: int) -> None:
 
 def test_another_number_of_threads_is_told(data: Path, tmp_path: Path) -> None:
     config = half_done(data, tmp_path / "run", 3)
-    path = tmp_path / "run" / "provenance.json"
-    found = read_json(path)
-    path.write_text(json.dumps({**found, "threads": found["threads"] + 1}))
+    folder = RunDir(tmp_path / "run")
+    found = folder.read_provenance()
+    folder.write_provenance({**found, "threads": found["threads"] + 1}, sealed=True)
     listener = Listener()
     run(config, tmp_path / "run", Runtime(device="cpu", progress=listener))
     (line,) = listener.said
@@ -127,7 +126,8 @@ MOMENTS: dict[str, tuple[Any, str]] = {
     "outer step": (_bilevel, "solve"),
     "judge": (evaluation, "reconstruct"),
     "summary": (evaluation, "summarise"),
-    "history": (RunDir, "write_history"),
+    "history": (rundir.History, "record"),
+    "append": (gate, "append"),
     "drop": (RunDir, "drop_checkpoints"),
     "results": (rundir, "write_json"),
 }
@@ -161,6 +161,7 @@ def killed(config: Config, out: Path, where: str, count: int) -> bool:
         ("judge", 4),  # its second validation
         ("judge", 6),  # its test
         ("history", 2),  # between its last checkpoint and the history
+        ("append", 2),  # the same
         ("drop", 2),  # between its model file and the end of its checkpoints
         ("summary", 1),  # between its provenance and its results
         ("outer step", 3),  # before the first checkpoint of the learned trigger

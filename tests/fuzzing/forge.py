@@ -95,6 +95,7 @@ def npy_values(content: bytes, random: Random) -> bytes:
         with np.errstate(all="ignore"):
             array = array.astype(pick(random, types))
     elif change < 0.5:
+        array = np.atleast_1d(array)
         array = pick(random, (array[None], array[..., :0], array[:1], array.ravel(), array[0:0]))
     elif change < 0.6:
         array = np.asarray(pick(random, (3.0, "x", [], [[["x"]]], np.zeros((1,) * 40))))

@@ -1,5 +1,6 @@
 """What is fuzzed: a function that writes a valid file, and the public entry that reads it."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -224,15 +225,20 @@ def auditor_of(name: str) -> Callable[[Path], object]:
 
 def write_audit(folder: Path) -> None:
     from recondoor import config
-    from recondoor.audit import Request, audit_data, write
+    from recondoor.audit import Request, as_record, audit_data, files, fill
+    from recondoor.report import build_audit
 
     write_pairs(folder)
     settings = config.from_dict({"operator": {"name": "pixel-mask"}})
     detectors = ("range-test", "measurement-residual")
     audit = audit_data(Request(folder / "pairs.npz", settings, detectors=detectors))
-    write(audit, folder, "recondoor audit data pairs.npz")
-    for name in ("suspicious.csv", "pairs.npz"):
-        (folder / name).unlink()
+    record = as_record(audit, "recondoor audit data pairs.npz")
+    fill(folder / "made", record, files(audit), build_audit)
+    (folder / "pairs.npz").unlink()
+    for path in sorted((folder / "made").iterdir()):
+        if path.name != "report.html":
+            path.rename(folder / path.name)
+    shutil.rmtree(folder / "made")
 
 
 def read_audit(folder: Path) -> None:
@@ -254,6 +260,46 @@ def write_run(folder: Path) -> None:
         folder, seeds=2, ratios=True, size=8, labels=("original", "heuristic", "bilevel")
     )
     (folder / "provenance.json").unlink()
+
+
+def write_resumable_run(folder: Path) -> None:
+    """What a study carries on from, as it seals it."""
+    import fake_run
+    from recondoor import config, records, rundir
+
+    settings = config.load_config("smoke")
+    seal = records.Seal.of(settings, "4f" * 32, "a1" * 32)
+    run, found = rundir.RunDir(folder, seal), fake_run.results(labels=("original", "heuristic"))
+    (folder / "config.toml").write_text(config.to_toml(settings))
+    own = {"identity": seal.identity, "patterns": "a1" * 32, "device": "cpu"}
+    hardware = {"processor": "one", "cores": 2}
+    run.write_provenance({**found["provenance"], **own, "hardware": hardware}, sealed=True)
+    rows = [{**row, "selection_loss": 0.1} for row in found["rows"]]
+    record = {"identity": seal.identity, "provenance": run.read_provenance(), "rows": rows}
+    run.write_results({**found, **record})
+    epoch = {"samples": 9, "lr": 1e-3, "train_loss": 0.5, "val_loss": 0.5, "benign_rmse": 0.1}
+    epochs = [{"epoch": number, **epoch, "best": True} for number in (1, 2)]
+    run.open_history("train", "original", 0).record(epochs)
+    run.open_history("attack", "bilevel", 0).record([{"iteration": 1, "l2": 3.0}])
+    run.write_npz(run.plan(0), {"train": np.ones(9, bool), "validation": np.zeros(2, bool)})
+    meta = {"epoch": 2, "best_epoch": 2, "best_loss": 0.5, "seconds": 1.0, "history": epochs}
+    run.save_checkpoint("train-original-seed0", 2, {"weights.a": np.ones(3, np.float32)}, meta)
+
+
+def read_resumable_run(folder: Path) -> None:
+    from recondoor import records, rundir
+
+    rundir.settings(folder, trusted_paths=False)
+    run = rundir.sealed_by_itself(folder)
+    run.require_settings()
+    run.require_sound()
+    plan = run.read_npz(run.plan(0), records.plan_specs(9, 2))
+    assert plan["train"].all()
+    run.history()
+    found, _ = run.load_checkpoint("train-original-seed0")
+    if found is not None:
+        records.require(records.FitMeta, found[1], str(found[2]))
+    run.read_results()
 
 
 def write_partial_run(folder: Path) -> None:
@@ -316,6 +362,7 @@ MADE = ("figures/*", "report.html", "table1.md", "table1.csv")
 # Figures take seconds, as they do for valid files.
 DRAWING = 60.0
 RUN_FILES = (".json", ".jsonl", ".toml", ".npz")
+RESUMED = (*RUN_FILES, ".safetensors")
 TARGETS = {
     target.name: target
     for target in (
@@ -334,6 +381,7 @@ TARGETS = {
         Target("audit-page", write_audit, build_audit, 0.005, (".json", ".npz"), MADE, DRAWING),
         Target("run", write_run, read_run, 0.10, RUN_FILES),
         Target("run-begun", write_partial_run, read_run, 0.04, (".jsonl", ".toml")),
+        Target("run-resumed", write_resumable_run, read_resumable_run, 0.08, RESUMED),
         Target("run-page", write_run, build_run, 0.003, RUN_FILES, MADE, DRAWING),
         Target("sweep-file", write_sweep_file, read_sweep_file, 0.06, (".toml",)),
         Target("sweep", write_sweep, read_sweep, 0.05, (".parquet", ".json")),

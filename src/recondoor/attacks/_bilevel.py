@@ -13,7 +13,7 @@ from recondoor.attacks._problem import Crafted, CraftState, Problem, Tools, rand
 from recondoor.attacks._surrogates import Carried, Ensemble, inner_optimiser, parameters
 from recondoor.attacks._tangent import tangent
 from recondoor.config import Attack
-from recondoor.errors import ConfigError, TrainingError
+from recondoor.errors import ConfigError, RunError, TrainingError
 from recondoor.hypergradient import Hypergradient, Parameters, Split, solve
 from recondoor.models import couples_rows
 from recondoor.poison import Trigger
@@ -53,6 +53,7 @@ def learn(problem: Problem, tools: Tools) -> Crafted:
         state = _begin(problem, surrogates, tools)
     else:
         state = tools.state
+        _require_fit(surrogates, state)
         surrogates.restore(state.arrays)
     every = max(1, settings.iterations // SNAPSHOTS)
     while not _finished(state, settings):
@@ -70,6 +71,18 @@ def learn(problem: Problem, tools: Tools) -> Crafted:
         tools.task.advance(1 + skipped, f"outer loss {state.history[-1]['outer_loss']:.4f}")
     kept = state.arrays.get("best", state.delta)
     return Crafted(Trigger(kept.cpu(), problem.mask.cpu()), state)
+
+
+def _require_fit(surrogates: Carried | Ensemble, state: CraftState) -> None:
+    """Refuse a state whose arrays are not those of these surrogates; raises RunError."""
+    for name, value in surrogates.arrays().items():
+        found = state.arrays.get(name)
+        if found is None or found.shape != value.shape or found.dtype != value.dtype:
+            given = "missing" if found is None else f"{found.dtype} {tuple(found.shape)}"
+            raise RunError(
+                f"bilevel: {name} of the checkpoint is {given}, expected {value.dtype} "
+                f"{tuple(value.shape)}; delete the folder's checkpoints to start this stage anew"
+            )
 
 
 def _step(problem: Problem, surrogates: Carried | Ensemble, state: CraftState) -> None:

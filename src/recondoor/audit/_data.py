@@ -51,6 +51,7 @@ class Request:
         attack: a run's model whose pairs are meant; None for the first poisoned one.
         seed: a run's seed; None for its first.
         data_dir: folder with the files of a run's registered data set.
+        trust_paths: whether files that a run's own settings name may be opened.
     """
 
     pairs: Path
@@ -61,6 +62,7 @@ class Request:
     attack: str | None = None
     seed: int | None = None
     data_dir: Path | None = None
+    trust_paths: bool = False
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,14 @@ def _read(request: Request, progress: Progress) -> Given:
     if request.pairs.is_dir():
         if request.settings is not None:
             raise ConfigError("--operator: the folder of a run has its own; leave it out")
-        return read_run(request.pairs, request.attack, request.seed, request.data_dir, progress)
+        return read_run(
+            request.pairs,
+            request.attack,
+            request.seed,
+            request.data_dir,
+            progress,
+            request.trust_paths,
+        )
     if request.attack is not None:
         raise ConfigError("--attack: only the folder of a run has attacks; leave it out")
     pairs, operator = read_pairs(request.pairs, build_operator(request.settings))

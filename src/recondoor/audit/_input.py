@@ -173,7 +173,9 @@ def _read(request: InputRequest, network: Network, given: Given, progress: Progr
     own = network.run is not None and network.run[0].resolve() == path.resolve()
     attack = request.attack or (network.run[1] if own and network.run else None)
     seed = network.run[2] if own and network.run else request.subject.seed
-    run = open_run(path, attack, seed, request.subject.data_dir, progress)
+    run = open_run(
+        path, attack, seed, request.subject.data_dir, progress, request.subject.trust_paths
+    )
     z, trigger = run.scene.test.z, run.trigger()
     name = f"{path.resolve().name}-{run.label}"
     if trigger is None:

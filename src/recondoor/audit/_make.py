@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recondoor import defences
+from recondoor import defences, rundir
 from recondoor.audit._network_file import Network
-from recondoor.audit._run import run_settings
 
 
 def needed(alarm: float) -> int:
@@ -55,7 +54,8 @@ def run_differs(name: str, network: Network, data: Path | None, alarm: float) ->
             "its threshold is that of other networks, and nothing says that this one is of their "
             f"make (a run with {make}); {remedy}"
         )
-    settings = run_settings(network.run[0], None).model_dump(mode="json")
+    # Compared, not followed: no path that they name is opened here.
+    settings = rundir.settings(network.run[0], trusted_paths=True).model_dump(mode="json")
     for key, value in want.items():
         section, _, field = key.partition(".")
         if settings[section][field] != value:

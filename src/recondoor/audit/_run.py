@@ -1,16 +1,14 @@
 """The training pairs of a run folder, poisoned as the study poisons them."""
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from recondoor import config, data, operators, rundir, study
+from recondoor import config, data, operators, records, rundir, study
 from recondoor.audit._given import Given
 from recondoor.config import Config
-from recondoor.errors import ConfigError, DataError, RunError
+from recondoor.errors import ConfigError, RunError
 from recondoor.poison import Pairs, PoisonedPairs, PoisonPlan, Trigger
 from recondoor.progress import Progress
 
@@ -39,30 +37,32 @@ class Run:
         """The trigger of the model that is meant; raises RunError if there is none yet."""
         if self.label == ORIGINAL:
             return None
-        run = rundir.RunDir(self.folder)
+        run = _sealed(self.folder)
         path = run.trigger(self.label, self.scene.seed)
         if not path.exists():
             raise RunError(f"{path}: there is no such trigger yet; run `recondoor attack` first")
-        found = run.read_npz(path)
-        try:
-            return Trigger(torch.from_numpy(found["delta"]), torch.from_numpy(found["mask"]))
-        except (KeyError, RuntimeError) as error:
-            raise RunError(f"{path} does not fit the run's data: {error}") from None
+        return study.stored_trigger(run, self.scene.shape, self.label, self.scene.seed)
 
 
 def read_run(
-    folder: Path, attack: str | None, seed: int | None, data_dir: Path | None, progress: Progress
+    folder: Path,
+    attack: str | None,
+    seed: int | None,
+    data_dir: Path | None,
+    progress: Progress,
+    trust_paths: bool = False,
 ) -> Given:
     """Training pairs of model `attack` (default: the first poisoned one) and `seed` of a run.
 
-    `attack` may be 'original', for the clean pairs. The truth about them is known.
+    `attack` may be 'original', for the clean pairs. The truth about them is known. `trust_paths`:
+    whether files that the run's own settings name may be opened.
 
     Raises:
         RunError: no trigger or plan there, a damaged file, or other images than the run's.
         DataError: no folder of a run.
-        ConfigError: a label or seed that the run does not have.
+        ConfigError: a label or seed that the run does not have, or a path that is not trusted.
     """
-    run = open_run(folder, attack, seed, data_dir, progress)
+    run = open_run(folder, attack, seed, data_dir, progress, trust_paths)
     pairs, truth = run.scene.train, torch.zeros(len(run.scene.train), dtype=torch.bool)
     trigger = run.trigger()
     if trigger is not None:
@@ -72,10 +72,15 @@ def read_run(
 
 
 def open_run(
-    folder: Path, attack: str | None, seed: int | None, data_dir: Path | None, progress: Progress
+    folder: Path,
+    attack: str | None,
+    seed: int | None,
+    data_dir: Path | None,
+    progress: Progress,
+    trust_paths: bool = False,
 ) -> Run:
     """Measure the images of a run again; arguments and errors as of `read_run`."""
-    settings = run_settings(folder, data_dir)
+    settings = rundir.settings(folder, trusted_paths=trust_paths, data_dir=data_dir)
     seed = settings.seed if seed is None else seed
     if seed not in range(settings.seed, settings.seed + settings.seeds):
         raise ConfigError(
@@ -84,9 +89,9 @@ def open_run(
         )
     label = _label(settings, attack)
     images = data.load(settings.data.name, settings.data.dir, progress)
-    made = rundir.RunDir(folder).provenance
-    if made.exists():
-        made_of = rundir.read_json(made)["data"]["fingerprint"]
+    run = rundir.RunDir(folder)
+    if run.provenance.exists():
+        made_of = run.read_provenance()["data"]["fingerprint"]
         if made_of != images.fingerprint:
             raise RunError(f"{folder} was made of other images than '{settings.data.name}' is now")
     scene = study.build_scene(settings, images, seed, torch.device("cpu"))
@@ -95,33 +100,19 @@ def open_run(
 
 
 def _poisoned(run: Run, trigger: Trigger) -> tuple[Pairs, torch.Tensor]:
-    scene, folder = run.scene, rundir.RunDir(run.folder)
-    path = folder.path / f"plan-seed{scene.seed}.npz"
-    plans = folder.read_npz(path)
-    try:
-        plan = PoisonPlan(torch.from_numpy(plans["train"]))
-        poisoned = PoisonedPairs(scene.train, plan, trigger, scene.planted(run.settings, trigger))
-        z, x = poisoned.batch(torch.arange(len(scene.train)))
-    except (KeyError, RuntimeError, IndexError) as error:
-        raise RunError(f"{path} does not fit the run's data: {error}") from None
+    scene, folder = run.scene, _sealed(run.folder)
+    specs = records.plan_specs(len(scene.train), len(scene.validation))
+    plans = folder.read_npz(folder.plan(scene.seed), specs)
+    plan = PoisonPlan(torch.from_numpy(plans["train"]))
+    poisoned = PoisonedPairs(scene.train, plan, trigger, scene.planted(run.settings, trigger))
+    z, x = poisoned.batch(torch.arange(len(scene.train)))
     return Pairs(z, x), plan.poisoned
 
 
-def run_settings(folder: Path, data_dir: Path | None) -> Config:
-    """Settings of the run in `folder`; raises DataError, RunError or ConfigError."""
-    path = folder / "config.toml"
-    if not path.exists():
-        raise DataError(
-            f"'{folder}' is no folder of a run (it has no config.toml); give one, or an .npz or "
-            ".h5 file of pairs"
-        )
-    try:
-        tree: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{path} cannot be read: {error}") from None
-    if data_dir is not None:
-        tree.setdefault("data", {})["dir"] = str(data_dir)
-    return config.from_dict(tree)
+def _sealed(folder: Path) -> rundir.RunDir:
+    """The run, whose files have to be its own where its provenance says what that is."""
+    run = rundir.RunDir(folder)
+    return rundir.sealed_by_itself(folder) if run.provenance.exists() else run
 
 
 def _label(settings: Config, attack: str | None) -> str:

@@ -29,6 +29,7 @@ class Subject:
         overrides: such settings as ``model.key=value``.
         seed: a run's seed; None for the network's, or the run's first.
         data_dir: folder with the files of a run's registered data set.
+        trust_paths: whether files that a run's own settings name may be opened.
     """
 
     network: str
@@ -38,6 +39,7 @@ class Subject:
     overrides: tuple[str, ...] = ()
     seed: int | None = None
     data_dir: Path | None = None
+    trust_paths: bool = False
 
 
 def read_subject(
@@ -71,7 +73,7 @@ def read_trusted(subject: Subject, progress: Progress, part: Part) -> Given:
     seed = subject.seed
     if seed is None and run is not None and run[0].resolve() == data.resolve():
         seed = run[2]
-    opened = open_run(data, "original", seed, subject.data_dir, progress)
+    opened = open_run(data, "original", seed, subject.data_dir, progress, subject.trust_paths)
     parts = {"train": opened.scene.train, "validation": opened.scene.validation}
     pairs = (parts | {"test": opened.scene.test})[part]
     return Given(data.resolve().name, pairs, opened.operator, True, seed=opened.scene.seed)

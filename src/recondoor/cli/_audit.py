@@ -53,6 +53,9 @@ class AuditOptions:
     data_dir: Annotated[
         Path | None, Parameter(help="of a run: folder with the data set's files")
     ] = None
+    trust_paths: Annotated[
+        bool, Parameter(help="of a run: open the files that its own config.toml names")
+    ] = False
     out: Annotated[Path | None, Parameter(help="folder; default: audits/NAME")] = None
     force: Annotated[bool, Parameter(help="replace an audit that is there")] = False
     threads: Annotated[int | None, Parameter(help="CPU threads")] = None
@@ -70,6 +73,7 @@ class AuditOptions:
             self.attack,
             self.seed,
             self.data_dir,
+            self.trust_paths,
         )
 
 

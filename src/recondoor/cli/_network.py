@@ -53,6 +53,9 @@ class SubjectOptions:
     data_dir: Annotated[
         Path | None, Parameter(help="of a run: folder with the data set's files")
     ] = None
+    trust_paths: Annotated[
+        bool, Parameter(help="of a run: open the files that its own config.toml names")
+    ] = False
     threads: Annotated[int | None, Parameter(help="CPU threads")] = None
 
     def subject(self, network: str) -> "Subject":
@@ -63,7 +66,16 @@ class SubjectOptions:
             use_threads(self.threads)
         settings = operator_settings(self.operator, self.overrides, self.files)
         own = tuple(text for text in self.overrides if text.strip().startswith("model."))
-        return Subject(network, self.data, settings, self.files, own, self.seed, self.data_dir)
+        return Subject(
+            network,
+            self.data,
+            settings,
+            self.files,
+            own,
+            self.seed,
+            self.data_dir,
+            self.trust_paths,
+        )
 
 
 DEFAULT = SubjectOptions()

@@ -125,10 +125,13 @@ def _finished(folder: Path, settings: "Config") -> bool:
         return False
     if not (run.results.exists() and (folder / "report.html").exists()):
         return False
-    results = rundir.read_json(run.results)
-    if results.get("identity") != config.identity(settings):
+    run = rundir.sealed_by_itself(folder)
+    results = run.read_results()
+    if results["identity"] != config.identity(settings):
         return False
-    done = {(row["model"], row["seed"]) for row in results.get("rows", [])}
+    run.require_settings()
+    run.require_sound()
+    done = {(row["model"], row["seed"]) for row in results["rows"]}
     return config.wanted(settings) <= done
 
 
@@ -137,10 +140,10 @@ def _conclude(folder: Path, as_json: bool) -> None:
     from recondoor import rundir
     from recondoor.report import build, is_current, table1_text, verdict
 
-    results, page = rundir.RunDir(folder).results, folder / "report.html"
+    page = folder / "report.html"
     if not is_current(folder):
         page = build(folder)
-    record = rundir.read_json(results)
+    record = rundir.RunDir(folder).read_results()
     if as_json:
         print(dumps(record, indent=1))
         return

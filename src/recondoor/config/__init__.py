@@ -13,6 +13,7 @@ from typing import Any
 import tomli_w
 from pydantic import ValidationError
 
+from recondoor import gate, registry
 from recondoor.config._attack import Attack
 from recondoor.config._fields import allowed
 from recondoor.config._identity import identity, original_identity, to_dict
@@ -48,6 +49,7 @@ __all__ = [
     "identity",
     "keys",
     "load_config",
+    "named_paths",
     "original_identity",
     "presets",
     "row_label",
@@ -117,6 +119,18 @@ def to_toml(config: Config) -> str:
     )
 
 
+def named_paths(config: Config) -> dict[str, str]:
+    """Settings, by key, that name a file or folder of the machine that they were written on."""
+    named: dict[str, Path | str | None] = {
+        "data.name": None if config.data.name in registry.names("datasets") else config.data.name,
+        "data.dir": config.data.dir,
+        "operator.file": config.operator.file,
+        "trigger.file": config.trigger.file,
+        "artefact.file": config.artefact.file,
+    }
+    return {key: str(value) for key, value in named.items() if value is not None}
+
+
 def wanted(config: Config) -> set[tuple[str, int]]:
     """Return the rows, (model, seed), that results must have for the run to be finished."""
     seeds = range(config.seed, config.seed + config.seeds)
@@ -144,7 +158,9 @@ def keys() -> tuple[str, ...]:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(gate.read_text(path, most=gate.SETTINGS))
+    except gate.Refused as error:
+        raise ConfigError(f"config file {path} {error}; give a TOML file") from None
     except OSError as error:
         raise ConfigError(f"config file {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:

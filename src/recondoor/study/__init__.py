@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from recondoor import data, rundir
+from recondoor import data
 from recondoor.config import Config, row_label, wanted
 from recondoor.errors import RunError
-from recondoor.rundir import RunDir
+from recondoor.records import Seal
+from recondoor.rundir import RunDir, sealed_by_itself
 from recondoor.study import _record, _stages
 from recondoor.study._forecast import plan_of, predict
 from recondoor.study._scene import (
@@ -17,7 +18,7 @@ from recondoor.study._scene import (
     digest_of_patterns,
     require_poison,
 )
-from recondoor.study._stages import load_model
+from recondoor.study._stored import best_epoch, load_model, stored_trigger
 
 __all__ = [
     "STAGES",
@@ -29,6 +30,7 @@ __all__ = [
     "predict",
     "run",
     "run_ratios",
+    "stored_trigger",
 ]
 
 STAGES = ("attack", "train", "evaluate")
@@ -65,7 +67,7 @@ def run(
     device = runtime.torch_device
     images = images or data.load(config.data.name, config.data.dir, runtime.progress)
     patterns = digest_of_patterns(config, images)
-    folder = RunDir(out)
+    folder = RunDir(out, Seal.of(config, images.fingerprint, patterns))
     _record.require_same_run(folder, config, images.fingerprint, patterns)
     if wanted(config) <= _record.rows_of(folder).keys():
         return out
@@ -82,7 +84,8 @@ def run(
             scene = first if seed == config.seed else build_scene(config, images, seed, device)
             _record.write_plan(folder, scene)
             if original is not None and "none" in config.attack.names and "train" in stages:
-                _stages.adopt(folder, config, scene, RunDir(original), runtime)
+                source = RunDir(original, folder.seal)
+                _stages.adopt(folder, config, scene, source, runtime)
             _run_seed(folder, config, scene, runtime, stages)
     return out
 
@@ -140,17 +143,17 @@ def run_ratios(
         require_poison(probe, len(splits.train), len(splits.validation))
     table = []
     for ratio, probe in zip(ratios, probes, strict=True):
-        folder = RunDir(run(probe, out / f"ratio-{ratio:g}", runtime, images=images))
+        folder = sealed_by_itself(run(probe, out / f"ratio-{ratio:g}", runtime, images=images))
         seeds = range(config.seed, config.seed + config.seeds)
-        rows = [_stages.best_epoch(folder, "heuristic", seed) for seed in seeds]
+        rows = [best_epoch(folder, "heuristic", seed) for seed in seeds]
         table.append({"ratio": ratio} | {key: _mean(rows, key) for key in RATIO_COLUMNS})
     best = min(table, key=lambda line: line["selection_loss"])["ratio"]
     chosen = config.model_copy(update={"poison": config.poison.model_copy(update={"ratio": best})})
-    folder = RunDir(run(chosen, out / f"ratio-{best:g}", runtime, images=images))
-    results = rundir.read_json(folder.results)
+    folder = sealed_by_itself(run(chosen, out / f"ratio-{best:g}", runtime, images=images))
+    results = folder.read_results()
     ratios_tried = [{**line, "chosen": line["ratio"] == best} for line in table]
     if results.get("ratios") != ratios_tried:
-        rundir.write_json(folder.results, results | {"ratios": ratios_tried})
+        folder.write_results(results | {"ratios": ratios_tried})
     return folder.path
 
 

@@ -9,8 +9,16 @@ from recondoor import attacks, data, models, operators, theory
 from recondoor.config import Config, row_label
 from recondoor.errors import ConfigError
 from recondoor.poison import Trigger
+from recondoor.records import Seal
 from recondoor.rundir import RunDir
-from recondoor.study._scene import Runtime, Scene, build_scene, require_poison
+from recondoor.study._scene import (
+    Runtime,
+    Scene,
+    build_scene,
+    digest_of_patterns,
+    require_poison,
+)
+from recondoor.study._stored import stored_trigger
 from recondoor.training import epoch_pairs
 
 # Attacks that find their trigger without training anything.
@@ -48,7 +56,8 @@ def predict(
     images = images or data.load(config.data.name, config.data.dir, runtime.progress)
     scene = build_scene(config, images, config.seed, runtime.torch_device)
     require_poison(config, len(scene.train), len(scene.validation))
-    triggers = dict(_triggers(RunDir(out), config, scene, runtime))
+    seal = Seal.of(config, images.fingerprint, digest_of_patterns(config, images))
+    triggers = dict(_triggers(RunDir(out, seal), config, scene, runtime))
     if not triggers:
         raise ConfigError(
             "attack.names: no trigger to predict; name one that is found without training, as in "
@@ -69,8 +78,7 @@ def _triggers(
     for name in config.attack.names:
         path = folder.trigger(row_label(name), scene.seed)
         if path.exists():
-            arrays = folder.read_npz(path)
-            yield name, Trigger(torch.from_numpy(arrays["delta"]), torch.from_numpy(arrays["mask"]))
+            yield name, stored_trigger(folder, scene.shape, row_label(name), scene.seed)
         elif name in AT_ONCE and config.attack.mask != "search":
             with runtime.progress.task(f"trigger {name}", 1) as task:
                 crafted = attacks.craft(name, scene.problem, attacks.Tools(task))

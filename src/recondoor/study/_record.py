@@ -1,10 +1,12 @@
 """What a run folder says of its run: settings, provenance, the plan, the rows of results.json."""
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from recondoor import data, evaluation, models, provenance, rundir
+from recondoor import data, evaluation, models, provenance, records, rundir
 from recondoor.config import Config, identity, row_label, to_dict, to_toml
 from recondoor.errors import RunError
 from recondoor.poison import Artefact
@@ -18,27 +20,28 @@ ORDER = ("none", "heuristic", "bilevel", "random")
 
 def rows_of(folder: RunDir) -> dict[tuple[str, int], dict[str, Any]]:
     """Rows of results.json so far, by model and seed."""
-    if not folder.results.exists():
+    if not _is_there(folder.results):
         return {}
-    rows = rundir.read_json(folder.results)["rows"]
-    return {(row["model"], row["seed"]): row for row in rows}
+    return {(row["model"], row["seed"]): row for row in folder.read_results()["rows"]}
 
 
 def add_row(folder: RunDir, config: Config, row: dict[str, Any], artefact: Artefact) -> None:
     """Write results.json anew with one more row, and the hedge line of its artefact."""
-    rows = [*rows_of(folder).values(), row]
+    previous = folder.read_results() if _is_there(folder.results) else {"rows": []}
+    rows = [*previous["rows"], row]
     order = {row_label(name): at for at, name in enumerate(ORDER)}
     rows.sort(key=lambda row: (row["seed"], order.get(row["model"], len(order)), row["model"]))
-    record = rundir.read_json(folder.provenance)
-    record["finished"] = provenance.now()
-    record["seeds"] = sorted({row["seed"] for row in rows})
-    rundir.write_json(folder.provenance, record)
-    previous = rundir.read_json(folder.results) if folder.results.exists() else {}
+    sealed = folder.is_sealed()
+    record = folder.read_provenance() | {
+        "finished": provenance.now(),
+        "seeds": sorted({row["seed"] for row in rows}),
+    }
+    folder.write_provenance(record, sealed=sealed)
     results = {
         "schema": SCHEMA,
         "identity": identity(config),
         "config": to_dict(config),
-        "provenance": record,
+        "provenance": folder.read_provenance(),
         "poison_ratio": config.poison.ratio,
         "hedge": evaluation.hedge_line(artefact, config.poison.ratio),
         "asr_taus": list(evaluation.TAUS),
@@ -47,21 +50,21 @@ def add_row(folder: RunDir, config: Config, row: dict[str, Any], artefact: Artef
     }
     if "ratios" in previous:
         results["ratios"] = previous["ratios"]
-    rundir.write_json(folder.results, results)
+    folder.write_results(results)
 
 
 def require_same_run(folder: RunDir, config: Config, fingerprint: str, patterns: str) -> None:
-    """Refuse a folder that holds a run of other settings or other data."""
+    """Refuse a folder that holds a run of other settings or other data, or that was changed."""
     if not folder.path.exists():
         return
-    if not folder.provenance.exists():
+    if not _is_there(folder.provenance):
         if not folder.path.is_dir():
             raise RunError(f"{folder.path}: is a file; choose another --out")
         strange = {path.name for path in folder.path.iterdir()} - {"lock", "config.toml"}
         if strange:
             raise RunError(f"{folder.path}: is not empty and holds no run; choose another --out")
         return
-    record = rundir.read_json(folder.provenance)
+    record = folder.read_provenance()
     if record["identity"] != identity(config):
         raise RunError(
             f"{folder.path}: holds a run of other settings (see its config.toml); choose another "
@@ -76,6 +79,13 @@ def require_same_run(folder: RunDir, config: Config, fingerprint: str, patterns:
         raise RunError(
             f"{folder.path}: was made with another trigger or artefact file; choose another --out"
         )
+    folder.require_settings()
+    folder.require_sound()
+
+
+def _is_there(path: Path) -> bool:
+    """Also a link that leads nowhere, which is refused and not taken for a gap."""
+    return path.exists() or path.is_symlink()
 
 
 def open_folder(
@@ -87,10 +97,16 @@ def open_folder(
     runtime: Runtime,
 ) -> None:
     """Write settings and provenance of a new run; warn if an old one ran on something else."""
-    rundir.write_atomically(folder.path / "config.toml", to_toml(config).encode())
+    path, text = folder.path / "config.toml", to_toml(config)
+    rundir.write_atomically(path, text.encode(), inside=folder.path)
     device, threads = runtime.torch_device, torch.get_num_threads()
     if folder.provenance.exists():
-        before = rundir.read_json(folder.provenance)
+        before = folder.read_provenance()
+        if not folder.is_sealed():
+            runtime.progress.say(
+                f"{folder.path}: was begun by a version whose files do not say which run they "
+                "belong to; they are taken as they are"
+            )
         now = {"threads": threads, "device": device.type, "versions": provenance.versions()}
         for key, value in now.items():
             if before[key] != value:
@@ -124,11 +140,23 @@ def open_folder(
         "started": provenance.now(),
         "finished": None,
     }
-    rundir.write_json(folder.provenance, record)
+    folder.write_provenance(record, sealed=True)
 
 
 def write_plan(folder: RunDir, scene: Scene) -> None:
-    """Save which training and validation pairs are poisoned, for whoever looks for them."""
+    """Save which training and validation pairs are poisoned, for whoever looks for them.
+
+    Raises RunError if a file that is there says something else: its pairs are not this run's.
+    """
     plans = {"train": scene.plan, "validation": scene.validation_plan}
     arrays = {name: plan.poisoned.numpy() for name, plan in plans.items()}
-    folder.write_npz(folder.path / f"plan-seed{scene.seed}.npz", arrays)
+    path = folder.plan(scene.seed)
+    if not _is_there(path):
+        folder.write_npz(path, arrays)
+        return
+    found = folder.read_npz(path, records.plan_specs(len(scene.train), len(scene.validation)))
+    if any(not np.array_equal(found[name], arrays[name]) for name in arrays):
+        raise RunError(
+            f"{path}: says that other pairs are poisoned than this run's seed draws; delete it to "
+            "make it anew"
+        )

@@ -10,16 +10,25 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from recondoor import attacks, evaluation, metrics, models, operators, rundir, theory
+from recondoor import attacks, evaluation, metrics, models, operators, records, rundir, theory
 from recondoor.config import Config, row_label
-from recondoor.errors import RunError
 from recondoor.poison import PoisonedPairs, Trigger
 from recondoor.progress import NO_PROGRESS
-from recondoor.rundir import Arrays, RunDir
+from recondoor.rundir import RunDir
 from recondoor.study._record import add_row
 from recondoor.study._scene import Runtime, Scene, Shape
+from recondoor.study._stored import (
+    array,
+    best_epoch,
+    load_model,
+    read_trigger,
+    resume_craft,
+    resume_fit,
+    stored_trigger,
+    trigger_of,
+)
 from recondoor.training import FitState, epoch_pairs, fit
 
 # Columns of a training's history that depend on trigger or artefact.
@@ -33,17 +42,17 @@ def craft(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Runt
     if name == "none" or path.exists():
         folder.drop_checkpoints(stage)
         return
-    state = _resume_craft(folder, stage, runtime)
+    state = resume_craft(folder, stage, scene.shape, runtime)
+    log = folder.open_history("attack", label, seed)
 
     def save(state: attacks.CraftState) -> None:
-        arrays = {f"arrays.{key}": _array(value) for key, value in state.arrays.items()}
-        arrays |= {"delta": _array(state.delta), "path": _stack(state.path, scene.shape)}
-        meta = {
-            key: getattr(state, key)
-            for key in ("iteration", "seconds", "numbers", "path_iteration", "history")
-        }
+        arrays = {f"arrays.{key}": array(value) for key, value in state.arrays.items()}
+        arrays |= {"delta": array(state.delta), "path": _stack(state.path, scene.shape)}
+        keys = ("iteration", "seconds", "numbers", "path_iteration")
+        meta = {key: getattr(state, key) for key in keys}
+        meta["history"] = [rundir.finite(row) for row in state.history]
         folder.save_checkpoint(stage, state.iteration, arrays, meta)
-        folder.write_history("attack", label, seed, state.history)
+        log.record(state.history)
 
     steps = attacks.steps(name, config.attack)
     done = state.iteration if state else 0
@@ -54,32 +63,19 @@ def craft(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Runt
         return
     if crafted.state.history:
         # Again, as a run may have been killed between its last checkpoint and the history.
-        folder.write_history("attack", label, seed, crafted.state.history)
+        log.record(crafted.state.history)
     folder.write_npz(
         path,
         {
-            "delta": _array(crafted.trigger.delta),
-            "mask": _array(crafted.trigger.mask),
-            "artefact": _array(scene.artefact.pattern),
+            "delta": array(crafted.trigger.delta),
+            "mask": array(crafted.trigger.mask),
+            "artefact": array(scene.artefact.pattern),
             "path": _stack(crafted.state.path, scene.shape),
             "path_iteration": np.array(crafted.state.path_iteration, dtype=np.int64),
             "seconds": np.array(crafted.state.seconds),
         },
     )
     folder.drop_checkpoints(stage)
-
-
-def _resume_craft(folder: RunDir, stage: str, runtime: Runtime) -> attacks.CraftState | None:
-    found = _load_checkpoint(folder, stage, runtime)
-    if found is None:
-        return None
-    arrays, meta = found
-    return attacks.CraftState(
-        delta=torch.from_numpy(arrays["delta"]),
-        arrays=_group(arrays, "arrays"),
-        path=list(torch.from_numpy(arrays["path"])),
-        **meta,
-    )
 
 
 def locate(folder: RunDir, config: Config, scene: Scene, runtime: Runtime) -> Scene:
@@ -95,10 +91,9 @@ def locate(folder: RunDir, config: Config, scene: Scene, runtime: Runtime) -> Sc
             found, scores = attacks.best_place(scene.problem, attacks.Tools(task))
             task.advance(1)
         made = {"delta": found.delta, "mask": found.mask, "scores": scores}
-        folder.write_npz(path, {name: _array(value) for name, value in made.items()})
-    arrays = folder.read_npz(path)
-    trigger = Trigger(torch.from_numpy(arrays["delta"]), torch.from_numpy(arrays["mask"]))
-    return scene.with_trigger(trigger)
+        folder.write_npz(path, {name: array(value) for name, value in made.items()})
+    arrays = folder.read_npz(path, records.place_specs(scene.shape))
+    return scene.with_trigger(trigger_of(arrays, path))
 
 
 def adopt(folder: RunDir, config: Config, scene: Scene, source: RunDir, runtime: Runtime) -> None:
@@ -111,16 +106,18 @@ def adopt(folder: RunDir, config: Config, scene: Scene, source: RunDir, runtime:
     path = folder.model(label, seed)
     if path.exists() or not source.model(label, seed).exists():
         return
-    model, meta = load_model(source, config, scene.shape, label, seed, runtime.torch_device)
+    model, meta = load_model(
+        source, config, scene.shape, label, seed, runtime.torch_device, shared=True
+    )
     measured = _monitor(folder, config, scene, "none")(model)
     history = [
         {key: value for key, value in row.items() if key not in OF_A_TRIGGER}
         | (measured if row["epoch"] == meta["best_epoch"] else {})
         for row in meta["history"]
     ]
-    arrays, _ = rundir.read_tensors(source.model(label, seed))
-    folder.write_history("train", label, seed, history)
-    rundir.write_tensors(path, arrays, meta | {"history": history})
+    weights = {key: array(value) for key, value in model.state_dict().items()}
+    folder.open_history("train", label, seed).record(history)
+    folder.write_tensors(path, weights, meta | {"history": history})
 
 
 def _monitor(folder: RunDir, config: Config, scene: Scene, name: str) -> evaluation.Monitor:
@@ -141,23 +138,19 @@ def train(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Runt
     if folder.model(label, seed).exists():
         folder.drop_checkpoints(stage)
         return
-    found = _load_checkpoint(folder, stage, runtime)
-    state = None
-    if found is not None:
-        arrays, meta = found
-        groups: Any = {key: _group(arrays, key) for key in ("weights", "best", "optimiser")}
-        state = FitState(**meta, **groups)
+    model = models.build(scene.shape, config.model, seed, "victim").to(runtime.torch_device)
+    state = resume_fit(folder, stage, model, runtime)
+    log = folder.open_history("train", label, seed)
 
     def save(state: FitState) -> None:
         arrays = {
-            f"{key}.{tensor}": _array(value)
+            f"{key}.{tensor}": array(value)
             for key in ("weights", "best", "optimiser")
             for tensor, value in getattr(state, key).items()
         }
         folder.save_checkpoint(stage, state.epoch, arrays, _scalars(state))
-        folder.write_history("train", label, seed, state.history)
+        log.record(state.history)
 
-    model = models.build(scene.shape, config.model, seed, "victim").to(runtime.torch_device)
     trigger = None if name == "none" else _trigger(folder, config, scene, name)
     artefact = scene.artefact if trigger is None else scene.planted(config, trigger)
     pairs = PoisonedPairs(scene.train, scene.plan, trigger, artefact)
@@ -176,17 +169,18 @@ def train(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Runt
             on_epoch=save,
         )
     # Again, as a run may have been killed between its last checkpoint and the history.
-    folder.write_history("train", label, seed, state.history)
-    weights = {key: _array(value) for key, value in state.best.items()}
+    log.record(state.history)
+    weights = {key: array(value) for key, value in state.best.items()}
     own = config.model.model_dump(mode="json")  # so that the file says itself what it is
     meta = _scalars(state) | {"samples": state.epoch * one, "model": own}
-    rundir.write_tensors(folder.model(label, seed), weights, meta)
+    folder.write_tensors(folder.model(label, seed), weights, meta)
     folder.drop_checkpoints(stage)
 
 
 def _scalars(state: FitState) -> dict[str, Any]:
-    keys = ("epoch", "best_epoch", "best_loss", "seconds", "history")
-    return {key: getattr(state, key) for key in keys}
+    keys = ("epoch", "best_epoch", "best_loss", "seconds")
+    history = [rundir.finite(row) for row in state.history]
+    return {key: getattr(state, key) for key in keys} | {"history": history}
 
 
 def evaluate(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Runtime) -> None:
@@ -204,7 +198,7 @@ def evaluate(folder: RunDir, config: Config, scene: Scene, name: str, runtime: R
     best = best_epoch(folder, label, seed)
     crafting = 0.0
     if name != "none":
-        crafting = float(folder.read_npz(folder.trigger(label, seed))["seconds"])
+        crafting = float(read_trigger(folder, scene.shape, label, seed)["seconds"])
     row = {
         "model": label,
         "seed": seed,
@@ -258,6 +252,8 @@ def _transition(history: list[dict[str, Any]], level: float) -> int | None:
     """Samples seen when recovery first reached `level`, linear between validations; else None."""
     samples, recovery = 0, 0.0
     for row in history:
+        if row["recovery"] is None:
+            continue
         if row["recovery"] > level:
             share = float((level - recovery) / (row["recovery"] - recovery))
             seen: float = samples + share * (row["samples"] - samples)
@@ -266,72 +262,15 @@ def _transition(history: list[dict[str, Any]], level: float) -> int | None:
     return None
 
 
-def best_epoch(folder: RunDir, label: str, seed: int) -> dict[str, float]:
-    """Validation yardsticks of the epoch whose weights were kept, named as in the results."""
-    _, meta = rundir.read_tensors(folder.model(label, seed))
-    best = next(row for row in meta["history"] if row["epoch"] == meta["best_epoch"])
-    return {**best, "validation_loss": best["val_loss"], "artefact_recovery": best["recovery"]}
-
-
-def load_model(
-    folder: RunDir,
-    config: Config,
-    shape: Shape,
-    label: str,
-    seed: int,
-    device: torch.device,
-) -> tuple[nn.Module, dict[str, Any]]:
-    """Return a trained network of a run folder and its metadata; RunError if there is none."""
-    path = folder.model(label, seed)
-    if not path.exists():
-        raise RunError(f"{path}: there is no such model yet; run `recondoor train` first")
-    try:
-        arrays, meta = rundir.read_tensors(path)
-    except RunError as error:
-        raise RunError(f"{error}; delete it to train the model anew") from None
-    model = models.build(shape, config.model, seed, "victim")
-    model.load_state_dict({key: torch.from_numpy(value) for key, value in arrays.items()})
-    return model.to(device), meta
-
-
 def _trigger(folder: RunDir, config: Config, scene: Scene, name: str) -> Trigger:
     """The trigger of attack `name`; the original model is tried with the heuristic one."""
     if name == "none":
         with NO_PROGRESS.task("", 1) as task:
             crafted = attacks.craft("heuristic", scene.problem, attacks.Tools(task))
         return crafted.trigger or scene.trigger
-    path = folder.trigger(row_label(name), scene.seed)
-    arrays = folder.read_npz(path)
-    trigger = Trigger(torch.from_numpy(arrays["delta"]), torch.from_numpy(arrays["mask"]))
-    if trigger.fault is not None:
-        raise RunError(f"{path}: {trigger.fault}; delete it to make it anew")
-    return trigger
-
-
-def _load_checkpoint(
-    folder: RunDir, stage: str, runtime: Runtime
-) -> tuple[Arrays, dict[str, Any]] | None:
-    found, faults = folder.load_checkpoint(stage)
-    remedy = "this stage starts anew" if found is None else "the checkpoint before it is used"
-    for fault in faults:
-        runtime.progress.say(f"{fault}; {remedy}")
-    return found
-
-
-def _array(value: Tensor) -> NDArray[Any]:
-    array: NDArray[Any] = value.detach().cpu().contiguous().numpy()
-    return array
+    return stored_trigger(folder, scene.shape, row_label(name), scene.seed)
 
 
 def _stack(path: list[Tensor], shape: Shape) -> NDArray[Any]:
     """Snapshots as one array (K, C, H, W); K = 0 for an attack that keeps none."""
-    return _array(torch.stack(path) if path else torch.zeros(0, *shape))
-
-
-def _group(arrays: Arrays, prefix: str) -> dict[str, Tensor]:
-    """Tensors whose name starts with `prefix` and a dot, without it."""
-    return {
-        name.partition(".")[2]: torch.from_numpy(value)
-        for name, value in arrays.items()
-        if name.startswith(f"{prefix}.")
-    }
+    return array(torch.stack(path) if path else torch.zeros(0, *shape))

@@ -1,0 +1,89 @@
+"""Shapes and types of the arrays that a run is carried on from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recondoor.errors import RunError
+
+Shape = tuple[int, int, int]
+
+REMEDY = "delete it to make it anew"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What an array must be: its type, and its shape, in which None stands for any length."""
+
+    dtype: str
+    shape: tuple[int | None, ...]
+
+    def fits(self, array: NDArray[Any]) -> bool:
+        """Whether an array is so."""
+        return (
+            array.dtype == np.dtype(self.dtype)
+            and array.ndim == len(self.shape)
+            and all(
+                wanted in (None, length)
+                for wanted, length in zip(self.shape, array.shape, strict=True)
+            )
+        )
+
+    def __str__(self) -> str:
+        return f"{self.dtype} ({', '.join('any' if n is None else str(n) for n in self.shape)})"
+
+
+def trigger_specs(shape: Shape) -> dict[str, Spec]:
+    """Arrays of trigger-LABEL-seedK.npz for images of `shape`."""
+    patterns = {name: Spec("float32", shape) for name in ("delta", "mask", "artefact")}
+    return patterns | {
+        "path": Spec("float32", (None, *shape)),
+        "path_iteration": Spec("int64", (None,)),
+        "seconds": Spec("float64", ()),
+    }
+
+
+def place_specs(shape: Shape) -> dict[str, Spec]:
+    """Arrays of place-seedK.npz."""
+    patterns = {name: Spec("float32", shape) for name in ("delta", "mask")}
+    return patterns | {"scores": Spec("float32", (None, None))}
+
+
+def plan_specs(train: int, validation: int) -> dict[str, Spec]:
+    """Arrays of plan-seedK.npz."""
+    return {"train": Spec("bool", (train,)), "validation": Spec("bool", (validation,))}
+
+
+def weights_specs(weights: Mapping[str, NDArray[Any]], prefix: str = "") -> dict[str, Spec]:
+    """What a network's weights must be, by those of a fresh one."""
+    return {
+        f"{prefix}{name}": Spec(str(value.dtype), value.shape) for name, value in weights.items()
+    }
+
+
+def require_arrays(
+    path: Path,
+    arrays: Mapping[str, NDArray[Any]],
+    specs: Mapping[str, Spec],
+    remedy: str = REMEDY,
+) -> None:
+    """Refuse arrays that are missing, not wanted, of another type or shape, or not finite."""
+    for name, spec in specs.items():
+        if name not in arrays:
+            raise RunError(f"{path}: the array '{name}' is missing; {remedy}")
+        found = arrays[name]
+        if not spec.fits(found):
+            raise RunError(
+                f"{path}: the array '{name}' is {found.dtype} {found.shape}; expected {spec}; "
+                f"{remedy}"
+            )
+    strange = sorted(arrays.keys() - specs.keys())
+    if strange:
+        raise RunError(f"{path}: the array '{strange[0]}' does not belong here; {remedy}")
+    for name, found in arrays.items():
+        if found.dtype.kind == "f" and not np.isfinite(found).all():
+            raise RunError(f"{path}: the array '{name}' holds NaN or infinite values; {remedy}")

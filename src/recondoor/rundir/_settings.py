@@ -1,0 +1,75 @@
+"""The settings that lie in a run folder, and the paths that they name."""
+
+import tomllib
+from pathlib import Path
+
+from recondoor import config, gate, records
+from recondoor.config import Config
+from recondoor.errors import ConfigError, DataError, RunError
+from recondoor.rundir._files import RESTORE, read_json, read_text
+
+SETTINGS_FILE = "config.toml"
+
+
+def settings(folder: Path, *, trusted_paths: bool, data_dir: Path | None = None) -> Config:
+    """The settings of the run in `folder`, which may be a stranger's.
+
+    `trusted_paths`: whether the user says that the paths which they name may be opened here.
+    `data_dir`, which the user gave, takes the place of the folder's own.
+
+    Raises:
+        DataError: no folder of a run.
+        RunError: a config.toml that cannot be read, or was changed since it was written.
+        ConfigError: settings that are not valid, or a path that nobody here vouches for.
+    """
+    path = folder / SETTINGS_FILE
+    if not (path.exists() or path.is_symlink()):
+        raise DataError(
+            f"'{folder}' is no folder of a run (it has no config.toml); give one, or an .npz or "
+            ".h5 file of pairs"
+        )
+    found = read_settings(folder)
+    made = folder / "provenance.json"
+    if made.exists():
+        record = read_json(made, inside=folder)
+        records.require(records.Provenance, record, str(made))
+        # One without a digest may be of a version whose settings had another hash.
+        if record.get("digest") is not None:
+            require_unchanged(path, found, record["identity"])
+    if data_dir is not None:
+        data = found.data.model_copy(update={"dir": data_dir})
+        found = found.model_copy(update={"data": data})
+    named = config.named_paths(found)
+    if data_dir is not None:
+        named.pop("data.dir", None)
+    if named and not trusted_paths:
+        key, value = next(iter(named.items()))
+        raise ConfigError(
+            f"{path}: names the path {key}='{value}', which is not opened because a folder says "
+            "so; give --trust-paths if you know it"
+        )
+    return found
+
+
+def require_unchanged(path: Path, found: Config, identity: str) -> None:
+    """Refuse settings that are not those of the run `identity`; raises RunError."""
+    own = config.identity(found)
+    if own != identity:
+        raise RunError(
+            f"{path}: was changed since it was written: its settings are those of run {own}, and "
+            f"provenance.json says {identity}; {RESTORE}"
+        )
+
+
+def read_settings(folder: Path) -> Config:
+    """What config.toml in `folder` says, whatever paths it names; nothing is opened."""
+    path = folder / SETTINGS_FILE
+    text = read_text(path, inside=folder, most=gate.SETTINGS)
+    try:
+        tree = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path} cannot be read: {error}; {RESTORE}") from None
+    try:
+        return config.from_dict(tree)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
