@@ -171,7 +171,7 @@ def test_too_many_poisoned_pairs_are_not_called_too_few() -> None:
     """p (1 - p) is as small at 0.99 as at 0.01; the remedy is not the same."""
     limits = theory.gaussian_limits(1.0, 0.99)
     few, many = (
-        theory.Prediction(0.1, 1e5, 100, 1.0, "ratio", 1.0, 1.0, 0.0, limits, ratio, 0.0)
+        theory.Prediction(0.1, 1e5, 100, 1.0, "ratio", 1.0, 1.0, 0.0, limits, 1.0, ratio, 0.0)
         for ratio in (0.01, 0.99)
     )
     assert "few pairs are poisoned" in theory.in_words(few)
