@@ -146,6 +146,12 @@ def test_the_noise_level_does_not_depend_on_units() -> None:
         )
 
 
+@every
+def test_without_noise_none_is_found(name: str) -> None:
+    physics, pairs = measured(HARD[name], 0.0)
+    assert physics.noise(pairs.z, pairs.x) == 0.0
+
+
 def test_an_estimated_noise_level_of_few_pairs_is_doubted() -> None:
     physics, pairs = measured(HARD["near duplicates"], 0.1)
     one, all_ = (physics.estimated(pairs.z[:n], pairs.x[:n]).doubt for n in (1, COUNT))
@@ -167,7 +173,9 @@ def test_inversion_leaves_out_what_is_only_rounding() -> None:
         (torch.randn(50_000, generator=generator(1)).bfloat16().float(), BRAIN, None),
         (torch.randint(0, 256, (5000,), generator=generator(2)).float() / 255, 0.0, 1 / 255),
         (torch.randint(-1000, 3000, (50_000,), generator=generator(2)) * 0.37, 0.0, 0.37),
-        (torch.zeros(100), BRAIN, 0.0),
+        (torch.tensor([-30_000.0, 17.0, 250.0, 29_001.0]), 0.0, 1.0),
+        (torch.ones(100), BRAIN, 1.0),
+        (torch.full((100,), 0.3), 0.0, 0.0),
     ],
 )
 def test_storage_is_read_off_the_values(values: Tensor, unit: float, step: float | None) -> None:

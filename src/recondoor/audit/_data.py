@@ -242,7 +242,8 @@ def require_operator(physics: Physics, trusted: Pairs, alarm: float) -> None:
     """
     defender, count = Defender(physics=physics), len(trusted)
     range_test, residual = defences.load("range-test"), defences.load("measurement-residual")
-    inside = range_test.scores(trusted, defender) <= range_test.law(defender, alarm)
+    # Scores that are no numbers say nothing against the operator.
+    inside = ~(range_test.scores(trusted, defender) > range_test.law(defender, alarm))
     if int(inside.sum()) < THEIRS * count:
         raise _not_theirs(count - int(inside.sum()), count, "have a z that it cannot give")
     left = Pairs(trusted.z[inside], trusted.x[inside])

@@ -181,10 +181,10 @@ class Physics:
         """
         energy, rounding = self._contradiction(z, x).square(), self.rounding(z)
         middle = float(chdtri(self.rank, 0.5))
+        if float((energy / rounding.clamp_min(1e-300)).sum(1).median()) <= middle:
+            return 0.0  # rounding explains all of it
         found = math.sqrt(float(energy.sum(1).median()) / middle)
         for _ in range(STEPS):
-            if found == 0:
-                break
             whitened = (energy / (found**2 + rounding).clamp_min(1e-300)).sum(1)
             factor = math.sqrt(float(whitened.median()) / middle)
             found *= factor

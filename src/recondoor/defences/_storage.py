@@ -17,6 +17,9 @@ HALF_STEP = 2.0**-24
 LOOKED_AT = 100_000
 """Values from which levels are guessed, before all are compared with them."""
 
+FINEST = 2.0**-20
+"""Step, as a share of the largest value, below which 32 bits round as coarsely."""
+
 OFF_LEVEL = 0.1
 """Distance from the nearest level, in steps, up to which a value lies on it."""
 
@@ -72,14 +75,15 @@ class Storage:
 
 def levels(values: Tensor) -> float:
     """Distance of neighbouring levels k * step + c on which all `values` lie; 0 if on none."""
-    flat = values.detach().flatten()
-    few = flat[:: max(1, flat.numel() // LOOKED_AT)].double()
-    different = torch.from_numpy(np.unique(few.cpu().numpy()))
-    step = spacing(different)
-    if step == 0 or len(different) * 4 > len(few):
+    flat = values.detach().flatten().double()
+    few = flat[:: max(1, flat.numel() // LOOKED_AT)].cpu().numpy()
+    step = spacing(torch.from_numpy(np.unique(few)))
+    if step == 0 and bool((flat == flat.round()).all()):
+        # So few integers that no two are neighbours.
+        step = 1.0
+    if step <= FINEST * float(flat.abs().max()):
         return 0.0
-    start, tail = few[0], flat.double()
-    return step if bool(on_levels(tail, float(start), step).all()) else 0.0
+    return step if bool(on_levels(flat, float(few[0]), step).all()) else 0.0
 
 
 def spacing(values: Tensor) -> float:
