@@ -66,9 +66,23 @@ def test_what_is_left_out_are_settings() -> None:
 
 def test_a_run_in_pixel_values_is_not_carried_on_in_units_of_the_rms(tmp_path: Path) -> None:
     settings = load_config("smoke", (), ["artefact.amplitude=0.37"])
-    record = {"identity": WEAK["smoke"], "data": {"fingerprint": "f"}, "patterns": "p"}
+    data = {"name": "a", "fingerprint": "f", "train": 1, "validation": 1, "test": 1}
+    record = {
+        "identity": WEAK["smoke"],
+        "patterns": "f0" * 4,
+        "versions": {},
+        "hardware": {},
+        "device": "cpu",
+        "threads": 1,
+        "seeds": [0],
+        "data": data,
+        "git": None,
+        "command": "recondoor study",
+        "started": "2026-01-01T00:00:00+00:00",
+        "finished": None,
+    }
     (tmp_path / "provenance.json").write_text(json.dumps(record))
     with pytest.raises(RunError, match="other settings"):
-        require_same_run(RunDir(tmp_path), settings, "f", "p")
+        require_same_run(RunDir(tmp_path), settings, "f", "f0" * 4)
     old = load_config("smoke", (), ["artefact.amplitude=0.37", "evaluate.tau_unit=absolute"])
-    require_same_run(RunDir(tmp_path), old, "f", "p")
+    require_same_run(RunDir(tmp_path), old, "f", "f0" * 4)

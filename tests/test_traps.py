@@ -18,7 +18,7 @@ from recondoor.errors import ConfigError, RecondoorError, RunError
 from recondoor.evaluation import evaluate
 from recondoor.poison import Artefact, Pairs, PoisonedPairs, PoisonPlan, Trigger
 from recondoor.progress import NO_PROGRESS
-from recondoor.rundir import RunDir
+from recondoor.rundir import RunDir, sealed_by_itself
 from recondoor.seeding import numpy_generator, torch_generator
 from recondoor.study import run
 from recondoor.sweep._table import parquet
@@ -344,7 +344,7 @@ def test_a_zero_trigger_is_refused_and_predict_says_the_same(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = random_only(images)
-    folder = RunDir(run(config, tmp_path / "run", CPU, ("attack",)))
+    folder = sealed_by_itself(run(config, tmp_path / "run", CPU, ("attack",)))
     path = folder.trigger("random", 0)
     arrays = folder.read_npz(path)
     folder.write_npz(path, {**arrays, "delta": 0 * arrays["delta"]})

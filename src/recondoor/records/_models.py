@@ -18,6 +18,7 @@ REMEDY = "restore it, or choose another --out"
 
 # Whole numbers up to here are exact in a float.
 Count = Annotated[int, Field(ge=0, le=2**53)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Step = Annotated[int, Field(ge=1, le=2**53)]
 Label = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
 Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")]
@@ -61,7 +62,7 @@ class TrainLine(TrainRow):
 
     stage: Literal["train"]
     model: Label
-    seed: Count
+    seed: Seed
     digest: Hex | None = None
 
 
@@ -70,7 +71,7 @@ class AttackLine(AttackRow):
 
     stage: Literal["attack"]
     model: Label
-    seed: Count
+    seed: Seed
     digest: Hex | None = None
 
 
@@ -128,7 +129,7 @@ class Provenance(Record):
     hardware: dict[str, str | int]
     device: str
     threads: Step
-    seeds: list[Count]
+    seeds: list[Seed]
     data: Images
     git: dict[str, str | bool | None] | None
     command: str
@@ -142,7 +143,7 @@ class ResultRow(Record):
 
     __pydantic_extra__: dict[str, Scalar | list[float]]
     model: Label
-    seed: Count
+    seed: Seed
     benign_rmse: float | None
     attack_rmse: float | None
     artefact_rmse: float | None

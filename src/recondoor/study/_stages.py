@@ -14,6 +14,7 @@ from torch import Tensor
 
 from recondoor import attacks, evaluation, metrics, models, operators, records, rundir, theory
 from recondoor.config import Config, row_label
+from recondoor.errors import RunError
 from recondoor.poison import PoisonedPairs, Trigger
 from recondoor.progress import NO_PROGRESS
 from recondoor.rundir import RunDir
@@ -268,7 +269,11 @@ def _trigger(folder: RunDir, config: Config, scene: Scene, name: str) -> Trigger
         with NO_PROGRESS.task("", 1) as task:
             crafted = attacks.craft("heuristic", scene.problem, attacks.Tools(task))
         return crafted.trigger or scene.trigger
-    return stored_trigger(folder, scene.shape, row_label(name), scene.seed)
+    trigger = stored_trigger(folder, scene.shape, row_label(name), scene.seed)
+    if trigger.fault is not None:
+        path = folder.trigger(row_label(name), scene.seed)
+        raise RunError(f"{path}: {trigger.fault}; {rundir.ANEW}")
+    return trigger
 
 
 def _stack(path: list[Tensor], shape: Shape) -> NDArray[Any]:

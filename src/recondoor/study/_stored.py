@@ -74,12 +74,9 @@ def stored_trigger(folder: RunDir, shape: Shape, label: str, seed: int) -> Trigg
 
 def trigger_of(arrays: Arrays, path: Path) -> Trigger:
     try:
-        trigger = Trigger(torch.from_numpy(arrays["delta"]), torch.from_numpy(arrays["mask"]))
+        return Trigger(torch.from_numpy(arrays["delta"]), torch.from_numpy(arrays["mask"]))
     except ConfigError as error:
         raise RunError(f"{path}: {error}; {ANEW}") from None
-    if trigger.fault is not None:
-        raise RunError(f"{path}: {trigger.fault}; {ANEW}")
-    return trigger
 
 
 def resume_craft(
