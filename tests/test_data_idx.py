@@ -93,5 +93,5 @@ def test_trailing_garbage_after_gzip(tmp_path: Path) -> None:
 def test_missing_file_and_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read: No such file"):
         read_bytes(tmp_path / "none")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="is a folder, no regular file"):
         read_bytes(tmp_path)

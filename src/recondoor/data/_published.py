@@ -11,6 +11,7 @@ from pathlib import Path
 
 import platformdirs
 
+from recondoor import gate
 from recondoor.data._download import PublishedFile, fetch
 from recondoor.data._idx import parse_images, read_bytes
 from recondoor.data._images import Images
@@ -43,7 +44,9 @@ def load_published(source: PublishedSet, data_dir: Path | None, progress: Progre
     """
     found = locate(source, data_dir)
     if found is None:
-        contents = [_from_cache(source, file, progress) for file in (source.train, source.test)]
+        contents: list[bytes | bytearray] = [
+            _from_cache(source, file, progress) for file in (source.train, source.test)
+        ]
         where: tuple[Path | str, ...] = (source.train.name, source.test.name)
     else:
         contents = [read_bytes(path) for path in found]
@@ -132,14 +135,18 @@ def _from_cache(source: PublishedSet, file: PublishedFile, progress: Progress) -
 
 def _intact(path: Path, file: PublishedFile) -> bytes | None:
     try:
-        content = path.read_bytes()
-    except OSError:
+        content = gate.read_bytes(path, most=file.size)
+    except (OSError, gate.Refused):
         return None
     return content if _digest(content) == file.sha256 else None
 
 
 def _check_identity(
-    source: PublishedSet, file: PublishedFile, content: bytes, path: Path, progress: Progress
+    source: PublishedSet,
+    file: PublishedFile,
+    content: bytes | bytearray,
+    path: Path,
+    progress: Progress,
 ) -> None:
     digest = _digest(content)
     if digest == file.sha256:
@@ -152,5 +159,5 @@ def _check_identity(
     progress.say(f"{source.name}: '{path}' is not the published file; using it as it is")
 
 
-def _digest(content: bytes) -> str:
+def _digest(content: bytes | bytearray) -> str:
     return hashlib.sha256(content).hexdigest()
