@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -70,10 +71,21 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         _refuse("out of memory; give fewer or smaller images, or a machine with more")
     except OSError as error:
+        if _deleted():
+            _refuse("the current folder has been deleted; change into another one")
         _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except KeyboardInterrupt:
         print("\nstopped; the same command carries on from here", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _deleted() -> bool:
+    """Whether the current folder is gone."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _refuse(text: str) -> None:

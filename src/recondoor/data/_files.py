@@ -1,5 +1,6 @@
 """A user's own images: an .npz or .npy file, or a folder of PNGs."""
 
+import hashlib
 import os
 from collections.abc import Mapping
 from itertools import islice
@@ -26,16 +27,30 @@ def read_path(path: Path, progress: Progress) -> Images:
     uint8 values count from 0 to 255, True is 1, floating-point ones must lie in [0, 1]. An .npz
     holds the images under `x`, `images`, `x_train` or `train`, or as its only array, and may hold
     test images under `test` or `x_test`. A folder holds 8-bit greyscale or RGB PNGs of one size,
-    taken in the order of their names. Shapes as in `Images.of`. Raises DataError for anything
-    else.
+    taken in the order of their names. Copies are told. Shapes as in `Images.of`. Raises
+    DataError for anything else.
     """
     if path.is_dir():
-        return Images.of(path.resolve().name, _read_folder(path, progress))
-    if path.suffix.lower() == ".npy":
-        return Images.of(path.name, _read_npy(path))
-    if path.suffix.lower() == ".npz":
-        return Images.of(path.name, *_read_npz(path))
-    raise DataError(f"'{path}' is neither an .npz or .npy file nor a folder of PNGs")
+        images = Images.of(path.resolve().name, _read_folder(path, progress))
+    elif path.suffix.lower() == ".npy":
+        images = Images.of(path.name, _read_npy(path))
+    elif path.suffix.lower() == ".npz":
+        images = Images.of(path.name, *_read_npz(path))
+    else:
+        raise DataError(f"'{path}' is neither an .npz or .npy file nor a folder of PNGs")
+    if copies := _copies(images):
+        progress.say(
+            f"{images.name}: {copies} images are copies of earlier ones, and a copy may be trained "
+            "on and tested on; leave the copies out"
+        )
+    return images
+
+
+def _copies(images: Images) -> int:
+    """How many images are, to the bit, ones that came before."""
+    parts = [part for part in (images.train_pixels, images.test_pixels) if part is not None]
+    different = {hashlib.sha256(image).digest() for part in parts for image in part}
+    return sum(map(len, parts)) - len(different)
 
 
 def _read_npy(path: Path) -> NDArray[Any]:

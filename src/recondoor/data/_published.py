@@ -84,8 +84,18 @@ def cached(source: PublishedSet) -> Path | None:
     return folder if complete else None
 
 
+def with_home(path: Path, key: str) -> Path:
+    """`path` with the home folder for a leading ~; DataError if there is none."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise DataError(
+            f"{key}: '{path}' begins with ~, but no home folder is known; write the path out"
+        ) from None
+
+
 def _existing(folder: Path, key: str) -> Path:
-    folder = folder.expanduser()
+    folder = with_home(folder, key)
     if not folder.is_dir():
         raise DataError(f"{key}: '{folder}' is not a folder; expected one with the data files")
     return folder
@@ -114,7 +124,13 @@ def _file(folder: Path, name: str) -> Path | None:
 
 
 def _cache_folder(source: PublishedSet) -> Path:
-    return platformdirs.user_cache_path("recondoor") / source.name
+    folder = platformdirs.user_cache_path("recondoor")
+    if not folder.is_absolute():
+        raise DataError(
+            f"{source.name}: no home folder is known to keep it in; set XDG_CACHE_HOME, or give "
+            "the folder with the files as --data-dir"
+        )
+    return folder / source.name
 
 
 def _from_cache(source: PublishedSet, file: PublishedFile, progress: Progress) -> bytes:
