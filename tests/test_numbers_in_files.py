@@ -23,8 +23,13 @@ ODD = np.arange(2 * 27 * 31).reshape(2, 1, 27, 31)
 UNIT = ODD / (ODD.size - 1)
 
 
+def save(path: Path, values: Array) -> None:
+    with path.open("wb") as stream:  # np.save would add .npy to a suffix in capitals
+        np.save(stream, values)
+
+
 def as_data_set(folder: Path, values: Array) -> Array:
-    np.save(folder / "IMAGES.NPY", values)
+    save(folder / "IMAGES.NPY", values)
     return data.load(str(folder / "IMAGES.NPY")).train
 
 
@@ -51,7 +56,7 @@ def as_patches(folder: Path, values: Array) -> Array:
     shape = (values.shape[1], values.shape[2], values.shape[3])
     found = []
     for each in values:
-        np.save(folder / "PATCH.NPY", each)
+        save(folder / "PATCH.NPY", each)
         file = folder / "PATCH.NPY"
         delta = poison.make_trigger(config.TriggerSettings(file=file), shape).delta.numpy()
         pattern = poison.make_artefact(config.ArtefactSettings(file=file), shape).pattern.numpy()
