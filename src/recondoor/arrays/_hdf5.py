@@ -147,7 +147,7 @@ def _expanded(name: str, values: h5py.Dataset) -> int:
     written = values.id.get_num_chunks()
     if written < needed:
         raise ValueError(f"{needed - written} of the {needed} chunks of {name} were never written")
-    return needed * math.prod(values.chunks) * int(values.dtype.itemsize)
+    return int(needed * math.prod(values.chunks) * values.dtype.itemsize)
 
 
 def _marks(name: str, values: h5py.Dataset, marks: tuple[str, ...]) -> Mapping[str, Any]:

@@ -144,7 +144,7 @@ def keys() -> tuple[str, ...]:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"config file {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:

@@ -79,7 +79,10 @@ def locate(source: PublishedSet, data_dir: Path | None) -> tuple[Path, Path] | N
 
 def cached(source: PublishedSet) -> Path | None:
     """The user's cache folder for this set if both files are there, whatever is in them."""
-    folder = _cache_folder(source)
+    try:
+        folder = _cache_folder(source)
+    except DataError:
+        return None
     complete = all((folder / file.name).is_file() for file in (source.train, source.test))
     return folder if complete else None
 
@@ -124,7 +127,11 @@ def _file(folder: Path, name: str) -> Path | None:
 
 
 def _cache_folder(source: PublishedSet) -> Path:
-    folder = platformdirs.user_cache_path("recondoor")
+    try:
+        folder = platformdirs.user_cache_path("recondoor")
+    except RuntimeError:
+        folder = Path("~")
+    # Older versions of platformdirs give back the ~ that they cannot resolve.
     if not folder.is_absolute():
         raise DataError(
             f"{source.name}: no home folder is known to keep it in; set XDG_CACHE_HOME, or give "
