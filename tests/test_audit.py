@@ -193,7 +193,7 @@ def test_a_size_is_refused_before_memory_is_taken(
         file.create_dataset("x", (10**7, 28, 28), "f4", chunks=(1, 28, 28))
         file.create_dataset("z", (10**7, 28, 28), "f4", chunks=(1, 28, 28))
     monkeypatch.setattr(np.lib.format, "read_array", never)
-    assert "declares 5.84e+03 GiB" in refusal(capsys, "pairs.npz", *OPERATOR)
+    assert "declares 2.99e+06 MiB of numbers but holds" in refusal(capsys, "pairs.npz", *OPERATOR)
     assert "at most 1 GiB" in refusal(capsys, "pairs.h5", *OPERATOR)
 
 
@@ -204,7 +204,8 @@ def test_what_an_h5_file_points_to_is_not_followed(here: Path) -> None:
     with h5py.File(here / "pairs.h5", "w") as file:
         file["x"] = h5py.ExternalLink("secret.h5", "x")
         file["z"] = made["z"]
-    assert set(_arrays.read_arrays(here / "pairs.h5", ("x", "z"))) == {"z"}
+    with pytest.raises(DataError, match="x is a link, which is not followed"):
+        _arrays.read_arrays(here / "pairs.h5", ("x", "z"))
     with h5py.File(here / "pairs.h5", "w") as file:
         file.create_group("x")
     with pytest.raises(DataError, match="no array"):

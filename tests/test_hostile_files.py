@@ -34,7 +34,7 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
     "wide.npz": (hostile.twice("\uff58.npy"), "both 'x.npy' and"),
     "two.npz": (hostile.two_archives, "in front of its members"),
     "prefix.npz": (hostile.prefixed, "in front of its members"),
-    "comment.npz": (hostile.commented, "does not end with its list"),
+    "comment.npz": (hostile.commented, "behind their list"),
     "packing.npz": (hostile.lzma, "packed in another way"),
     "two.npy": (hostile.two_in_one_npy, "bytes follow its array"),
     "expands.h5": (hostile.expanding_h5, "would expand to"),
