@@ -194,7 +194,14 @@ def test_a_size_is_refused_before_memory_is_taken(
         file.create_dataset("z", (10**7, 28, 28), "f4", chunks=(1, 28, 28))
     monkeypatch.setattr(np.lib.format, "read_array", never)
     assert "declares 2.99e+06 MiB of numbers but holds" in refusal(capsys, "pairs.npz", *OPERATOR)
-    assert "at most 1 GiB" in refusal(capsys, "pairs.h5", *OPERATOR)
+    assert "x was never written" in refusal(capsys, "pairs.h5", *OPERATOR)
+    made = make(100, 1)
+    save(here / "pairs.npz", x=made["x"], z=made["z"])
+    with h5py.File(here / "pairs.h5", "w") as file:
+        file["x"], file["z"] = made["x"], made["z"]
+    monkeypatch.setattr(_arrays, "LIMIT", 1000)
+    for name in ("pairs.npz", "pairs.h5"):
+        assert "a random part of them" in refusal(capsys, name, *OPERATOR)
 
 
 def test_what_an_h5_file_points_to_is_not_followed(here: Path) -> None:
