@@ -61,8 +61,9 @@ def test_damaged_gzip_is_refused_or_unharmed(folder: Path, data: st.DataObject) 
         found = parse_images(read_bytes(path), path)
     except DataError:
         return
-    # Only the header's time stamp, system and flags do not matter to the pixels.
-    assert position < 10
+    # Only the header's time stamp, system and flags do not matter to the pixels, and the bits that
+    # fill up the last byte in front of the checksum and the length.
+    assert position < 10 or position == len(content) - 9
     np.testing.assert_array_equal(found, images)
 
 
@@ -93,5 +94,5 @@ def test_trailing_garbage_after_gzip(tmp_path: Path) -> None:
 def test_missing_file_and_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read: No such file"):
         read_bytes(tmp_path / "none")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="is a folder, no regular file"):
         read_bytes(tmp_path)

@@ -1,6 +1,7 @@
 import os
 import socket
 import stat
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -151,3 +152,13 @@ def test_names_and_delete_are_of_one_folder(tmp_path: Path) -> None:
     assert gate.names(tmp_path, "*.[0-9]") == ["a.2", "b.1", "d.1"]
     gate.delete(tmp_path, ["b.1", "d.1", "missing"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.2", "c"]
+
+
+def test_no_more_memory_is_taken_than_a_file_needs(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(1000))
+    tracemalloc.start()
+    try:
+        assert gate.read_bytes(tmp_path / "file", most=gate.ARRAYS) == bytes(1000)
+        assert tracemalloc.get_traced_memory()[1] < 4 * gate.MIB
+    finally:
+        tracemalloc.stop()

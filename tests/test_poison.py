@@ -244,8 +244,10 @@ def save(path: Path, array: Any) -> None:
         (np.array([[1e300, 1]]), "finite"),
         (np.ones(3), "shape"),
         (np.ones((1, 1, 2, 2)), "shape"),
-        (np.ones((2, 2), dtype=complex), "no real numbers"),
-        (np.array([["a"]]), "no real numbers"),
+        (np.ones((2, 2), dtype=complex), "numbers of type complex128"),
+        (np.array([["a"]]), "numbers of type <U1"),
+        (np.ones((2, 2), dtype=np.int16), "which number is 1 is for you to say"),
+        (np.ones((2, 2), dtype=np.uint16), "numbers of type uint16"),
         (np.array([[object()]], dtype=object), "cannot be read"),
         (np.ones((2, 4, 4)), "2 channels given; the data has 1"),
         (np.ones((1, 29, 2)), "do not fit"),
@@ -259,9 +261,11 @@ def test_refused_npy(tmp_path: Path, array: Any, said: str) -> None:
 
 
 def test_refused_files(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"trigger\.file: .*missing.png .*No such file"):
+    with pytest.raises(
+        ConfigError, match=r"trigger\.file: .*missing.png' cannot be read: No such file"
+    ):
         trigger(file=tmp_path / "missing.png")
-    with pytest.raises(ConfigError, match="Is a directory"):
+    with pytest.raises(ConfigError, match="is a folder, no regular file"):
         trigger(file=tmp_path)
     (tmp_path / "text.png").write_text("hello")
     with pytest.raises(ConfigError, match="not an image"):

@@ -66,7 +66,11 @@ def opened(path: Path, *, most: int, inside: Path | None = None) -> BufferedRead
 def read_bytes(path: Path, *, most: int, inside: Path | None = None) -> bytes:
     """Content of a file; arguments and errors as of `opened`."""
     with opened(path, most=most, inside=inside) as file:
-        content = file.read(most + 1)
+        # A buffer for `most` bytes would be taken before the first one is read.
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(size + 1)
+        while size < len(content) <= most and (more := file.read(MIB)):
+            content += more
     if len(content) > most:
         raise Refused(f"it grew beyond the {_size(most)} that are read")
     return content

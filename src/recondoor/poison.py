@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from recondoor import arrays
+from recondoor import arrays, gate
 from recondoor.config import ArtefactSettings, Pattern, TriggerSettings
 from recondoor.errors import ConfigError
 
@@ -262,51 +261,38 @@ def _hand_made(section: str, settings: Pattern) -> NDArray[np.float32]:
 
 
 def _read_patch(section: str, path: Path) -> NDArray[np.float32]:
+    """Values of an .npy, or the samples of a PNG, as (C, H, W)."""
     try:
-        values = _read_array(path) if path.suffix == ".npy" else _read_image(section, path)
-    except (
-        *arrays.UNREADABLE,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:
-        reason = "not an image" if isinstance(error, UnidentifiedImageError) else str(error)
-        reason = getattr(error, "strerror", None) or " ".join(reason.split())
-        raise ConfigError(f"{section}.file: {path} cannot be read: {reason}") from None
+        values = _read_array(path) if path.suffix.lower() == ".npy" else _read_image(path)
+    except arrays.UNREADABLE as error:
+        raise ConfigError(f"{section}.file: {arrays.failure(path, error)}") from None
     values = values[None] if values.ndim == 2 else values
-    if values.ndim != 3 or not np.isfinite(values).all() or not values.any():
+    if values.ndim != 3 or not values.any():
         raise ConfigError(
-            f"{section}.file: {path} has shape {values.shape}; expected finite values, not all "
+            f"{section}.file: '{path}' has shape {values.shape}; expected values, not all "
             "zero, of shape (H, W) or (C, H, W)"
+        )
+    if first := arrays.first_not_finite(values):
+        raise ConfigError(
+            f"{section}.file: '{path}' is not finite in 32 bits at {first}; expected finite values"
         )
     return values
 
 
 def _read_array(path: Path) -> NDArray[np.float32]:
-    """Values as they are; uint8 as pixels, 255 being 1, as in images."""
-    with path.open("rb") as stream:
+    """Values by the rule of `arrays.require_scale`."""
+    with gate.opened(path, most=gate.ARRAYS) as stream:
         values = arrays.load(stream)
     if not isinstance(values, np.ndarray):
         raise ValueError("it is an archive of arrays")
-    if values.dtype.kind not in "buif":
-        raise ValueError(f"it holds {values.dtype}, no real numbers")
-    with np.errstate(over="ignore"):
-        numbers: NDArray[np.float32] = values.astype(np.float32)
-    return numbers / np.float32(255) if values.dtype == np.uint8 else numbers
+    arrays.require_scale(values.dtype)
+    return arrays.to_float32(values)
 
 
-def _read_image(section: str, path: Path) -> NDArray[np.float32]:
-    """Pixels in [0, 1] of an 8-bit image, (H, W) or (3, H, W)."""
-    arrays.require_chunks(path)
-    # Of other formats some are run by programs outside, as EPS is.
-    with Image.open(path, formats=["PNG"]) as image:
-        arrays.require_decodable(image.size)
-        if image.mode not in ("1", "L", "RGB"):
-            raise ConfigError(
-                f"{section}.file: {path} has the pixel format {image.mode}; expected 8-bit "
-                "greyscale or RGB without transparency or palette"
-            )
-        values = np.asarray(image.convert("L") if image.mode == "1" else image, dtype=np.float32)
-    return (values if values.ndim == 2 else values.transpose(2, 0, 1)) / np.float32(255)
+def _read_image(path: Path) -> NDArray[np.float32]:
+    """Pixels in [0, 1] of a PNG, (H, W) or (3, H, W)."""
+    values = arrays.to_float32(arrays.read_png(path))
+    return values if values.ndim == 2 else np.ascontiguousarray(np.moveaxis(values, 2, 0))
 
 
 def _corner(settings: Pattern, size: tuple[int, int], image: tuple[int, int]) -> tuple[int, int]:

@@ -1,19 +1,18 @@
 """Arrays of a stranger's .npz or .h5 file: looked at before memory is taken, never unpickled."""
 
 import math
-import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recondoor import arrays as files
+from recondoor import gate
 from recondoor.errors import DataError
 
 Arrays = dict[str, NDArray[Any]]
-Head = tuple[tuple[int, ...], "np.dtype[Any]"]
 
 LIMIT = 1 << 30
 """Bytes that the arrays of one file may take together: 1 GiB."""
@@ -28,58 +27,46 @@ def read_arrays(path: Path, names: Iterable[str]) -> Arrays:
     """
     readers = {".npz": _read_npz, ".h5": _read_h5, ".hdf5": _read_h5}
     reader = readers.get(path.suffix.lower())
-    if reader is None or not path.is_file():
+    if reader is None or not path.exists():
         what = "is no .npz or .h5 file" if path.exists() else "does not exist"
         raise DataError(
             f"'{path}' {what}; expected pairs in an .npz or .h5 file, or the folder of a run"
         )
     try:
-        return reader(path, list(names))
+        with gate.opened(path, most=gate.ARRAYS) as stream:
+            return reader(stream, path, list(names))
     except files.UNREADABLE as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise DataError(
-            f"'{path}' is not a readable {path.suffix.lower()} file "
-            f"({reason or type(error).__name__})"
-        ) from None
+        kind = f"{path.suffix.lower()} file"
+        raise DataError(files.failure(path, error, kind)) from None
 
 
-def _read_npz(path: Path, names: list[str]) -> Arrays:
-    with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-        members = set(archive.namelist())
-        found = [name for name in names if f"{name}.npy" in members]
+def _read_npz(stream: BinaryIO, path: Path, names: list[str]) -> Arrays:
+    with files.archive(stream) as members:
         heads = {}
-        for name in found:
-            with archive.open(f"{name}.npy") as stream:
-                heads[name] = files.head(stream)
+        for name in names:
+            if f"{name}.npy" in members.NameToInfo:
+                with members.open(f"{name}.npy") as member:
+                    heads[name] = files.head(member)
         _require_fit(path, heads)
-        files.require_archive(file)
         arrays = {}
-        for name in found:
-            with archive.open(f"{name}.npy") as stream:
-                arrays[name] = np.lib.format.read_array(stream, allow_pickle=False)
+        for name in heads:
+            with members.open(f"{name}.npy") as member:
+                arrays[name] = np.lib.format.read_array(member, allow_pickle=False)
         return arrays
 
 
-def _read_h5(path: Path, names: list[str]) -> Arrays:
+def _read_h5(stream: BinaryIO, path: Path, names: list[str]) -> Arrays:
     try:
-        import h5py
+        with files.hdf5(stream) as file:
+            found = files.own_arrays(file, names)
+            heads = {name: (values.shape, values.dtype) for name, values in found.items()}
+            _require_fit(path, heads)
+            return {name: files.read_own(name, values) for name, values in found.items()}
     except ImportError:
         raise DataError(f"'{path}' needs h5py to be read: pip install recondoor[h5]") from None
-    with h5py.File(path, "r") as file:
-        found = {}
-        for name in names:
-            # A link may lead into any other file of this machine.
-            if isinstance(file.get(name, getlink=True), h5py.HardLink):
-                found[name] = file[name]
-        for name, values in found.items():
-            plain = isinstance(values, h5py.Dataset) and not (values.is_virtual or values.external)
-            if not plain:
-                raise DataError(f"'{path}': '{name}' is no array that lies in the file itself")
-        _require_fit(path, {name: (values.shape, values.dtype) for name, values in found.items()})
-        return {name: values[()] for name, values in found.items()}
 
 
-def _require_fit(path: Path, heads: Mapping[str, Head]) -> None:
+def _require_fit(path: Path, heads: Mapping[str, files.Head]) -> None:
     for name, (_, kind) in heads.items():
         if kind.hasobject or kind.kind not in "fciub":
             what = "Python objects" if kind.hasobject else str(kind)

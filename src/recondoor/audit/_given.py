@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from recondoor import arrays as files
 from recondoor.audit._arrays import Arrays, read_arrays
 from recondoor.errors import DataError
 from recondoor.operators import LinearOperator
@@ -48,9 +49,9 @@ class Given:
 def read_pairs(path: Path, build: Build | None) -> tuple[Pairs, LinearOperator | None]:
     """Pairs of an .npz or .h5 file, in float32, and the operator that `build` makes for them.
 
-    The file holds `x`, (N, H, W) or (N, C, H, W), real or integers (of uint8, 255 is 1), and either
-    `z` of the same shape or `y`, (N, ...), of which z = A_adjoint y is made. Where both are, z
-    counts.
+    The file holds `x`, (N, H, W) or (N, C, H, W), and either `z` of the same shape or `y`,
+    (N, ...), of which z = A_adjoint y is made. Where both are, z counts. Audits count in the pairs'
+    own units, so that integers are what they are; of uint8, 255 is 1, and True is 1.
 
     Raises:
         DataError: the file or its values are not like that, or there is y and no operator.
@@ -111,27 +112,39 @@ def _adjoint(path: Path, y: NDArray[Any], count: int, operator: LinearOperator |
         raise DataError(f"'{path}': y is complex, but this operator's measurements are real")
     parts = []
     for start in range(0, len(y), CHUNK):
-        part = torch.from_numpy(np.ascontiguousarray(y[start : start + CHUNK])).to(form.dtype)
+        # Torch knows neither foreign byte orders nor every type of NumPy's.
+        exact = y[start : start + CHUNK].astype(complex if np.iscomplexobj(y) else float)
+        part = torch.from_numpy(exact).to(form.dtype)
         parts.append(operator.A_adjoint(part.reshape(-1, *form.shape[1:])).float())
     return torch.cat(parts)
 
 
 def _images(path: Path, name: str, values: NDArray[Any]) -> Tensor:
-    """Values as float32 (N, C, H, W); uint8 divided by 255."""
+    """Values as float32 (N, C, H, W)."""
     _require_numbers(path, name, values)
-    if values.dtype.kind not in "fiu":
+    if values.dtype.kind not in "fiub":
         raise DataError(f"'{path}': {name} holds {values.dtype}; expected real numbers")
-    if values.ndim not in (3, 4):
+    _require_order(path, name, values.shape)
+    pixels = files.to_float32(values)
+    if first := files.first_not_finite(pixels):
         raise DataError(
-            f"'{path}': {name} has the shape {values.shape}; expected (N, H, W) or (N, C, H, W)"
+            f"'{path}': {name} holds values too large for 32 bits, the first at {first}; rescale "
+            "them"
         )
-    with np.errstate(over="ignore"):
-        pixels = np.ascontiguousarray(values, dtype=np.float32)
-    if not np.isfinite(pixels).all():
-        raise DataError(f"'{path}': {name} holds values too large for 32 bits; rescale them")
-    if values.dtype == np.uint8:
-        pixels /= np.float32(255)
     return torch.from_numpy(pixels if pixels.ndim == 4 else pixels[:, None])
+
+
+def _require_order(path: Path, name: str, shape: tuple[int, ...]) -> None:
+    """Refuse what is not (N, H, W) or (N, C, H, W), or has its channels last by all appearance."""
+    if len(shape) not in (3, 4):
+        raise DataError(
+            f"'{path}': {name} has the shape {shape}; expected (N, H, W) or (N, C, H, W)"
+        )
+    if len(shape) == 4 and shape[1] > min(shape[2:]) and shape[1] not in (1, 3):
+        raise DataError(
+            f"'{path}': {name} has the shape {shape}, with more channels than rows or columns if "
+            "read as (N, C, H, W); move the channels: np.moveaxis(values, -1, 1)"
+        )
 
 
 def _require_numbers(path: Path, name: str, values: NDArray[Any]) -> None:
@@ -139,8 +152,8 @@ def _require_numbers(path: Path, name: str, values: NDArray[Any]) -> None:
         raise DataError(
             f"'{path}': {name} has the shape {values.shape}; expected at least one pair"
         )
-    if not np.isfinite(values).all():
+    if first := files.first_not_finite(values):
         raise DataError(
-            f"'{path}': {name} holds NaN or infinite values; leave those pairs out, they train "
-            "nothing"
+            f"'{path}': {name} holds NaN or infinite values, the first at {first}; leave those "
+            "pairs out, they train nothing"
         )

@@ -2,6 +2,8 @@
 
 import os
 import sys
+from io import TextIOWrapper
+from pathlib import Path
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -58,6 +60,11 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exit code 2 for what the user can mend, 130 after Ctrl-C."""
     # Looking for pydantic's plugins reads the metadata of every installed package at every start.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal may lack letters that a table has
+            stream.reconfigure(errors="replace")
+    if _deleted():  # in which PyTorch would end the process
+        _refuse("the current folder has been deleted; change into another one")
     try:
         app(arguments, exit_on_error=False, print_error=False)
     except (CycloptsError, RecondoorError) as error:
@@ -74,6 +81,15 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("\nstopped; the same command carries on from here", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _deleted() -> bool:
+    """Whether the current folder is gone."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _refuse(text: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from recondoor import registry
 from recondoor.data._files import read_path
 from recondoor.data._images import Images
+from recondoor.data._published import with_home
 from recondoor.data._splits import Splits, repeats, split
 from recondoor.errors import DataError, nearest
 from recondoor.progress import NO_PROGRESS, Progress
@@ -46,7 +47,7 @@ def find(name_or_path: str, data_dir: Path | None = None) -> Path | None:
 
 
 def _path(name_or_path: str, known: tuple[str, ...]) -> Path:
-    path = Path(name_or_path).expanduser()
+    path = with_home(Path(name_or_path), "data.name")
     if not name_or_path or not path.exists():
         raise DataError(
             f"data.name: '{name_or_path}' is neither a file or folder nor a registered data set; "

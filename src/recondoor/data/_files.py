@@ -1,60 +1,84 @@
 """A user's own images: an .npz or .npy file, or a folder of PNGs."""
 
+import hashlib
+import os
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recondoor import arrays
+from recondoor import arrays, gate
 from recondoor.data._images import Images
 from recondoor.errors import DataError
 from recondoor.progress import Progress
 
 TRAIN_KEYS = ("x", "images", "x_train", "train")
 TEST_KEYS = ("test", "x_test")
+MOST_FILES = 1_000_000
+"""Files that a folder of PNGs may hold."""
 
 
 def read_path(path: Path, progress: Progress) -> Images:
     """Load the images at `path`, which exists; the set is called like the file.
 
-    uint8 values count from 0 to 255, floating-point ones must lie in [0, 1]. An .npz holds the
-    images under `x`, `images`, `x_train` or `train`, or as its only array, and may hold test
-    images under `test` or `x_test`. A folder holds 8-bit greyscale or RGB PNGs of one size, taken
-    in the order of their names. Shapes as in `Images.of`. Raises DataError for anything else.
+    uint8 values count from 0 to 255, True is 1, floating-point ones must lie in [0, 1]. An .npz
+    holds the images under `x`, `images`, `x_train` or `train`, or as its only array, and may hold
+    test images under `test` or `x_test`. A folder holds 8-bit greyscale or RGB PNGs of one size,
+    taken in the order of their names. Copies are told. Shapes as in `Images.of`. Raises
+    DataError for anything else.
     """
     if path.is_dir():
-        return Images.of(path.resolve().name, _read_folder(path, progress))
-    if path.suffix.lower() == ".npy":
-        return Images.of(path.name, _read_npy(path))
-    if path.suffix.lower() == ".npz":
-        return Images.of(path.name, *_read_npz(path))
-    raise DataError(f"'{path}' is neither an .npz or .npy file nor a folder of PNGs")
+        images = Images.of(path.resolve().name, _read_folder(path, progress))
+    elif path.suffix.lower() == ".npy":
+        images = Images.of(path.name, _read_npy(path))
+    elif path.suffix.lower() == ".npz":
+        images = Images.of(path.name, *_read_npz(path))
+    else:
+        raise DataError(f"'{path}' is neither an .npz or .npy file nor a folder of PNGs")
+    if copies := _copies(images):
+        progress.say(
+            f"{images.name}: {copies} images are copies of earlier ones, and a copy may be trained "
+            "on and tested on; leave the copies out"
+        )
+    return images
+
+
+def _copies(images: Images) -> int:
+    """How many images are, to the bit, ones that came before."""
+    parts = [part for part in (images.train_pixels, images.test_pixels) if part is not None]
+    different = {hashlib.sha256(image).digest() for part in parts for image in part}
+    return sum(map(len, parts)) - len(different)
 
 
 def _read_npy(path: Path) -> NDArray[Any]:
-    try:
-        with path.open("rb") as stream:
-            array = arrays.load(stream)
-    except arrays.UNREADABLE as error:
-        raise _unreadable(path, error) from error
+    array = _load(path)
     if not isinstance(array, np.ndarray):
         raise DataError(f"'{path}' is an archive of arrays; rename it to .npz")
     return array
 
 
 def _read_npz(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    found = _load(path)
+    if isinstance(found, np.ndarray):
+        raise DataError(f"'{path}' is a single array; rename it to .npy")
+    return found["train"], found.get("test")
+
+
+def _load(path: Path) -> NDArray[Any] | dict[str, NDArray[Any]]:
+    """The array of an .npy; those of an .npz under `train` and, if it has any, `test`."""
     # A stream of our own, because np.load leaves a file open that is no archive.
     try:
-        with path.open("rb") as stream:
-            archive = arrays.load(stream)
-            if isinstance(archive, np.ndarray):
-                raise DataError(f"'{path}' is a single array; rename it to .npy")
-            train, test = _keys(archive.files, path)
-            return _member(archive, train, path), _member(archive, test, path) if test else None
+        with gate.opened(path, most=gate.ARRAYS) as stream:
+            content = arrays.load(stream)
+            if isinstance(content, np.ndarray):
+                return content
+            roles = zip(("train", "test"), _keys(content.files, path), strict=True)
+            return {role: _member(content, key, path) for role, key in roles if key}
     except arrays.UNREADABLE as error:
-        raise _unreadable(path, error) from error
+        raise DataError(arrays.failure(path, error, f"{path.suffix.lower()} file")) from error
 
 
 def _member(archive: Mapping[str, Any], key: str, path: Path) -> NDArray[Any]:
@@ -77,70 +101,55 @@ def _keys(found: list[str], path: Path) -> tuple[str, str | None]:
     return train[0], test[0] if test else None
 
 
-def _unreadable(path: Path, error: BaseException) -> DataError:
-    reason = " ".join(str(error).split())
-    if isinstance(error, MemoryError):
-        return DataError(f"'{path}' does not fit into memory ({reason})")
-    if "Object arrays" in reason:
-        return DataError(f"'{path}' holds Python objects; expected an array of numbers")
-    if isinstance(error, ValueError) and "pickle" in reason:
-        reason = "it does not start like one"
-    return DataError(
-        f"'{path}' is not a readable {path.suffix.lower()} file ({reason or type(error).__name__})"
-    )
-
-
 def _read_folder(folder: Path, progress: Progress) -> NDArray[np.uint8]:
     """Pixels of all PNGs directly in `folder`, (N, H, W) or (N, 3, H, W)."""
-    paths = sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() == ".png" and not path.name.startswith(".")
-    )
-    if not paths:
-        raise DataError(
-            f"'{folder}' holds no PNG; expected a folder with .png files directly in it"
-        )
-    first = _read_png(paths[0])
-    pixels = np.empty((len(paths), *first.shape), np.uint8)
-    with progress.task(f"reading {len(paths)} PNGs", len(paths)) as task:
-        for index, path in enumerate(paths):
-            image = _read_png(path)
+    names = _names(folder)
+    first = _read_png(folder / names[0], folder)
+    _require_room(folder, names, first.size)
+    pixels = np.empty((len(names), *first.shape), np.uint8)
+    with progress.task(f"reading {len(names)} PNGs", len(names)) as task:
+        for index, name in enumerate(names):
+            image = _read_png(folder / name, folder)
             if image.shape != first.shape:
                 raise DataError(
-                    f"'{path}' is {_describe(image)} but '{paths[0].name}' is {_describe(first)}; "
-                    "all images must have one size and be all greyscale or all RGB"
+                    f"'{folder / name}' is {_describe(image)} but '{names[0]}' is "
+                    f"{_describe(first)}; all images must have one size and be all greyscale or "
+                    "all RGB"
                 )
             pixels[index] = image
             task.advance()
     return pixels if pixels.ndim == 3 else np.ascontiguousarray(np.moveaxis(pixels, 3, 1))
 
 
-def _read_png(path: Path) -> NDArray[np.uint8]:
-    """One PNG as uint8, (H, W) if greyscale or (H, W, 3) if RGB."""
-    # Imported here because it costs 30 ms that only users of PNGs should pay.
-    from PIL import Image
+def _names(folder: Path) -> list[str]:
+    with os.scandir(folder) as entries:
+        found = [entry.name for entry in islice(entries, MOST_FILES + 1)]
+    if len(found) > MOST_FILES:
+        raise DataError(
+            f"'{folder}' holds more than {MOST_FILES:,} files; put the images into an .npy file"
+        )
+    names = [name for name in found if name[-4:].lower() == ".png" and not name.startswith(".")]
+    if not names:
+        raise DataError(
+            f"'{folder}' holds no PNG; expected a folder with .png files directly in it"
+        )
+    return sorted(names)
 
+
+def _require_room(folder: Path, names: list[str], size: int) -> None:
+    """Refuse pictures that would expand, together, to suspiciously much."""
     try:
-        arrays.require_chunks(path)
-        with Image.open(path, formats=["PNG"]) as image:
-            arrays.require_decodable(image.size)
-            image.verify()  # decoding alone checks no checksums
-        with Image.open(path, formats=["PNG"]) as image:
-            mode = image.mode
-            if mode in ("L", "RGB", "1"):
-                return np.array(image.convert("L") if mode == "1" else image, dtype=np.uint8)
-    except (
-        *arrays.UNREADABLE,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"'{path}' is not a readable PNG ({reason})") from error
-    raise DataError(
-        f"'{path}' has the pixel format {mode}; expected 8-bit greyscale or RGB without "
-        "transparency or palette"
-    )
+        held = sum((folder / name).lstat().st_size for name in names)
+        arrays.require_expansion(len(names) * size, held)
+    except (OSError, ValueError) as error:
+        raise DataError(arrays.failure(folder, error, "folder of PNGs")) from error
+
+
+def _read_png(path: Path, folder: Path) -> NDArray[np.uint8]:
+    try:
+        return arrays.read_png(path, inside=folder)
+    except arrays.UNREADABLE as error:
+        raise DataError(arrays.failure(path, error, "PNG")) from error
 
 
 def _describe(image: NDArray[np.uint8]) -> str:

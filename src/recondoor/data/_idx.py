@@ -13,8 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from recondoor import arrays
+from recondoor import arrays, gate
 from recondoor.errors import DataError
+
+MOST = 640 * gate.MIB
+"""Bytes of a file and of its content, ten times MNIST's."""
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _IMAGES_MAGIC = 0x00000803
@@ -22,36 +25,38 @@ _STEP = 1 << 22
 _HEADER = struct.Struct(">IIII")
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes | bytearray:
     """Return the file's content, decompressed if it is gzipped.
 
-    Raises DataError if the file cannot be read, its gzip stream is damaged or cut short, or it
-    expands to suspiciously much (`arrays.require_expansion`).
+    Raises DataError if the file cannot be read, its gzip stream is damaged or cut short, it
+    expands to suspiciously much (`arrays.require_expansion`), or it has more than `MOST` bytes.
     """
     try:
-        content = path.read_bytes()
+        content = gate.read_bytes(path, most=MOST)
         return _decompressed(content) if content[:2] == _GZIP_MAGIC else content
+    except gate.Refused as error:
+        raise DataError(arrays.failure(path, error)) from error
     except (EOFError, ValueError, gzip.BadGzipFile, struct.error, zlib.error) as error:
         raise DataError(
             f"'{path}' is damaged or cut short ({error}); fetch the file again"
         ) from error
     except OSError as error:
-        raise DataError(f"'{path}' cannot be read: {error.strerror or error}") from error
+        raise DataError(arrays.failure(path, error)) from error
 
 
-def _decompressed(content: bytes) -> bytes:
+def _decompressed(content: bytes) -> bytearray:
     """Decompress step by step, as a gzip stream does not say beforehand how long it is."""
-    parts: list[bytes] = []
-    size = 0
+    whole = bytearray()
     with gzip.open(io.BytesIO(content)) as stream:
         while part := stream.read(_STEP):
-            parts.append(part)
-            size += len(part)
-            arrays.require_expansion(size, len(content))
-    return b"".join(parts)
+            whole += part
+            arrays.require_expansion(len(whole), len(content))
+            if len(whole) > MOST:
+                raise gate.Refused(f"expands to more than the {MOST >> 20} MiB that are read")
+    return whole
 
 
-def parse_images(content: bytes, where: Path | str) -> NDArray[np.uint8]:
+def parse_images(content: bytes | bytearray, where: Path | str) -> NDArray[np.uint8]:
     """Return the images of an IDX file as a read-only view, uint8 (N, H, W).
 
     `where` names the file in errors. Raises DataError for a wrong magic number, a length that
@@ -76,5 +81,5 @@ def parse_images(content: bytes, where: Path | str) -> NDArray[np.uint8]:
         )
     if count * height * width == 0:
         raise DataError(f"'{where}' holds no images ({count} of {height}x{width})")
-    pixels = np.frombuffer(content, dtype=np.uint8, offset=_HEADER.size)
+    pixels = np.frombuffer(memoryview(content).toreadonly(), np.uint8, offset=_HEADER.size)
     return pixels.reshape(count, height, width)

@@ -9,12 +9,11 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from recondoor import arrays
 from recondoor.errors import DataError
 
 FloatArray: TypeAlias = NDArray[np.float32]
 Pixels: TypeAlias = NDArray[np.uint8] | FloatArray
-
-_ALLOWED = "expected uint8 or floating-point numbers in [0, 1]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +35,9 @@ class Images:
     def of(cls, name: str, train: NDArray[Any], test: NDArray[Any] | None = None) -> Images:
         """Check the arrays of a set called `name` and fingerprint them.
 
-        uint8 arrays have the range 0 to 255, floating-point ones [0, 1]. Shapes: (N, H, W),
-        (N, C, H, W), or (N, H, W, C) where the last axis is 1 or 3 long and the second is neither.
+        uint8 arrays have the range 0 to 255, floating-point ones [0, 1]; True is 1. Shapes:
+        (N, H, W), (N, C, H, W), or (N, H, W, C) where the last axis is 1 or 3 long and the second
+        is neither.
         Raises DataError for any other shape or type, no images, NaN, infinity, values out of
         range, and test images of another size than the training images.
         """
@@ -76,11 +76,10 @@ def to_unit(pixels: Pixels) -> FloatArray:
 
 def check_pixels(array: NDArray[Any], where: str) -> Pixels:
     """Return `array` as uint8 or float32 (N, C, H, W), contiguous; `where` starts every error."""
-    if not (array.dtype == np.uint8 or np.issubdtype(array.dtype, np.floating)):
-        hint = (
-            "; use .astype('uint8') for 0 to 255" if np.issubdtype(array.dtype, np.integer) else ""
-        )
-        raise DataError(f"{where}: numbers of type {array.dtype}; {_ALLOWED}{hint}")
+    try:
+        arrays.require_scale(array.dtype)
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from None
     shaped = _channels_first(array, where)
     if array.dtype == np.uint8:
         return np.ascontiguousarray(shaped)
@@ -108,13 +107,13 @@ def _channels_first(array: NDArray[Any], where: str) -> NDArray[Any]:
 
 
 def _check_range(array: NDArray[Any], where: str) -> None:
-    with np.errstate(invalid="ignore"):
-        low, high = float(array.min()), float(array.max())
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise DataError(f"{where}: holds NaN or infinite values; {_ALLOWED}")
+    if first := arrays.first_not_finite(array):
+        raise DataError(f"{where}: holds NaN or infinite values, the first at {first}")
+    low, high = float(array.min()), float(array.max())
     if low < 0 or high > 1:
         raise DataError(
-            f"{where}: values from {low:.4g} to {high:.4g}; {_ALLOWED}, so rescale them first"
+            f"{where}: values from {low:.4g} to {high:.4g}; floating-point numbers must lie in "
+            "[0, 1], so divide by the value that is to be 1 (255 for what were 8 bits)"
         )
 
 

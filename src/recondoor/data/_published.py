@@ -11,6 +11,7 @@ from pathlib import Path
 
 import platformdirs
 
+from recondoor import gate
 from recondoor.data._download import PublishedFile, fetch
 from recondoor.data._idx import parse_images, read_bytes
 from recondoor.data._images import Images
@@ -43,7 +44,9 @@ def load_published(source: PublishedSet, data_dir: Path | None, progress: Progre
     """
     found = locate(source, data_dir)
     if found is None:
-        contents = [_from_cache(source, file, progress) for file in (source.train, source.test)]
+        contents: list[bytes | bytearray] = [
+            _from_cache(source, file, progress) for file in (source.train, source.test)
+        ]
         where: tuple[Path | str, ...] = (source.train.name, source.test.name)
     else:
         contents = [read_bytes(path) for path in found]
@@ -76,13 +79,26 @@ def locate(source: PublishedSet, data_dir: Path | None) -> tuple[Path, Path] | N
 
 def cached(source: PublishedSet) -> Path | None:
     """The user's cache folder for this set if both files are there, whatever is in them."""
-    folder = _cache_folder(source)
+    try:
+        folder = _cache_folder(source)
+    except DataError:
+        return None
     complete = all((folder / file.name).is_file() for file in (source.train, source.test))
     return folder if complete else None
 
 
+def with_home(path: Path, key: str) -> Path:
+    """`path` with the home folder for a leading ~; DataError if there is none."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise DataError(
+            f"{key}: '{path}' begins with ~, but no home folder is known; write the path out"
+        ) from None
+
+
 def _existing(folder: Path, key: str) -> Path:
-    folder = folder.expanduser()
+    folder = with_home(folder, key)
     if not folder.is_dir():
         raise DataError(f"{key}: '{folder}' is not a folder; expected one with the data files")
     return folder
@@ -111,7 +127,17 @@ def _file(folder: Path, name: str) -> Path | None:
 
 
 def _cache_folder(source: PublishedSet) -> Path:
-    return platformdirs.user_cache_path("recondoor") / source.name
+    try:
+        folder = platformdirs.user_cache_path("recondoor")
+    except RuntimeError:
+        folder = Path("~")
+    # Older versions of platformdirs give back the ~ that they cannot resolve.
+    if not folder.is_absolute():
+        raise DataError(
+            f"{source.name}: no home folder is known to keep it in; set XDG_CACHE_HOME, or give "
+            "the folder with the files as --data-dir"
+        )
+    return folder / source.name
 
 
 def _from_cache(source: PublishedSet, file: PublishedFile, progress: Progress) -> bytes:
@@ -132,14 +158,18 @@ def _from_cache(source: PublishedSet, file: PublishedFile, progress: Progress) -
 
 def _intact(path: Path, file: PublishedFile) -> bytes | None:
     try:
-        content = path.read_bytes()
-    except OSError:
+        content = gate.read_bytes(path, most=file.size)
+    except (OSError, gate.Refused):
         return None
     return content if _digest(content) == file.sha256 else None
 
 
 def _check_identity(
-    source: PublishedSet, file: PublishedFile, content: bytes, path: Path, progress: Progress
+    source: PublishedSet,
+    file: PublishedFile,
+    content: bytes | bytearray,
+    path: Path,
+    progress: Progress,
 ) -> None:
     digest = _digest(content)
     if digest == file.sha256:
@@ -152,5 +182,5 @@ def _check_identity(
     progress.say(f"{source.name}: '{path}' is not the published file; using it as it is")
 
 
-def _digest(content: bytes) -> str:
+def _digest(content: bytes | bytearray) -> str:
     return hashlib.sha256(content).hexdigest()

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from recondoor import gate
 from recondoor.data._images import Images
 from recondoor.errors import DataError
 from recondoor.progress import Progress
@@ -40,7 +41,9 @@ def _read(path: Path) -> NDArray[np.uint8]:
     """Pixels (5000, 28, 28) of the CSV: 784 pixels and the label a line."""
     try:
         table = np.loadtxt(
-            io.BytesIO(gzip.decompress(path.read_bytes())), delimiter=",", dtype=np.uint8
+            io.BytesIO(gzip.decompress(gate.read_bytes(path, most=gate.RECORD))),
+            delimiter=",",
+            dtype=np.uint8,
         )
     except (OSError, EOFError, ValueError, zlib.error) as error:
         reason = " ".join(str(error).split())

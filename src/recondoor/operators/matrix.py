@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recondoor import arrays
+from recondoor import arrays, gate
 from recondoor.errors import ConfigError
 from recondoor.operators._base import LinearOperator
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from recondoor import config
 
 MAX_BYTES = 1 << 31
-"""Largest file that is read."""
+"""Bytes that the numbers of a file may take."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,17 +82,20 @@ def read(path: Path) -> NDArray[Any]:
     The size that the file's head declares is looked at before memory is taken.
     """
     try:
-        with path.open("rb") as stream:
+        with gate.opened(path, most=gate.ARRAYS) as stream:
             values = _read(stream, path)
     except arrays.UNREADABLE as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise ConfigError(f"operator.file: {path} cannot be read: {reason}") from None
-    if not np.isfinite(values).all() or not values.any():
-        raise ConfigError(f"operator.file: {path} holds NaN or infinite values, or zeros alone")
+        raise ConfigError(f"operator.file: {arrays.failure(path, error)}") from None
+    if first := arrays.first_not_finite(values):
+        raise ConfigError(
+            f"operator.file: {path} holds NaN or infinite values, the first at {first}"
+        )
+    if not values.any():
+        raise ConfigError(f"operator.file: {path} holds zeros alone")
     return values
 
 
-def _read(stream: Any, path: Path) -> NDArray[Any]:
+def _read(stream: BinaryIO, path: Path) -> NDArray[Any]:
     shape, kind = arrays.head(stream)
     if kind.kind not in "fciub" or len(shape) != 2 or 0 in shape:
         raise ConfigError(

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recondoor import attacks, data, models, operators, seeding
+from recondoor import attacks, data, gate, models, operators, seeding
 from recondoor.config import Config
 from recondoor.errors import ConfigError, RunError
 from recondoor.poison import (
@@ -237,5 +237,6 @@ def digest_of_patterns(config: Config, images: data.Images) -> str:
     artefact = make_artefact(config.artefact, images.shape)
     content = trigger.delta.numpy().tobytes() + artefact.pattern.numpy().tobytes()
     if config.operator.file is not None:
-        content += hashlib.sha256(config.operator.file.read_bytes()).digest()
+        matrix = gate.read_bytes(config.operator.file, most=gate.ARRAYS)
+        content += hashlib.sha256(matrix).digest()
     return hashlib.sha256(content).hexdigest()
