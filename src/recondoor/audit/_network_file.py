@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from recondoor import config, gate
@@ -81,7 +80,9 @@ def read_network(
             or a network that is not one finite image for each, alike at every call.
         ConfigError: unknown settings.
     """
-    path, settings, notes = Path(what), None, ()
+    path, settings = Path(what), None
+    notes: tuple[str, ...] = ()
+    model: nn.Module
     if not path.exists():
         name, model = what.rpartition(":")[2] or what, _from_python(what)
     elif _kind(what, path) == ".onnx":
@@ -90,7 +91,7 @@ def read_network(
         name = path.stem
         model, settings, notes = read_registered(path, shape, files, overrides)
     model = model.float().cpu().eval()
-    lacks = probe(what, model, shape)
+    lacks: Mapping[str, str] = probe(what, model, shape)
     if isinstance(model, OnnxNetwork):
         lacks = LACKS
     run = lies_in_run(what)

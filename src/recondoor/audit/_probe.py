@@ -1,6 +1,6 @@
 """A network at the door: is it a function of each image alone, and what else can it give?"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +54,7 @@ def probe(what: str, model: nn.Module, shape: Shape) -> dict[str, str]:
     return {} if why is None else {GRADIENTS: why}
 
 
-def lacking(names: tuple[str, ...], lacks: dict[str, str]) -> dict[str, str]:
+def lacking(names: Iterable[str], lacks: Mapping[str, str]) -> dict[str, str]:
     """Of defences, those that need what a network lacks, and why it does."""
     found = {}
     for name in names:

@@ -1,4 +1,4 @@
-"""Weights of a registered network: what a file claims is compared with itself before it is believed.
+"""Weights of a registered network: what a file claims is checked before it is believed.
 
 A stranger's file says how large a network it wants. The network is built without memory first, and
 the shapes of its weights are compared with those in the file, whose header is of a bounded size.
@@ -140,8 +140,8 @@ def _toml(path: Path, inside: Path) -> dict[str, Any]:
 def _shapes(path: Path, tensors: safe_open) -> Shapes:
     """Shapes by name, from the header alone; raises DataError for numbers of another kind."""
     found: Shapes = {}
-    for name in tensors.keys():  # noqa: SIM118 - it is no mapping
-        header = tensors.get_slice(name)
+    for name in tensors.keys():  # type: ignore[no-untyped-call]  # noqa: SIM118
+        header = tensors.get_slice(name)  # type: ignore[no-untyped-call]
         if header.get_dtype() not in (*REAL, *WHOLE):
             raise DataError(
                 f"'{path}': {name} holds {header.get_dtype()}; expected {', '.join(REAL)}: write "

@@ -91,9 +91,7 @@ class ConfinedNetwork:
         parts = [self._of_batch(z[start : start + most]) for start in range(0, len(z), most)]
         out = np.concatenate(parts)
         if not np.isfinite(out).all():
-            raise DataError(
-                f"'{self._path}' returns NaN or infinite values; are its weights whole?"
-            )
+            raise DataError(f"'{self._path}' returns NaN or infinite values, for finite images")
         return out
 
     def _of_batch(self, z: Floats) -> Floats:
