@@ -91,13 +91,12 @@ def read_network(
         name = path.stem
         model, settings, notes = read_registered(path, shape, files, overrides)
     model = model.float().cpu().eval()
-    lacks: Mapping[str, str] = probe(what, model, shape)
-    if isinstance(model, OnnxNetwork):
-        lacks = LACKS
+    probed = probe(what, model, shape)
+    lacks = LACKS if isinstance(model, OnnxNetwork) else probed.lacks
     run = lies_in_run(what)
     if run is not None:
         name = f"{run[0].resolve().name}-{name}"
-    return Network(name, model, settings, run, lacks, notes)
+    return Network(name, model, settings, run, lacks, (*notes, *probed.notes))
 
 
 def _kind(what: str, path: Path) -> str:

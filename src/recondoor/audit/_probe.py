@@ -1,6 +1,7 @@
 """A network at the door: is it a function of each image alone, and what else can it give?"""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -14,17 +15,29 @@ from recondoor.models import evaluating
 GRADIENTS, LAYERS = "gradients", "layers"
 """What defences may need of a network, beside f(z)."""
 
-ALIKE = 1e-4
-"""Difference of two answers, in units of the larger's maximum, that rounding may make.
+ROUNDING = 1e-4
+"""Difference of two answers, in units of the largest value, that rounding may make.
 
 Convolutions add in another order for another size of a batch; that is 1e-6 for float32.
 """
 
+NOISE = 0.01
+"""The same of a network that draws at random: a tenth of the faintest artefact looked for."""
+
 ALL = "every detector compares what it makes of single images"
+RANDOM = "The network draws at random in evaluation mode, so that scores depend on the seed"
 
 
-def probe(what: str, model: nn.Module, shape: Shape) -> dict[str, str]:
-    """What the network cannot give, by need, and why: an empty mapping where it has gradients.
+@dataclass(frozen=True)
+class Probed:
+    """What a network cannot give, by need, and why; and what is to be known of its answers."""
+
+    lacks: Mapping[str, str]
+    notes: tuple[str, ...]
+
+
+def probe(what: str, model: nn.Module, shape: Shape) -> Probed:
+    """Ask a network four times for at most three images, and once for a gradient.
 
     Args:
         what: what the user called the network.
@@ -36,22 +49,25 @@ def probe(what: str, model: nn.Module, shape: Shape) -> dict[str, str]:
             on the CPU, alike at every call and whatever else is in the batch.
     """
     z = torch.rand(3, *shape, generator=torch.Generator().manual_seed(0))
+    z[2] *= 3  # so that what is taken over the batch differs
     with torch_state(), evaluating(model):
         with torch.no_grad():
             two, three = _answer(what, model, z[:2]), _answer(what, model, z)
             again = _answer(what, model, z)
-        if not _alike(three, again):
+        noise = _difference(three, again)
+        if noise > NOISE:
             raise DataError(
                 f"'{what}' gives two answers to the same images; {ALL}: let it draw nothing at "
                 "random in evaluation mode (dropout, noise)"
             )
-        if not _alike(two, three[:2]):
+        if _difference(two, three[:2]) > ROUNDING + 4 * noise:
             raise DataError(
                 f"'{what}' lets the others in a batch decide what becomes of an image; {ALL}: use "
                 "fixed statistics in evaluation mode (BatchNorm with track_running_stats)"
             )
         why = _without_gradient(model, z[:2])
-    return {} if why is None else {GRADIENTS: why}
+    drawn = (f"{RANDOM} ({noise:.2g} of the largest value).",) if noise > ROUNDING else ()
+    return Probed({} if why is None else {GRADIENTS: why}, drawn)
 
 
 def lacking(names: Iterable[str], lacks: Mapping[str, str]) -> dict[str, str]:
@@ -92,9 +108,10 @@ def _tried(what: str, call: Callable[[], object], z: Tensor) -> object:
         ) from None
 
 
-def _alike(one: Tensor, other: Tensor) -> bool:
+def _difference(one: Tensor, other: Tensor) -> float:
+    """Largest difference of two answers, in units of the largest value."""
     scale = float(torch.maximum(one.abs().max(), other.abs().max()))
-    return float((one - other).abs().max()) <= ALIKE * scale
+    return float((one - other).abs().max()) / scale if scale else 0.0
 
 
 def _without_gradient(model: nn.Module, z: Tensor) -> str | None:

@@ -49,6 +49,9 @@ SECONDS = 60
 PIXELS = 100_000
 """Of a batch at most, so that an honest network needs a small part of `SECONDS`."""
 
+NEEDED = ("recondoor", "numpy", "onnxruntime")
+"""Packages that the process imports, from where they are found here."""
+
 START = (
     "import sys; sys.path += sys.argv[3:]; from recondoor.confined._guest import main; "
     "main(int(sys.argv[1]), int(sys.argv[2]))"
@@ -71,6 +74,7 @@ class ConfinedNetwork:
                 reaches out of itself, or needs more than the limits; or onnxruntime is missing.
         """
         self._path, self._memory, self._seconds = path, memory, seconds
+        self._over: str | None = None  # why there is no process any more
         try:
             content = gate.read_bytes(path, most=largest)
         except (gate.Refused, OSError) as error:
@@ -104,6 +108,8 @@ class ConfinedNetwork:
 
     def _ask(self, kind: bytes, numbers: Numbers, content: bytes) -> tuple[Numbers, Floats]:
         """Send a frame; return the numbers and images of the answer, which has to fit it."""
+        if self._over is not None:
+            raise DataError(self._over)
         requests, answers = self._process.stdin, self._process.stdout
         assert requests is not None and answers is not None
         watch = threading.Timer(self._seconds, self._process.kill)
@@ -125,8 +131,10 @@ class ConfinedNetwork:
                 )
             return found, read_images(answers, found)
         except Ended:
-            raise DataError(f"'{self._path}' {self._fate(watch)}") from None
-        except DataError:
+            self._over = f"'{self._path}' {self._fate(watch)}"
+            raise DataError(self._over) from None
+        except DataError as error:
+            self._over = str(error)
             _end(self._process)
             raise
         finally:
@@ -153,7 +161,7 @@ class ConfinedNetwork:
 def _start(path: Path, memory: int, seconds: int) -> subprocess.Popen[bytes]:
     """The process, before it has seen anything of the file."""
     homes = []
-    for name in ("recondoor", "numpy", "onnxruntime"):
+    for name in NEEDED:
         found = importlib.util.find_spec(name)
         if found is None or found.origin is None:
             raise DataError(f"'{path}' needs {name} to be run: pip install recondoor[onnx]")

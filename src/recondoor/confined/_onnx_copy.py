@@ -98,7 +98,12 @@ def _copied(message: memoryview, name: str, depth: int) -> tuple[Parts, int]:
     for number, wire, value in _fields(message):
         kind = FIELDS[name].get(number)
         if kind is None:
-            raise Unfit(REFUSED.get((name, number), f"it has an unknown field {number} ({name})"))
+            raise Unfit(
+                REFUSED.get(
+                    (name, number),
+                    f"it is no ONNX file, or of a newer kind: field {number} ({name})",
+                )
+            )
         _require_inside(name, number, value)
         if kind == LEFT_OUT:
             continue
