@@ -72,7 +72,8 @@ def read_network(
             those of the run that it lies in; an .onnx file; or MODULE:FUNCTION, a function without
             arguments that returns an nn.Module.
         shape: of the images.
-        files: TOML files with settings of a registered network, which count before its own.
+        files: TOML files with settings of a registered network, which count before those of a run,
+            but not before the file's own.
         overrides: the same as ``model.key=value``.
 
     Raises:
