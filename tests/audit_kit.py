@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from recondoor import cli, config, models, operators
 
@@ -119,14 +119,6 @@ def saved(path: Path) -> Path:
     """A network in a user's own safetensors file."""
     save_file({k: v.contiguous() for k, v in small_network().state_dict().items()}, path)
     return path
-
-
-def script(network: nn.Module, path: Path, z: Tensor) -> None:
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.jit.save(torch.jit.trace(network, z), path)  # type: ignore[no-untyped-call]
 
 
 class Bomb:

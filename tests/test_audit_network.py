@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
 from audit_kit import (
     OPERATOR,
@@ -22,7 +20,6 @@ from audit_kit import (
     refusal,
     run,
     saved,
-    script,
 )
 from recondoor import cli, config, report
 from recondoor.audit import read_network
@@ -102,7 +99,7 @@ def test_references_make_a_threshold_or_rank(
         ("mine:endless", [], "NaN or infinite"),
         ("own.safetensors", [], "--set model.width=32"),
         ("broken.safetensors", [], "no readable safetensors"),
-        ("mine.py", [], "it is a pickle"),
+        ("mine.py", [], "no .safetensors or .onnx file"),
         ("mine:honest", ["--detectors=strip"], "there are least-norm-inversion, trigger-inversion"),
         ("mine:honest", ["--alarm=2"], "--alarm"),
         ("mine:honest", ["--data=few.npz"], "at least 40"),
@@ -295,9 +292,6 @@ def test_what_cannot_be_mended_is_refused(
     out = [] if any(text.startswith("--out") for text in more) else ["--out=new.safetensors"]
     given = ["clean", "mine:honest", "--data=trusted.npz"]
     assert said in refusal(capsys, *given, *out, *more)
-    script(nn.Conv2d(1, 1, 3, padding=1), here / "traced.pt", torch.rand(2, *SHAPE))
-    given = ["clean", "traced.pt", "--data=trusted.npz", "--out=new.safetensors"]
-    assert "not repaired" in refusal(capsys, *given)
     assert not (here / "new.safetensors").exists()
 
 

@@ -88,7 +88,7 @@ def test_what_is_promised_is_registered(kind: defences.Kind) -> None:
 @every
 def test_description_is_one_line(name: str) -> None:
     assert 10 < len(registry.describe("defences")[name]) <= 100
-    assert set(defences.load(name).NEEDS) <= {"model", "physics", "clean"}
+    assert set(defences.load(name).NEEDS) <= {"model", "physics", "clean", "gradients", "layers"}
 
 
 @every

@@ -69,7 +69,7 @@ def test_every_detector_of_pairs_is_registered() -> None:
 @every
 def test_description_is_one_line(name: str) -> None:
     assert 10 < len(registry.describe("defences")[name]) <= 100
-    assert set(defences.load(name).NEEDS) <= {"model", "physics", "clean"}
+    assert set(defences.load(name).NEEDS) <= {"model", "physics", "clean", "gradients", "layers"}
     assert len(defences.load(name).in_words(1.5)) > 10
 
 

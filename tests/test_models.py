@@ -66,6 +66,17 @@ def test_images_are_reconstructed_one_by_one(name: str) -> None:
 
 
 @every
+def test_a_network_is_built_without_memory(name: str) -> None:
+    """So that what a file claims is compared with it before memory is taken."""
+    settings = small(name)
+    with torch.device("meta"):
+        claimed = models.build((1, 9, 11), settings, 0).state_dict()
+    built = models.build((1, 9, 11), settings, 0).state_dict()
+    assert {k: v.shape for k, v in claimed.items()} == {k: v.shape for k, v in built.items()}
+    assert all(value.is_meta for value in claimed.values())
+
+
+@every
 def test_weights_follow_from_the_stream_and_leave_the_global_generator(name: str) -> None:
     torch.manual_seed(1)
     before = torch.random.get_rng_state()

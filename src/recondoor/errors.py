@@ -2,8 +2,11 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from itertools import islice
 
 LONGEST_LINE = 1_000
+LONGEST_WORD, MOST_CHOICES = 100, 1_000
+"""Of a search for the nearest name."""
 
 
 class RecondoorError(Exception):
@@ -92,6 +95,11 @@ def _cut(line: str) -> str:
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the closest of `choices`, or an empty string."""
-    match = get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    """Return ``"; did you mean 'x'?"`` for the closest of `choices`, or an empty string.
+
+    Words that nobody types, and choices that nobody reads, are not compared.
+    """
+    if len(word) > LONGEST_WORD:
+        return ""
+    match = get_close_matches(word, list(islice(choices, MOST_CHOICES)), n=1, cutoff=0.5)
     return f"; did you mean '{match[0]}'?" if match else ""

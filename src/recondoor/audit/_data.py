@@ -22,6 +22,8 @@ from recondoor.audit._judge import (
     suspicious,
 )
 from recondoor.audit._network import young_network
+from recondoor.audit._network_file import Network, read_network
+from recondoor.audit._probe import lacking
 from recondoor.audit._run import read_run
 from recondoor.audit._sight import Sight, Verdict, decide
 from recondoor.config import Config
@@ -35,6 +37,11 @@ THEIRS = 0.1
 
 FEWEST = 100
 """Pairs below which no network can be trained that says anything about them."""
+
+RANKS = (
+    "The network was given, and whether it has seen these pairs and the trusted ones alike is not "
+    "known: detectors that look through it only rank."
+)
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,9 @@ class Request:
         seed: a run's seed; None for its first.
         data_dir: folder with the files of a run's registered data set.
         trust_paths: whether files that a run's own settings name may be opened.
+        network: what to look with instead of a network that is trained on the pairs, as
+            `read_network` takes it; None for that.
+        overrides: settings of a registered `network`, as ``model.key=value``.
     """
 
     pairs: Path
@@ -63,6 +73,8 @@ class Request:
     seed: int | None = None
     data_dir: Path | None = None
     trust_paths: bool = False
+    network: str | None = None
+    overrides: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,32 +125,74 @@ def audit_data(
     if physics is not None and given.poisoned is None:
         require_operator(physics, clean or given.pairs, request.alarm)
     skipped = {} if no_physics is None else _needing(names, "physics", no_physics)
-    if len(given.pairs) < FEWEST:
-        few = f"{len(given.pairs)} pairs are too few, it needs {FEWEST}"
-        skipped |= _needing(names, "model", few)
-    left = [name for name in names if name not in skipped]
-    if model is None and _needing(left, "model", ""):
-        try:
-            model = young_network(_together(given.pairs, clean), given.seed, progress)
-        except (TrainingError, *FAILURES) as error:
-            why = f"a network could not be trained on the pairs, {in_a_line(error)}"
-            skipped |= _needing(left, "model", why)
+    outside = _network_of(request, given.pairs)
+    if outside is not None:
+        model = outside.model
+        skipped |= lacking(names, outside.lacks)
+        notes += [*outside.notes, RANKS]
+    else:
+        model = _trained(names, given, clean, model, skipped, progress)
     defender = Defender(clean, physics, model, seed=given.seed, progress=progress)
-    judged, blind = _look(names, given.pairs, defender, request.alarm, skipped)
+    without = None if outside is None else replace(defender, clean=None)
+    judged, blind = _look(names, given.pairs, defender, without, request.alarm, skipped)
     seen = seen_by("pairs", names, judged, skipped, blind)
     doubts = _doubts(given, defender, judged)
     chosen = decide(suspicious(judged), seen, doubts)
     return Audit(request, given, defender, judged, skipped, notes, doubts, seen, chosen)
 
 
+def _network_of(request: Request, pairs: Pairs) -> Network | None:
+    """The network that was given to look with."""
+    if request.network is None:
+        return None
+    _, channels, height, width = pairs.x.shape
+    return read_network(request.network, (channels, height, width), (), request.overrides)
+
+
+def _trained(
+    names: Sequence[str],
+    given: Given,
+    clean: Pairs | None,
+    model: nn.Module | None,
+    skipped: dict[str, str],
+    progress: Progress,
+) -> nn.Module | None:
+    """`model`, or one that is trained on the pairs; None if nothing wants or nothing can have it.
+
+    Who wants it and cannot have it is `skipped`.
+    """
+    if len(given.pairs) < FEWEST:
+        few = f"{len(given.pairs)} pairs are too few, it needs {FEWEST}"
+        skipped |= _needing(names, "model", few)
+    left = [name for name in names if name not in skipped]
+    if model is None and _needing(left, "model", ""):
+        try:
+            return young_network(_together(given.pairs, clean), given.seed, progress)
+        except (TrainingError, *FAILURES) as error:
+            why = f"a network could not be trained on the pairs, {in_a_line(error)}"
+            skipped |= _needing(left, "model", why)
+    return model
+
+
 def _look(
-    names: Sequence[str], pairs: Pairs, defender: Defender, alarm: float, skipped: dict[str, str]
+    names: Sequence[str],
+    pairs: Pairs,
+    defender: Defender,
+    without: Defender | None,
+    alarm: float,
+    skipped: dict[str, str],
 ) -> tuple[list[Judged], dict[str, str]]:
-    """What those find that are not `skipped`, and why some of them see nothing here."""
+    """What those find that are not `skipped`, and why some of them see nothing here.
+
+    `without`: the defender less the clean pairs, for detectors that look through the network and
+    can have no threshold from those; None if they can.
+    """
 
     def look(name: str) -> tuple[Judged, dict[str, str]]:
+        through = without is not None and "model" in defences.load(name).NEEDS
+        mine = without if without is not None and through else defender
         with undisturbed(defender.model, defender.seed, name):
-            return judge(name, pairs, defender, alarm), blindness(name, pairs, defender)
+            return judge(name, pairs, mine, alarm), blindness(name, pairs, mine)
 
     judged: list[Judged] = []
     blind: dict[str, str] = {}

@@ -25,6 +25,7 @@ from recondoor.audit._judge import (
     suspicious,
 )
 from recondoor.audit._network_file import Network
+from recondoor.audit._probe import lacking
 from recondoor.audit._run import ORIGINAL, open_run
 from recondoor.audit._sight import Sight, Verdict, decide
 from recondoor.audit._subject import Subject, read_subject
@@ -107,7 +108,7 @@ def audit_input(request: InputRequest, progress: Progress = NO_PROGRESS) -> Inpu
     names = choose(request.detectors, "input")
     require_alarm(request.alarm)
     network, given = read_subject(request.subject, progress)
-    notes: list[str] = []
+    notes = list(network.notes)
     with progress.task("taking the operator apart", 1) as task:
         physics, missing = take_apart(given, given.pairs, notes)
         task.advance()
@@ -123,7 +124,8 @@ def audit_input(request: InputRequest, progress: Progress = NO_PROGRESS) -> Inpu
     compared = Pairs(given.pairs.z[:own], given.pairs.x[:own])
     defender = Defender(compared, physics, network.model, seed=given.seed, progress=progress)
     needing = [name for name in names if "physics" in defences.load(name).NEEDS]
-    skipped = dict.fromkeys(needing, missing) if missing is not None else {}
+    skipped = lacking(names, network.lacks)
+    skipped |= dict.fromkeys(needing, missing) if missing is not None else {}
     looks: list[_Look] = []
     with progress.task("looking at inputs", len(names)) as task:
         for name in names:

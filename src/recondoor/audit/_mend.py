@@ -13,6 +13,7 @@ from recondoor.audit._given import Given
 from recondoor.audit._judge import choose
 from recondoor.audit._model import FEWEST, truth_of
 from recondoor.audit._network_file import Network
+from recondoor.audit._probe import lacking
 from recondoor.audit._record import describe_provenance
 from recondoor.audit._subject import Subject, read_subject, read_trusted
 from recondoor.defences import Defender, Finding
@@ -71,11 +72,8 @@ def mend(request: MendRequest, progress: Progress = NO_PROGRESS) -> Mended:
     """
     (method,) = choose((request.method,), "repair", "--method")
     network, given = read_subject(request.subject, progress, "train")
-    if isinstance(network.model, torch.jit.ScriptModule):
-        raise DataError(
-            f"'{request.subject.network}': a TorchScript program is looked at but not repaired; "
-            "give MODULE:FUNCTION"
-        )
+    for name, why in lacking((method, INVERSION), network.lacks).items():
+        raise DataError(f"'{request.subject.network}' cannot be repaired with {name}: {why}")
     used, others = _split(given, request.fraction)
     if request.subject.data is None or request.subject.data.is_dir():
         others = read_trusted(request.subject, progress, "test").pairs
@@ -85,7 +83,7 @@ def mend(request: MendRequest, progress: Progress = NO_PROGRESS) -> Mended:
     defender = Defender(used, physics, network.model, seed=given.seed, progress=progress)
     model = defences.load(method).repair(defender).eval()
     rows = _compare(network, model, defender, others)
-    notes = _notes(rows, defences.load(INVERSION).law(defender, ALARM))
+    notes = [*network.notes, *_notes(rows, defences.load(INVERSION).law(defender, ALARM))]
     return Mended(request, network, model, len(used), len(others), rows, notes)
 
 

@@ -15,6 +15,7 @@ from recondoor.audit._guard import attempt, torch_state, undisturbed
 from recondoor.audit._judge import choose, require_alarm
 from recondoor.audit._make import needed, references_lack, run_differs
 from recondoor.audit._network_file import Network, read_network
+from recondoor.audit._probe import lacking
 from recondoor.audit._sight import Sight, Verdict, decide, sight
 from recondoor.audit._subject import Subject, read_subject
 from recondoor.defences import Defender, Finding
@@ -123,13 +124,15 @@ def audit_model(request: ModelRequest, progress: Progress = NO_PROGRESS) -> Mode
     ]
     defender = Defender(given.pairs, model=network.model, seed=given.seed, progress=progress)
     inspected: list[Inspected] = []
-    skipped: dict[str, str] = {}
+    skipped = lacking(names, network.lacks)
     for name in names:
+        if name in skipped:
+            continue
         look = partial(_look, name, references, defender, request.alarm)
         found = attempt(name, look, skipped)
         inspected += [] if found is None else [found]
-    lacking = skipped | _blindness(inspected, network, references, request)
-    seen = sight("model", names, [each.name for each in inspected], lacking)
+    blind = skipped | _blindness(inspected, network, references, request)
+    seen = sight("model", names, [each.name for each in inspected], blind)
     flagged = any(each.flagged for each in inspected)
     return ModelAudit(
         request,
@@ -138,7 +141,7 @@ def audit_model(request: ModelRequest, progress: Progress = NO_PROGRESS) -> Mode
         truth_of(network),
         inspected,
         skipped,
-        _notes(inspected, len(references), request.alarm),
+        [*network.notes, *_notes(inspected, len(references), request.alarm)],
         seen,
         decide(flagged, seen),
     )

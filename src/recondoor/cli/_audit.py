@@ -44,6 +44,13 @@ class AuditOptions:
     clean: Annotated[
         Path | None, Parameter(help="trusted clean pairs, drawn as the pairs are but none of them")
     ] = None
+    network: Annotated[
+        str | None,
+        Parameter(
+            help="look with this network, as `audit model` takes it, instead of one that is "
+            "trained on the pairs; such detectors then only rank"
+        ),
+    ] = None
     alarm: Annotated[float, Parameter(help="false-alarm rate per pair")] = 0.01
     detectors: Annotated[str | None, Parameter(help="comma-separated; default: all")] = None
     attack: Annotated[
@@ -64,9 +71,11 @@ class AuditOptions:
         """Return what the audit takes; raises ConfigError."""
         from recondoor.audit import Request
 
+        own = [] if self.network is None else list(filter(_of_a_network, self.overrides))
+        others = tuple(text for text in self.overrides if text not in own)
         return Request(
             pairs,
-            operator_settings(self.operator, self.overrides, self.files, alone=True),
+            operator_settings(self.operator, others, self.files, alone=True),
             self.clean,
             self.alarm,
             split_names(self.detectors),
@@ -74,7 +83,13 @@ class AuditOptions:
             self.seed,
             self.data_dir,
             self.trust_paths,
+            network=self.network,
+            overrides=tuple(own),
         )
+
+
+def _of_a_network(override: str) -> bool:
+    return override.strip().startswith("model.")
 
 
 def split_names(text: str | None) -> tuple[str, ...] | None:
@@ -117,6 +132,7 @@ def data(pairs: Path, /, *, options: AuditOptions = DEFAULT, json: bool = False)
         recondoor audit data pairs.npz --operator fourier --set operator.ratio=0.4 --set seed=3
         recondoor audit data pairs.h5 --operator A.npy --set operator.sigma=0.01
         recondoor audit data pairs.npz --clean trusted.npz --alarm 0.001
+        recondoor audit data pairs.npz --network net.onnx --operator A.npy
         recondoor audit data runs/a --attack heuristic
 
     Parameters

@@ -106,14 +106,15 @@ def model(
 
         recondoor audit model runs/a/model-heuristic-seed0.safetensors
         recondoor audit model model.safetensors --data trusted.npz --set model.width=32
-        recondoor audit model scripted.pt --data trusted.npz
+        recondoor audit model net.onnx --data trusted.npz
         recondoor audit model package.module:function --data trusted.npz
 
     Parameters
     ----------
     network
-        .safetensors file of a registered network, a TorchScript file, or MODULE:FUNCTION, a Python
-        function that returns the network (this runs your own code). Pickles are not opened.
+        .safetensors file of a registered network, an .onnx file (which has no gradients, so that
+        the detectors of networks do not apply), or MODULE:FUNCTION, a Python function that returns
+        the network (this runs your own code). Pickles and TorchScript are refused unread.
     json
         Print audit.json instead of the text.
     """
@@ -154,6 +155,7 @@ def input_(
     For example:
 
         recondoor audit input model.safetensors inputs.npz --data trusted.npz --operator A.npy
+        recondoor audit input net.onnx inputs.npz --data trusted.npz
         recondoor audit input runs/a/model-heuristic-seed0.safetensors runs/a
 
     Parameters
@@ -205,7 +207,7 @@ def clean(
     Parameters
     ----------
     network
-        As for `recondoor audit model`, but no TorchScript.
+        As for `recondoor audit model`, but no .onnx file.
     json
         Print the JSON file instead of the table.
     """

@@ -61,6 +61,9 @@ __all__ = [
 
 PRESET_FOLDER = Path(__file__).parent.parent / "presets"
 
+EXPLAINED = 20
+"""Faults of settings that are put into words; a stranger's file may hold thousands."""
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -107,8 +110,10 @@ def from_dict(tree: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        lines = list(dict.fromkeys(_one_line(_explain(dict(item))) for item in error.errors()))
-        more = f" (and {len(lines) - 2} more)" if len(lines) > 2 else ""
+        faults = error.errors()
+        lines = list(dict.fromkeys(_one_line(_explain(dict(item))) for item in faults[:EXPLAINED]))
+        count = len(lines) + len(faults[EXPLAINED:]) - 2
+        more = f" (and {count} more)" if count > 0 else ""
         raise ConfigError("\n".join(lines[:2]) + more) from None
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from recondoor.defences._base import Defender
 
 KIND: Literal["model"] = "model"
-NEEDS = ("model", "clean")
+NEEDS = ("model", "clean", "gradients")
 SEES = ("patch",)
 
 SIDE = 3

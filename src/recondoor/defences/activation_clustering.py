@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from recondoor.poison import Pairs
 
 KIND: Literal["pairs"] = "pairs"
-NEEDS = ("model",)
+NEEDS = ("model", "layers")
 
 DIMENSIONS = 10
 """Principal components that are clustered, as many as in the paper."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from recondoor.defences._base import Defender
 
 KIND: Literal["repair"] = "repair"
-NEEDS = ("model", "clean")
+NEEDS = ("model", "clean", "gradients")
 
 ALLOWED = 0.5
 """Growth of the clean mean squared error at which pruning stops; fine-tuning wins it back."""

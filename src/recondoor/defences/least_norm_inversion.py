@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from recondoor.defences._base import Defender
 
 KIND: Literal["model"] = "model"
-NEEDS = ("model", "clean")
+NEEDS = ("model", "clean", "gradients")
 
 EFFECT = 9.0
 """L2 of the effect that counts as an artefact, in units of x: for digits nine pixels of 1."""

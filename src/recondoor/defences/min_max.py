@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from recondoor.defences._base import Defender
 
 KIND: Literal["repair"] = "repair"
-NEEDS = ("model", "clean", "physics")
+NEEDS = ("model", "clean", "physics", "gradients")
 
 ROUNDS, INNER, LENGTH = 60, 3, 0.1
 """Outer steps, inner steps of each, and the length of one in units of the ball."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from recondoor.defences._base import Defender
 
 KIND: Literal["repair"] = "repair"
-NEEDS = ("model", "clean")
+NEEDS = ("model", "clean", "gradients")
 
 EPSILON, BALANCE = 0.4, 0.2
 """Largest disturbance of a scale, and weight of the undisturbed error, as published."""

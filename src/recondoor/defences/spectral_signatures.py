@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from recondoor.poison import Pairs
 
 KIND: Literal["pairs"] = "pairs"
-NEEDS = ("model",)
+NEEDS = ("model", "layers")
 
 
 def scores(pairs: Pairs, defender: Defender) -> Tensor:

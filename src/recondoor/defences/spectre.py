@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from recondoor.poison import Pairs
 
 KIND: Literal["pairs"] = "pairs"
-NEEDS = ("model",)
+NEEDS = ("model", "layers")
 
 DIMENSIONS = 16
 """Principal components that are whitened."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from recondoor.defences._base import Defender
 
 KIND: Literal["repair"] = "repair"
-NEEDS = ("model", "clean")
+NEEDS = ("model", "clean", "gradients")
 
 EPOCHS = 20
 ALARM = 0.05
