@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 # A driver that was killed leaves workers that take a moment to notice, and hold their folders.
 SECONDS_FOR_A_FOLDER = 60.0
 
+# How often a point is tried whose worker dies, or which fails in a way that may not come again.
+ATTEMPTS = 3
+# What may pass: out of memory (torch raises a RuntimeError), a file system that does not answer.
+PASSING = (RuntimeError, MemoryError, OSError)
+
 
 @dataclass(frozen=True)
 class Task:
@@ -74,6 +79,21 @@ def work(task: Task) -> Answer:
         return Answer(error=str(error), said=ear.said)
     finally:
         torch.set_num_threads(before)
+
+
+def attempt(task: Task) -> Answer:
+    """Work on a task, again if what fails may pass; other exceptions are not caught."""
+    for _ in range(ATTEMPTS):
+        try:
+            return work(task)
+        except PASSING as error:
+            reason = reason_of(error)
+    return Answer(error=reason)
+
+
+def reason_of(error: BaseException) -> str:
+    """An exception in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _rows(task: Task, ear: Progress) -> list[dict[str, Any]]:
