@@ -6,8 +6,9 @@ What Dask raises when a scheduler goes, refuses or never answers is one error he
 import json
 import logging
 import time
-from asyncio import CancelledError
+from asyncio import CancelledError as LoopEnded
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_TO_CONNECT = 20.0
 LARGEST_FILE = 1 << 20
+# They write tracebacks of what becomes one line here.
+LOGGERS = ("distributed", "distributed.client", "tornado.application", "asyncio")
 
 # A connection that breaks; and what else an address or certificates may be at fault in.
-BROKEN = (OSError, CancelledError, RuntimeError)
+BROKEN = (OSError, CancelledError, LoopEnded, RuntimeError)
 UNUSABLE = (*BROKEN, ValueError, TypeError)
 
 
@@ -70,12 +73,11 @@ class Cluster:
         if not self._running:
             time.sleep(SECONDS_BETWEEN_LOOKS)
             return
-        with suppress(TimeoutError, CancelledError):
+        with suppress(TimeoutError):
             wait(list(self._running), SECONDS_BETWEEN_LOOKS, "FIRST_COMPLETED")  # type: ignore[no-untyped-call]
 
 
-def _gone(cause: BaseException | None = None) -> RunError:
-    why = f" ({reason_of(cause)})" if cause is not None else ""
+def _gone(why: str = "") -> RunError:
     return RunError(f"the scheduler is gone{why}; start it and give the same command again")
 
 
@@ -84,8 +86,11 @@ def _told() -> Iterator[None]:
     """Tell what a connection that breaks raises."""
     try:
         yield
+    except (CancelledError, LoopEnded):
+        # Its tasks go with a scheduler.
+        raise _gone() from None
     except BROKEN as error:
-        raise _gone(error) from None
+        raise _gone(f" ({reason_of(error)})") from None
 
 
 def _answer(future: Any) -> Answer:
@@ -115,8 +120,7 @@ def joined(
     address = scheduler if file is None else _address(file)
     from distributed import Client
 
-    # It writes tracebacks of what becomes one line here.
-    for name in ("distributed", "tornado", "asyncio"):
+    for name in LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     try:
         client: Any = Client(address, timeout=SECONDS_TO_CONNECT)  # type: ignore[no-untyped-call]
@@ -146,6 +150,8 @@ def _address(file: Path) -> str:
         ) from None
     except OSError as error:
         why = str(error.strerror)
-    except (ValueError, RecursionError, TypeError, KeyError) as error:
-        why = reason_of(error)
+    except (ValueError, RecursionError) as error:
+        why = str(error)
+    except (TypeError, KeyError):
+        why = "it has no address"
     raise ConfigError(f"--scheduler-file: {file} is not the file of a scheduler ({why})")
