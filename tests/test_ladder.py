@@ -16,6 +16,7 @@ ROOT = Path(recondoor.__file__).parent
 ROOMS = (
     "errors",
     "gate",
+    "tables",
     "arrays",
     "progress",
     "seeding",
@@ -46,6 +47,7 @@ ROOMS = (
 TORCH_FREE = (
     "errors",
     "gate",
+    "tables",
     "arrays",
     "progress",
     "seeding",

@@ -1,6 +1,5 @@
 """The training pairs of a run folder, poisoned as the study poisons them."""
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from recondoor.config import Config
 from recondoor.errors import ConfigError, DataError, RunError
 from recondoor.poison import Pairs, PoisonedPairs, PoisonPlan, Trigger
 from recondoor.progress import Progress
+from recondoor.tables import parse_toml
 
 ORIGINAL = config.row_label("none")
 
@@ -116,8 +116,8 @@ def run_settings(folder: Path, data_dir: Path | None) -> Config:
             ".h5 file of pairs"
         )
     try:
-        tree: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        tree: dict[str, Any] = parse_toml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise RunError(f"{path} cannot be read: {error}") from None
     if data_dir is not None:
         tree.setdefault("data", {})["dir"] = str(data_dir)

@@ -6,7 +6,6 @@ TOML files and single ``section.key=value`` overrides. This module imports no to
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,7 @@ from recondoor.config._tree import (
     TriggerSettings,
 )
 from recondoor.errors import ConfigError, nearest
+from recondoor.tables import DEEPEST, parse_toml
 
 __all__ = [
     "ArtefactSettings",
@@ -57,6 +57,9 @@ __all__ = [
     "to_toml",
     "wanted",
 ]
+
+MOST_EXPLAINED = 100
+"""Faults that are put into words, of which two are shown; a file may have any number."""
 
 PRESET_FOLDER = Path(__file__).parent.parent / "presets"
 
@@ -106,8 +109,11 @@ def from_dict(tree: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        lines = list(dict.fromkeys(_one_line(_explain(dict(item))) for item in error.errors()))
-        more = f" (and {len(lines) - 2} more)" if len(lines) > 2 else ""
+        faults = error.errors()
+        told = [_one_line(_explain(dict(item))) for item in faults[:MOST_EXPLAINED]]
+        lines = list(dict.fromkeys(told))
+        count = len(lines) + len(faults) - len(told)
+        more = f" (and {count - 2} more)" if count > 2 else ""
         raise ConfigError("\n".join(lines[:2]) + more) from None
 
 
@@ -177,21 +183,21 @@ def keys() -> tuple[str, ...]:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return parse_toml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"config file {path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ConfigError(f"config file {path} is not valid TOML: {error}") from None
 
 
 def _parse_override(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     parts = [part.strip() for part in key.split(".")]
-    if not equals or not all(parts):
+    if not equals or not all(parts) or len(parts) > DEEPEST:
         raise ConfigError(f"'{text}': expected section.key=value, as in poison.ratio=0.1")
     try:
-        parsed: Any = tomllib.loads(f"value = {value}")["value"]
-    except (ValueError, RecursionError):
+        parsed: Any = parse_toml(f"value = {value}")["value"]
+    except ValueError:
         parsed = value.strip()
     for part in reversed(parts):
         parsed = {part: parsed}
