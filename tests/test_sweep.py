@@ -1,88 +1,32 @@
 """Sweeps: what a file stands for, who runs it, what is left after a kill, the table."""
 
 import json
-import signal
 import subprocess
 import sys
-import time
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from pyarrow import parquet
 
 from recondoor import cli, sweep
 from recondoor.errors import ConfigError, DataError, RunError
 from recondoor.rundir import RunDir, read_json
-from recondoor.sweep import How, Where, load_sweep, parse
-
-TIMES = ("seconds", "samples_per_s")
-# A point takes about a second, so that it can be killed in its midst.
-SPEC = """
-preset = "smoke"
-seeds = 2
-[base]
-data.name = "{images}"
-attack.names = ["none", "heuristic"]
-model = {{ width = 4, code = 4, kernel = 3 }}
-train = {{ batch = 10, max_epochs = {epochs}, patience = 1000 }}
-artefact.size = 3
-[[block]]
-name = "corner"
-set.trigger.margin = 0
-grid."attack.l2" = [1, 2.5]
-[[point]]
-name = "weak"
-set.poison.ratio = 0.2
-"""
-
+from recondoor.sweep import load_sweep, parse
+from small_sweep import TIMES, contents, lines, run_here, write
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with images and a sweep file `short`, and `long`, to be killed."""
-    folder = tmp_path_factory.mktemp("sweep")
-    images = folder / "images.npy"
-    np.save(images, np.random.default_rng(0).random((60, 12, 12)))
-    for name, epochs in (("short", 2), ("long", 12)):
-        (folder / f"{name}.toml").write_text(SPEC.format(images=images, epochs=epochs))
-    return folder
+    return write(tmp_path_factory.mktemp("sweep"))
 
 
 @pytest.fixture(scope="module")
 def undisturbed(folder: Path) -> Path:
     """The long sweep, run by this process; not to be written to."""
-    book = sweep.run(folder / "long.toml", folder / "undisturbed")
-    assert book.failures == {}
-    return book.out
-
-
-def lines(out: Path) -> list[dict[str, Any]]:
-    """The table without what a clock says."""
-    rows: list[dict[str, Any]] = parquet.read_table(out / "sweep.parquet").to_pylist()
-    return [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
-
-
-def contents(out: Path) -> dict[str, int]:
-    """Modification times of everything that a point's study wrote."""
-    return {str(path): path.stat().st_mtime_ns for path in out.glob("points/*/*/[!.l]*")}
-
-
-def command(*arguments: str | Path) -> list[str]:
-    return [sys.executable, "-m", *map(str, arguments)]
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 240) -> None:
-    patience = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < patience, "waited in vain"
-        time.sleep(0.02)
+    return run_here(folder)
 
 
 # What a file stands for
@@ -195,7 +139,7 @@ def test_refused_before_anything_starts(
         (["--gpus-per-task=1"], "needs --scheduler"),
         (["--scheduler=tcp://a:1", "--scheduler-file=b"], "give one of them"),
         (["--scheduler-file=missing.json"], "missing.json does not exist"),
-        (["--dashboard"], "pip install bokeh"),
+        (["--gpus-per-task=-1"], "--gpus-per-task: -1 given"),
     ],
 )
 def test_refused_options(
@@ -207,7 +151,6 @@ def test_refused_options(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(SystemExit) as stopped:
         cli.main(["sweep", str(folder / "short.toml"), *arguments])
     assert stopped.value.code == 2
@@ -328,80 +271,10 @@ def test_what_may_pass_is_tried_again(
             raise MemoryError("no more")
         return sweep._work.Answer([])
 
-    monkeypatch.setattr(sweep._pool, "work", work)
+    monkeypatch.setattr(sweep._work, "work", work)
     book = sweep.run(parse({"seeds": 2}), tmp_path)
     assert tried == ["points/base/seed0"] * 3 + ["points/base/seed1"] * 3
     assert book.failures == {"points/base/seed1": "MemoryError: no more"}
-
-
-# Workers
-
-
-def test_two_workers_end_with_the_same_numbers(
-    undisturbed: Path, folder: Path, tmp_path: Path
-) -> None:
-    book = sweep.run(folder / "long.toml", tmp_path, workers=2)
-    assert book.failures == {}
-    assert lines(tmp_path) == lines(undisturbed)
-
-
-def test_a_killed_driver_leaves_a_sweep_that_carries_on(
-    undisturbed: Path, folder: Path, tmp_path: Path
-) -> None:
-    options = (folder / "long.toml", f"--out={tmp_path}", "--workers=2")
-    with subprocess.Popen(
-        command("recondoor", "sweep", *options), stderr=subprocess.PIPE
-    ) as driver:
-        wait_for(lambda: len(list(tmp_path.glob("points/*/*/results.json"))) > 1)
-        wait_for(lambda: list(tmp_path.glob("points/*/*/checkpoints/train-*")))
-        driver.send_signal(signal.SIGKILL)
-    finished = read_json(next(tmp_path.glob("points/*/*/results.json")))["provenance"]["command"]
-    assert finished.startswith("recondoor sweep")
-    models = {p: p.stat().st_mtime_ns for p in tmp_path.glob("points/*/*/model-*")}
-    assert 0 < len(models) < 12
-    sweep.run(folder / "long.toml", tmp_path)
-    assert lines(tmp_path) == lines(undisturbed)
-    assert {p: p.stat().st_mtime_ns for p in models} == models
-
-
-def test_a_lost_worker_of_a_cluster(undisturbed: Path, folder: Path, tmp_path: Path) -> None:
-    """A scheduler and two workers on this machine, one of which is killed amidst a point."""
-    address = tmp_path / "scheduler.json"
-    join = ("--scheduler-file", address)
-    start = ("dask", "scheduler", *join, "--host=127.0.0.1", "--port=0", "--no-dashboard")
-    worker = ("dask", "worker", *join, "--no-nanny", "--nthreads=1", "--host=127.0.0.1")
-    out = tmp_path / "out"
-    processes = []
-
-    def begin(*arguments: str | Path) -> subprocess.Popen[bytes]:
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        process = subprocess.Popen(command(*arguments), cwd=tmp_path, **quiet)
-        processes.append(process)
-        return process
-
-    try:
-        begin(*start, "--dashboard-address=127.0.0.1:0")
-        wait_for(address.exists)
-        workers = [begin(*worker, "--no-dashboard") for _ in range(2)]
-        options = (folder / "long.toml", f"--out={out}", f"--scheduler-file={address}")
-        driver = begin("recondoor", "sweep", *options)
-        wait_for(lambda: len(list(out.glob("points/*/*/checkpoints/train-*"))) > 2)
-        workers[0].send_signal(signal.SIGKILL)
-        assert driver.wait(240) == 0
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    assert lines(out) == lines(undisturbed)
-
-
-def test_no_scheduler_answers(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sweep._pool, "SECONDS_TO_CONNECT", 0.5)
-    how = How(Where(scheduler="tcp://127.0.0.1:1"))
-    with pytest.raises(RunError, match="no scheduler answers at tcp://127.0.0.1:1"):
-        sweep.run(folder / "short.toml", tmp_path, how=how)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["sweep", "--help"], ["sweep", "missing.toml"]])

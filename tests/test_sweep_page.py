@@ -258,5 +258,5 @@ def test_a_record_with_odd_parts_is_refused(
 def test_a_table_of_too_many_cells_is_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recondoor.report._sweep._load.MOST_CELLS", 100)
+    monkeypatch.setattr("recondoor.report._sweep._table.MOST_CELLS", 100)
     refuse(fake_sweep.write(tmp_path), "rows are more than are read")

@@ -5,7 +5,6 @@ the shapes of its weights are compared with those in the file, whose header is o
 """
 
 import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from recondoor import config, gate, models, rundir
 from recondoor.audit._given import Shape
 from recondoor.errors import FAILURES, ConfigError, DataError, RunError, in_a_line
+from recondoor.tables import parse_toml
 
 HEADER = 8 * gate.MIB
 """Most bytes of the header that names the tensors: some 80,000 of them."""
@@ -132,7 +132,7 @@ def _beside(path: Path) -> Settings:
 def _toml(path: Path, inside: Path) -> dict[str, Any]:
     folder = None if inside == path else inside
     try:
-        return tomllib.loads(gate.read_text(path, most=gate.SETTINGS, inside=folder))
+        return parse_toml(gate.read_text(path, most=gate.SETTINGS, inside=folder))
     except (gate.Refused, OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"config file {path} cannot be read: {in_a_line(error)}") from None
 

@@ -35,9 +35,6 @@ class SweepOptions:
     gpus_per_task: Annotated[
         int, Parameter(help="GPUs for each point, of workers that offer GPU as a resource")
     ] = 0
-    dashboard: Annotated[
-        bool, Parameter(help="Dask's dashboard on http://127.0.0.1:8787 (needs bokeh)")
-    ] = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Annotated[int, Parameter(help="CPU threads of each point")] = 1
     out: Annotated[Path | None, Parameter(help="the sweep's folder; default: sweeps/SPEC")] = None
@@ -49,9 +46,7 @@ class SweepOptions:
         workers = self.workers
         if workers is None and not (self.scheduler or self.scheduler_file):
             workers = max(1, len(os.sched_getaffinity(0)) // max(self.threads, 1))
-        where = Where(
-            workers, self.scheduler, self.scheduler_file, self.gpus_per_task, self.dashboard
-        )
+        where = Where(workers, self.scheduler, self.scheduler_file, self.gpus_per_task)
         from recondoor.terminal import TerminalProgress
 
         return How(where, self.device, self.threads, command(), TerminalProgress())

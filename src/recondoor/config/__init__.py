@@ -4,7 +4,6 @@ Values come, each layer over the one before, from the defaults here, a preset (`
 TOML files and single ``section.key=value`` overrides. This module imports no torch.
 """
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,7 @@ from recondoor.config._tree import (
     TriggerSettings,
 )
 from recondoor.errors import ConfigError, nearest
+from recondoor.tables import DEEPEST, parse_toml
 
 __all__ = [
     "ArtefactSettings",
@@ -163,23 +163,23 @@ def keys() -> tuple[str, ...]:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(gate.read_text(path, most=gate.SETTINGS))
+        return parse_toml(gate.read_text(path, most=gate.SETTINGS))
     except gate.Refused as error:
         raise ConfigError(f"config file {path} {error}; give a TOML file") from None
     except OSError as error:
         raise ConfigError(f"config file {path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ConfigError(f"config file {path} is not valid TOML: {error}") from None
 
 
 def _parse_override(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     parts = [part.strip() for part in key.split(".")]
-    if not equals or not all(parts):
+    if not equals or not all(parts) or len(parts) > DEEPEST:
         raise ConfigError(f"'{text}': expected section.key=value, as in poison.ratio=0.1")
     try:
-        parsed: Any = tomllib.loads(f"value = {value}")["value"]
-    except (ValueError, RecursionError):
+        parsed: Any = parse_toml(f"value = {value}")["value"]
+    except ValueError:
         parsed = value.strip()
     for part in reversed(parts):
         parsed = {part: parsed}

@@ -2,7 +2,6 @@
 
 import json
 import re
-import tomllib
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from recondoor.errors import ReportError
 from recondoor.report import _results
 from recondoor.report._names import in_order
 from recondoor.report._results import Results
+from recondoor.tables import parse_toml
 
 Array = NDArray[np.float32]
 Curve = Mapping[str, NDArray[np.float64]]  # column -> values; null in the file is NaN here
@@ -115,10 +115,10 @@ def load_results(run_dir: Path) -> Mapping[str, Any]:
 def _settings(run_dir: Path) -> Mapping[str, Any]:
     path = run_dir / "config.toml"
     try:
-        settings = tomllib.loads(gate.read_text(path, most=gate.SETTINGS, inside=run_dir))
+        settings = parse_toml(gate.read_text(path, most=gate.SETTINGS, inside=run_dir))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise ReportError(f"{path}: cannot be read ({error})") from error
     _results.check_settings(settings, str(path))
     return settings

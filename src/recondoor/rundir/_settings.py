@@ -1,12 +1,12 @@
 """The settings that lie in a run folder, and the paths that they name."""
 
-import tomllib
 from pathlib import Path
 
 from recondoor import config, gate, records
 from recondoor.config import Config
 from recondoor.errors import ConfigError, DataError, RunError
 from recondoor.rundir._files import RESTORE, read_json, read_text
+from recondoor.tables import parse_toml
 
 SETTINGS_FILE = "config.toml"
 
@@ -66,7 +66,7 @@ def read_settings(folder: Path) -> Config:
     path = folder / SETTINGS_FILE
     text = read_text(path, inside=folder, most=gate.SETTINGS)
     try:
-        tree = tomllib.loads(text)
+        tree = parse_toml(text)
     except (ValueError, RecursionError) as error:
         raise RunError(f"{path} cannot be read: {error}; {RESTORE}") from None
     try:

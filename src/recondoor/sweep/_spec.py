@@ -5,16 +5,18 @@ form is in docs/sweep.md.
 """
 
 import json
+import math
 import re
-import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+from recondoor import gate
 from recondoor.config import Config, identity, keys, load_config
 from recondoor.errors import ConfigError, nearest
+from recondoor.tables import parse_toml
 
 # The parts of a file and of its tables, for the refusal of others.
 FILE = ("preset", "seeds", "base", "block", "point")
@@ -22,6 +24,10 @@ TABLES = {"block": ("name", "set", "grid", "zip"), "point": ("name", "set")}
 
 NAME = re.compile(r"[A-Za-z0-9][\w.+=,-]*")
 LONGEST_NAME = 120
+MOST_POINTS = 20_000
+"""Points times seeds; a table of theirs is what a report can read."""
+LARGEST_SEED = 2**63 - 1
+"""The table's seeds are integers of 64 bits."""
 
 Settings = dict[str, Any]
 
@@ -56,10 +62,12 @@ class Sweep:
 def load_sweep(path: Path) -> Sweep:
     """Read a sweep file; raises ConfigError, which names file, table and key."""
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        tree = parse_toml(gate.read_text(path, most=gate.SETTINGS))
     except OSError as error:
         raise ConfigError(f"sweep file {path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
+    except gate.Refused as error:
+        raise ConfigError(f"sweep file {path}: {error}") from None
+    except ValueError as error:
         raise ConfigError(f"sweep file {path} is not valid TOML: {error}") from None
     try:
         return parse(tree)
@@ -71,6 +79,7 @@ def parse(tree: Mapping[str, Any]) -> Sweep:
     """Return the points of a sweep file's content; raises ConfigError."""
     _require_known(tree, FILE)
     seeds = _seeds(tree.get("seeds", 1))
+    _require_few(tree, len(seeds))
     preset, base = tree.get("preset", "quick"), dict(_flat(_table(tree, "base")))
     named: dict[str, Config] = {}
     places: dict[str, str] = {}
@@ -160,14 +169,38 @@ def _slug(value: object) -> str:
     return re.sub(r"[^\w.+-]+", "_", text)
 
 
-def _seeds(given: object) -> list[int]:
-    seeds = list(range(given)) if isinstance(given, int) and given is not True else given
-    plain = isinstance(seeds, list) and all(type(seed) is int and seed >= 0 for seed in seeds)
-    if not isinstance(seeds, list) or not seeds or not plain or len(set(seeds)) < len(seeds):
+def _seeds(given: object) -> Sequence[int]:
+    if type(given) is int and given > 0:
+        # A range takes no memory, and is counted before it is run through.
+        return range(given)
+    plain = isinstance(given, list) and all(
+        type(seed) is int and 0 <= seed <= LARGEST_SEED for seed in given
+    )
+    if not isinstance(given, list) or not given or not plain or len(set(given)) < len(given):
         raise ConfigError(
             f"seeds: {given!r} given; expected a number, 1 or more, or a list such as [0, 1, 2]"
         )
-    return seeds
+    return given
+
+
+def _require_few(tree: Mapping[str, Any], seeds: int) -> None:
+    """Count what the file stands for before any of it is made."""
+    blocks, points = _tables(tree, "block"), _tables(tree, "point")
+    count = sum(map(_size, blocks)) + len(points) or 1
+    if count * seeds > MOST_POINTS:
+        shown = f"{count * seeds:,}" if count * seeds < 10**15 else "over 10^15"
+        raise ConfigError(
+            f"{shown} points (settings times seeds); a sweep has {MOST_POINTS:,} at most: give "
+            "fewer seeds, fewer or shorter axes, or several files"
+        )
+
+
+def _size(block: Mapping[str, Any]) -> int:
+    """Points of a block, as far as its axes are lists; `_product` refuses others."""
+    grid, zipped = (dict(_flat(_table(block, part))) for part in ("grid", "zip"))
+    lengths = [len(values) for values in grid.values() if isinstance(values, list)]
+    rows = [len(values) for values in zipped.values() if isinstance(values, list)]
+    return math.prod(lengths) * max(rows, default=1)
 
 
 def _tables(tree: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
@@ -178,9 +211,10 @@ def _tables(tree: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
     for table in tables:
         _require_known(table, TABLES[kind], f"[[{kind}]]: ")
         name = table.get("name", "x")
-        if not isinstance(name, str) or not NAME.fullmatch(name):
+        if not isinstance(name, str) or len(name) > LONGEST_NAME or not NAME.fullmatch(name):
             raise ConfigError(
-                f"[[{kind}]]: name {name!r} given; it names folders: use letters, digits and ._+=-"
+                f"[[{kind}]]: name {name!r} given; it names folders: use letters, digits and "
+                f"._+=-, {LONGEST_NAME} at most"
             )
     return tables
 

@@ -4,13 +4,14 @@ Torch is imported by the function that computes: a driver that hands all points 
 without.
 """
 
+import json
 import time
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recondoor import config, rundir
+from recondoor import config, gate, rundir
 from recondoor.errors import BusyError, RecondoorError, RunError
 from recondoor.progress import Progress
 
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
 
 # A driver that was killed leaves workers that take a moment to notice, and hold their folders.
 SECONDS_FOR_A_FOLDER = 60.0
+
+REMEDY = "delete the point's folder to run it anew, or choose another --out"
+
+# How often a point is tried whose worker dies, or which fails in a way that may not come again.
+ATTEMPTS = 3
+# What may pass: out of memory (torch raises a RuntimeError), a file system that does not answer.
+PASSING = (RuntimeError, MemoryError, OSError)
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,21 @@ def work(task: Task) -> Answer:
         torch.set_num_threads(before)
 
 
+def attempt(task: Task) -> Answer:
+    """Work on a task, again if what fails may pass; other exceptions are not caught."""
+    for _ in range(ATTEMPTS):
+        try:
+            return work(task)
+        except PASSING as error:
+            reason = reason_of(error)
+    return Answer(error=reason)
+
+
+def reason_of(error: BaseException) -> str:
+    """An exception in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
 def _rows(task: Task, ear: Progress) -> list[dict[str, Any]]:
     from recondoor import study
 
@@ -96,21 +119,61 @@ def _rows(task: Task, ear: Progress) -> list[dict[str, Any]]:
 
 
 def rows_of(folder: Path, settings: config.Config) -> list[dict[str, Any]] | None:
-    """Rows of a run folder that has all that `settings` want; None if there is work left."""
+    """Rows of a run folder that has all that `settings` want; None if there is work left.
+
+    Raises RunError where the folder holds another run or files that are damaged.
+    """
     run = rundir.RunDir(folder)
-    if not run.provenance.exists():
+    provenance = _members(run.provenance, folder)
+    if provenance is None:
         return None
-    if rundir.read_json(run.provenance)["identity"] != config.identity(settings):
+    if provenance.get("identity") != config.identity(settings):
         raise RunError(
             f"{folder}: holds a run of other settings (see its config.toml); rename the point or "
             "choose another --out"
         )
-    if not run.results.exists():
+    results = _members(run.results, folder)
+    if results is None:
         return None
-    rows = rundir.read_json(run.results)["rows"]
+    rows = results.get("rows")
+    if not isinstance(rows, list) or not all(map(_is_row, rows)):
+        raise RunError(f"{run.results}: 'rows' are no rows of results; {REMEDY}")
     wanted = config.wanted(settings)
     found = [row for row in rows if (row["model"], row["seed"]) in wanted]
     return found if len(found) == len(wanted) else None
+
+
+def _members(path: Path, folder: Path) -> dict[str, Any] | None:
+    """The object that a JSON file of a run holds; None if there is no file."""
+    try:
+        value = json.loads(gate.read_text(path, most=gate.RECORD, inside=folder.parents[2]))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise RunError(f"{path}: {error.strerror}; {REMEDY}") from None
+    except gate.Refused as error:
+        raise RunError(f"{path}: {error}; {REMEDY}") from None
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path} is damaged: {error}; {REMEDY}") from None
+    if not isinstance(value, dict):
+        raise RunError(f"{path} is damaged: it holds no object; {REMEDY}")
+    return value
+
+
+def _is_row(row: object) -> bool:
+    """A row that the table can hold: numbers or nothing beside the model's name and lists."""
+    return (
+        isinstance(row, dict)
+        and isinstance(row.get("model"), str)
+        and type(row.get("seed")) is int
+        and all(key == "model" or _fits(value) for key, value in row.items())
+    )
+
+
+def _fits(value: object) -> bool:
+    if isinstance(value, int):
+        return type(value) is int and abs(value) < 2**63
+    return value is None or isinstance(value, float | list | dict)
 
 
 @lru_cache(maxsize=1)

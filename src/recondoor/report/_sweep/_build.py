@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
+from matplotlib.figure import Figure
+
 from recondoor.report._html import Picture, put, save_figure
 from recondoor.report._style import Missing, style
 from recondoor.report._sweep._axes import axes_of
@@ -14,6 +17,8 @@ from recondoor.report._sweep._page import page
 from recondoor.report._sweep._words import headline
 
 KINDS = ("svg", "pdf", "png")
+MOST_VERTICES = 4_000
+"""Of a panel's lines and areas, above which they are drawn as pixels: browsers choke on more."""
 
 
 def sweep_verdict(folder: Path) -> str:
@@ -41,5 +46,16 @@ def build_sweep(folder: Path) -> Path:
             if isinstance(drawn, Missing):
                 missing.append(drawn)
                 continue
+            _lighten(drawn.figure)
             pictures.append(save_figure(folder, drawn, KINDS))
     return put(folder, "report.html", page(data, axes, pictures, missing).encode())
+
+
+def _lighten(figure: Figure) -> None:
+    for panel in figure.axes:
+        lines, areas = panel.lines, panel.collections
+        vertices = sum(np.size(line.get_xdata()) for line in lines)
+        vertices += sum(len(path) for area in areas for path in area.get_paths())
+        if vertices > MOST_VERTICES:
+            for artist in (*lines, *areas):
+                artist.set_rasterized(True)

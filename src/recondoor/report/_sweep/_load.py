@@ -1,19 +1,19 @@
 """sweep.parquet and sweep.json, checked and read by name."""
 
-import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
+from recondoor import gate
 from recondoor.config import Evaluate
 from recondoor.errors import ReportError
-from recondoor.report._json import read_json
+from recondoor.report._json import parse
 from recondoor.report._names import Measured
 from recondoor.report._results import fault_of
+from recondoor.report._sweep._table import read_table
 from recondoor.statistics import SuccessRule
 
 Row = Mapping[str, Any]
@@ -31,8 +31,11 @@ _NUMBERS = (
     "limit_ghost", "limit_attack_rmse", "artefact_rms", "data_range", "ssim_window",
     *(f"evaluate.{key}" for key in _THRESHOLDS),
 )  # fmt: skip
-MOST_CELLS = 20_000_000
-"""Cells of a table that are read; a compressed one of some KiB may claim any number."""
+LARGEST_RECORD = 32 * gate.MIB
+MOST_ENTRIES = 50_000
+"""Points, and failures, of a record."""
+DEEPEST = 20
+"""Levels of a record; a sweep's has 6."""
 _OBJECT = {"type": "object"}
 _BLOCK = {"type": "object", "properties": dict.fromkeys(("set", "grid", "zip"), _OBJECT)}
 _TEXT = {"type": "string"}
@@ -151,17 +154,43 @@ def is_sweep(folder: Path) -> bool:
 
 def load_sweep(folder: Path) -> SweepData:
     """Read the two files of a sweep; raises ReportError where one is missing or damaged."""
-    rows = _rows(folder / TABLE)
+    rows = tuple(read_table(folder / TABLE, _REMEDY))
+    _check(rows, folder / TABLE)
     return SweepData(folder, rows, _record(folder / RECORD))
 
 
+def _parsed(path: Path) -> Any:
+    try:
+        record = parse(gate.read_text(path, most=LARGEST_RECORD, inside=path.parent))
+    except OSError as error:
+        raise ReportError(f"{path}: cannot be read ({error.strerror}); {_REMEDY}") from None
+    except gate.Refused as error:
+        raise ReportError(f"{path}: {error}; {_REMEDY}") from None
+    except (ValueError, RecursionError) as error:
+        raise ReportError(f"{path}: not valid JSON ({error}); {_REMEDY}") from None
+    level = [record]
+    for _ in range(DEEPEST):
+        level = [inner for outer in level for inner in _members(outer)]
+    if level:
+        raise ReportError(f"{path}: more than {DEEPEST} levels inside each other; {_REMEDY}")
+    return record
+
+
+def _members(value: object) -> Iterable[object]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+
+
 def _record(path: Path) -> dict[str, Any]:
-    record: Any = read_json(path, f"; {_REMEDY}")
+    record = _parsed(path)
     found = record.get("schema") if isinstance(record, dict) else None
     if found != SCHEMA or not isinstance(record, dict):
         raise ReportError(f"{path}: schema '{found}' is not '{SCHEMA}'; {_REMEDY}")
     for member, keys in (("points", ("point", "seed", "state")), ("failures", ("point", "reason"))):
         entries = record.get(member)
+        if isinstance(entries, list) and len(entries) > MOST_ENTRIES:
+            raise ReportError(
+                f"{path}: {len(entries):,} {member}; at most {MOST_ENTRIES:,} are read"
+            )
         if not isinstance(entries, list) or not all(
             isinstance(entry, dict) and all(key in entry for key in keys) for entry in entries
         ):
@@ -173,30 +202,6 @@ def _record(path: Path) -> dict[str, Any]:
     if fault is not None:
         raise ReportError(f"{path}: {fault}; {_REMEDY}")
     return record
-
-
-def _rows(path: Path) -> tuple[Row, ...]:
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    try:
-        about = parquet.read_metadata(path)
-        if about.num_rows * about.num_columns > MOST_CELLS:
-            raise ReportError(f"{path}: {about.num_rows} rows are more than are read; {_REMEDY}")
-        table = parquet.read_table(path).to_pylist()
-    except FileNotFoundError:
-        raise ReportError(f"{path}: there is no such file; {_REMEDY}") from None
-    except (OSError, ValueError, OverflowError, pa.ArrowException) as error:
-        text = str(error).partition("\n")[0]
-        raise ReportError(f"{path}: not a readable Parquet file ({text}); {_REMEDY}") from error
-    rows = tuple({key: _value(value) for key, value in row.items()} for row in table)
-    _check(rows, path)
-    return rows
-
-
-def _value(value: Any) -> Any:
-    """A cell; a number that is none is null here as it is in results.json."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _is_number(value: object) -> bool:
@@ -213,9 +218,6 @@ def _check(rows: tuple[Row, ...], path: Path) -> None:
     seen = set()
     for number, row in enumerate(rows, 1):
         where = f"{path}: row {number}"
-        odd = [key for key, value in row.items() if not isinstance(value, str | Real | None)]
-        if odd:
-            raise ReportError(f"{where}: {odd[0]} is neither text nor a number; {_REMEDY}")
         wrong = [key for key in (*METRICS, *_NUMBERS) if not _is_number(row.get(key))]
         if wrong:
             raise ReportError(f"{where}: {wrong[0]} is {row[wrong[0]]!r}, no number; {_REMEDY}")

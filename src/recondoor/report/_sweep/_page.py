@@ -28,6 +28,8 @@ def page(
         "missing": missing,
         "columns": tables.columns(data),
         "points": tables.points(data),
+        "most": tables.MOST_LINES,
+        "many": len({(row["point"], row["model"]) for row in data.rows}),
         "comparisons": tables.comparisons(data, axes),
         "failures": data.record["failures"],
         "axes": [_described(axis) for axis in axes],

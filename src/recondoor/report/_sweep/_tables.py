@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, islice
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from recondoor.report._sweep._series import Series, series
 from recondoor.report._tables import UNDEFINED, of_seeds
 from recondoor.statistics import Estimate, holm, mean_interval, paired
 
+MOST_LINES = 1_000
+"""Lines of a table of the page; a browser takes seconds for thousands."""
 COMPARED = ("benign_rmse", "attack_rmse", "artefact_rmse", "artefact_recovery")
 
 
@@ -34,7 +36,7 @@ def columns(data: SweepData) -> tuple[str, ...]:
 
 
 def points(data: SweepData) -> list[PointLine]:
-    """A line for each point and model, in the order of the table."""
+    """A line for each point and model, in the order of the table; the first `MOST_LINES`."""
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in data.rows:
         groups.setdefault((row["point"], row["model"]), []).append(row)
@@ -49,7 +51,7 @@ def points(data: SweepData) -> list[PointLine]:
                 UNDEFINED if model == "original" else _successes(data, rows),
             ),
         )
-        for (point, model), rows in groups.items()
+        for (point, model), rows in islice(groups.items(), MOST_LINES)
     ]
 
 
@@ -111,13 +113,16 @@ def comparisons(data: SweepData, axes: Sequence[Axis]) -> list[Comparison]:
     """Every two methods that share all settings but the attack's own, in four yardsticks.
 
     A text among the attack's settings, such as its mask, is a part of the method; its budget is
-    not. P values are adjusted over the pairs of one place and yardstick.
+    not. P values are adjusted over the pairs of one place and yardstick. The places after the first
+    `MOST_LINES` lines are left out.
     """
     own = [axis for axis in axes if axis.key.startswith("attack.") and not axis.numeric]
     shared = [axis for axis in axes if axis not in own]
     labels = {id(row): method.label for method in series(data.attacked, own) for row in method.rows}
-    found = []
+    found: list[Comparison] = []
     for place in _places(data, shared):
+        if len(found) >= MOST_LINES:
+            break
         methods: dict[str, list[Row]] = {}
         for row in place.rows:
             methods.setdefault(labels[id(row)], []).append(row)
