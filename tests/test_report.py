@@ -21,6 +21,7 @@ from recondoor import report
 from recondoor.errors import ReportError, RunError
 from recondoor.report import _curves, _names, _page, _results, _style
 from recondoor.report._load import Run, load
+from recondoor.seal import sealed
 
 ALL_FIGURES = {
     "threat-model", "trigger-artefact", "reconstructions", "trigger-evolution",
@@ -214,6 +215,17 @@ def test_a_strangers_run_is_made_of_regular_files(tmp_path: Path, name: str, kin
     with pytest.raises(ReportError, match=re.escape(name)) as caught:
         report.build(folder)
     assert "secret" not in str(caught.value)
+
+
+def test_a_changed_digit_of_sealed_results_is_told(tmp_path: Path) -> None:
+    folder = fake_run.write(tmp_path / "run")
+    data = sealed(json.loads((folder / "results.json").read_text()))
+    (folder / "results.json").write_text(json.dumps(data))
+    load(folder)
+    data["rows"][0]["benign_rmse"] += 0.001
+    (folder / "results.json").write_text(json.dumps(data))
+    with pytest.raises(ReportError, match="changed after it was written"):
+        report.build(folder)
 
 
 def test_leftovers_of_killed_reports_go(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any, cast
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from jsonschema.exceptions import best_match  # type: ignore[import-untyped]
 
+from recondoor import seal
 from recondoor.errors import ReportError
 from recondoor.report._json import read_json
 from recondoor.report._names import UNBOUNDED, Measured, in_order
@@ -198,5 +199,11 @@ def _check_consistent(results: Results, name: str) -> None:
 
 
 def read(path: Path) -> Results:
-    """Read and check a results.json; raises ReportError if unreadable or against its schema."""
-    return check(read_json(path), str(path))
+    """Read and check a results.json.
+
+    Raises ReportError if it cannot be read, is against its schema or is not as it was written.
+    """
+    results = check(read_json(path), str(path))
+    if (fault := seal.fault(results.data)) is not None:
+        raise ReportError(f"{path}: {fault}; restore it, or run the study again")
+    return results

@@ -4,14 +4,13 @@ Torch is imported by the function that computes: a driver that hands all points 
 without.
 """
 
-import json
 import time
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recondoor import config, gate, rundir
+from recondoor import config, gate, records, rundir, seal
 from recondoor.errors import BusyError, RecondoorError, RunError
 from recondoor.progress import Progress
 
@@ -146,7 +145,7 @@ def rows_of(folder: Path, settings: config.Config) -> list[dict[str, Any]] | Non
 def _members(path: Path, folder: Path) -> dict[str, Any] | None:
     """The object that a JSON file of a run holds; None if there is no file."""
     try:
-        value = json.loads(gate.read_text(path, most=gate.RECORD, inside=folder.parents[2]))
+        value = records.parse(gate.read_text(path, most=gate.RECORD, inside=folder.parents[2]))
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -157,6 +156,8 @@ def _members(path: Path, folder: Path) -> dict[str, Any] | None:
         raise RunError(f"{path} is damaged: {error}; {REMEDY}") from None
     if not isinstance(value, dict):
         raise RunError(f"{path} is damaged: it holds no object; {REMEDY}")
+    if (fault := seal.fault(value)) is not None:
+        raise RunError(f"{path}: {fault}; {REMEDY}")
     return value
 
 

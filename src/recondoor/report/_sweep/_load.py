@@ -10,7 +10,7 @@ from typing import Any
 from recondoor import gate
 from recondoor.config import Evaluate
 from recondoor.errors import ReportError
-from recondoor.report._json import parse
+from recondoor.records import parse
 from recondoor.report._names import Measured
 from recondoor.report._results import fault_of
 from recondoor.report._sweep._table import read_table
