@@ -40,7 +40,7 @@ def test_points_of_a_file(folder: Path) -> None:
     assert {p.place for p in read.points} == {f"points/{n}/seed{s}" for n in names for s in (0, 1)}
     assert [p.config.attack.l2 for p in read.points[:3]] == [1, 2.5, None]
     assert [p.config.trigger.margin for p in read.points[:3]] == [0, 0, 1]
-    assert [p.config.poison.ratio for p in read.points[:3]] == [0.3, 0.3, 0.1]
+    assert [p.config.poison.ratio for p in read.points[:3]] == [0.3, 0.3, 0.2]
     assert all(p.config.seeds == 1 and p.config.train.batch == 10 for p in read.points)
 
 
