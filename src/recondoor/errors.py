@@ -17,7 +17,10 @@ class RecondoorError(Exception):
     """
 
     def __str__(self) -> str:
-        return "\n".join(_cut(line) for line in plain(super().__str__()).split("\n"))
+        return "\n".join(
+            _cut(line)
+            for line in plain(super().__str__()).replace("\N{NO-BREAK SPACE}", r"\xa0").split("\n")
+        )
 
 
 class ConfigError(RecondoorError):
