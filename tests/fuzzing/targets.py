@@ -48,6 +48,7 @@ MUTATORS: dict[str, tuple[Mutator, ...]] = {
     ".npz": (forge.npz,) * 5 + (forge.npz_sizes, forge.npz_bomb),
     ".png": (forge.png,) * 3,
     ".safetensors": (forge.safetensors,) * 3,
+    ".onnx": (),
     ".parquet": (forge.parquet,) * 5,
     ".h5": (forge.h5,) * 3,
     "": (forge.idx,) * 2,
@@ -174,6 +175,41 @@ def read_tensors(folder: Path) -> None:
 
     rundir.RunDir(folder).load_checkpoint("train")
     rundir.read_tensors(folder / "checkpoints" / "train.000001.safetensors")
+
+
+def write_weights(folder: Path) -> None:
+    from recondoor import config, models, rundir
+
+    settings = config.Model(width=2, code=2, kernel=3)
+    model = models.build((1, 8, 8), settings, 0)
+    arrays = {key: value.contiguous().numpy() for key, value in model.state_dict().items()}
+    own = settings.model_dump(mode="json")
+    rundir.write_tensors(folder / "ours.safetensors", arrays, {"model": own})
+    (folder / "config.toml").write_text("[model]\nwidth = 2\ncode = 2\nkernel = 3\n")
+
+
+def read_weights(folder: Path) -> None:
+    from recondoor.audit import read_network
+
+    read_network(str(folder / "ours.safetensors"), (1, 8, 8))
+
+
+def write_onnx(folder: Path) -> None:
+    import onnx_files
+
+    (folder / "net.onnx").write_bytes(onnx_files.endless())
+
+
+def read_onnx(folder: Path) -> None:
+    """What the confined process does before onnxruntime sees anything."""
+    from recondoor.confined import _onnx_copy
+    from recondoor.errors import DataError
+
+    try:
+        copy = _onnx_copy.plain_copy((folder / "net.onnx").read_bytes())
+    except _onnx_copy.Unfit as error:
+        raise DataError(str(error)) from None
+    assert _onnx_copy.plain_copy(copy) == copy
 
 
 def write_matrix(folder: Path) -> None:
@@ -374,6 +410,8 @@ TARGETS = {
         Target("png-images", write_pngs, reader_of("."), 0.06, (".png",)),
         Target("patches", write_patches, read_patches, 0.06, (".png", ".npy")),
         Target("tensors", write_tensors, read_tensors, 0.06, (".safetensors",)),
+        Target("weights", write_weights, read_weights, 0.06, (".safetensors", ".toml")),
+        Target("onnx", write_onnx, read_onnx, 0.04, (".onnx",)),
         Target("matrix", write_matrix, read_matrix, 0.06, (".npy",)),
         Target("pairs-npz", write_pairs, auditor_of("pairs.npz"), 0.05, (".npz",)),
         Target("pairs-h5", write_h5, auditor_of("pairs.h5"), 0.05, (".h5",)),

@@ -109,9 +109,10 @@ def _kind(what: str, path: Path) -> str:
     try:
         with gate.opened(path, most=gate.ARRAYS) as file:
             first = file.read(FIRST)
-    except (gate.Refused, OSError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise DataError(f"'{what}' cannot be read: {reason}") from None
+    except gate.Refused as error:
+        raise DataError(f"'{what}' {error}") from None
+    except OSError as error:
+        raise DataError(f"'{what}' cannot be read: {error.strerror}") from None
     suffix = path.suffix.lower()
     program = _program(first) or (f"a {suffix} file" if suffix in PROGRAMS else None)
     if program:

@@ -48,9 +48,10 @@ def read_registered(
     try:
         with gate.opened(path, most=gate.ARRAYS) as file:
             return _read(path, file, shape, files, overrides)
-    except (gate.Refused, OSError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise DataError(f"'{path}' cannot be read: {reason}") from None
+    except gate.Refused as error:
+        raise DataError(f"'{path}' {error}") from None
+    except OSError as error:
+        raise DataError(f"'{path}' cannot be read: {error.strerror}") from None
     except (SafetensorError, ValueError, TypeError, MemoryError) as error:
         raise DataError(f"'{path}' is no readable safetensors file: {in_a_line(error)}") from None
 
@@ -81,7 +82,7 @@ def _read(
         }
     model = models.build(shape, settings, 0, "victim")
     model.load_state_dict(weights)
-    note = f"Names of the weights began with '{prefix}', which was left out."
+    note = f"Names of the weights began with {prefix!r}, which was left out."
     return model, settings, (note,) if prefix else ()
 
 
@@ -105,7 +106,7 @@ def _section(path: Path, tree: object, where: str) -> Settings:
     if unknown:
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         raise DataError(
-            f"'{path}': {where} has settings of a network that there are not: '{unknown[0]}'{more}"
+            f"'{path}': {where} has settings of a network that there are not: {unknown[0]!r}{more}"
         )
     return found
 
@@ -133,7 +134,9 @@ def _toml(path: Path, inside: Path) -> dict[str, Any]:
     folder = None if inside == path else inside
     try:
         return parse_toml(gate.read_text(path, most=gate.SETTINGS, inside=folder))
-    except (gate.Refused, OSError, ValueError, RecursionError) as error:
+    except gate.Refused as error:
+        raise ConfigError(f"config file {path} {error}") from None
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"config file {path} cannot be read: {in_a_line(error)}") from None
 
 
@@ -144,7 +147,7 @@ def _shapes(path: Path, tensors: safe_open) -> Shapes:
         header = tensors.get_slice(name)  # type: ignore[no-untyped-call]
         if header.get_dtype() not in (*REAL, *WHOLE):
             raise DataError(
-                f"'{path}': {name} holds {header.get_dtype()}; expected {', '.join(REAL)}: write "
+                f"'{path}': {name!r} holds {header.get_dtype()}; expected {', '.join(REAL)}: write "
                 "them as float32"
             )
         found[name] = tuple(header.get_shape())
@@ -178,8 +181,8 @@ def _require_names(
     extra = [name for name in found if name not in known]
     if not (missing or extra):
         return
-    told = [f"'{missing[0]}' is missing"] if missing else []
-    told += [f"'{extra[0]}' is none of its own"] if extra else []
+    told = [f"{missing[0]!r} is missing"] if missing else []
+    told += [f"{extra[0]!r} is none of its own"] if extra else []
     remedy = OF_ITS_OWN
     if not missing:
         remedy = "write model.state_dict() alone, and nothing else, by safetensors.torch.save_file"

@@ -77,9 +77,10 @@ class ConfinedNetwork:
         self._over: str | None = None  # why there is no process any more
         try:
             content = gate.read_bytes(path, most=largest)
-        except (gate.Refused, OSError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise DataError(f"'{path}' cannot be read: {reason}") from None
+        except gate.Refused as error:
+            raise DataError(f"'{path}' {error}") from None
+        except OSError as error:
+            raise DataError(f"'{path}' cannot be read: {error.strerror}") from None
         self._process = _start(path, memory, seconds)
         weakref.finalize(self, _end, self._process)
         shape, _ = self._ask(MODEL, (len(content), 0, 0, 0), content)

@@ -131,7 +131,7 @@ def _require_inside(name: str, number: int, value: int | memoryview) -> None:
         domain = bytes(value[:60])
         if domain not in STANDARD:
             raise Unfit(
-                f"it uses an operator of '{domain.decode(errors='replace')}'; only those of the "
+                f"it uses an operator of {domain.decode(errors='replace')!r}; only those of the "
                 "ONNX standard are run"
             )
 
