@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from recondoor import models, seeding
+from recondoor import caller, models, seeding
 from recondoor.config import Train
 from recondoor.errors import ConfigError, TrainingError
 from recondoor.poison import PoisonedPairs
@@ -103,6 +103,7 @@ def adam_step(
     return loss.detach()
 
 
+@caller.gradients()
 def fit(
     model: nn.Module,
     pairs: PoisonedPairs,

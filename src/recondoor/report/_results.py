@@ -136,7 +136,9 @@ class Results:
 
 
 def _schema() -> dict[str, Any]:
-    text = resources.files("recondoor").joinpath("schemas", "results.schema.json").read_text()
+    text = (
+        resources.files("recondoor").joinpath("schemas", "results.schema.json").read_text("utf-8")
+    )
     schema: dict[str, Any] = json.loads(text)
     return schema
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recondoor import data, rundir
+from recondoor import caller, data, rundir
 from recondoor.config import Config, row_label, wanted
 from recondoor.errors import RunError
 from recondoor.rundir import RunDir
@@ -44,6 +44,7 @@ RATIO_COLUMNS = (
 )
 
 
+@caller.afresh()
 def run(
     config: Config,
     out: Path,
@@ -116,6 +117,7 @@ def _run_seed(
             _stages.evaluate(folder, config, scene, name, runtime)
 
 
+@caller.afresh()
 def run_ratios(
     config: Config, out: Path, ratios: list[float], runtime: Runtime | None = None
 ) -> Path:
