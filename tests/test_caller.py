@@ -22,18 +22,26 @@ import recondoor as rd
 from recondoor import audit, caller, config, rundir, study, sweep
 from recondoor.errors import ConfigError
 from recondoor.progress import NO_PROGRESS, Progress
+from small_study import timeless
 
-SETTINGS = ("data.limit=60", "model.width=2", "model.code=2", "attack.names=none,heuristic")
+SETTINGS = ("data.limit=600", "model.width=2", "model.code=2", "attack.names=none,heuristic")
 
 
 def tiny(*more: str) -> config.Config:
     return config.load_config("smoke", (), [*SETTINGS, *more])
 
 
+BASE = {"model": {"width": 2, "code": 2}, "attack": {"names": ["none", "heuristic"]}}
+
+
 def rows(folder: Path) -> list[dict[str, Any]]:
     """Rows of a run, but for what a clock measured."""
-    found = rundir.read_json(folder / "results.json")["rows"]
-    return [{k: v for k, v in row.items() if "seconds" not in k} for row in found]
+    return [timeless(row) for row in rundir.read_json(folder / "results.json")["rows"]]
+
+
+def predictions() -> dict[str, Any]:
+    found = study.predict(tiny(), Path("nowhere"))
+    return {name: replace(each, seconds=0.0) for name, each in found.items()}
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +75,8 @@ def test_a_study_has_the_rows_of_a_plain_call(name: str, plain: Path, tmp_path: 
 
 
 def test_a_sweep_has_the_rows_of_a_plain_call(plain: Path, tmp_path: Path) -> None:
-    point = {"name": "a", "set": {"data.limit": 60}}
-    base = {"model": {"width": 2, "code": 2}, "attack": {"names": ["none", "heuristic"]}}
-    spec = sweep.parse({"preset": "smoke", "base": base, "point": [point]})
+    point = {"name": "a", "set": {"data.limit": 600}}
+    spec = sweep.parse({"preset": "smoke", "base": BASE, "point": [point]})
     with other_type(), torch.no_grad():
         book = rd.run_sweep(spec, tmp_path)
     assert not book.failures
@@ -77,10 +84,10 @@ def test_a_sweep_has_the_rows_of_a_plain_call(plain: Path, tmp_path: Path) -> No
     assert rows(folder) == rows(plain)
 
 
-def test_a_prediction_is_that_of_a_plain_call(tmp_path: Path) -> None:
-    expected = study.predict(tiny(), tmp_path)
+def test_a_prediction_is_that_of_a_plain_call() -> None:
+    expected = predictions()
     with other_type(), torch.no_grad():
-        assert study.predict(tiny(), tmp_path) == expected
+        assert predictions() == expected
 
 
 def test_a_fit_trains_without_the_callers_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,17 +189,21 @@ CHANGED = {
 def careless_calls(run: Path, out: Path) -> dict[str, Callable[[Progress], object]]:
     """Every public function that tells of its progress."""
     subject = audit.Subject(str(run / "model-heuristic-seed0.safetensors"))
-    point = {"preset": "smoke", "base": {}, "point": [{"name": "a", "set": {"data.limit": 60}}]}
+    point = {"preset": "smoke", "base": BASE, "point": [{"name": "a", "set": {"data.limit": 60}}]}
+    least = ("least-norm-inversion",)
+    request = audit.Request(run, detectors=("range-test",))
     how = sweep.How(threads=2)
     return {
         "study": lambda told: rd.run_study(tiny(), out, rd.Runtime(progress=told)),
         "ratios": lambda told: study.run_ratios(tiny(), out, [0.2], rd.Runtime(progress=told)),
         "predict": lambda told: study.predict(tiny(), out, rd.Runtime(progress=told)),
         "sweep": lambda told: rd.run_sweep(sweep.parse(point), out, 0, replace(how, progress=told)),
-        "audit data": lambda told: audit.audit_data(audit.Request(run), None, told),
-        "audit model": lambda told: audit.audit_model(audit.ModelRequest(subject), told),
-        "audit input": lambda told: audit.audit_input(audit.InputRequest(subject, run), told),
-        "clean": lambda told: audit.mend(audit.MendRequest(subject, fraction=0.5), told),
+        "audit data": lambda told: audit.audit_data(request, None, told),
+        "audit model": lambda told: audit.audit_model(
+            audit.ModelRequest(subject, detectors=least), told
+        ),
+        "audit input": lambda told: audit.audit_input(audit.InputRequest(subject, run, 0.2), told),
+        "clean": lambda told: audit.mend(audit.MendRequest(subject, "fine-tuning", 0.2), told),
     }
 
 

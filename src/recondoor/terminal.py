@@ -97,11 +97,8 @@ class TerminalProgress(Progress):
 
 def can_redraw() -> bool:
     """Whether a person looks at the standard error, on a terminal that moves its cursor."""
-    said = os.environ.get
-    if said("TERM") in ("dumb", "unknown") or "0" in (
-        said("TTY_COMPATIBLE"),
-        said("TTY_INTERACTIVE"),
-    ):
+    said = [os.environ.get(name) for name in ("TTY_COMPATIBLE", "TTY_INTERACTIVE")]
+    if os.environ.get("TERM") in ("dumb", "unknown") or "0" in said:
         return False
     return sys.stderr is not None and sys.stderr.isatty()
 

@@ -82,8 +82,8 @@ def read_audit(folder: Path) -> Mapping[str, Any]:
     record: Mapping[str, Any] = read_json(path, "; audit again")
     kind = record.get("kind") if isinstance(record, dict) else None
     name = f"audit-{kind}" if kind in ("model", "input") else "audit"
-    text = (
-        resources.files("recondoor").joinpath("schemas", f"{name}.schema.json").read_text("utf-8")
+    schema = resources.files("recondoor").joinpath("schemas", f"{name}.schema.json")
+    text = schema.read_text("utf-8")
     )
     fault = fault_of(record, json.loads(text)) or broken_seal(record) or _mixed(folder, record)
     if fault is None and kind == "data":
