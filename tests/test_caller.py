@@ -190,7 +190,7 @@ def careless_calls(run: Path, out: Path) -> dict[str, Callable[[Progress], objec
     """Every public function that tells of its progress."""
     subject = audit.Subject(str(run / "model-heuristic-seed0.safetensors"))
     point = {"preset": "smoke", "base": BASE, "point": [{"name": "a", "set": {"data.limit": 60}}]}
-    least = ("least-norm-inversion",)
+    model = audit.ModelRequest(subject, detectors=("least-norm-inversion",))
     request = audit.Request(run, detectors=("range-test",))
     how = sweep.How(threads=2)
     return {

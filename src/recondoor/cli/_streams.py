@@ -11,35 +11,15 @@ from typing import TextIO
 # What our own words, tables and help use beyond ASCII. Anything else is escaped: a file's name
 # with its accents taken off would be another file's.
 ASCII = {
-    **dict(
-        zip(
-            "±×·…→←≥≤≈≠√∑",
-            ["+/-", "x", "*", "...", "->", "<-", ">=", "<=", "~", "!=", "sqrt", "sum"],
-            strict=True,
-        )
-    ),
-    **dict(zip("²¹⁺⁻ᵀ₀₁₂", ["^2", "^1", "^+", "^-", "^T", "_0", "_1", "_2"], strict=True)),
-    **dict(
-        zip(
-            "αβδΔνρστθ",
-            ["alpha", "beta", "delta", "Delta", "nu", "rho", "sigma", "tau", "theta"],
-            strict=True,
-        )
-    ),
-    "’": "'",
-    "′": "'",
-    "“": '"',
-    "”": '"',
-    "‖": "||",
-    "⟨": "<",
-    "⟩": ">",
-    "•": "*",
-    "−": "-",
-    "–": "-",
-    "—": "-",
-    "∞": "inf",
-    "\N{NO-BREAK SPACE}": " ",
-    **dict.fromkeys("─━═╌┄╴╶╸╺", "-"),
+    **{"±": "+/-", "×": "x", "·": "*", "…": "...", "∞": "inf", "√": "sqrt", "∑": "sum"},
+    **{"→": "->", "←": "<-", "≥": ">=", "≤": "<=", "≈": "~", "≠": "!=", "‖": "||"},
+    **{"²": "^2", "¹": "^1", "⁺": "^+", "⁻": "^-", "ᵀ": "^T", "₀": "_0", "₁": "_1", "₂": "_2"},
+    **{"α": "alpha", "β": "beta", "δ": "delta", "Δ": "Delta", "ν": "nu", "ρ": "rho"},
+    **{"σ": "sigma", "τ": "tau", "θ": "theta", "⟨": "<", "⟩": ">", "•": "*"},
+    **dict.fromkeys("’′", "'"),
+    **dict.fromkeys("“”", '"'),
+    **dict.fromkeys("\N{NO-BREAK SPACE}", " "),
+    **dict.fromkeys("−–—─━═╌┄╴╶╸╺", "-"),
     **dict.fromkeys("│┃║╎┆", "|"),
     **dict.fromkeys("┌┐└┘├┤┬┴┼╭╮╯╰╞╡╪", "+"),
 }

@@ -84,7 +84,6 @@ def read_audit(folder: Path) -> Mapping[str, Any]:
     name = f"audit-{kind}" if kind in ("model", "input") else "audit"
     schema = resources.files("recondoor").joinpath("schemas", f"{name}.schema.json")
     text = schema.read_text("utf-8")
-    )
     fault = fault_of(record, json.loads(text)) or broken_seal(record) or _mixed(folder, record)
     if fault is None and kind == "data":
         fault = _inconsistent(record)
