@@ -199,9 +199,7 @@ def careless_calls(run: Path, out: Path) -> dict[str, Callable[[Progress], objec
         "predict": lambda told: study.predict(tiny(), out, rd.Runtime(progress=told)),
         "sweep": lambda told: rd.run_sweep(sweep.parse(point), out, 0, replace(how, progress=told)),
         "audit data": lambda told: audit.audit_data(request, None, told),
-        "audit model": lambda told: audit.audit_model(
-            audit.ModelRequest(subject, detectors=least), told
-        ),
+        "audit model": lambda told: audit.audit_model(model, told),
         "audit input": lambda told: audit.audit_input(audit.InputRequest(subject, run, 0.2), told),
         "clean": lambda told: audit.mend(audit.MendRequest(subject, "fine-tuning", 0.2), told),
     }

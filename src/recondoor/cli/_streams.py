@@ -11,18 +11,18 @@ from typing import TextIO
 # What our own words, tables and help use beyond ASCII. Anything else is escaped: a file's name
 # with its accents taken off would be another file's.
 ASCII = {
-    **{"±": "+/-", "×": "x", "·": "*", "…": "...", "∞": "inf", "√": "sqrt", "∑": "sum"},
-    **{"→": "->", "←": "<-", "≥": ">=", "≤": "<=", "≈": "~", "≠": "!=", "‖": "||"},
-    **{"²": "^2", "¹": "^1", "⁺": "^+", "⁻": "^-", "ᵀ": "^T", "₀": "_0", "₁": "_1", "₂": "_2"},
-    **{"α": "alpha", "β": "beta", "δ": "delta", "Δ": "Delta", "ν": "nu", "ρ": "rho"},
-    **{"σ": "sigma", "τ": "tau", "θ": "theta", "⟨": "<", "⟩": ">", "•": "*"},
+    "±": "+/-", "×": "x", "·": "*", "…": "...", "∞": "inf", "√": "sqrt", "∑": "sum",
+    "→": "->", "←": "<-", "≥": ">=", "≤": "<=", "≈": "~", "≠": "!=", "‖": "||",
+    "²": "^2", "¹": "^1", "⁺": "^+", "⁻": "^-", "ᵀ": "^T", "₀": "_0", "₁": "_1", "₂": "_2",
+    "α": "alpha", "β": "beta", "δ": "delta", "Δ": "Delta", "ν": "nu", "ρ": "rho",
+    "σ": "sigma", "τ": "tau", "θ": "theta", "⟨": "<", "⟩": ">", "•": "*",
     **dict.fromkeys("’′", "'"),
     **dict.fromkeys("“”", '"'),
     **dict.fromkeys("\N{NO-BREAK SPACE}", " "),
     **dict.fromkeys("−–—─━═╌┄╴╶╸╺", "-"),
     **dict.fromkeys("│┃║╎┆", "|"),
     **dict.fromkeys("┌┐└┘├┤┬┴┼╭╮╯╰╞╡╪", "+"),
-}
+}  # fmt: skip
 READABLE = "recondoor.readable"
 
 
