@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TextIO
 
 # What our own words, tables and help use beyond ASCII. Anything else is escaped: a file's name
 # with its accents taken off would be another file's.
@@ -45,15 +44,16 @@ def readable() -> Iterator[None]:
     What is buffered is written out at the end, where a full disk can still be told.
     """
     _open_closed()
-    kept = [(each, each.errors) for each in (sys.stdout, sys.stderr) if _can_change(each)]
+    streams = [each for each in (sys.stdout, sys.stderr) if isinstance(each, io.TextIOWrapper)]
+    kept = [(each, each.errors) for each in streams]
     for stream, _ in kept:
-        stream.reconfigure(errors=READABLE)  # type: ignore[attr-defined]
+        stream.reconfigure(errors=READABLE)
     try:
         yield
     finally:
         for stream, errors in kept:
             with suppress(OSError, ValueError):
-                stream.reconfigure(errors=errors)  # type: ignore[attr-defined]
+                stream.reconfigure(errors=errors)
 
 
 def flush() -> None:
@@ -82,10 +82,6 @@ def silence(*, probe: bool = False) -> str | None:
                 os.close(nowhere)
                 stream.flush()
     return failed
-
-
-def _can_change(stream: TextIO) -> bool:
-    return isinstance(stream, io.TextIOWrapper) and not stream.closed
 
 
 def _open_closed() -> None:
