@@ -1,10 +1,12 @@
-# Everything runs from .venv, made on first use and brought up to date when the dependencies change.
+# Everything runs from .venv (or VENV=...), made on first use and brought up to date when the dependencies change.
 # Options go in ARGS: make study ARGS="--preset smoke", make test ARGS="tests/test_metrics.py".
 
 PYTHON ?= python3
 ARGS ?=
 
-VENV := .venv
+VENV ?= .venv
+# Test files are shared out to so many processes, each on one thread; 0: all in this one.
+WORKERS ?= 2
 RUN := $(VENV)/bin/python -m
 PIP := $(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt
 READY := $(VENV)/.ready
@@ -29,7 +31,7 @@ study: $(READY)
 	@$(RUN) recondoor study $(ARGS)
 
 test: $(READY)
-	$(RUN) pytest --cov $(ARGS)
+	$(RUN) pytest --cov --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 fuzz: $(READY)
 	@PYTHONPATH=tests $(RUN) fuzzing $(ARGS)

@@ -20,11 +20,16 @@ CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 def parser(description: str | None, rounds: int) -> argparse.ArgumentParser:
-    """Return a parser with the options that all benchmarks know."""
+    """Return a parser with the options that all benchmarks know.
+
+    With --tiny a benchmark goes through all that it does at the least size: its numbers mean
+    nothing, and that it ends says that it runs.
+    """
     options = argparse.ArgumentParser(description=description)
     cores = len(os.sched_getaffinity(0))
     options.add_argument("--threads", type=int, default=cores, help="CPU threads; default: all")
     options.add_argument("--rounds", type=int, default=rounds, help=f"default: {rounds}")
+    options.add_argument("--tiny", action="store_true", help="see that it runs, measure nothing")
     options.add_argument("--json", type=Path, help="add the figures to this file")
     options.add_argument(
         "--clock",

@@ -29,6 +29,10 @@ def main() -> None:
     options.add_argument("--batch", type=int, default=125)
     options.add_argument("--ratio", type=float, default=0.3, help="share of poisoned rows")
     arguments = options.parse_args()
+    arguments.longer, arguments.memory_at, arguments.weighed = LONGER, MEMORY_AT, {**OURS, **THEIRS}
+    if arguments.tiny:
+        arguments.batch, arguments.longer, arguments.memory_at = 4, (3, 4, 5), 2
+        arguments.weighed = dict.fromkeys(("checkpointed", "create_graph"))
     torch.set_num_threads(arguments.threads)
     report = Report("hypergradient", arguments)
     if MISSING:
@@ -109,36 +113,39 @@ def measure_time(report: Report, arguments: argparse.Namespace) -> None:
 
 def measure_growth(report: Report, arguments: argparse.Namespace) -> None:
     """Time of ours at longer inner training; linear if a step costs the same at any length."""
-    problem = Problem.make(max(LONGER), arguments.batch, arguments.ratio)
+    longer: tuple[int, ...] = arguments.longer
+    problem = Problem.make(max(longer), arguments.batch, arguments.ratio)
     run = partial(timed, problem=problem, clock=arguments.clock)
     contestants = {"step": partial(run, sgd_step, steps=1)}
     for name, derive in OURS.items():
-        for steps in (COMPARED, *LONGER):
+        for steps in (COMPARED, *longer):
             contestants[f"{name} {steps}"] = partial(run, derive, steps=steps)
     measured = interleaved(max(1, arguments.rounds // 2), contestants)
     for name in OURS:
-        for steps in LONGER:
+        for steps in longer:
             spent = measured[f"{name} {steps}"]
             report.add(f"m = {steps}: {name}", ratios(spent, measured["step"]), "steps")
-        early, middle, late = (measured[f"{name} {m}"] for m in (COMPARED, *LONGER[1:]))
-        one = [(b - a) / (LONGER[1] - COMPARED) for a, b in zip(early, middle, strict=True)]
-        other = [(b - a) / (LONGER[2] - LONGER[1]) for a, b in zip(middle, late, strict=True)]
+        early, middle, late = (measured[f"{name} {m}"] for m in (COMPARED, *longer[1:]))
+        one = [(b - a) / (longer[1] - COMPARED) for a, b in zip(early, middle, strict=True)]
+        other = [(b - a) / (longer[2] - longer[1]) for a, b in zip(middle, late, strict=True)]
         report.add(f"{name}: a step from 10 on / before", ratios(other, one), "x", at_most=1.15)
 
 
 def measure_memory(report: Report, arguments: argparse.Namespace) -> None:
     """Peak growth of a fresh process, everybody at the same memory format."""
-    peak = {name: peak_memory(name, MEMORY_AT, arguments) for name in {**OURS, **THEIRS}}
+    longer: tuple[int, ...] = arguments.longer
+    peak = {name: peak_memory(name, arguments.memory_at, arguments) for name in arguments.weighed}
     for name, size in peak.items():
-        report.add(f"peak memory, m = {MEMORY_AT}: {name}", [size / 2**20], "MiB")
-    for name in THEIRS:
+        report.add(f"peak memory, m = {arguments.memory_at}: {name}", [size / 2**20], "MiB")
+    for name in [name for name in THEIRS if name in peak]:
         ratio = [peak["checkpointed"] / peak[name]]
         report.add(f"peak memory, checkpointed / {name}", ratio, "x", at_most=0.25)
-    flat = {m: peak_memory("checkpointed", m, arguments) for m in (min(LONGER), max(LONGER))}
+    flat = {m: peak_memory("checkpointed", m, arguments) for m in (min(longer), max(longer))}
     for m, size in flat.items():
         report.add(f"peak memory, m = {m}: checkpointed", [size / 2**20], "MiB")
-    ratio = [flat[max(LONGER)] / flat[min(LONGER)]]
-    report.add("peak memory, checkpointed, m = 20 / m = 5", ratio, "x", at_most=1.2)
+    ratio = [flat[max(longer)] / flat[min(longer)]]
+    name = f"peak memory, checkpointed, m = {max(longer)} / m = {min(longer)}"
+    report.add(name, ratio, "x", at_most=1.2)
 
 
 def peak_memory(name: str, steps: int, arguments: argparse.Namespace) -> int:

@@ -31,18 +31,19 @@ sys.stderr.write("torch is imported" if "torch" in sys.modules else "")
 
 def main() -> None:
     arguments = parser(__doc__, rounds=7).parse_args()
+    commands = dict(list(COMMANDS.items())[:2]) if arguments.tiny else COMMANDS
     # Without bytecode files every start would compile its modules again.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     report = Report("startup", arguments)
     programs = {name: ["-c", text] for name, text in FLOORS.items()}
-    programs |= {name: ["-m", "recondoor", *words] for name, words in COMMANDS.items()}
+    programs |= {name: ["-m", "recondoor", *words] for name, words in commands.items()}
     contestants = {
         name: (lambda words=words: cpu_seconds(words)) for name, words in programs.items()
     }
     measured = interleaved(arguments.rounds, contestants)
     for name, values in measured.items():
         report.add(name, values, "CPU s", at_most=BAR if name in COMMANDS else None)
-    guilty = [name for name, words in COMMANDS.items() if imports_torch(words)]
+    guilty = [name for name, words in commands.items() if imports_torch(words)]
     print(f"  torch is imported by: {', '.join(guilty) or 'none of these'}")
     report.add("commands that import torch", [float(len(guilty))], at_most=0)
     report.close()

@@ -64,6 +64,9 @@ def main() -> None:
     options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     options.add_argument("--whole", action="store_true", help="run the preset unreduced")
     arguments = options.parse_args()
+    if arguments.tiny:
+        arguments.preset = "smoke"
+        arguments.set += ["data.limit=100", "model.width=2", "attack.mask=image"]
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     report = Report("study", arguments)
     runs = [measure(arguments) for _ in range(arguments.rounds)]

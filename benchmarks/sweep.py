@@ -28,15 +28,18 @@ def main() -> None:
     options = parser(__doc__, rounds=2)
     options.add_argument("--seconds", type=float, default=SECONDS, help="of a point, about")
     arguments = options.parse_args()
+    tiny = arguments.tiny
     os.environ |= {"OMP_NUM_THREADS": "1"}
     report = Report("sweep", arguments)
-    epochs = calibrated(arguments.seconds)
+    epochs = 1 if tiny else calibrated(arguments.seconds)
+    count, finished = (2, 3) if tiny else (POINTS, FINISHED)
     contestants: dict[str, Callable[[], float]] = {
-        f"{workers} workers": (lambda workers=workers: wall(epochs, workers)) for workers in (1, 2)
+        f"{workers} workers": (lambda workers=workers: wall(epochs, workers, count))
+        for workers in (1, 2)
     }
     measured = interleaved(arguments.rounds, contestants)
     for name, values in measured.items():
-        report.add(f"{POINTS} points, {name}", values, "s")
+        report.add(f"{count} points, {name}", values, "s")
     report.add(
         "two workers are faster than one by",
         ratios(measured["1 workers"], measured["2 workers"]),
@@ -45,9 +48,7 @@ def main() -> None:
     )
     shares = [driver_share(epochs) for _ in range(arguments.rounds)]
     report.add("CPU of driver and scheduler, of all", [100 * s for s in shares], "%", at_most=3)
-    report.add(
-        f"finished points again, each {FINISHED}", again(arguments.rounds), "s / 1,000", at_most=1
-    )
+    report.add("finished points again", again(arguments.rounds, finished), "s / 1,000", at_most=1)
     report.close()
 
 
@@ -75,11 +76,11 @@ def calibrated(seconds: float) -> int:
         return max(1, round(8 * seconds / (time.perf_counter() - begun)))
 
 
-def wall(epochs: int, workers: int) -> float:
+def wall(epochs: int, workers: int, count: int) -> float:
     """Seconds that all points take, the start of the workers included."""
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
-        run(points(epochs, POINTS), workers, Path(folder) / "sweep")
+        run(points(epochs, count), workers, Path(folder) / "sweep")
         return time.perf_counter() - begun
 
 
@@ -99,13 +100,13 @@ def of_children() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def again(rounds: int) -> list[float]:
-    """Seconds for a thousand finished points, from a hundred."""
+def again(rounds: int, count: int) -> list[float]:
+    """Seconds for a thousand finished points, from so many."""
     found = []
     with tempfile.TemporaryDirectory() as folder:
         spec = sweep.parse(
             {
-                "seeds": FINISHED,
+                "seeds": count,
                 "base": TINY,
                 "point": [{"name": "a", "set": {"poison.ratio": 0.1}}],
             }
@@ -114,7 +115,7 @@ def again(rounds: int) -> list[float]:
         for _ in range(rounds + 1):
             begun = time.perf_counter()
             run(spec, 0, Path(folder) / "sweep")
-            found.append((time.perf_counter() - begun) * 1000 / FINISHED)
+            found.append((time.perf_counter() - begun) * 1000 / count)
     return found[1:]
 
 

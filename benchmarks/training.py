@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from _bench import CLOCKS, Clock, Report, interleaved, parser, ratios
 from recondoor import models, training
-from recondoor.config import ArtefactSettings, Model, TriggerSettings
+from recondoor.config import ArtefactSettings, Model, Train, TriggerSettings
 from recondoor.models.cae import NarrowConv2d
 from recondoor.poison import (
     Pairs,
@@ -38,6 +38,8 @@ def main() -> None:
     options.add_argument("--batch", type=int, default=125)
     options.add_argument("--steps", type=int, default=16, help="training steps in a round")
     arguments = options.parse_args()
+    if arguments.tiny:
+        arguments.batch, arguments.steps = 10, 2
     torch.set_num_threads(arguments.threads)
     report = Report("training", arguments)
     pairs = make_pairs(arguments.batch * arguments.steps)
@@ -87,7 +89,7 @@ class OurLoop:
     """Epochs of our loop."""
 
     def __init__(self, pairs: PoisonedPairs, batch: int, clock: Clock) -> None:
-        self.pairs, self.batch, self.clock, self.epochs = pairs, batch, clock, 0
+        self.pairs, self.settings, self.clock, self.epochs = pairs, Train(batch=batch), clock, 0
         self.model = models.build(SHAPE, Model(), 0)
         self.optimiser = training.make_adam(self.model, 1e-4)
 
@@ -96,8 +98,8 @@ class OurLoop:
         self.epochs += 1
         with NO_PROGRESS.task("", len(self.pairs)) as task:
             started = self.clock()
-            training._run_epoch(
-                self.model, self.optimiser, self.pairs, self.batch, 0, self.epochs, task
+            training.run_epoch(
+                self.model, self.optimiser, self.pairs, self.settings, 0, self.epochs, task
             )
             return self.clock() - started
 
@@ -134,10 +136,10 @@ def flop_of_a_step(batch: int) -> int:
     return int(counter.get_total_flops())
 
 
-def product_rate(clock: Clock) -> float:
+def product_rate(clock: Clock, sizes: tuple[int, ...]) -> float:
     """FLOP/s of the float32 matrix product at the size where it is fastest."""
     best = 0.0
-    for size in PRODUCT_SIZES:
+    for size in sizes:
         a, b = torch.rand(size, size), torch.rand(size, size)
         out = a @ b
         repeats = max(1, round(PRODUCT_FLOP / (2 * size**3)))
@@ -154,7 +156,8 @@ def measure_loops(report: Report, arguments: argparse.Namespace, pairs: Pairs) -
     ours = OurLoop(poisoned(pairs, wanted=True), arguments.batch, clock)
     plain = PlainLoop(pairs, arguments.batch, clock)
     require_same_function(plain.model, ours.model, pairs.z[: arguments.batch])
-    product = partial(product_rate, clock)
+    sizes = PRODUCT_SIZES[:1] if arguments.tiny else PRODUCT_SIZES
+    product = partial(product_rate, clock, sizes)
     measured = interleaved(
         arguments.rounds, {"ours": ours.epoch, "plain": plain.epoch, "product": product}
     )

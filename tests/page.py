@@ -1,9 +1,26 @@
 """A page as tests ask about it."""
 
+import os
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pytest
+
 VOID = {"meta", "link", "img", "br", "hr", "input"}
+
+
+BROWSERS = ("chromium", "google-chrome", "chrome")
+
+
+def browser() -> str:
+    """A browser's program; without one the test is skipped, or fails where CI requires one."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is not None:
+        return found
+    if os.environ.get("RECONDOOR_BROWSER") == "required":
+        pytest.fail(f"none of {', '.join(BROWSERS)} is there; apt-get install chromium")
+    pytest.skip("there is no Chromium to open the page with")
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import fake_sweep
-from page import Page, contents
+from page import Page, browser, contents
 from recondoor import cli, report
 from recondoor.errors import ReportError
 
@@ -214,7 +214,6 @@ def test_the_command_takes_sweeps(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 # In a browser
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
 # The page in a frame of a fixed width, as browsers refuse windows as narrow as a telephone's.
 FRAME = """<!DOCTYPE html><iframe id="f" style="width:{width}px;height:900px;border:0"></iframe>
 <script>const frame = document.getElementById("f"); frame.onload = () => {{
@@ -223,13 +222,12 @@ FRAME = """<!DOCTYPE html><iframe id="f" style="width:{width}px;height:900px;bor
 frame.srcdoc = {page};</script>"""
 
 
-@pytest.mark.skipif(BROWSER is None, reason="there is no Chromium to open the page with")
 @pytest.mark.parametrize("width", [1280, 400])
 def test_the_page_fits_a_window(page: str, tmp_path: Path, width: int) -> None:
     quoted = json.dumps(page).replace("</", "<\\/")
     (tmp_path / "frame.html").write_text(FRAME.format(width=width, page=quoted))
     command = [
-        str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
+        browser(), "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
         "--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=10000",
         f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={max(width, 800)},1000",
         "--dump-dom", (tmp_path / "frame.html").as_uri(),

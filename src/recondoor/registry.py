@@ -40,7 +40,7 @@ def names(kind: str) -> tuple[str, ...]:
 def describe(kind: str) -> dict[str, str]:
     """One line for each plug-in of `kind`, without importing any."""
     return {
-        name: (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n")[0]
+        name: (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").split("\n")[0]
         for name, path in _files(kind).items()
     }
 

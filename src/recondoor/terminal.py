@@ -1,5 +1,6 @@
 """Progress on a terminal: bars where a person looks on, a line now and then in a log file."""
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -51,7 +52,7 @@ class _Lines:
             self.tell(f"{self._done / self._total:.0%}, {self._note}{left}")
 
     def tell(self, text: str) -> None:
-        print(plain(f"{self._description}: {text}"), file=sys.stderr, flush=True)
+        _tell(f"{self._description}: {text}")
 
     @property
     def seconds(self) -> float:
@@ -62,7 +63,8 @@ class TerminalProgress(Progress):
     """Draws on the standard error, so that the standard output stays clean for results."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True)
+        # Told whether it is a terminal, the console asks no FORCE_COLOR, which is about colour.
+        self._console = Console(stderr=True, force_terminal=can_redraw())
 
     @contextmanager
     def task(self, description: str, total: int, done: int = 0) -> Iterator[Task]:
@@ -90,4 +92,21 @@ class TerminalProgress(Progress):
 
     def say(self, line: str) -> None:
         """Print one line that stays."""
+        _tell(line)
+
+
+def can_redraw() -> bool:
+    """Whether a person looks at the standard error, on a terminal that moves its cursor."""
+    said = [os.environ.get(name) for name in ("TTY_COMPATIBLE", "TTY_INTERACTIVE")]
+    if os.environ.get("TERM") in ("dumb", "unknown") or "0" in said:
+        return False
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def _tell(line: str) -> None:
+    try:
         print(plain(line), file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        pass  # a log on a full disk stops no study; the command line tells it at its end

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from recondoor import models, seeding
+from recondoor import caller, models, seeding
 from recondoor.config import Train
 from recondoor.errors import ConfigError, TrainingError
 from recondoor.poison import PoisonedPairs
@@ -103,6 +103,7 @@ def adam_step(
     return loss.detach()
 
 
+@caller.gradients()
 def fit(
     model: nn.Module,
     pairs: PoisonedPairs,
@@ -134,7 +135,7 @@ def fit(
             group["lr"] = learning_rate(settings, epoch)
         started = time.perf_counter()
         first_loss = float(str(state.history[0]["train_loss"])) if state.history else math.inf
-        train_loss = _run_epoch(model, optimiser, pairs, settings, seed, epoch, task)
+        train_loss = run_epoch(model, optimiser, pairs, settings, seed, epoch, task)
         state.seconds += time.perf_counter() - started
         if train_loss > DIVERGED * first_loss:
             raise TrainingError(
@@ -175,7 +176,7 @@ def _require_batches(model: nn.Module, count: int, batch: int) -> None:
         )
 
 
-def _run_epoch(
+def run_epoch(
     model: nn.Module,
     optimiser: torch.optim.Adam,
     pairs: PoisonedPairs,
@@ -184,7 +185,11 @@ def _run_epoch(
     epoch: int,
     task: Task,
 ) -> float:
-    """Go through the pairs of one epoch and return the mean loss."""
+    """Go through the pairs of epoch 1, 2, ... once and return the mean loss over them.
+
+    `settings` say how many pairs an epoch has and how many a batch; the order is that of `seed` and
+    `epoch`. The learning rate is the optimiser's own. Raises TrainingError if a loss is not finite.
+    """
     device = pairs.pairs.z.device
     model.train()
     order = order_of_epoch(len(pairs), epoch_pairs(len(pairs), settings), seed, epoch)

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from recondoor import defences, operators
+from recondoor import caller, defences, operators
 from recondoor.audit import _doubts as doubts_of
 from recondoor.audit._given import Build, Given, Shape, read_pairs
-from recondoor.audit._guard import attempt, torch_state, undisturbed
+from recondoor.audit._guard import attempt, undisturbed
 from recondoor.audit._judge import (
     Judged,
     blindness,
@@ -96,7 +96,7 @@ class Audit:
     verdict: Verdict
 
 
-@torch_state()
+@caller.afresh()
 def audit_data(
     request: Request, model: nn.Module | None = None, progress: Progress = NO_PROGRESS
 ) -> Audit:

@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from recondoor import seeding
+from recondoor import caller, seeding
 from recondoor.errors import FAILURES, in_a_line
 from recondoor.models import evaluating
 
@@ -27,27 +27,12 @@ def attempt(name: str, work: Callable[[], Found], skipped: dict[str, str]) -> Fo
 
 
 @contextmanager
-def torch_state() -> Iterator[None]:
-    """PyTorch's global state ends as it was: generator, type of new tensors, gradients, threads."""
-    kind, gradients = torch.get_default_dtype(), torch.is_grad_enabled()
-    threads = torch.get_num_threads()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            yield
-    finally:
-        torch.set_default_dtype(kind)
-        torch.set_grad_enabled(gradients)
-        if torch.get_num_threads() != threads:
-            torch.set_num_threads(threads)
-
-
-@contextmanager
 def undisturbed(model: nn.Module | None, seed: int, name: str) -> Iterator[None]:
     """The network is in evaluation mode and ends as it was, whatever it does to itself.
 
     One that draws random numbers draws the same ones for the same `seed` and `name`.
     """
-    with torch_state(), seeding.torch_global(seed, "look", name):
+    with caller.as_found(), seeding.torch_global(seed, "look", name):
         if model is None:
             yield
             return

@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recondoor import defences
+from recondoor import caller, defences
 from recondoor.audit._data import require_operator, take_apart
 from recondoor.audit._given import Given, read_inputs
-from recondoor.audit._guard import attempt, torch_state, undisturbed
+from recondoor.audit._guard import attempt, undisturbed
 from recondoor.audit._judge import (
     OWN,
     OWN_SHARE,
@@ -97,7 +97,7 @@ class _Look:
     blind: dict[str, str]
 
 
-@torch_state()
+@caller.afresh()
 def audit_input(request: InputRequest, progress: Progress = NO_PROGRESS) -> InputAudit:
     """Look at inputs of a network with every detector that applies, and repair what it makes.
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recondoor import defences, metrics, rundir, seeding
+from recondoor import caller, defences, metrics, rundir, seeding
 from recondoor.audit._data import take_apart
 from recondoor.audit._given import Given
 from recondoor.audit._judge import choose
@@ -62,6 +62,7 @@ class Mended:
     notes: list[str]
 
 
+@caller.afresh()
 def mend(request: MendRequest, progress: Progress = NO_PROGRESS) -> Mended:
     """Repair a network.
 

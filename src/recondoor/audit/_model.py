@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recondoor import config, defences, rundir
+from recondoor import caller, config, defences, rundir
 from recondoor.audit._given import Given
-from recondoor.audit._guard import attempt, torch_state, undisturbed
+from recondoor.audit._guard import attempt, undisturbed
 from recondoor.audit._judge import choose, require_alarm
 from recondoor.audit._make import needed, references_lack, run_differs
 from recondoor.audit._network_file import Network, read_network
@@ -100,7 +100,7 @@ class ModelAudit:
     verdict: Verdict
 
 
-@torch_state()
+@caller.afresh()
 def audit_model(request: ModelRequest, progress: Progress = NO_PROGRESS) -> ModelAudit:
     """Look for a backdoor in a network with every detector.
 

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from torch import nn
 
-from recondoor import config, gate
+from recondoor import caller, config, gate
 from recondoor.audit._given import Shape
-from recondoor.audit._guard import torch_state
 from recondoor.audit._onnx_network import LACKS, OnnxNetwork
 from recondoor.audit._probe import probe
 from recondoor.audit._weights import read_registered
@@ -159,5 +158,5 @@ def _from_python(what: str) -> nn.Module:
 
 def _called(function: Callable[[], object]) -> object:
     """What the function returns; torch's global state is left as it was."""
-    with torch_state():
+    with caller.as_found():
         return function()

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from recondoor import defences
+from recondoor import caller, defences
 from recondoor.audit._given import Shape
-from recondoor.audit._guard import torch_state
 from recondoor.errors import FAILURES, DataError, in_a_line
 from recondoor.models import evaluating
 
@@ -50,7 +49,7 @@ def probe(what: str, model: nn.Module, shape: Shape) -> Probed:
     """
     z = torch.rand(3, *shape, generator=torch.Generator().manual_seed(0))
     z[2] *= 3  # so that what is taken over the batch differs
-    with torch_state(), evaluating(model):
+    with caller.as_found(), evaluating(model):
         with torch.no_grad():
             two, three = _answer(what, model, z[:2]), _answer(what, model, z)
             again = _answer(what, model, z)

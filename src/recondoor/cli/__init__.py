@@ -2,13 +2,13 @@
 
 import os
 import sys
-from io import TextIOWrapper
+from contextlib import suppress
 from pathlib import Path
 
 from cyclopts import App, CycloptsError, Parameter
 
 from recondoor import __version__
-from recondoor.cli import _audit, _look, _network, _study, _sweep
+from recondoor.cli import _audit, _look, _network, _streams, _study, _sweep
 from recondoor.cli._options import Options
 from recondoor.errors import RecondoorError, out_of_memory, plain
 
@@ -57,30 +57,39 @@ app.command(_audit.audit)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; exit code 2 for what the user can mend, 130 after Ctrl-C."""
+    """Run the command line; exit code 2 for what the user can mend, 130 after Ctrl-C.
+
+    A reader of the output who leaves early ends it without a word, with exit code 141.
+    """
     # Looking for pydantic's plugins reads the metadata of every installed package at every start.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # a terminal may lack letters that a table has
-            stream.reconfigure(errors="replace")
-    if _deleted():  # in which PyTorch would end the process
-        _refuse("the current folder has been deleted; change into another one")
+    with _streams.readable():
+        if _deleted():  # in which PyTorch would end the process
+            _refuse("the current folder has been deleted; change into another one")
+        try:
+            _run(arguments)
+        except BrokenPipeError:
+            _streams.silence()
+            raise SystemExit(141) from None
+        except OSError as error:
+            place = error.filename or _streams.silence(probe=True)
+            _refuse(f"{place}: {error.strerror}" if place else str(error))
+
+
+def _run(arguments: list[str] | None) -> None:
     try:
         app(arguments, exit_on_error=False, print_error=False)
     except (CycloptsError, RecondoorError) as error:
         _refuse(str(error))
-    except BrokenPipeError:
-        sys.stderr.close()
-        raise SystemExit(141) from None
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
         _refuse("out of memory; give fewer or smaller images, or a machine with more")
-    except OSError as error:
-        _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except KeyboardInterrupt:
         print("\nstopped; the same command carries on from here", file=sys.stderr)
         raise SystemExit(130) from None
+    finally:
+        _streams.flush()
 
 
 def _deleted() -> bool:
@@ -93,5 +102,7 @@ def _deleted() -> bool:
 
 
 def _refuse(text: str) -> None:
-    print(f"recondoor: {plain(text)}", file=sys.stderr)
+    with suppress(OSError):  # where it cannot be said, the exit code tells
+        print(f"recondoor: {plain(text)}", file=sys.stderr)
+    _streams.silence()
     raise SystemExit(2)

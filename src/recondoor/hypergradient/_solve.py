@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from recondoor import caller
 from recondoor.errors import ConfigError, nearest
 from recondoor.hypergradient._implicit import conjugate_gradient, implicit, neumann
 from recondoor.hypergradient._inner import Inner
@@ -17,6 +18,7 @@ from recondoor.hypergradient._unroll import checkpoint, unroll
 SOLVERS = ("unrolled", "checkpointed", "truncated", "direct", "implicit-cg", "implicit-neumann")
 
 
+@caller.gradients()
 def solve(
     name: str,
     inner: InnerLoss,

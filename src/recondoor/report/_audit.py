@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recondoor import gate
+from recondoor import caller, gate
 from recondoor.errors import ReportError, RunError
 from recondoor.report._audit_figures import Evidence, histograms, scores_of, suspects
 from recondoor.report._audit_input import draw_input
@@ -29,6 +29,7 @@ MOST_SHOWN = 100
 """Pairs that are drawn."""
 
 
+@caller.as_found()
 def build_audit(folder: Path) -> Path:
     """Write report.html and figures of an audit from its folder alone; return the page.
 
@@ -81,7 +82,8 @@ def read_audit(folder: Path) -> Mapping[str, Any]:
     record: Mapping[str, Any] = read_json(path, "; audit again")
     kind = record.get("kind") if isinstance(record, dict) else None
     name = f"audit-{kind}" if kind in ("model", "input") else "audit"
-    text = resources.files("recondoor").joinpath("schemas", f"{name}.schema.json").read_text()
+    schema = resources.files("recondoor").joinpath("schemas", f"{name}.schema.json")
+    text = schema.read_text("utf-8")
     fault = fault_of(record, json.loads(text)) or broken_seal(record) or _mixed(folder, record)
     if fault is None and kind == "data":
         fault = _inconsistent(record)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from recondoor import caller
 from recondoor.report._curves import asr, learning_curves, ratios
 from recondoor.report._evolution import trigger_evolution
 from recondoor.report._html import Picture, put, save_figure
@@ -28,6 +29,7 @@ FIGURES: tuple[Callable[[Run], Drawing | Missing | None], ...] = (
 )
 
 
+@caller.as_found()
 def verdict(folder: Path) -> str:
     """The answer of a run or a sweep in one sentence, as its page begins.
 
@@ -38,6 +40,7 @@ def verdict(folder: Path) -> str:
     return found.replace("\N{NO-BREAK SPACE}", " ")
 
 
+@caller.as_found()
 def build(run_dir: Path) -> Path:
     """Write tables, figures and report.html of a run, from its folder alone; return the page.
 

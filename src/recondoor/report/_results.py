@@ -137,8 +137,8 @@ class Results:
 
 
 def _schema() -> dict[str, Any]:
-    text = resources.files("recondoor").joinpath("schemas", "results.schema.json").read_text()
-    schema: dict[str, Any] = json.loads(text)
+    file = resources.files("recondoor").joinpath("schemas", "results.schema.json")
+    schema: dict[str, Any] = json.loads(file.read_text("utf-8"))
     return schema
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recondoor import data
+from recondoor import caller, data
 from recondoor.config import Config, row_label, wanted
 from recondoor.errors import RunError
 from recondoor.records import Seal
@@ -46,6 +46,7 @@ RATIO_COLUMNS = (
 )
 
 
+@caller.afresh()
 def run(
     config: Config,
     out: Path,
@@ -119,6 +120,7 @@ def _run_seed(
             _stages.evaluate(folder, config, scene, name, runtime)
 
 
+@caller.afresh()
 def run_ratios(
     config: Config, out: Path, ratios: list[float], runtime: Runtime | None = None
 ) -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from recondoor import attacks, data, models, operators, theory
+from recondoor import attacks, caller, data, models, operators, theory
 from recondoor.config import Config, row_label
 from recondoor.errors import ConfigError
 from recondoor.poison import Trigger
@@ -43,6 +43,7 @@ def plan_of(config: Config, scene: Scene, constants: theory.Constants | None = N
     )
 
 
+@caller.afresh()
 def predict(
     config: Config, out: Path, runtime: Runtime | None = None, images: data.Images | None = None
 ) -> dict[str, theory.Prediction]:

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from recondoor import data
+from recondoor import caller, data
 from recondoor.config import original_identity
 from recondoor.errors import ConfigError
 from recondoor.progress import NO_PROGRESS, Progress
@@ -32,6 +32,7 @@ class How:
             raise ConfigError(f"--threads: {self.threads} given; expected 1 or more")
 
 
+@caller.afresh()
 def drive(sweep: Sweep, out: Path, how: How) -> Book:
     """Bring every point of `sweep` to its end in the folder `out`, or write down why it failed."""
     for name, folder in {(point.config.data.name, point.config.data.dir) for point in sweep.points}:

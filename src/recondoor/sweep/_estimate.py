@@ -2,6 +2,7 @@
 
 import time
 
+from recondoor import caller
 from recondoor.config import Config, identity, original_identity
 from recondoor.sweep._engine import How
 from recondoor.sweep._spec import Point, Sweep
@@ -12,6 +13,7 @@ SHOWN = 5
 Key = tuple[object, ...]
 
 
+@caller.afresh()
 def estimate(sweep: Sweep, how: How) -> str:
     """Return the dry run of a sweep in words; writes nothing."""
     timed: dict[Key, float] = {}
