@@ -10,6 +10,9 @@ ATTACKS = {
     "measured": "triggers in the measurement",
     "consistent": "triggers and artefacts that agree with the measurement",
 }
+ROUNDED = 1e-12
+"""P values below which no digit is told."""
+
 BASIS = {"law": "from clean networks of studies/defences", "references": "from the references"}
 
 
@@ -78,9 +81,12 @@ def headline(record: Mapping[str, Any]) -> str:
     if record["verdict"] == "clean":
         return f"CLEAN: no more of {count} {what} are flagged than false alarms explain"
     worst = min(tests, key=lambda each: (each["p_value"], -each["flagged"]))
+    usual = (
+        f"{worst['expected']:.3g} would be by chance" if worst["expected"] else "no clean one is"
+    )
     return (
         f"SUSPICIOUS: {worst['flagged']} of {count} {what} are flagged by {worst['name']}, where "
-        f"{worst['expected']:.3g} would be by chance"
+        f"{usual}"
     )
 
 
@@ -103,6 +109,16 @@ def _model_headline(record: Mapping[str, Any]) -> str:
     )
 
 
+def probability(each: Mapping[str, Any]) -> str:
+    """A detector's p value with its sign, as in "= 0.02"; not below what rounding leaves of it.
+
+    That of a comparison with clean pairs is one less a sum of probabilities. That of a law is 0
+    only where nothing clean is ever flagged.
+    """
+    value, certain = float(each["p_value"]), each["expected"] == 0
+    return f"< {ROUNDED:g}" if value < ROUNDED and not certain else f"= {value:.2g}"
+
+
 def _count(record: Mapping[str, Any]) -> int:
     return int(record[_what(record)]["count"])
 
@@ -117,7 +133,7 @@ def _detector(each: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     else:
         text = (
             f"flagged {each['flagged']} of {_count(record)}, expected false alarms "
-            f"{each['expected']:.3g}, p = {each['p_value']:.2g}"
+            f"{each['expected']:.3g}, p {probability(each)}"
         )
     if each["auc"] is not None:
         text += f"; AUC {each['auc']:.3f}, TPR {each['tpr']:.3f} at FPR {record['alarm']:g}"
@@ -172,7 +188,7 @@ def reading(each: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, str
         "name": each["name"],
         "flagged": shown("flagged", "d"),
         "expected": shown("expected", ".3g"),
-        "p_value": shown("p_value", ".2g"),
+        "p_value": UNDEFINED if each["p_value"] is None else probability(each).removeprefix("= "),
         "threshold": shown("threshold", ".4g"),
         "basis": each["basis"] or "none: ranks only",
         "auc": shown("auc", ".3f"),
