@@ -91,4 +91,4 @@ def test_the_makefile_takes_another_folder_python_and_arguments() -> None:
         cwd=REPOSITORY, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert ".other/bin/python -m pytest" in done.stdout
-    assert "tests/test_metrics.py -x" in done.stdout and ".venv/" not in done.stdout
+    assert "tests/test_metrics.py -x" in done.stdout and "\n.venv/" not in done.stdout

@@ -29,7 +29,7 @@ def outside(command: str, cwd: Path, **environment: str) -> subprocess.Completed
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a finished run, and what the run told."""
     folder = tmp_path_factory.mktemp("streams")
-    axes = 'preset = "smoke"\n[[point]]\nname = "∞"\nset = {"poison.ratio" = 0.1}\n'
+    axes = 'preset = "smoke"\n[[point]]\nname = "a"\nset = {"poison.ratio" = 0.2}\n'
     (folder / "axes.toml").write_text(axes, encoding="utf-8")
     done = outside(f"recondoor {' '.join(STUDY)}", folder, FORCE_COLOR="1")
     assert done.returncode == 0, done.stderr
@@ -127,7 +127,7 @@ def test_a_full_disk_is_named(command: str, buffered: str, tmp_path: Path) -> No
 
 
 def test_a_full_log_stops_no_study(finished: Path) -> None:
-    study = [*STUDY, "--out=other"]
+    study = ["--out=other" if each == "--out=run" else each for each in STUDY]
     done = outside(f"recondoor {' '.join(study)} 2> /dev/full", finished)
     assert (finished / "other" / "report.html").exists()
     assert "Original (clean)" in done.stdout

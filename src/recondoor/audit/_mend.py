@@ -141,6 +141,8 @@ def _compare(
         (f"{INVERSION} score", found.score, again.score),
     ]
     for name, (trigger, artefact) in patterns.items():
+        if not bool(artefact.any()):
+            continue  # inversion found nothing that the network adds
         before, after = (_recovery(each, others.z, trigger, artefact) for each in both)
         rows.append((name, before, after))
     return rows

@@ -44,6 +44,7 @@ __all__ = [
     "RunDir",
     "explain",
     "finite",
+    "is_begun",
     "read_json",
     "read_settings",
     "read_tensors",
@@ -66,6 +67,11 @@ _BEGUN = {
     ".": re.compile(rf"\.({_RECORDS}|{_ARRAYS}|{_WEIGHTS})\.[a-z0-9_]{{8}}"),
     "checkpoints": re.compile(r"\.(train|attack)-[a-z0-9-]+\.\d{6,}\.safetensors\.[a-z0-9_]{8}"),
 }
+
+
+def is_begun(name: str) -> bool:
+    """Whether a run's own file of this name was being written when its process was killed."""
+    return _BEGUN["."].fullmatch(name) is not None
 
 
 @dataclass(frozen=True)

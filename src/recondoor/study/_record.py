@@ -10,7 +10,7 @@ from recondoor import data, evaluation, models, provenance, records, rundir
 from recondoor.config import Config, identity, row_label, to_dict, to_toml
 from recondoor.errors import RunError
 from recondoor.poison import Artefact
-from recondoor.rundir import RunDir
+from recondoor.rundir import RunDir, is_begun
 from recondoor.study._scene import Runtime, Scene
 
 SCHEMA = "recondoor.results/1"
@@ -60,7 +60,8 @@ def require_same_run(folder: RunDir, config: Config, fingerprint: str, patterns:
     if not _is_there(folder.provenance):
         if not folder.path.is_dir():
             raise RunError(f"{folder.path}: is a file; choose another --out")
-        strange = {path.name for path in folder.path.iterdir()} - {"lock", "config.toml"}
+        found = {path.name for path in folder.path.iterdir()} - {"lock", "config.toml"}
+        strange = [name for name in found if not is_begun(name)]
         if strange:
             raise RunError(f"{folder.path}: is not empty and holds no run; choose another --out")
         return
