@@ -73,7 +73,8 @@ def test_provenance(finished: Path, data: Path) -> None:
     found = read_json(finished / "provenance.json")
     assert found["threads"] == torch.get_num_threads()
     assert found["seeds"] == [0]
-    assert found["versions"]["torch"] == torch.__version__
+    # The build (+cpu, +cu130) is not in the metadata of every wheel.
+    assert found["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     # 60 images: a tenth for the test, a tenth of the rest for validation.
     parts = {key: found["data"][key] for key in ("train", "validation", "test")}
     assert parts == {"train": 49, "validation": 5, "test": 6}
