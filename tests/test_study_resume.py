@@ -188,3 +188,14 @@ def test_killed_again_and_again(finished: Path, data: Path, tmp_path: Path) -> N
     assert attempts > 10
     assert_same(tmp_path / "run", finished)
     assert_tidy(tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", [".config.toml.0a1b2c3d", ".provenance.json.0a1b2c3d"])
+def test_a_run_killed_before_its_first_file_is_whole_carries_on(
+    data: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "lock").touch()
+    (tmp_path / name).write_text("beg")
+    run(tiny(data, attack={"names": ["none"]}), tmp_path, CPU)
+    assert not (tmp_path / name).exists()
+    assert (tmp_path / "results.json").exists()

@@ -25,9 +25,8 @@ __all__ = [
 def run(sweep: Path | Sweep, out: Path, workers: int = 0, how: How | None = None) -> Book:
     """Run every point of a sweep in the folder `out`; return its rows and its failures.
 
-    `workers` processes share the work, 0: this one does it. A script that asks for workers needs
-    ``if __name__ == "__main__":``, as they import it. `how` says more, and then where. What is
-    finished is not run again. Raises ConfigError before anything is written if the sweep, its
+    `workers` processes share the work, 0: this one does it. `how` says more, and then where. What
+    is finished is not run again. Raises ConfigError before anything is written if the sweep, its
     settings or `how` are at fault; a point that fails raises nothing, see `Book.failures`.
     """
     points = sweep if isinstance(sweep, Sweep) else load_sweep(Path(sweep))
