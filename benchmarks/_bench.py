@@ -41,11 +41,11 @@ def parser(description: str | None, rounds: int) -> argparse.ArgumentParser:
 
 
 def interleaved(
-    rounds: int, contestants: Mapping[str, Callable[[], float]]
+    rounds: int, contestants: Mapping[str, Callable[[], float]], *, warm_up: bool = True
 ) -> dict[str, list[float]]:
     """Call each contestant once a round, after one round to warm up; returns what they measured."""
     measured: dict[str, list[float]] = {name: [] for name in contestants}
-    for turn in range(-1, rounds):
+    for turn in range(-1 if warm_up else 0, rounds):
         for name in list(contestants)[:: 1 if turn % 2 else -1]:
             value = contestants[name]()
             if turn >= 0:

@@ -37,7 +37,7 @@ def main() -> None:
         f"{workers} workers": (lambda workers=workers: wall(epochs, workers, count))
         for workers in (1, 2)
     }
-    measured = interleaved(arguments.rounds, contestants)
+    measured = interleaved(arguments.rounds, contestants, warm_up=not tiny)
     for name, values in measured.items():
         report.add(f"{count} points, {name}", values, "s")
     report.add(
@@ -46,7 +46,7 @@ def main() -> None:
         "x",
         at_least=1.7,
     )
-    shares = [driver_share(epochs) for _ in range(arguments.rounds)]
+    shares = [driver_share(epochs, 1 if tiny else 2) for _ in range(arguments.rounds)]
     report.add("CPU of driver and scheduler, of all", [100 * s for s in shares], "%", at_most=3)
     report.add("finished points again", again(arguments.rounds, finished), "s / 1,000", at_most=1)
     report.close()
@@ -84,12 +84,11 @@ def wall(epochs: int, workers: int, count: int) -> float:
         return time.perf_counter() - begun
 
 
-def driver_share(epochs: int) -> float:
+def driver_share(epochs: int, workers: int) -> float:
     """CPU of this process, which drives and schedules, over that of all, start-up left out."""
     with tempfile.TemporaryDirectory() as folder:
-        run(points(1, 2), 2, Path(folder) / "warm")
         own, children = time.process_time(), of_children()
-        run(points(epochs, 4), 2, Path(folder) / "sweep")
+        run(points(epochs, 2 * workers), workers, Path(folder) / "sweep")
         own = time.process_time() - own
         return own / (own + of_children() - children)
 
