@@ -98,7 +98,7 @@ def measure_time(report: Report, arguments: argparse.Namespace) -> None:
         contestants[name] = partial(run, derive, same)
     for name, derive in THEIRS.items():
         contestants[f"{name}, default"] = partial(run, derive, default)
-    measured = interleaved(arguments.rounds, contestants)
+    measured = interleaved(arguments.rounds, contestants, warm_up=not arguments.tiny)
     for name in list(contestants)[1:]:
         report.add(f"m = {COMPARED}: {name}", ratios(measured[name], measured["step"]), "steps")
     for name in THEIRS:
@@ -120,7 +120,7 @@ def measure_growth(report: Report, arguments: argparse.Namespace) -> None:
     for name, derive in OURS.items():
         for steps in (COMPARED, *longer):
             contestants[f"{name} {steps}"] = partial(run, derive, steps=steps)
-    measured = interleaved(max(1, arguments.rounds // 2), contestants)
+    measured = interleaved(max(1, arguments.rounds // 2), contestants, warm_up=not arguments.tiny)
     for name in OURS:
         for steps in longer:
             spent = measured[f"{name} {steps}"]

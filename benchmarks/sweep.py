@@ -33,9 +33,9 @@ def main() -> None:
     report = Report("sweep", arguments)
     epochs = 1 if tiny else calibrated(arguments.seconds)
     count, finished = (2, 3) if tiny else (POINTS, FINISHED)
+    spec, fewer = (points(epochs, n, **(TINY if tiny else {})) for n in (count, min(count, 4)))
     contestants: dict[str, Callable[[], float]] = {
-        f"{workers} workers": (lambda workers=workers: wall(epochs, workers, count))
-        for workers in (1, 2)
+        f"{workers} workers": (lambda workers=workers: wall(spec, workers)) for workers in (1, 2)
     }
     measured = interleaved(arguments.rounds, contestants, warm_up=not tiny)
     for name, values in measured.items():
@@ -46,7 +46,7 @@ def main() -> None:
         "x",
         at_least=1.7,
     )
-    shares = [driver_share(epochs, 1 if tiny else 2) for _ in range(arguments.rounds)]
+    shares = [driver_share(fewer, 1 if tiny else 2) for _ in range(arguments.rounds)]
     report.add("CPU of driver and scheduler, of all", [100 * s for s in shares], "%", at_most=3)
     report.add("finished points again", again(arguments.rounds, finished), "s / 1,000", at_most=1)
     report.close()
@@ -76,19 +76,19 @@ def calibrated(seconds: float) -> int:
         return max(1, round(8 * seconds / (time.perf_counter() - begun)))
 
 
-def wall(epochs: int, workers: int, count: int) -> float:
+def wall(spec: sweep.Sweep, workers: int) -> float:
     """Seconds that all points take, the start of the workers included."""
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
-        run(points(epochs, count), workers, Path(folder) / "sweep")
+        run(spec, workers, Path(folder) / "sweep")
         return time.perf_counter() - begun
 
 
-def driver_share(epochs: int, workers: int) -> float:
+def driver_share(spec: sweep.Sweep, workers: int) -> float:
     """CPU of this process, which drives and schedules, over that of all, start-up left out."""
     with tempfile.TemporaryDirectory() as folder:
         own, children = time.process_time(), of_children()
-        run(points(epochs, 2 * workers), workers, Path(folder) / "sweep")
+        run(spec, workers, Path(folder) / "sweep")
         own = time.process_time() - own
         return own / (own + of_children() - children)
 
