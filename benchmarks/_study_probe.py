@@ -16,7 +16,7 @@ from typing import Any
 import recondoor.report
 import recondoor.study
 from recondoor import data, evaluation, hypergradient, operators, rundir, training
-from recondoor.attacks import bilevel
+from recondoor.attacks import bilevel, tangent
 from recondoor.cli import main
 from recondoor.poison import PoisonedPairs
 
@@ -24,11 +24,13 @@ STARTED = time.process_time()
 
 seconds: dict[str, float] = {}
 calls: dict[str, int] = {}
+watched: set[str] = set()
 _inside: list[float] = []
 
 
 def measured(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """Return `function`, adding the CPU time of each call to `seconds`[`name`]."""
+    watched.add(name)
 
     def call(*args: Any, **kwargs: Any) -> Any:
         _inside.append(0.0)
@@ -66,10 +68,11 @@ def watch_everything() -> None:
     watch("warm-up steps", step, "recondoor.attacks")
     watch("training steps", step, "recondoor.training")
     watch_method("training steps: batches", PoisonedPairs, "batch")
-    watch("hypergradient steps", hypergradient.unrolled)
+    watch("hypergradient steps", hypergradient.solve)
     watch_method("validations", evaluation.Monitor, "__call__")
     watch("test evaluations", evaluation.evaluate)
     watch("training between its steps", training.fit)
+    watch("growth steps of the start", tangent.tangent)
     watch("attack between its steps", bilevel.craft)
     watch("optimisers made", training.make_adam)
     for name in ("load", "split"):
@@ -86,5 +89,7 @@ def watch_everything() -> None:
 if __name__ == "__main__":
     watch_everything()
     main(sys.argv[2:])
+    if unseen := watched - calls.keys():
+        sys.exit(f"never called, so renamed or not needed: {', '.join(sorted(unseen))}")
     record = {"start": STARTED, "seconds": seconds, "calls": calls, "end": time.process_time()}
     Path(sys.argv[1]).write_text(json.dumps(record), encoding="utf-8")
