@@ -1,9 +1,11 @@
 """The surroundings of every test: one thread, an empty home folder, repeatable random examples."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -21,12 +23,22 @@ hypothesis.settings.load_profile("suite")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[FULL_DATA] = os.environ.get("RECONDOOR_DATA")
+    # A worker of pytest-xdist is told by the process that started it, which has no variable left.
+    told = getattr(config, "workerinput", os.environ)
+    config.stash[FULL_DATA] = told.get("RECONDOOR_DATA")
     for name in FOREIGN:
         os.environ.pop(name, None)
+    # A shell's job in the background ignores Ctrl-C, and so would the processes that tests stop.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     home = tempfile.TemporaryDirectory(prefix="recondoor-home-")
     config.add_cleanup(home.cleanup)
     os.environ.update(HOME=home.name, XDG_CACHE_HOME=f"{home.name}/.cache", NO_COLOR="1")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput["RECONDOOR_DATA"] = node.config.stash[FULL_DATA]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
