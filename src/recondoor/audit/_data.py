@@ -26,7 +26,7 @@ from recondoor.audit._network_file import Network, read_network
 from recondoor.audit._probe import lacking
 from recondoor.audit._run import read_run
 from recondoor.audit._sight import Sight, Verdict, decide
-from recondoor.config import Config
+from recondoor.config import Config, checked
 from recondoor.defences import Defender, Physics, Storage
 from recondoor.errors import FAILURES, ConfigError, DataError, TrainingError, in_a_line
 from recondoor.poison import Pairs
@@ -108,6 +108,7 @@ def audit_data(
         DataError: pairs that cannot be read, or that the operator given cannot have measured.
         ConfigError: an unknown detector, an operator that does not fit, too few clean pairs.
     """
+    request = replace(request, settings=request.settings and checked(request.settings))
     names = choose(request.detectors, "pairs")
     given = _read(request, progress)
     clean, _ = (

@@ -1,6 +1,6 @@
 """What audits of a network share: the network, trusted clean pairs, and the operator."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -8,7 +8,7 @@ from recondoor.audit._data import build_operator
 from recondoor.audit._given import Given, read_pairs
 from recondoor.audit._network_file import Network, lies_in_run, read_network
 from recondoor.audit._run import open_run
-from recondoor.config import Config
+from recondoor.config import Config, checked
 from recondoor.errors import ConfigError
 from recondoor.progress import Progress
 
@@ -59,6 +59,7 @@ def read_subject(
 
 def read_trusted(subject: Subject, progress: Progress, part: Part) -> Given:
     """Trusted clean pairs of a file, or those of a run that are for `part`; errors as above."""
+    subject = replace(subject, settings=subject.settings and checked(subject.settings))
     run = lies_in_run(subject.network)
     data = subject.data or (run and run[0])
     if data is None:

@@ -127,6 +127,7 @@ def _finished(folder: Path, settings: "Config") -> bool:
         return False
     run = rundir.sealed_by_itself(folder)
     results = run.read_results()
+    settings = rundir.as_spelled(folder, settings)
     if results["identity"] != config.identity(settings):
         return False
     run.require_settings()

@@ -16,7 +16,7 @@ from recondoor import gate, registry
 from recondoor.config._attack import Attack
 from recondoor.config._canonical import as_tree, canonical
 from recondoor.config._fields import allowed
-from recondoor.config._identity import identity, original_identity, to_dict
+from recondoor.config._identity import identity, original_identity, to_dict, with_identity_of
 from recondoor.config._override import given_twice, merge, parse_override
 from recondoor.config._section import Section
 from recondoor.config._tree import (
@@ -62,6 +62,7 @@ __all__ = [
     "to_dict",
     "to_toml",
     "wanted",
+    "with_identity_of",
 ]
 
 PRESET_FOLDER = Path(__file__).parent.parent / "presets"

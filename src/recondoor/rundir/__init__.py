@@ -34,7 +34,14 @@ from recondoor.rundir._files import (
     write_tensors,
 )
 from recondoor.rundir._history import History, Row, finite, read_history
-from recondoor.rundir._settings import SETTINGS_FILE, read_settings, require_unchanged, settings
+from recondoor.rundir._place import require_place
+from recondoor.rundir._settings import (
+    SETTINGS_FILE,
+    as_spelled,
+    read_settings,
+    require_unchanged,
+    settings,
+)
 
 __all__ = [
     "ANEW",
@@ -42,6 +49,7 @@ __all__ = [
     "Arrays",
     "History",
     "RunDir",
+    "as_spelled",
     "explain",
     "finite",
     "is_begun",
@@ -49,6 +57,7 @@ __all__ = [
     "read_settings",
     "read_tensors",
     "read_text",
+    "require_place",
     "sealed_by_itself",
     "settings",
     "write_atomically",
