@@ -10,6 +10,7 @@ from torch import nn
 
 from recondoor import caller, defences, operators
 from recondoor.audit import _doubts as doubts_of
+from recondoor.audit._apart import copies_note, distinct, require_apart
 from recondoor.audit._given import Build, Given, Shape, read_pairs
 from recondoor.audit._guard import attempt, undisturbed
 from recondoor.audit._judge import (
@@ -116,10 +117,13 @@ def audit_data(
         if request.clean
         else (None, None)
     )
+    notes: list[str] = []
     if clean is not None:
         _require_alike(given.pairs, clean)
+        require_apart(given.pairs, clean, "--clean")
+        count, clean = len(clean), distinct(clean)
+        notes += copies_note(count, len(clean))
         defences.rank(len(clean), request.alarm)
-    notes: list[str] = []
     with progress.task("taking the operator apart", 1) as task:
         physics, no_physics = take_apart(given, clean, notes)
         task.advance()

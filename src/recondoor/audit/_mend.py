@@ -84,7 +84,11 @@ def mend(request: MendRequest, progress: Progress = NO_PROGRESS) -> Mended:
     defender = Defender(used, physics, network.model, seed=given.seed, progress=progress)
     model = defences.load(method).repair(defender).eval()
     rows = _compare(network, model, defender, others)
-    notes = [*network.notes, *_notes(rows, defences.load(INVERSION).law(defender, ALARM))]
+    notes = [
+        *network.notes,
+        *given.notes,
+        *_notes(rows, defences.load(INVERSION).law(defender, ALARM)),
+    ]
     return Mended(request, network, model, len(used), len(others), rows, notes)
 
 
