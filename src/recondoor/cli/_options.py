@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from recondoor.cli._typed import MOST_THREADS, bare_name, whole
-from recondoor.errors import plain
+from recondoor.errors import RunError, plain
 
 if TYPE_CHECKING:
     from recondoor.config import Config
@@ -122,6 +122,15 @@ def tell_given_twice(overrides: Sequence[str]) -> None:
 
     for line in config.given_twice(overrides):
         print(f"recondoor: {plain(line)}", file=sys.stderr)
+
+
+def tell_no_report(error: RunError) -> None:
+    """Say on stderr why there is no report, where its folder is not for writing; else raise it."""
+    from recondoor.rundir import READ_ONLY
+
+    if not (isinstance(error.__cause__, OSError) and error.__cause__.errno in READ_ONLY):
+        raise error
+    print(f"recondoor: no report was written: {error}", file=sys.stderr)
 
 
 def command() -> str:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from recondoor.cli._options import command
+from recondoor.cli._options import command, tell_no_report
 from recondoor.cli._typed import MOST_THREADS, MOST_WORKERS, bare_name, whole
+from recondoor.errors import RunError
 
 if TYPE_CHECKING:
     from recondoor.sweep import How
@@ -95,9 +96,11 @@ def sweep(spec: Path, /, *, options: SweepOptions = SWEEP_DEFAULT, dry_run: bool
 
     book = drive(points, options.out or Path("sweeps") / bare_name(spec), how)
     print(book.table)
-    page = build(book.out)
     print(verdict(book.out))
-    print(f"report: {page}")
+    try:
+        print(f"report: {build(book.out)}")
+    except RunError as error:
+        tell_no_report(error)
     if book.failures:
         for place, reason in book.failures.items():
             print(f"{place}: {reason}", file=sys.stderr)

@@ -62,7 +62,8 @@ def _forms(*sets: FloatArray) -> tuple[Key, ...]:
         return (rows * scale).astype(np.float16).astype(np.float32)
 
     def eight_bits(rows: FloatArray) -> FloatArray:
-        return np.rint(rows * np.float32(255)).astype(np.float32)
+        levels: FloatArray = np.rint(rows * np.float32(255))
+        return levels
 
     return (_as_it_is, half, eight_bits)
 

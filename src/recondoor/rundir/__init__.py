@@ -21,6 +21,7 @@ from recondoor.errors import BusyError, RunError
 from recondoor.rundir import _files
 from recondoor.rundir._files import (
     ANEW,
+    READ_ONLY,
     RESTORE,
     SEAL,
     Arrays,
@@ -45,6 +46,7 @@ from recondoor.rundir._settings import (
 
 __all__ = [
     "ANEW",
+    "READ_ONLY",
     "TRAIN_ANEW",
     "Arrays",
     "History",
