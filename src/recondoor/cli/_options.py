@@ -78,9 +78,10 @@ class Options:
 
     def folder(self, settings: "Config") -> Path:
         """Return the run folder: an older one of the same settings where there is one."""
-        from recondoor import config
+        from recondoor import config, rundir
 
         if self.out is not None:
+            rundir.require_place(self.out)
             return self.out
         path = Path(settings.data.name)
         new = Path("runs") / f"{bare_name(path)}-{config.identity(settings)}"

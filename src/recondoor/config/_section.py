@@ -1,5 +1,7 @@
 """What all sections of the settings share: frozen, nothing unknown, no flags."""
 
+from pathlib import PurePath
+
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from recondoor.config._fields import allowed
@@ -30,4 +32,17 @@ class Section(BaseModel):
         flag = isinstance(value, bool) or getattr(getattr(value, "dtype", None), "kind", "") == "b"
         if flag or (isinstance(value, str) and not value.strip()):
             raise ValueError(f"expected {allowed(field)}")
+        if info.field_name != "dir" and not _is_utf8(value):
+            raise ValueError("it is not in UTF-8, as records of settings are; rename the file")
         return None if value == "none" and field.default is None else value
+
+
+def _is_utf8(value: object) -> bool:
+    """Whether a text can be written down; names of files may hold any bytes."""
+    if not isinstance(value, str | PurePath):
+        return True
+    try:
+        str(value).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

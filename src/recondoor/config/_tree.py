@@ -76,8 +76,8 @@ class Pattern(Section):
     @classmethod
     def _known(cls, place: str) -> str:
         if place not in PLACES:
-            row, _, column = place.partition(",")
-            if not (row.strip().isdecimal() and column.strip().isdecimal()):
+            row, _, column = (part.strip() for part in place.partition(","))
+            if not all(each.isdecimal() and len(each) < 10 for each in (row, column)):
                 raise ValueError(
                     f"expected one of {', '.join(PLACES)} or 'ROW,COLUMN'" + nearest(place, PLACES)
                 )

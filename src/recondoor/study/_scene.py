@@ -30,8 +30,9 @@ Shape = tuple[int, int, int]
 # Share of a pattern's norm below which nothing of it is left.
 NOTHING = 1e-6
 
-# Whose square is the largest 32-bit number.
-LARGEST = float(np.sqrt(np.finfo(np.float32).max))
+# Gradients grow as input times error, and Adam keeps their squares: the fourth power of this is the
+# largest 32-bit number.
+LARGEST = float(np.finfo(np.float32).max) ** 0.25
 
 # Share of the training images in which a pixel may leave [0, 1] by a pattern that is kept in it.
 STRAY = 1e-3
@@ -153,9 +154,9 @@ def require_poison(config: Config, train: int, validation: int) -> None:
 
 
 def require_range(config: Config, scene: Scene) -> None:
-    """Refuse pairs, clean or poisoned, whose squares 32-bit numbers do not hold.
+    """Refuse pairs, clean or poisoned, that are too large to train on in 32 bits.
 
-    A network's loss on them would not be finite, whatever the learning rate.
+    The squares of gradients on them would not be finite, whatever the learning rate.
     """
     z = max(_reach(part.z) for part in (scene.train, scene.validation, scene.test))
     if not z <= LARGEST:
@@ -178,8 +179,8 @@ def _reach(values: Tensor) -> float:
 def _refuse_reach(key: str, given: float, what: str, reach: float) -> NoReturn:
     found = f"reaches {reach:.3g}" if math.isfinite(reach) else "is not finite"
     raise ConfigError(
-        f"{key}: {given:g} given, and {what} {found}; the squares of 32-bit numbers end at those "
-        f"of {LARGEST:.3g}: lower it, or rescale the data or operator.file"
+        f"{key}: {given:g} given, and {what} {found}; beyond {LARGEST:.3g} no network can be "
+        "trained in 32 bits: lower it, or rescale the data or operator.file"
     )
 
 
