@@ -61,7 +61,9 @@ def _require_apart(folders: list[Path], out: Path) -> None:
     if out.resolve() != folders[0].resolve():
         for name in OTHERS:
             if (out / name).exists():
-                raise ConfigError(f"--out: {out} has a {name} of its own; choose another --out")
+                raise ConfigError(
+                    f"--out: {out} has files of its own ({name}); choose another --out"
+                )
 
 
 def list_(what: Kind | None = None, /) -> None:
