@@ -13,7 +13,7 @@ from recondoor.errors import ConfigError
 MOST_THREADS = 4096
 MOST_WORKERS = 4096
 
-SUFFIXES = {".npz", ".h5", ".hdf5", ".npy", ".png", ".safetensors", ".pt", ".pth", ".ts", ".toml"}
+SUFFIXES = {".npz", ".h5", ".hdf5", ".npy", ".png", ".safetensors", ".onnx", ".toml"}
 """Ends of file names that say the kind of the file; other dots belong to the name."""
 
 
