@@ -28,14 +28,20 @@ ratio = 0.1
 ```
 
 - `none` clears a setting that may be none, as in `--set data.limit=none`.
+- `--set` takes one key and one value. A line break, a comment or an empty value is refused. Where
+  a key is given more than once, the last value counts, and the command says so.
 - `--dataset`, `--data-dir`, `--attack` and `--seeds` set `data.name`, `data.dir`, `attack.names`
   and `seeds`, over all other layers.
 - `--device`, `--threads` and `--out` are no settings: they say how and where to run.
-- An unknown key, a wrong type or a value out of range is refused before anything is written.
+- An unknown key, a wrong type or a value out of range is refused before anything is written. From
+  Python, `model_copy` checks nothing: `run_study`, `run_sweep` and the audits check what they get.
+- Values beyond 4.3e9 in z, the trigger or the artefact are refused: gradients grow as input times
+  error, Adam keeps their squares, and 32 bits do not hold the fourth power of more.
 - The run's identity is a hash of all settings but `data.dir`, `attack.names`, `seeds` and the
   thresholds `evaluate.success_*`, by which reports count: asking for more attacks or seeds extends
   a run, changing anything else that is in it starts another one. `evaluate.tau_unit` is left out
-  where both its values mean the same. Paths count by their text. The images and the content of
+  where both its values mean the same. Two spellings of a value, such as `3,4` and `3, 4` or `0.0`
+  and `-0.0`, are one run. Paths count by their text. The images and the content of
   `trigger.file` and `artefact.file` are compared by their
   fingerprints beside it: a run is never carried on with other ones.
 - Where a `file` is given, `shape` and `size` have no effect and `amplitude` multiplies its values.

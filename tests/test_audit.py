@@ -285,7 +285,7 @@ def test_damaged_files_are_refused(
         (["pairs.npz", "--detectors", "spctre"], "did you mean 'spectre'?"),
         (["pairs.npz", "--alarm", "1.5"], "--alarm"),
         (["pairs.npz", "--attack", "heuristic"], "only the folder of a run"),
-        (["pairs.npz", "--clean", "pairs.npz", "--alarm", "0.001"], "give 999 or more"),
+        (["pairs.npz", "--clean", "other.npz", "--alarm", "0.001"], "give 999 or more"),
         (["pairs.npz", "--out", "."], "something else there"),
     ],
 )
@@ -295,6 +295,8 @@ def test_what_cannot_be_done_is_refused(
     made = make(100, 1)
     save(here / "pairs.npz", x=made["x"], z=made["z"])
     (here / "pairs.txt").write_text("")
+    other = make(100, 2)
+    save(here / "other.npz", x=other["x"], z=other["z"])
     assert said in refusal(capsys, *arguments)
 
 

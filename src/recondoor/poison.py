@@ -199,6 +199,12 @@ class PoisonedPairs:
     def __len__(self) -> int:
         return len(self.pairs)
 
+    @property
+    def reach(self) -> float:
+        """A bound on the absolute values of z, those with the trigger among them."""
+        added = 0.0 if self._delta is None else float(self._delta.abs().max())
+        return float(self.pairs.z.abs().max()) + added
+
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return inputs and targets (B, C, H, W) of the pairs `index` (B,), poisoned by plan."""
         z, x = self.pairs.z.index_select(0, index), self.pairs.x.index_select(0, index)

@@ -27,6 +27,9 @@ STEPS_BETWEEN_NOTES = 20
 # A loss so many times the first epoch's is taken as divergence although it is still finite.
 DIVERGED = 100
 
+# Images are in [0, 1]: inputs so much larger are told where a training diverges.
+BRIGHT = 100
+
 
 @dataclass
 class FitState:
@@ -140,10 +143,10 @@ def fit(
         if train_loss > DIVERGED * first_loss:
             raise TrainingError(
                 f"the training loss of epoch {epoch} is {train_loss:.3g}, that of the first was "
-                f"{first_loss:.3g}: training diverged; lower train.lr"
+                f"{first_loss:.3g}: training diverged; {_remedy(pairs)}"
             )
         measured = validate(model)
-        _require_finite(measured["val_loss"], f"validation loss of epoch {epoch}")
+        _require_finite(measured["val_loss"], f"validation loss of epoch {epoch}", pairs)
         better = measured["val_loss"] < state.best_loss
         state.epoch = epoch
         state.weights = model.state_dict()
@@ -201,18 +204,29 @@ def run_epoch(
         waiting += len(index)
         if step % STEPS_BETWEEN_NOTES == 0:
             value = float(loss)
-            _require_finite(value, f"training loss of epoch {epoch}")
+            _require_finite(value, f"training loss of epoch {epoch}", pairs)
             task.advance(waiting, f"loss {value:.4f}")
             waiting = 0
     task.advance(waiting)
     mean = float(total) / len(order)
-    _require_finite(mean, f"training loss of epoch {epoch}")
+    _require_finite(mean, f"training loss of epoch {epoch}", pairs)
     return mean
 
 
-def _require_finite(value: float, what: str) -> None:
+def _require_finite(value: float, what: str, pairs: PoisonedPairs) -> None:
     if not math.isfinite(value):
-        raise TrainingError(f"the {what} is {value}: training diverged; lower train.lr")
+        raise TrainingError(f"the {what} is {value}: training diverged; {_remedy(pairs)}")
+
+
+def _remedy(pairs: PoisonedPairs) -> str:
+    """The learning rate, unless inputs are far beyond pixels."""
+    reach = pairs.reach
+    if reach <= BRIGHT:
+        return "lower train.lr"
+    return (
+        f"z reaches {reach:.3g}: lower operator.sigma or trigger.amplitude, rescale the data, or "
+        "lower train.lr"
+    )
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> Weights:

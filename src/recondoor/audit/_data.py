@@ -10,6 +10,7 @@ from torch import nn
 
 from recondoor import caller, defences, operators
 from recondoor.audit import _doubts as doubts_of
+from recondoor.audit._apart import copies_note, distinct, require_apart
 from recondoor.audit._given import Build, Given, Shape, read_pairs
 from recondoor.audit._guard import attempt, undisturbed
 from recondoor.audit._judge import (
@@ -26,7 +27,7 @@ from recondoor.audit._network_file import Network, read_network
 from recondoor.audit._probe import lacking
 from recondoor.audit._run import read_run
 from recondoor.audit._sight import Sight, Verdict, decide
-from recondoor.config import Config
+from recondoor.config import Config, checked
 from recondoor.defences import Defender, Physics, Storage
 from recondoor.errors import FAILURES, ConfigError, DataError, TrainingError, in_a_line
 from recondoor.poison import Pairs
@@ -108,6 +109,7 @@ def audit_data(
         DataError: pairs that cannot be read, or that the operator given cannot have measured.
         ConfigError: an unknown detector, an operator that does not fit, too few clean pairs.
     """
+    request = replace(request, settings=request.settings and checked(request.settings))
     names = choose(request.detectors, "pairs")
     given = _read(request, progress)
     clean, _ = (
@@ -115,10 +117,13 @@ def audit_data(
         if request.clean
         else (None, None)
     )
+    notes: list[str] = []
     if clean is not None:
         _require_alike(given.pairs, clean)
+        require_apart(given.pairs, clean, "--clean")
+        count, clean = len(clean), distinct(clean)
+        notes += copies_note(count, len(clean))
         defences.rank(len(clean), request.alarm)
-    notes: list[str] = []
     with progress.task("taking the operator apart", 1) as task:
         physics, no_physics = take_apart(given, clean, notes)
         task.advance()

@@ -20,7 +20,7 @@ import numpy as np
 
 from recondoor import gate
 from recondoor.errors import RunError
-from recondoor.rundir import Arrays, explain
+from recondoor.rundir import Arrays, explain, require_place
 from recondoor.seal import sealed
 
 RECORD = "audit.json"
@@ -32,14 +32,17 @@ OWN_FIGURES = ("*.svg", "*.png", ".*")
 EXCHANGE, HERE = 2, -100
 """Linux's RENAME_EXCHANGE and AT_FDCWD."""
 
+AGAIN = "it begins anew; nothing of this audit was left"
+
 Files = Mapping[str, bytes]
 
 
 def require_folder(out: Path, force: bool) -> None:
     """Refuse a folder with anything in it, but another audit's if `force`; raises RunError."""
+    require_place(out)
     if not os.path.lexists(out) or (out.is_dir() and not any(out.iterdir())):
         return
-    if not out.is_dir() or not (out / RECORD).exists():
+    if not (out / RECORD).exists():
         raise RunError(f"{out}: there is something else there; choose another --out")
     if not force:
         raise RunError(
@@ -79,7 +82,9 @@ def fill(
         RunError: it cannot be written; then all is as it was.
     """
     place = out.resolve()
-    begun = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
+    # Cut, as a name may have so many bytes and no more.
+    short = os.fsdecode(os.fsencode(place.name)[:200])
+    begun = place.with_name(f".{short}.{secrets.token_hex(4)}")
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     whole = sealed({**record, "files": digests})
     content = (json.dumps(whole, indent=1, allow_nan=False) + "\n").encode()
@@ -91,7 +96,12 @@ def fill(
         page = build(begun)
         _swap(begun, place)
     except OSError as error:
-        raise explain(error, out) from error
+        raise explain(error, out, again=AGAIN) from error
+    except RunError as error:
+        # The page's, which names the folder that is being filled.
+        if not isinstance(error.__cause__, OSError):
+            raise
+        raise explain(error.__cause__, out, again=AGAIN) from error
     finally:
         _remove(begun)
     return whole, out / page.name

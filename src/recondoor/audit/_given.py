@@ -35,6 +35,7 @@ class Given:
         poisoned: the truth, boolean (N,); None if it is not known.
         attack: label of the attack whose trigger is in the pairs; None if it is not known.
         seed: root seed of what is drawn.
+        notes: what was found as they were read.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Given:
     poisoned: NDArray[np.bool_] | None = None
     attack: str | None = None
     seed: int = 0
+    notes: tuple[str, ...] = ()
 
 
 def read_pairs(path: Path, build: Build | None) -> tuple[Pairs, LinearOperator | None]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recondoor import caller, defences
+from recondoor.audit._apart import require_inputs_apart
 from recondoor.audit._data import require_operator, take_apart
 from recondoor.audit._given import Given, read_inputs
 from recondoor.audit._guard import attempt, undisturbed
@@ -108,7 +109,7 @@ def audit_input(request: InputRequest, progress: Progress = NO_PROGRESS) -> Inpu
     names = choose(request.detectors, "input")
     require_alarm(request.alarm)
     network, given = read_subject(request.subject, progress)
-    notes = list(network.notes)
+    notes = [*network.notes, *given.notes]
     with progress.task("taking the operator apart", 1) as task:
         physics, missing = take_apart(given, given.pairs, notes)
         task.advance()
@@ -118,6 +119,8 @@ def audit_input(request: InputRequest, progress: Progress = NO_PROGRESS) -> Inpu
     trusted = given.pairs.z[own:]
     defences.rank(len(trusted), request.alarm)
     inputs = _read(request, network, given, progress)
+    if not _of_one_run(request, network):
+        require_inputs_apart(inputs.z, given.pairs, "--data")
     if physics is not None:
         stored = physics.stored.coarser(Storage.of(inputs.z))
         physics = replace(physics, stored=stored)
@@ -159,6 +162,13 @@ def _look(name: str, z: Tensor, trusted: Tensor, defender: Defender, alarm: floa
         judged = judge_inputs(name, z, trusted, defender, alarm)
         repaired = module.repaired(z, defender) if hasattr(module, "repaired") else None
         return _Look(judged, repaired, blindness(name, z, defender))
+
+
+def _of_one_run(request: InputRequest, network: Network) -> bool:
+    """Whether inputs and trusted pairs are the parts of one run, which a study keeps apart."""
+    own = request.subject.data or (network.run and network.run[0])
+    inputs = request.inputs
+    return own is not None and inputs.is_dir() and own.resolve() == inputs.resolve()
 
 
 def kept_apart(count: int) -> int:

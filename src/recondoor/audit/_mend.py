@@ -84,7 +84,11 @@ def mend(request: MendRequest, progress: Progress = NO_PROGRESS) -> Mended:
     defender = Defender(used, physics, network.model, seed=given.seed, progress=progress)
     model = defences.load(method).repair(defender).eval()
     rows = _compare(network, model, defender, others)
-    notes = [*network.notes, *_notes(rows, defences.load(INVERSION).law(defender, ALARM))]
+    notes = [
+        *network.notes,
+        *given.notes,
+        *_notes(rows, defences.load(INVERSION).law(defender, ALARM)),
+    ]
     return Mended(request, network, model, len(used), len(others), rows, notes)
 
 
@@ -161,6 +165,7 @@ def require_new(out: Path, force: bool) -> None:
     """Refuse to write over a file, unless `force`; raises RunError or ConfigError."""
     if out.suffix != ".safetensors":
         raise ConfigError(f"--out: '{out}' given; expected a name that ends in .safetensors")
+    rundir.require_place(out.parent)
     for path in (out, out.with_suffix(".json")):
         if path.exists() and not force:
             raise RunError(f"{path}: is there already; give --force, or choose another --out")
@@ -171,7 +176,6 @@ def write_mended(mended: Mended, out: Path, command: str) -> dict[str, Any]:
     settings = mended.network.settings
     own = {} if settings is None else settings.model_dump(mode="json")
     arrays = {key: value.detach().cpu().numpy() for key, value in mended.model.state_dict().items()}
-    rundir.write_tensors(out, arrays, {"model": own, "method": mended.request.method})
     record = {
         "schema": SCHEMA,
         "network": mended.network.name,
@@ -186,7 +190,16 @@ def write_mended(mended: Mended, out: Path, command: str) -> dict[str, Any]:
         "weights": out.name,
         "provenance": describe_provenance(command),
     }
-    rundir.write_json(out.with_suffix(".json"), record)
+    was_there = out.exists()
+    try:
+        rundir.write_tensors(out, arrays, {"model": own, "method": mended.request.method})
+        rundir.write_json(out.with_suffix(".json"), record)
+    except RunError as error:
+        if not was_there:
+            out.unlink(missing_ok=True)  # so that the same command is not refused
+        if not isinstance(error.__cause__, OSError):
+            raise
+        raise rundir.explain(error.__cause__, out, again="it begins anew") from error
     return record
 
 

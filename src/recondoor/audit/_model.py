@@ -141,7 +141,7 @@ def audit_model(request: ModelRequest, progress: Progress = NO_PROGRESS) -> Mode
         truth_of(network),
         inspected,
         skipped,
-        [*network.notes, *_notes(inspected, len(references), request.alarm)],
+        [*network.notes, *given.notes, *_notes(inspected, len(references), request.alarm)],
         seen,
         decide(flagged, seen),
     )

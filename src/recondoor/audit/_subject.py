@@ -1,14 +1,15 @@
 """What audits of a network share: the network, trusted clean pairs, and the operator."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from recondoor.audit._apart import copies_note, distinct
 from recondoor.audit._data import build_operator
 from recondoor.audit._given import Given, read_pairs
 from recondoor.audit._network_file import Network, lies_in_run, read_network
 from recondoor.audit._run import open_run
-from recondoor.config import Config
+from recondoor.config import Config, checked
 from recondoor.errors import ConfigError
 from recondoor.progress import Progress
 
@@ -59,15 +60,24 @@ def read_subject(
 
 def read_trusted(subject: Subject, progress: Progress, part: Part) -> Given:
     """Trusted clean pairs of a file, or those of a run that are for `part`; errors as above."""
+    subject = replace(subject, settings=subject.settings and checked(subject.settings))
     run = lies_in_run(subject.network)
     data = subject.data or (run and run[0])
     if data is None:
         raise ConfigError("--data: none given; give trusted clean pairs, or the folder of a run")
     if not data.is_dir():
-        pairs, operator = read_pairs(data, build_operator(subject.settings))
+        read, operator = read_pairs(data, build_operator(subject.settings))
+        pairs = distinct(read)
         settings = subject.settings
         known = settings is not None and "sigma" in settings.operator.model_fields_set
-        return Given(data.stem, pairs, operator, known, seed=settings.seed if settings else 0)
+        return Given(
+            data.stem,
+            pairs,
+            operator,
+            known,
+            seed=settings.seed if settings else 0,
+            notes=tuple(copies_note(len(read), len(pairs))),
+        )
     if subject.settings is not None:
         raise ConfigError("--operator: the folder of a run has its own; leave it out")
     seed = subject.seed

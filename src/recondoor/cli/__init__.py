@@ -10,6 +10,7 @@ from cyclopts import App, CycloptsError, Parameter
 from recondoor import __version__
 from recondoor.cli import _audit, _look, _network, _streams, _study, _sweep
 from recondoor.cli._options import Options
+from recondoor.cli._typed import require_values
 from recondoor.errors import RecondoorError, out_of_memory, plain
 
 __all__ = ["Options", "app", "main"]
@@ -78,6 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(arguments: list[str] | None) -> None:
     try:
+        require_values(sys.argv[1:] if arguments is None else arguments)
         app(arguments, exit_on_error=False, print_error=False)
     except (CycloptsError, RecondoorError) as error:
         _refuse(str(error))

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from recondoor.cli._options import command
+from recondoor.cli._options import command, tell_given_twice
+from recondoor.cli._typed import MOST_THREADS, bare_name, whole
 from recondoor.errors import ConfigError, plain
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ class AuditOptions:
         tuple[str, ...],
         Parameter(
             name="--set",
-            help="its settings, as in operator.ratio=0.4 or seed=3; more than once",
+            help="its settings, as in operator.ratio=0.4 or seed=3; more than once, and of a "
+            "key the last counts",
         ),
     ] = ()
     files: Annotated[
@@ -56,7 +58,10 @@ class AuditOptions:
     attack: Annotated[
         str | None, Parameter(help="of a run: whose pairs; default: its first attack")
     ] = None
-    seed: Annotated[int | None, Parameter(help="of a run: which seed; default: its first")] = None
+    seed: Annotated[
+        int | None,
+        Parameter(help="of a run: which seed; default: its first", converter=whole(0, 2**63 - 1)),
+    ] = None
     data_dir: Annotated[
         Path | None, Parameter(help="of a run: folder with the data set's files")
     ] = None
@@ -65,7 +70,9 @@ class AuditOptions:
     ] = False
     out: Annotated[Path | None, Parameter(help="folder; default: audits/NAME")] = None
     force: Annotated[bool, Parameter(help="replace an audit that is there")] = False
-    threads: Annotated[int | None, Parameter(help="CPU threads")] = None
+    threads: Annotated[
+        int | None, Parameter(help="CPU threads", converter=whole(1, MOST_THREADS))
+    ] = None
 
     def request(self, pairs: Path) -> "Request":
         """Return what the audit takes; raises ConfigError."""
@@ -106,6 +113,7 @@ def operator_settings(
     """
     from recondoor import config
 
+    tell_given_twice(overrides)
     if operator is None:
         mine = overrides if alone else [each for each in overrides if each.startswith("operator.")]
         if mine or (alone and files):
@@ -146,7 +154,7 @@ def data(pairs: Path, /, *, options: AuditOptions = DEFAULT, json: bool = False)
     from recondoor.audit import as_record, audit_data, files, require_folder
     from recondoor.terminal import TerminalProgress
 
-    out = options.out or Path("audits") / pairs.resolve().stem
+    out = options.out or Path("audits") / bare_name(pairs.resolve())
     require_folder(out, options.force)
     request = options.request(pairs)
     if options.threads is not None:
@@ -174,9 +182,7 @@ def own_output() -> contextlib.redirect_stdout[Any]:
 
 
 def use_threads(threads: int) -> None:
-    """Let torch compute on so many threads; raises ConfigError for fewer than one."""
+    """Let torch compute on so many threads."""
     import torch
 
-    if threads < 1:
-        raise ConfigError(f"--threads: {threads} given; expected 1 or more")
     torch.set_num_threads(threads)

@@ -7,34 +7,63 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from recondoor import registry
-from recondoor.errors import RecondoorError, plain
+from recondoor.errors import ConfigError, RecondoorError, plain
 
 Kind = Literal["datasets", "operators", "models", "attacks", "defences", "settings", "presets"]
 
 
+OTHERS = ("config.toml", "provenance.json", "results.json", "sweep.json", "audit.json")
+"""Files of runs, sweeps and audits, whose own report is not written over."""
+
+
 def report(
-    runs: Annotated[list[Path], Parameter(help="folders of runs, sweeps or audits")], /
+    runs: Annotated[list[Path], Parameter(help="folders of runs, sweeps or audits")],
+    /,
+    *,
+    out: Annotated[
+        Path | None, Parameter(help="another folder to write to, for one folder that is read")
+    ] = None,
 ) -> None:
     """Build tables, figures and report.html anew, from what lies in the folders.
+
+    They are written into the same folders, or for one of them to --out.
 
     For example:
 
         recondoor report runs/*
         recondoor report sweeps/axes audits/*
+        recondoor report /media/disc/run --out my-report
     """
     from recondoor.report import build, build_audit
 
+    # A study of ratios holds one run for each.
+    folders = [folder for run in runs for folder in sorted(run.glob("ratio-*")) or [run]]
+    if out is not None:
+        _require_apart(folders, out)
     refused = []
-    for run in runs:
-        # A study of ratios holds one run for each.
-        for folder in sorted(run.glob("ratio-*")) or [run]:
-            try:
-                is_audit = (folder / "audit.json").exists()
-                print(plain(str(build_audit(folder) if is_audit else build(folder))))
-            except RecondoorError as error:
-                refused.append(str(error))
+    for folder in folders:
+        try:
+            is_audit = (folder / "audit.json").exists()
+            print(plain(str((build_audit if is_audit else build)(folder, out))))
+        except RecondoorError as error:
+            refused.append(str(error))
     if refused:
         raise RecondoorError("\n".join(refused))
+
+
+def _require_apart(folders: list[Path], out: Path) -> None:
+    """Refuse to write two reports to one place, or over that of another run."""
+    from recondoor.rundir import require_place
+
+    if len(folders) > 1:
+        raise ConfigError(f"--out: takes one report, and {len(folders)} folders are given")
+    require_place(out)
+    if out.resolve() != folders[0].resolve():
+        for name in OTHERS:
+            if (out / name).exists():
+                raise ConfigError(
+                    f"--out: {out} has files of its own ({name}); choose another --out"
+                )
 
 
 def list_(what: Kind | None = None, /) -> None:

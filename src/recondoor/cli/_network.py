@@ -17,6 +17,7 @@ from recondoor.cli._audit import (
     use_threads,
 )
 from recondoor.cli._options import command
+from recondoor.cli._typed import MOST_THREADS, bare_name, whole
 from recondoor.errors import plain
 
 if TYPE_CHECKING:
@@ -40,23 +41,29 @@ class SubjectOptions:
         tuple[str, ...],
         Parameter(
             name="--set",
-            help="settings, as in operator.ratio=0.4, seed=3 or model.width=32; more than once",
+            help="settings, as in operator.ratio=0.4, seed=3 or model.width=32; more than once, "
+            "and of a key the last counts",
         ),
     ] = ()
     files: Annotated[
         tuple[Path, ...],
         Parameter(name="--config", help="TOML file with them; may be given again"),
     ] = ()
-    seed: Annotated[int | None, Parameter(help="of a run: which seed; default: the network's")] = (
-        None
-    )
+    seed: Annotated[
+        int | None,
+        Parameter(
+            help="of a run: which seed; default: the network's", converter=whole(0, 2**63 - 1)
+        ),
+    ] = None
     data_dir: Annotated[
         Path | None, Parameter(help="of a run: folder with the data set's files")
     ] = None
     trust_paths: Annotated[
         bool, Parameter(help="of a run: open the files that its own config.toml names")
     ] = False
-    threads: Annotated[int | None, Parameter(help="CPU threads")] = None
+    threads: Annotated[
+        int | None, Parameter(help="CPU threads", converter=whole(1, MOST_THREADS))
+    ] = None
 
     def subject(self, network: str) -> "Subject":
         """Return what audits of a network take; raises ConfigError."""
@@ -171,7 +178,7 @@ def input_(
     from recondoor.audit import InputRequest, audit_input, input_files, input_record, require_folder
     from recondoor.terminal import TerminalProgress
 
-    out = out or Path("audits") / f"{_stem(network)}-{inputs.resolve().stem}"
+    out = out or Path("audits") / f"{_stem(network)}-{bare_name(inputs.resolve())}"
     require_folder(out, force)
     request = InputRequest(options.subject(network), inputs, alarm, split_names(detectors), attack)
     with own_output():
@@ -225,6 +232,6 @@ def clean(
 def _stem(network: str) -> str:
     """What an audit's folder is called."""
     path = Path(network)
-    own = path.resolve().stem if path.exists() else network.rpartition(":")[2]
+    own = bare_name(path.resolve()) if path.exists() else network.rpartition(":")[2]
     in_run = path.exists() and (path.resolve().parent / "config.toml").exists()
     return f"{path.resolve().parent.name}-{own}" if in_run else own

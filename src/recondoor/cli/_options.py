@@ -2,14 +2,17 @@
 
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from glob import escape
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from recondoor.errors import ConfigError
+from recondoor.cli._typed import MOST_THREADS, bare_name, whole
+from recondoor.errors import RunError, plain
 
 if TYPE_CHECKING:
     from recondoor.config import Config
@@ -30,17 +33,27 @@ class Options:
     ] = ()
     overrides: Annotated[
         tuple[str, ...],
-        Parameter(name="--set", help="one setting, as in poison.ratio=0.1; may be given again"),
+        Parameter(
+            name="--set",
+            help="one setting, as in poison.ratio=0.1; may be given again, and of a key the "
+            "last counts",
+        ),
     ] = ()
     dataset: Annotated[str | None, Parameter(help="registered data set, or a path")] = None
     data_dir: Annotated[Path | None, Parameter(help="folder with the data set's files")] = None
     attack: Annotated[
         str | None, Parameter(help="attacks to run, comma-separated (attack.names)")
     ] = None
-    seeds: Annotated[int | None, Parameter(help="number of seeds")] = None
+    seeds: Annotated[int | None, Parameter(help="number of seeds", converter=whole(1, 10_000))] = (
+        None
+    )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Annotated[
-        int | None, Parameter(help="CPU threads; default: all cores, or OMP_NUM_THREADS")
+        int | None,
+        Parameter(
+            help="CPU threads; default: all cores, or OMP_NUM_THREADS",
+            converter=whole(1, MOST_THREADS),
+        ),
     ] = None
     out: Annotated[Path | None, Parameter(help="run folder; default: runs/DATA-HASH")] = None
 
@@ -54,17 +67,39 @@ class Options:
             "attack.names": self.attack,
             "seeds": self.seeds,
         }
-        given = [f"{key}={dumps(value)}" for key, value in named.items() if value is not None]
-        if self.threads is not None and self.threads < 1:
-            raise ConfigError(f"--threads: {self.threads} given; expected 1 or more")
-        return config.load_config(self.preset, self.files, [*self.overrides, *given])
+        given = [
+            f"{key}={dumps(value, ensure_ascii=False)}"
+            for key, value in named.items()
+            if value is not None
+        ]
+        overrides = [*self.overrides, *given]
+        tell_given_twice(overrides)
+        return config.load_config(self.preset, self.files, overrides)
 
     def folder(self, settings: "Config") -> Path:
-        """Return the run folder."""
-        from recondoor import config
+        """Return the run folder: an older one of the same settings where there is one."""
+        from recondoor import config, rundir
 
-        stem = Path(settings.data.name).stem
-        return self.out or Path("runs") / f"{stem}-{config.identity(settings)}"
+        if self.out is not None:
+            rundir.require_place(self.out)
+            return self.out
+        path = Path(settings.data.name)
+        new = Path("runs") / f"{bare_name(path)}-{config.identity(settings)}"
+        return new if new.exists() else _older(settings, path.stem) or new
+
+
+def _older(settings: "Config", stem: str) -> Path | None:
+    """The folder of a run of these settings under a name that earlier versions gave it.
+
+    They cut names at any dot, and took two spellings of a setting for two settings.
+    """
+    from recondoor import config, rundir
+
+    for folder in sorted(Path("runs").glob(f"{escape(stem)}-*")):
+        spelled = rundir.as_spelled(folder, settings)
+        if folder.name == f"{stem}-{config.identity(spelled)}":
+            return folder
+    return None
 
 
 DEFAULT = Options()
@@ -80,6 +115,23 @@ def runtime(options: Options) -> "Runtime":
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     return Runtime(options.device, TerminalProgress(), command())
+
+
+def tell_given_twice(overrides: Sequence[str]) -> None:
+    """Say on stderr which value of a setting counts that was given more than once."""
+    from recondoor import config
+
+    for line in config.given_twice(overrides):
+        print(f"recondoor: {plain(line)}", file=sys.stderr)
+
+
+def tell_no_report(error: RunError) -> None:
+    """Say on stderr why there is no report, where its folder is not for writing; else raise it."""
+    from recondoor.rundir import READ_ONLY
+
+    if not (isinstance(error.__cause__, OSError) and error.__cause__.errno in READ_ONLY):
+        raise error
+    print(f"recondoor: no report was written: {error}", file=sys.stderr)
 
 
 def command() -> str:

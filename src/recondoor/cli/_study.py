@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from recondoor import registry
-from recondoor.cli._options import DEFAULT, Options, runtime
-from recondoor.errors import ConfigError, plain
+from recondoor.cli._options import DEFAULT, Options, runtime, tell_no_report
+from recondoor.errors import ConfigError, RunError, plain
 
 if TYPE_CHECKING:
     from recondoor.config import Config
@@ -127,6 +127,7 @@ def _finished(folder: Path, settings: "Config") -> bool:
         return False
     run = rundir.sealed_by_itself(folder)
     results = run.read_results()
+    settings = rundir.as_spelled(folder, settings)
     if results["identity"] != config.identity(settings):
         return False
     run.require_settings()
@@ -140,16 +141,22 @@ def _conclude(folder: Path, as_json: bool) -> None:
     from recondoor import rundir
     from recondoor.report import build, is_current, table1_text, verdict
 
-    page = folder / "report.html"
+    page, fault = folder / "report.html", None
     if not is_current(folder):
-        page = build(folder)
+        try:
+            page = build(folder)
+        except RunError as error:
+            fault = error  # the numbers are there, and are told first
     record = rundir.RunDir(folder).read_results()
     if as_json:
         print(dumps(record, indent=1))
-        return
-    print(plain(table1_text(record)))
-    print(f"\n{plain(verdict(folder))}")
-    print(f"\nreport: {plain(str(page))}")
+    else:
+        print(plain(table1_text(record)))
+        print(f"\n{plain(verdict(folder))}")
+    if fault is not None:
+        tell_no_report(fault)
+    elif not as_json:
+        print(f"\nreport: {plain(str(page))}")
 
 
 def _ratios(text: str) -> list[float]:

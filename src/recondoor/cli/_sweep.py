@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from recondoor.cli._options import command
+from recondoor.cli._options import command, tell_no_report
+from recondoor.cli._typed import MOST_THREADS, MOST_WORKERS, bare_name, whole
+from recondoor.errors import RunError
 
 if TYPE_CHECKING:
     from recondoor.sweep import How
@@ -23,7 +25,8 @@ class SweepOptions:
         int | None,
         Parameter(
             help="processes on this machine, 0: this one alone; default: one for each core. With a "
-            "scheduler: points under way at once at the most"
+            "scheduler: points under way at once at the most",
+            converter=whole(0, MOST_WORKERS),
         ),
     ] = None
     scheduler: Annotated[
@@ -33,10 +36,16 @@ class SweepOptions:
         Path | None, Parameter(help="the file that a running Dask scheduler has written")
     ] = None
     gpus_per_task: Annotated[
-        int, Parameter(help="GPUs for each point, of workers that offer GPU as a resource")
+        int,
+        Parameter(
+            help="GPUs for each point, of workers that offer GPU as a resource",
+            converter=whole(0, MOST_WORKERS),
+        ),
     ] = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: Annotated[int, Parameter(help="CPU threads of each point")] = 1
+    threads: Annotated[
+        int, Parameter(help="CPU threads of each point", converter=whole(1, MOST_THREADS))
+    ] = 1
     out: Annotated[Path | None, Parameter(help="the sweep's folder; default: sweeps/SPEC")] = None
 
     def how(self) -> "How":
@@ -85,11 +94,13 @@ def sweep(spec: Path, /, *, options: SweepOptions = SWEEP_DEFAULT, dry_run: bool
         return
     from recondoor.report import build, verdict
 
-    book = drive(points, options.out or Path("sweeps") / spec.stem, how)
+    book = drive(points, options.out or Path("sweeps") / bare_name(spec), how)
     print(book.table)
-    page = build(book.out)
     print(verdict(book.out))
-    print(f"report: {page}")
+    try:
+        print(f"report: {build(book.out)}")
+    except RunError as error:
+        tell_no_report(error)
     if book.failures:
         for place, reason in book.failures.items():
             print(f"{place}: {reason}", file=sys.stderr)

@@ -14,8 +14,10 @@ from pydantic import ValidationError
 
 from recondoor import gate, registry
 from recondoor.config._attack import Attack
+from recondoor.config._canonical import as_tree, canonical
 from recondoor.config._fields import allowed
-from recondoor.config._identity import identity, original_identity, to_dict
+from recondoor.config._identity import identity, original_identity, to_dict, with_identity_of
+from recondoor.config._override import given_twice, merge, parse_override
 from recondoor.config._section import Section
 from recondoor.config._tree import (
     ArtefactSettings,
@@ -30,7 +32,7 @@ from recondoor.config._tree import (
     TriggerSettings,
 )
 from recondoor.errors import ConfigError, nearest
-from recondoor.tables import DEEPEST, parse_toml
+from recondoor.tables import parse_toml
 
 __all__ = [
     "ArtefactSettings",
@@ -45,7 +47,10 @@ __all__ = [
     "Setting",
     "Train",
     "TriggerSettings",
+    "canonical",
+    "checked",
     "from_dict",
+    "given_twice",
     "identity",
     "keys",
     "load_config",
@@ -57,6 +62,7 @@ __all__ = [
     "to_dict",
     "to_toml",
     "wanted",
+    "with_identity_of",
 ]
 
 PRESET_FOLDER = Path(__file__).parent.parent / "presets"
@@ -90,7 +96,8 @@ def load_config(
 ) -> Config:
     """Return the validated settings of `preset`, then `files`, then ``section.key=value`` texts.
 
-    Raises ConfigError, naming the key, what was given and what is allowed.
+    Where a key is given more than once, the last value counts. Raises ConfigError, naming the key,
+    what was given and what is allowed.
     """
     if preset not in presets():
         raise ConfigError(
@@ -99,10 +106,10 @@ def load_config(
         )
     tree = _read_toml(PRESET_FOLDER / f"{preset}.toml")
     for path in files:
-        _merge(tree, _read_toml(Path(path)))
+        merge(tree, _read_toml(Path(path)))
     for text in overrides:
-        _merge(tree, _parse_override(text))
-    return from_dict(tree)
+        merge(tree, parse_override(text))
+    return canonical(from_dict(tree))
 
 
 def from_dict(tree: Mapping[str, Any]) -> Config:
@@ -115,6 +122,18 @@ def from_dict(tree: Mapping[str, Any]) -> Config:
         count = len(lines) + len(faults[EXPLAINED:]) - 2
         more = f" (and {count} more)" if count > 0 else ""
         raise ConfigError("\n".join(lines[:2]) + more) from None
+
+
+def checked(settings: Config) -> Config:
+    """The same settings, validated anew and in their one spelling; raises ConfigError.
+
+    `model_copy` takes any value under any name: what takes settings asks here first.
+    """
+    if not isinstance(settings, Config):
+        raise ConfigError(
+            f"settings: {type(settings).__name__} given; expected Config, as load_config returns"
+        )
+    return canonical(from_dict(as_tree(settings)))
 
 
 def to_toml(config: Config) -> str:
@@ -170,28 +189,6 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"config file {path}: {error.strerror}") from None
     except ValueError as error:
         raise ConfigError(f"config file {path} is not valid TOML: {error}") from None
-
-
-def _parse_override(text: str) -> dict[str, Any]:
-    key, equals, value = text.partition("=")
-    parts = [part.strip() for part in key.split(".")]
-    if not equals or not all(parts) or len(parts) > DEEPEST:
-        raise ConfigError(f"'{text}': expected section.key=value, as in poison.ratio=0.1")
-    try:
-        parsed: Any = parse_toml(f"value = {value}")["value"]
-    except ValueError:
-        parsed = value.strip()
-    for part in reversed(parts):
-        parsed = {part: parsed}
-    return dict(parsed)
-
-
-def _merge(tree: dict[str, Any], layer: Mapping[str, Any]) -> None:
-    for key, value in layer.items():
-        if isinstance(value, Mapping) and isinstance(tree.get(key), dict):
-            _merge(tree[key], value)
-        else:
-            tree[key] = dict(value) if isinstance(value, Mapping) else value
 
 
 def _one_line(text: str) -> str:

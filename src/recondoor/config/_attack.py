@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from recondoor import registry
-from recondoor.config._section import Section
+from recondoor.config._section import INNER, PIXELS, STEPS, Section
 
 
 class Attack(Section):
@@ -22,6 +22,7 @@ class Attack(Section):
     distance: int = Field(
         3,
         ge=0,
+        le=PIXELS,
         description="masks search and image: least distance to the artefact in pixels; 3 leaves "
         "two pixels between them, 0 allows the artefact's own",
     )
@@ -43,17 +44,18 @@ class Attack(Section):
     start: Literal["random", "heuristic", "tangent"] = Field(
         "tangent", description="bilevel, but variant paper: the first trigger"
     )
-    iterations: int = Field(50, ge=1, description="bilevel: outer steps at the most")
+    iterations: int = Field(50, ge=1, le=STEPS, description="bilevel: outer steps at the most")
     patience: int | None = Field(
         None,
         ge=1,
+        le=STEPS,
         description="bilevel: stop after this many outer steps without a better objective on "
         "held-out pairs, and keep the best trigger; default: never, and keep the last",
     )
     solver: Literal[
         "unrolled", "checkpointed", "truncated", "direct", "implicit-cg", "implicit-neumann"
     ] = Field("unrolled", description="bilevel: how the hypergradient is found")
-    inner_steps: int = Field(2, ge=1, description="bilevel: inner steps m")
+    inner_steps: int = Field(2, ge=1, le=INNER, description="bilevel: inner steps m")
     inner_lr: float | None = Field(
         None,
         gt=0,
@@ -66,10 +68,16 @@ class Attack(Section):
         "else adam, which carries on with the moments of the surrogate's training",
     )
     truncation: int = Field(
-        1, ge=1, description="bilevel, solver truncated: inner steps that are differentiated"
+        1,
+        ge=1,
+        le=INNER,
+        description="bilevel, solver truncated: inner steps that are differentiated",
     )
     terms: int = Field(
-        10, ge=1, description="bilevel, implicit solvers: conjugate-gradient steps or series terms"
+        10,
+        ge=1,
+        le=INNER,
+        description="bilevel, implicit solvers: conjugate-gradient steps or series terms",
     )
     damping: float = Field(
         1e-3, gt=0, description="bilevel, implicit solvers: what is added to the Hessian"
@@ -104,7 +112,7 @@ class Attack(Section):
         "network answers to the trigger and not how training does; default: 1 in the variant "
         "paper, else 0",
     )
-    batch: int = Field(125, ge=2, description="batch of the surrogates and of every loss")
+    batch: int = Field(125, ge=2, le=INNER, description="batch of the surrogates and of every loss")
     holdout: float = Field(
         0.1, gt=0, lt=1, description="share of the training pairs kept for the outer losses"
     )
@@ -116,11 +124,15 @@ class Attack(Section):
     warm_steps: int = Field(
         300,
         ge=0,
+        le=STEPS,
         description="surrogates: Adam steps before the outer steps (warm), oldest age (ensemble, "
         "tangent, place search)",
     )
     surrogates: int = Field(
-        4, ge=1, description="surrogates of ensemble; ages looked at by tangent and place search"
+        4,
+        ge=1,
+        le=INNER,
+        description="surrogates of ensemble; ages looked at by tangent and place search",
     )
     surrogate_width: int | None = Field(
         None, ge=1, le=4096, description="model.width of the surrogates; default: the victim's"
@@ -132,7 +144,10 @@ class Attack(Section):
         None, ge=3, le=101, description="model.kernel of the surrogates; default: the victim's"
     )
     tangent_steps: int = Field(
-        10, ge=1, description="tangent: power iterations; each costs two gradients a surrogate"
+        10,
+        ge=1,
+        le=INNER,
+        description="tangent: power iterations; each costs two gradients a surrogate",
     )
 
     @field_validator("names", mode="before")

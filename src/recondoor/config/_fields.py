@@ -15,7 +15,7 @@ def allowed(field: Any) -> str:
     text = words.get(options[0], "list of names")
     signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
     bounds = [
-        f"{sign} {getattr(part, name):g}"
+        f"{sign} {_number(getattr(part, name))}"
         for part in field.metadata
         for name, sign in signs.items()
         if getattr(part, name, None) is not None
@@ -28,3 +28,7 @@ def _union(annotation: Any) -> tuple[Any, ...]:
     if get_origin(annotation) in (Union, types.UnionType):
         return get_args(annotation)
     return (annotation,)
+
+
+def _number(bound: float) -> str:
+    return str(bound) if isinstance(bound, int) else f"{bound:g}"

@@ -57,6 +57,18 @@ def original_identity(config: Config) -> str:
     return _digest({key: tree[key] for key in OF_ORIGINAL})
 
 
+def with_identity_of(wanted: Config, other: Config) -> Config:
+    """`other`, but with what is in no identity as `wanted` has it."""
+    tree, own = other.model_dump(), wanted.model_dump()
+    for key in (*NOT_IN_IDENTITY, "data.dir"):
+        *sections, leaf = key.split(".")
+        into, source = tree, own
+        for section in sections:
+            into, source = into[section], source[section]
+        into[leaf] = source[leaf]
+    return Config.model_validate(tree)
+
+
 def _named(config: Config) -> dict[str, Any]:
     """The settings without those added later that change nothing."""
     tree = to_dict(config)

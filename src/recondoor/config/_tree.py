@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from recondoor import registry
 from recondoor.config._attack import Attack
-from recondoor.config._section import Section
+from recondoor.config._section import BATCH, INNER, PAIRS, PIXELS, STEPS, Section
 from recondoor.errors import ConfigError, nearest
 
 
@@ -24,7 +24,9 @@ class Data(Section):
     test: float = Field(
         0.1, gt=0, lt=1, description="share held out for the test, where the set has no test split"
     )
-    limit: int | None = Field(None, ge=10, description="use a random subset of this many images")
+    limit: int | None = Field(
+        None, ge=10, le=PAIRS, description="use a random subset of this many images"
+    )
 
 
 class Operator(Section):
@@ -74,8 +76,8 @@ class Pattern(Section):
     @classmethod
     def _known(cls, place: str) -> str:
         if place not in PLACES:
-            row, _, column = place.partition(",")
-            if not (row.strip().isdecimal() and column.strip().isdecimal()):
+            row, _, column = (part.strip() for part in place.partition(","))
+            if not all(each.isdecimal() and len(each) < 10 for each in (row, column)):
                 raise ValueError(
                     f"expected one of {', '.join(PLACES)} or 'ROW,COLUMN'" + nearest(place, PLACES)
                 )
@@ -86,9 +88,9 @@ class TriggerSettings(Pattern):
     """What is added to z of a poisoned pair (delta)."""
 
     shape: Literal["square", "plus"] = Field("square", description="hand-made pattern")
-    size: int = Field(3, ge=1, description=_SIZE)
+    size: int = Field(3, ge=1, le=PIXELS, description=_SIZE)
     place: str = Field("bottom-right", description=_PLACE)
-    margin: int = Field(1, ge=0, description=_MARGIN)
+    margin: int = Field(1, ge=0, le=PIXELS, description=_MARGIN)
     amplitude: float = Field(1.0, description="value of each of its pixels, not 0")
     file: Path | None = Field(None, description=_FILE)
     inject: Literal["z", "y", "x"] = Field(
@@ -103,9 +105,9 @@ class ArtefactSettings(Pattern):
     """What is added to x of a poisoned pair (Delta)."""
 
     shape: Literal["square", "plus"] = Field("plus", description="pattern")
-    size: int = Field(5, ge=1, description=_SIZE)
+    size: int = Field(5, ge=1, le=PIXELS, description=_SIZE)
     place: str = Field("top-left", description=_PLACE)
-    margin: int = Field(2, ge=0, description=_MARGIN)
+    margin: int = Field(2, ge=0, le=PIXELS, description=_MARGIN)
     amplitude: float = Field(1.0, description="value of each of its pixels, not 0")
     file: Path | None = Field(None, description=_FILE)
     space: Literal["image", "kernel", "consistent", "consistent-in-range"] = Field(
@@ -153,16 +155,20 @@ class Train(Section):
     lr_final: float = Field(
         1e-4, gt=0, description="learning rate of the last epoch; geometric in between"
     )
-    batch: int = Field(125, ge=1, description="training pairs in a step")
+    batch: int = Field(125, ge=1, le=BATCH, description="training pairs in a step")
     epoch_pairs: int | None = Field(
         None,
         ge=1,
+        le=PAIRS,
         description="training pairs between two validations, which is what an epoch is here; "
         "default: all of them, the usual epoch",
     )
-    max_epochs: int = Field(12, ge=1, description="epochs at the most")
+    max_epochs: int = Field(12, ge=1, le=STEPS, description="epochs at the most")
     patience: int = Field(
-        3, ge=1, description="stop after this many epochs without a better validation loss"
+        3,
+        ge=1,
+        le=STEPS,
+        description="stop after this many epochs without a better validation loss",
     )
     stop: Literal["patience", "transition"] = Field(
         "patience",
@@ -174,7 +180,7 @@ class Train(Section):
 class Evaluate(Section):
     """How models are judged on the test set."""
 
-    examples: int = Field(8, ge=1, description="test images kept for the figures")
+    examples: int = Field(8, ge=1, le=INNER, description="test images kept for the figures")
     tau: float = Field(
         0.5, gt=0, description="artefact RMSE up to which an attack on an image counts as a success"
     )
@@ -208,7 +214,9 @@ class Config(Section):
     train: Train = Train()
     attack: Attack = Attack()
     evaluate: Evaluate = Evaluate()
-    seed: int = Field(0, ge=0, description="first root seed; every random choice follows from it")
+    seed: int = Field(
+        0, ge=0, le=2**63 - 1, description="first root seed; every random choice follows from it"
+    )
     seeds: int = Field(1, ge=1, le=10_000, description="number of root seeds: seed, seed + 1, ...")
 
     @model_validator(mode="after")

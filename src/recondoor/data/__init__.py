@@ -7,6 +7,7 @@ A new data set is one file in this folder with a one-line docstring and
 from pathlib import Path
 
 from recondoor import registry
+from recondoor.data._content import first_of_each, shared
 from recondoor.data._files import read_path
 from recondoor.data._images import Images
 from recondoor.data._published import with_home
@@ -14,7 +15,7 @@ from recondoor.data._splits import Splits, repeats, split
 from recondoor.errors import DataError, nearest
 from recondoor.progress import NO_PROGRESS, Progress
 
-__all__ = ["Images", "Splits", "find", "load", "repeats", "split"]
+__all__ = ["Images", "Splits", "find", "first_of_each", "load", "repeats", "shared", "split"]
 
 
 def load(

@@ -1,12 +1,12 @@
 """Disjoint training, validation and test images, drawn from one seed."""
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recondoor.config import Data
+from recondoor.data._content import shared
 from recondoor.data._images import FloatArray, Images, to_unit
 from recondoor.errors import DataError
 from recondoor.seeding import numpy_generator
@@ -78,13 +78,13 @@ def split(images: Images, settings: Data, seed: int) -> Splits:
 def repeats(splits: Splits) -> str | None:
     """Say how many images of one part are in another too, by content; None if there are none.
 
-    It is told and not refused: empty slices of a volume are alike, and no fault of the set.
+    Images of one value, such as the empty slices of a volume, do not count. The others are told and
+    not refused: some sets hold an image more than once, and are used as they are.
     """
-    trained = set(_contents(splits.train))
     told = [
         f"{count} of {len(part)} {name} images"
         for name, part in (("test", splits.test), ("validation", splits.validation))
-        if (count := sum(content in trained for content in _contents(part)))
+        if (count := int(shared(part, splits.train, as_stored=True).sum()))
     ]
     if not told:
         return None
@@ -92,11 +92,6 @@ def repeats(splits: Splits) -> str | None:
         f"{splits.name}: {' and '.join(told)} are also training images, pixel by pixel; errors on "
         "them are those of images that the network was trained on"
     )
-
-
-def _contents(images: FloatArray) -> list[bytes]:
-    """A digest of every image."""
-    return [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images]
 
 
 def _too_few(images: Images, settings: Data) -> DataError:

@@ -30,12 +30,14 @@ MOST_SHOWN = 100
 
 
 @caller.as_found()
-def build_audit(folder: Path) -> Path:
+def build_audit(folder: Path, out: Path | None = None) -> Path:
     """Write report.html and figures of an audit from its folder alone; return the page.
+
+    They go to the folder `out`, which is `folder` where none is given.
 
     Raises:
         ReportError: audit.json or evidence.npz is missing, damaged or against the schema.
-        RunError: the folder cannot be written to.
+        RunError: `out` cannot be written to.
     """
     record, evidence = read_audit(folder), _evidence(folder)
     kind = record["kind"]
@@ -46,7 +48,7 @@ def build_audit(folder: Path) -> Path:
         except (KeyError, IndexError, ValueError, TypeError) as error:
             reason = f"lacks {error}" if isinstance(error, KeyError) else "not that of audit.json"
             raise ReportError(f"{folder / 'evidence.npz'}: {reason}; audit again") from None
-        pictures = [save_figure(folder, drawn) for drawn in drawings]
+        pictures = [save_figure(out or folder, drawn) for drawn in drawings]
     read = model_reading if kind == "model" else reading
     shown: dict[str, Any] = {
         "record": record,
@@ -57,7 +59,7 @@ def build_audit(folder: Path) -> Path:
         "pictures": pictures,
     }
     template = "audit.html.j2" if kind == "data" else f"audit_{kind}.html.j2"
-    return put(folder, "report.html", fill(template, shown).encode())
+    return put(out or folder, "report.html", fill(template, shown).encode())
 
 
 def _of_pairs(arrays: Arrays, record: Mapping[str, Any]) -> list[Drawing]:

@@ -41,8 +41,10 @@ def verdict(folder: Path) -> str:
 
 
 @caller.as_found()
-def build(run_dir: Path) -> Path:
+def build(run_dir: Path, out: Path | None = None) -> Path:
     """Write tables, figures and report.html of a run, from its folder alone; return the page.
+
+    They go to the folder `out`, which is `run_dir` where none is given.
 
     Of a sweep's folder, its figures and its page: see `docs/sweep.md`.
 
@@ -51,10 +53,11 @@ def build(run_dir: Path) -> Path:
     is touched. What a partial run lacks is left out and named in the page.
 
     Raises ReportError where `run_dir` is no run folder or a file in it is damaged, RunError where
-    it cannot be written to.
+    `out` cannot be written to.
     """
+    out = out or run_dir
     if is_sweep(run_dir):
-        return build_sweep(run_dir)
+        return build_sweep(run_dir, out)
     run = load(run_dir)
     pictures: list[Picture] = []
     missing: list[Missing] = []
@@ -64,8 +67,8 @@ def build(run_dir: Path) -> Path:
             if isinstance(drawn, Missing):
                 missing.append(drawn)
             elif drawn is not None:
-                pictures.append(save_figure(run_dir, drawn))
+                pictures.append(save_figure(out, drawn))
     if run.results is not None:
-        put(run_dir, "table1.md", table1_markdown(run.results).encode())
-        put(run_dir, "table1.csv", table1_csv(run.results).encode())
-    return put(run_dir, "report.html", page(run, pictures, missing).encode())
+        put(out, "table1.md", table1_markdown(run.results).encode())
+        put(out, "table1.csv", table1_csv(run.results).encode())
+    return put(out, "report.html", page(run, pictures, missing).encode())

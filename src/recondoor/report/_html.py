@@ -70,7 +70,8 @@ def put(folder: Path, name: str, content: bytes) -> Path:
     except gate.Refused as error:
         raise ReportError(f"{path.parent}: {error}; remove it") from error
     except OSError as error:
-        raise explain(error, path) from error
+        remedy = "give recondoor report FOLDER --out ANOTHER"
+        raise explain(error, folder / name, remedy, "it writes the report anew") from error
     return path
 
 

@@ -21,6 +21,7 @@ from recondoor.errors import BusyError, RunError
 from recondoor.rundir import _files
 from recondoor.rundir._files import (
     ANEW,
+    READ_ONLY,
     RESTORE,
     SEAL,
     Arrays,
@@ -34,14 +35,23 @@ from recondoor.rundir._files import (
     write_tensors,
 )
 from recondoor.rundir._history import History, Row, finite, read_history
-from recondoor.rundir._settings import SETTINGS_FILE, read_settings, require_unchanged, settings
+from recondoor.rundir._place import require_place
+from recondoor.rundir._settings import (
+    SETTINGS_FILE,
+    as_spelled,
+    read_settings,
+    require_unchanged,
+    settings,
+)
 
 __all__ = [
     "ANEW",
+    "READ_ONLY",
     "TRAIN_ANEW",
     "Arrays",
     "History",
     "RunDir",
+    "as_spelled",
     "explain",
     "finite",
     "is_begun",
@@ -49,6 +59,7 @@ __all__ = [
     "read_settings",
     "read_tensors",
     "read_text",
+    "require_place",
     "sealed_by_itself",
     "settings",
     "write_atomically",

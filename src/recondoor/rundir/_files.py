@@ -20,6 +20,7 @@ from recondoor.errors import RunError
 Arrays = dict[str, NDArray[Any]]
 
 RESTORE = "restore it, or choose another --out"
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 ANEW = "delete it to make it anew"
 # The member of an .npz, and of the metadata of weights, that says whose it is.
 SEAL = "seal"
@@ -40,14 +41,22 @@ def write_atomically(
         raise explain(error, path, remedy) from error
 
 
-def explain(error: OSError, path: Path, remedy: str = "choose another --out") -> RunError:
-    """Turn an operating-system error about `path` into one line with a remedy."""
+def explain(
+    error: OSError,
+    path: Path,
+    remedy: str = "choose another --out",
+    again: str = "it carries on where it stopped",
+) -> RunError:
+    """Turn an operating-system error about `path` into one line with a remedy.
+
+    `remedy` is for a place that cannot be written to, `again` what the same command then does.
+    """
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return RunError(
             f"{path.parent}: the disk is full; free some space and give the same command again, "
-            "it carries on where it stopped"
+            f"{again}"
         )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if error.errno in READ_ONLY:
         return RunError(f"{path.parent}: cannot be written ({error.strerror}); {remedy}")
     return RunError(f"{path}: {error.strerror}; {remedy}")
 

@@ -51,6 +51,25 @@ def settings(folder: Path, *, trusted_paths: bool, data_dir: Path | None = None)
     return found
 
 
+def as_spelled(folder: Path, wanted: Config) -> Config:
+    """`wanted` as the run in `folder` spells it, if that is a run of the same settings.
+
+    Runs are found again that were begun when '3, 4' and '3,4' were two settings. What is not part
+    of the identity stays as wanted.
+    """
+    if not (folder / SETTINGS_FILE).is_file():
+        return wanted
+    try:
+        found = read_settings(folder)
+    except (RunError, ConfigError):
+        return wanted  # who opens the folder says what is wrong with it
+    if config.identity(found) == config.identity(wanted):
+        return wanted
+    if config.identity(config.canonical(found)) != config.identity(wanted):
+        return wanted
+    return config.with_identity_of(wanted, found)
+
+
 def require_unchanged(path: Path, found: Config, identity: str) -> None:
     """Refuse settings that are not those of the run `identity`; raises RunError."""
     own = config.identity(found)

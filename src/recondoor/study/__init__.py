@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from recondoor import caller, data
-from recondoor.config import Config, row_label, wanted
+from recondoor import caller, data, rundir
+from recondoor.config import Config, checked, row_label, wanted
 from recondoor.errors import RunError
 from recondoor.records import Seal
 from recondoor.rundir import RunDir, sealed_by_itself
@@ -17,6 +17,7 @@ from recondoor.study._scene import (
     build_scene,
     digest_of_patterns,
     require_poison,
+    require_range,
 )
 from recondoor.study._stored import best_epoch, load_model, stored_trigger
 
@@ -64,6 +65,7 @@ def run(
     Returns the folder. Raises RecondoorError, before anything is written where settings or data are
     at fault.
     """
+    config = rundir.as_spelled(out, checked(config))
     runtime = runtime or Runtime()
     device = runtime.torch_device
     images = images or data.load(config.data.name, config.data.dir, runtime.progress)
@@ -75,6 +77,7 @@ def run(
     seeds = range(config.seed, config.seed + config.seeds)
     first = build_scene(config, images, config.seed, device)
     require_poison(config, len(first.train), len(first.validation))
+    require_range(config, first)
     _require_inputs(folder, config, stages)
     if first.note is not None:
         runtime.progress.say(f"{first.note} (seed {config.seed})")
@@ -130,33 +133,40 @@ def run_ratios(
     selection loss, the mean of the benign and the attack error on the validation set, wins. Returns
     the winner's folder, whose results list all ratios.
     """
-    runtime = runtime or Runtime()
+    config, runtime = checked(config), runtime or Runtime()
+    rundir.require_place(out)
+    probes = [_at_ratio(config, ratio, ("heuristic",)) for ratio in ratios]
     images = data.load(config.data.name, config.data.dir, runtime.progress)
     splits = data.split(images, config.data, config.seed)
-    names = config.attack.model_copy(update={"names": ("heuristic",)})
-    probes = [
-        config.model_copy(
-            update={"attack": names, "poison": config.poison.model_copy(update={"ratio": ratio})}
-        )
-        for ratio in ratios
-    ]
     for probe in probes:
         # Before the first of them takes its hours.
         require_poison(probe, len(splits.train), len(splits.validation))
     table = []
     for ratio, probe in zip(ratios, probes, strict=True):
-        folder = sealed_by_itself(run(probe, out / f"ratio-{ratio:g}", runtime, images=images))
+        folder = sealed_by_itself(run(probe, out / _folder_name(ratio), runtime, images=images))
         seeds = range(config.seed, config.seed + config.seeds)
         rows = [best_epoch(folder, "heuristic", seed) for seed in seeds]
         table.append({"ratio": ratio} | {key: _mean(rows, key) for key in RATIO_COLUMNS})
     best = min(table, key=lambda line: line["selection_loss"])["ratio"]
-    chosen = config.model_copy(update={"poison": config.poison.model_copy(update={"ratio": best})})
-    folder = sealed_by_itself(run(chosen, out / f"ratio-{best:g}", runtime, images=images))
+    chosen = _at_ratio(config, best, config.attack.names)
+    folder = sealed_by_itself(run(chosen, out / _folder_name(best), runtime, images=images))
     results = folder.read_results()
     ratios_tried = [{**line, "chosen": line["ratio"] == best} for line in table]
     if results.get("ratios") != ratios_tried:
         folder.write_results(results | {"ratios": ratios_tried})
     return folder.path
+
+
+def _at_ratio(config: Config, ratio: float, attacks: tuple[str, ...]) -> Config:
+    poison = config.poison.model_copy(update={"ratio": ratio})
+    names = config.attack.model_copy(update={"names": attacks})
+    return checked(config.model_copy(update={"poison": poison, "attack": names}))
+
+
+def _folder_name(ratio: float) -> str:
+    """ratio-P, P with all its digits: two ratios never share a folder."""
+    short = f"{ratio:g}"
+    return f"ratio-{short if float(short) == ratio else repr(float(ratio))}"
 
 
 def _mean(rows: list[dict[str, float]], key: str) -> float:

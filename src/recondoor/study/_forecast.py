@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-from recondoor import attacks, caller, data, models, operators, theory
-from recondoor.config import Config, row_label
+from recondoor import attacks, caller, data, models, operators, rundir, theory
+from recondoor.config import Config, checked, row_label
 from recondoor.errors import ConfigError
 from recondoor.poison import Trigger
 from recondoor.records import Seal
@@ -17,6 +17,7 @@ from recondoor.study._scene import (
     build_scene,
     digest_of_patterns,
     require_poison,
+    require_range,
 )
 from recondoor.study._stored import stored_trigger
 from recondoor.training import epoch_pairs
@@ -53,10 +54,12 @@ def predict(
     nothing are made on the spot; the others are left out, with a note. Raises ConfigError if that
     leaves none.
     """
+    config = rundir.as_spelled(out, checked(config))
     runtime = runtime or Runtime()
     images = images or data.load(config.data.name, config.data.dir, runtime.progress)
     scene = build_scene(config, images, config.seed, runtime.torch_device)
     require_poison(config, len(scene.train), len(scene.validation))
+    require_range(config, scene)
     seal = Seal.of(config, images.fingerprint, digest_of_patterns(config, images))
     triggers = dict(_triggers(RunDir(out, seal), config, scene, runtime))
     if not triggers:

@@ -55,11 +55,10 @@ def add_row(folder: RunDir, config: Config, row: dict[str, Any], artefact: Artef
 
 def require_same_run(folder: RunDir, config: Config, fingerprint: str, patterns: str) -> None:
     """Refuse a folder that holds a run of other settings or other data, or that was changed."""
+    rundir.require_place(folder.path)
     if not folder.path.exists():
         return
     if not _is_there(folder.provenance):
-        if not folder.path.is_dir():
-            raise RunError(f"{folder.path}: is a file; choose another --out")
         found = {path.name for path in folder.path.iterdir()} - {"lock", "config.toml"}
         strange = [name for name in found if not is_begun(name)]
         if strange:

@@ -1,8 +1,10 @@
 """What a study runs on: a device, and one seed's data, measured, with the plan of the attack."""
 
 import hashlib
+import math
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -27,6 +29,10 @@ Shape = tuple[int, int, int]
 
 # Share of a pattern's norm below which nothing of it is left.
 NOTHING = 1e-6
+
+# Gradients grow as input times error, and Adam keeps their squares: the fourth power of this is the
+# largest 32-bit number.
+LARGEST = float(np.finfo(np.float32).max) ** 0.25
 
 # Share of the training images in which a pixel may leave [0, 1] by a pattern that is kept in it.
 STRAY = 1e-3
@@ -145,6 +151,37 @@ def require_poison(config: Config, train: int, validation: int) -> None:
         fault = rounded_away(n, config.poison.ratio, what)
         if fault is not None:
             raise ConfigError(f"poison.ratio: {fault} ({remedy})")
+
+
+def require_range(config: Config, scene: Scene) -> None:
+    """Refuse pairs, clean or poisoned, that are too large to train on in 32 bits.
+
+    The squares of gradients on them would not be finite, whatever the learning rate.
+    """
+    z = max(_reach(part.z) for part in (scene.train, scene.validation, scene.test))
+    if not z <= LARGEST:
+        _refuse_reach("operator.sigma", config.operator.sigma, "z", z)
+    if any(name != "none" for name in config.attack.names):
+        for key, given, what, pattern in (
+            ("trigger.amplitude", config.trigger.amplitude, "the trigger", scene.trigger.delta),
+            ("artefact.amplitude", config.artefact.amplitude, "x", scene.artefact.planted),
+        ):
+            reach = _reach(pattern)
+            if not reach <= LARGEST:
+                _refuse_reach(key, given, what, reach)
+
+
+def _reach(values: Tensor) -> float:
+    """Largest absolute value; NaN where one is NaN."""
+    return float(values.abs().max())
+
+
+def _refuse_reach(key: str, given: float, what: str, reach: float) -> NoReturn:
+    found = f"reaches {reach:.3g}" if math.isfinite(reach) else "is not finite"
+    raise ConfigError(
+        f"{key}: {given:g} given, and {what} {found}; beyond {LARGEST:.3g} no network can be "
+        "trained in 32 bits: lower it, or rescale the data or operator.file"
+    )
 
 
 def injected(trigger: Trigger, inject: str, operator: operators.LinearOperator) -> Trigger:

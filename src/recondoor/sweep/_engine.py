@@ -1,15 +1,15 @@
 """The driver of a sweep: what is left to do, in order, handed out; answers written down."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from recondoor import caller, data
-from recondoor.config import original_identity
+from recondoor.config import checked, original_identity
 from recondoor.errors import ConfigError
 from recondoor.progress import NO_PROGRESS, Progress
 from recondoor.progress import Task as Bar
-from recondoor.rundir import RunDir
+from recondoor.rundir import RunDir, require_place
 from recondoor.sweep._pool import Pool, Where, open_pool
 from recondoor.sweep._spec import Point, Sweep
 from recondoor.sweep._table import Book
@@ -35,6 +35,8 @@ class How:
 @caller.afresh()
 def drive(sweep: Sweep, out: Path, how: How) -> Book:
     """Bring every point of `sweep` to its end in the folder `out`, or write down why it failed."""
+    require_place(out)
+    sweep = replace(sweep, points=tuple(map(_checked, sweep.points)))
     for name, folder in {(point.config.data.name, point.config.data.dir) for point in sweep.points}:
         data.find(name, folder)
     with RunDir(out).lock():
@@ -47,6 +49,14 @@ def drive(sweep: Sweep, out: Path, how: How) -> Book:
         if len(book.rows) < len(sweep.points):
             _run(book, how)
     return book
+
+
+def _checked(point: Point) -> Point:
+    """The point with its settings validated anew; raises ConfigError, which names it."""
+    try:
+        return replace(point, config=checked(point.config))
+    except ConfigError as error:
+        raise ConfigError(f"point '{point.name}': {error}") from None
 
 
 def _run(book: Book, how: How) -> None:

@@ -126,6 +126,7 @@ def rows_of(folder: Path, settings: config.Config) -> list[dict[str, Any]] | Non
     provenance = _members(run.provenance, folder)
     if provenance is None:
         return None
+    settings = rundir.as_spelled(folder, settings)
     if provenance.get("identity") != config.identity(settings):
         raise RunError(
             f"{folder}: holds a run of other settings (see its config.toml); rename the point or "

@@ -26,13 +26,13 @@ def sweep_verdict(folder: Path) -> str:
     return headline(load_sweep(folder))
 
 
-def build_sweep(folder: Path) -> Path:
-    """Write figures and report.html of a sweep, from its two files alone; return the page.
+def build_sweep(folder: Path, out: Path) -> Path:
+    """Write figures and report.html of a sweep into `out`, from its two files; return the page.
 
     Writes figures/*.svg, *.pdf, *.png and report.html, each replaced whole or left as it was, with
     the same bytes whenever sweep.parquet and sweep.json are the same.
 
-    Raises ReportError where one of them is missing or damaged, RunError where the folder cannot be
+    Raises ReportError where one of them is missing or damaged, RunError where `out` cannot be
     written to.
     """
     data = load_sweep(folder)
@@ -47,8 +47,8 @@ def build_sweep(folder: Path) -> Path:
                 missing.append(drawn)
                 continue
             _lighten(drawn.figure)
-            pictures.append(save_figure(folder, drawn, KINDS))
-    return put(folder, "report.html", page(data, axes, pictures, missing).encode())
+            pictures.append(save_figure(out, drawn, KINDS))
+    return put(out, "report.html", page(data, axes, pictures, missing).encode())
 
 
 def _lighten(figure: Figure) -> None:

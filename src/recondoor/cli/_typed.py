@@ -1,0 +1,50 @@
+"""What was typed is what is read: no empty values, no rounded counts, no names cut at a dot."""
+
+import re
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from cyclopts import Token
+
+from recondoor.errors import ConfigError
+
+MOST_THREADS = 4096
+MOST_WORKERS = 4096
+
+SUFFIXES = {".npz", ".h5", ".hdf5", ".npy", ".png", ".safetensors", ".onnx", ".toml"}
+"""Ends of file names that say the kind of the file; other dots belong to the name."""
+
+
+def whole(least: int, most: int) -> Callable[[Any, Sequence[Token]], int | None]:
+    """Converter of an option that takes a whole number from `least` to `most`."""
+
+    def convert(_kind: Any, tokens: Sequence[Token]) -> int | None:
+        option, text = str(tokens[0].keyword), tokens[0].value
+        # int() takes underscores and other scripts' digits; a decimal point would be rounded away.
+        if re.fullmatch(r"[+-]?[0-9]{1,19}", text) and least <= int(text) <= most:
+            return int(text)
+        raise ConfigError(
+            f"{option}: {text[:80]} given; expected a whole number, {least} or more and at most "
+            f"{most}"
+        )
+
+    return convert
+
+
+def require_values(arguments: Sequence[str]) -> None:
+    """Refuse an empty value: as a path it would be the folder that one is in."""
+    for before, text in pairwise(["", *arguments]):
+        option = before if before.startswith("--") else "an argument"
+        if not text.strip():
+            raise ConfigError(f"{option}: '' given; expected a value (is a shell variable empty?)")
+        if text.startswith("--") and text.find("=") == len(text) - 1:
+            raise ConfigError(
+                f"{text[:-1]}: '' given; expected a value (is a shell variable empty?)"
+            )
+
+
+def bare_name(path: Path) -> str:
+    """The last name of a path, without its suffix if that is a known one."""
+    return path.stem if path.suffix.lower() in SUFFIXES else path.name
