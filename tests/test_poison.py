@@ -15,7 +15,7 @@ from torch import Tensor
 
 from recondoor.config import ArtefactSettings, TriggerSettings
 from recondoor.errors import ConfigError
-from recondoor.poison import (
+from recondoor.poisoning import (
     Artefact,
     Pairs,
     PoisonedPairs,

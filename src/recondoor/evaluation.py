@@ -13,7 +13,7 @@ from torch import nn
 from recondoor import metrics
 from recondoor.config import Evaluate
 from recondoor.models import reconstruct
-from recondoor.poison import Artefact, Pairs, PoisonPlan, Trigger
+from recondoor.poisoning import Artefact, Pairs, PoisonPlan, Trigger
 
 # In the unit of tau.
 TAUS = tuple(round(0.02 * step, 2) for step in range(76))

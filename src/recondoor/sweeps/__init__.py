@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from recondoor.sweep._engine import How, drive
-from recondoor.sweep._estimate import estimate
-from recondoor.sweep._pool import Where
-from recondoor.sweep._spec import Point, Sweep, load_sweep, parse
-from recondoor.sweep._table import Book
+from recondoor.sweeps._engine import How, drive
+from recondoor.sweeps._estimate import estimate
+from recondoor.sweeps._pool import Where
+from recondoor.sweeps._spec import Point, Sweep, load_sweep, parse
+from recondoor.sweeps._table import Book
 
 __all__ = [
     "Book",

@@ -10,10 +10,10 @@ from recondoor.errors import ConfigError
 from recondoor.progress import NO_PROGRESS, Progress
 from recondoor.progress import Task as Bar
 from recondoor.rundir import RunDir, require_place
-from recondoor.sweep._pool import Pool, Where, open_pool
-from recondoor.sweep._spec import Point, Sweep
-from recondoor.sweep._table import Book
-from recondoor.sweep._work import Answer, Task, rows_of
+from recondoor.sweeps._pool import Pool, Where, open_pool
+from recondoor.sweeps._spec import Point, Sweep
+from recondoor.sweeps._table import Book
+from recondoor.sweeps._work import Answer, Task, rows_of
 
 
 @dataclass(frozen=True)
