@@ -205,7 +205,7 @@ def test_the_examples_of_new_methods_run(tmp_path: Path) -> None:
     code = (
         "from pathlib import Path; from recondoor import config, defences, studies; "
         "assert 'input-energy' in defences.names('input'); "
-        f"study.run(config.load_config('smoke', (), {overrides}), Path('run'))"
+        f"studies.run(config.load_config('smoke', (), {overrides}), Path('run'))"
     )
     # The folder that a process is started in comes first on the path of ``python -c``.
     command = [sys.executable, "-c", code]
