@@ -59,7 +59,8 @@ def require_same_run(folder: RunDir, config: Config, fingerprint: str, patterns:
     if not folder.path.exists():
         return
     if not _is_there(folder.provenance):
-        found = {path.name for path in folder.path.iterdir()} - {"lock", "config.toml", rundir.IMAGES}
+        own = {"lock", "config.toml", rundir.IMAGES}
+        found = {path.name for path in folder.path.iterdir()} - own
         strange = [name for name in found if not is_begun(name)]
         if strange:
             raise RunError(f"{folder.path}: is not empty and holds no run; choose another --out")
