@@ -15,7 +15,6 @@ from recondoor import cli, config, defences, report
 from recondoor.audit import Audit, Measured, Network, Request, audit_data
 from recondoor.audit._make import references_lack, run_differs
 from recondoor.config import Config
-from recondoor.defences import homogeneity, measurement_residual, trigger_inversion
 from recondoor.report import _audit_words
 
 KINDS: tuple[defences.Kind, ...] = ("pairs", "input", "model")
@@ -186,7 +185,7 @@ def test_a_detector_that_fails_is_skipped_and_acquits_nobody(
         raise error
 
     pairs(here)
-    monkeypatch.setattr(measurement_residual, "blind", fail)
+    monkeypatch.setattr(defences.load("measurement-residual"), "blind", fail)
     found = look(here, settings(), *PHYSICS, "loss-isolation")
     assert [each.name for each in found.judged] == ["range-test", "loss-isolation"]
     assert said in found.skipped["measurement-residual"]
@@ -207,7 +206,7 @@ def test_scores_that_are_no_numbers_acquit_nobody(
         return torch.full((len(given),), float("nan"))
 
     pairs(here)
-    monkeypatch.setattr(measurement_residual, "scores", nan)
+    monkeypatch.setattr(defences.load("measurement-residual"), "scores", nan)
     found = look(here, None, "spectral-signatures", "loss-isolation")
     assert set(found.skipped) == set()
     monkeypatch.setattr(defences.load("range-test"), "scores", nan)
@@ -220,7 +219,7 @@ def test_ctrl_c_passes(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise KeyboardInterrupt
 
     pairs(here)
-    monkeypatch.setattr(measurement_residual, "blind", stop)
+    monkeypatch.setattr(defences.load("measurement-residual"), "blind", stop)
     with pytest.raises(KeyboardInterrupt):
         look(here, settings(), *PHYSICS)
 
@@ -284,7 +283,10 @@ def test_references_have_to_be_of_the_make_and_no_copies() -> None:
 
 def test_the_law_acquits_only_networks_of_runs_that_it_was_made_of(tmp_path: Path) -> None:
     def differs(*changes: str, data: Path | None = None) -> str | None:
-        chosen = [f"{k}={json.dumps(v)}" for k, v in trigger_inversion.CALIBRATED.items()]
+        chosen = [
+            f"{k}={json.dumps(v)}"
+            for k, v in defences.network_detector("trigger-inversion").calibrated.items()
+        ]
         import tomli_w
 
         tree = config.load_config("quick", (), [*chosen, *changes]).model_dump(
@@ -322,7 +324,7 @@ def test_inputs_keep_the_findings_of_detectors_that_do_not_fail(
     def fail(*_: object) -> None:
         raise RuntimeError("the network broke")
 
-    monkeypatch.setattr(homogeneity, "scores", fail)
+    monkeypatch.setattr(defences.load("homogeneity"), "scores", fail)
     saved(here / "inputs.npz", z=make(60, 7)["z"])
     run("audit", "input", "mine:honest", "inputs.npz", "--data=trusted.npz", *OPERATOR, "--out=a")
     record = report.read_audit(here / "a")
@@ -337,7 +339,7 @@ def test_networks_keep_the_findings_of_detectors_that_do_not_fail(
 
     monkeypatch.setattr(defences.load("least-norm-inversion"), "inspect", fail)
     run("audit", "model", "mine:backdoored", "--data=trusted.npz", "--out=a", code=3)
-    monkeypatch.setattr(trigger_inversion, "inspect", fail)
+    monkeypatch.setattr(defences.load("trigger-inversion"), "inspect", fail)
     run("audit", "model", "mine:backdoored", "--data=trusted.npz", "--out=b", code=4)
     assert "it failed, RuntimeError: the network broke" in report.read_audit(here / "b")["reason"]
     cli.main(["report", str(here / "b")])

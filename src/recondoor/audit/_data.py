@@ -1,5 +1,6 @@
 """The audit of pairs, top to bottom: read, take the operator apart, train, look, judge."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -145,7 +146,8 @@ def _network_of(request: Request, pairs: Pairs) -> Network | None:
     if request.network is None:
         return None
     _, channels, height, width = pairs.x.shape
-    return read_network(request.network, (channels, height, width), (), request.overrides)
+    shape = (channels, height, width)
+    return read_network(request.network, shape, (), request.overrides, request.trust_paths)
 
 
 def _trained(
@@ -188,7 +190,7 @@ def _look(
     """
 
     def look(name: str) -> tuple[Judged, dict[str, str]]:
-        through = without is not None and "model" in defences.load(name).NEEDS
+        through = without is not None and "model" in defences.load(name).needs
         mine = without if without is not None and through else defender
         with undisturbed(defender.model, defender.seed, name):
             return judge(name, pairs, mine, alarm), blindness(name, pairs, mine)
@@ -288,28 +290,35 @@ def require_operator(physics: Physics, trusted: Pairs, alarm: float) -> None:
     those that do not are poisoned, and say nothing about the noise.
     """
     defender, count = Defender(physics=physics), len(trusted)
-    range_test, residual = defences.load("range-test"), defences.load("measurement-residual")
+    range_test = defences.pair_detector("range-test")
+    residual = defences.pair_detector("measurement-residual")
     # Scores that are no numbers say nothing against the operator.
-    inside = ~(range_test.scores(trusted, defender) > range_test.law(defender, alarm))
+    inside = ~(range_test.scores(trusted, defender) > _limit(range_test, defender, alarm))
     if int(inside.sum()) < THEIRS * count:
         raise _not_theirs(count - int(inside.sum()), count, "have a z that it cannot give")
     left = Pairs(trusted.z[inside], trusted.x[inside])
-    beyond = int((residual.scores(left, defender) > residual.law(defender, alarm)).sum())
+    beyond = int((residual.scores(left, defender) > _limit(residual, defender, alarm)).sum())
     if 2 * beyond > len(left):
         what = "have an image that does not explain the measurement"
         raise _not_theirs(beyond, len(left), what)
 
 
+def _limit(detector: defences.PairDetector, defender: Defender, alarm: float) -> float:
+    """What the detector's law says; infinite where it has none."""
+    limit = detector.law(defender, alarm)
+    return math.inf if limit is None else limit
+
+
 def _not_theirs(many: int, count: int, what: str) -> DataError:
     return DataError(
         f"with this operator {many} of {count} pairs {what}: either more than half are poisoned, "
-        "or it is not theirs; check --operator, its ratio, sigma and seed, and that z and x are "
-        "not rescaled"
+        "or it is not theirs; check --operator, its settings, the seed of what it draws, and "
+        "that z and x are not rescaled"
     )
 
 
 def _needing(names: Sequence[str], what: str, reason: str) -> dict[str, str]:
-    return {name: reason for name in names if what in defences.load(name).NEEDS}
+    return {name: reason for name in names if what in defences.load(name).needs}
 
 
 def _together(pairs: Pairs, clean: Pairs | None) -> Pairs:

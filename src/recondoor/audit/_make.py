@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +46,7 @@ def run_differs(name: str, network: Network, data: Source | None, alarm: float) 
     The law is that of networks of some make, which the detector tells by the settings of a run. So
     the network has to lie in the folder of such a run, and the trusted data have to be that run's.
     """
-    want: dict[str, Any] = getattr(defences.load(name), "CALIBRATED", {})
+    want = defences.network_detector(name).calibrated
     remedy = f"give {needed(alarm)} clean --reference networks of its make"
     own = network.run and network.run[0].resolve()
     if own is None or not (data is None or (isinstance(data, Path) and data.resolve() == own)):

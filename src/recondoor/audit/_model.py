@@ -119,6 +119,7 @@ def audit_model(request: ModelRequest, progress: Progress = NO_PROGRESS) -> Mode
             (shape[1], shape[2], shape[3]),
             request.subject.files,
             request.subject.overrides,
+            request.subject.trust_paths,
         ).model
         for what in request.references
     ]
@@ -211,23 +212,29 @@ def _look(name: str, references: list[nn.Module], defender: Defender, alarm: flo
 
 def _finding(name: str, defender: Defender) -> Finding:
     with undisturbed(defender.model, defender.seed, name):
-        found: Finding = defences.load(name).inspect(defender)
-    values = found.trigger.isfinite().all() and found.artefact.isfinite().all()
-    if not (np.isfinite(found.score) and bool(values)):
+        found: object = defences.network_detector(name).inspect(defender)
+    if not isinstance(found, Finding):
+        raise ValueError(f"it returns {type(found).__name__}; expected a Finding")
+    shape = None if defender.clean is None else defender.clean.z.shape[1:]
+    for pattern in (found.trigger, found.artefact, found.counts):
+        if pattern is not None and pattern.shape != shape:
+            raise ValueError(f"it finds a pattern of {tuple(pattern.shape)}; expected an image's")
+        if pattern is not None and not bool(pattern.isfinite().all()):
+            raise FloatingPointError("its score is not finite")
+    if not np.isfinite(found.score):
         raise FloatingPointError("its score is not finite")
     return found
 
 
 def _inspect(name: str, defender: Defender, scores: tuple[float, ...], alarm: float) -> Inspected:
-    module, started = defences.load(name), time.perf_counter()
+    started = time.perf_counter()
     finding = _finding(name, defender)
     seconds = time.perf_counter() - started
     if len(scores) >= needed(alarm):
         limit = defences.threshold(torch.tensor(scores, dtype=torch.float64), alarm)
         return Inspected(name, finding, scores, limit, "references", seconds)
-    if hasattr(module, "law"):
-        return Inspected(name, finding, scores, module.law(defender, alarm), "law", seconds)
-    return Inspected(name, finding, scores, None, None, seconds)
+    law = defences.network_detector(name).law(defender, alarm)
+    return Inspected(name, finding, scores, law, None if law is None else "law", seconds)
 
 
 def _notes(inspected: list[Inspected], count: int, alarm: float) -> list[str]:

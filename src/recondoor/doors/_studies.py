@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 Device = Literal["auto", "cpu", "cuda"]
 Settings = Config | Mapping[str, Any] | str | Path
 
+
 @dataclass(frozen=True, repr=False)
 class StudyResult:
     """A finished study; printed, it is Table 1 and the verdict."""
