@@ -1,9 +1,14 @@
 """Plug-ins that lie outside the package, as their authors would write them, and where they lie."""
 
-import os
+import contextlib
+import io
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
+
+from recondoor import cli, defences
 
 BLUR = '''"""A file of a user's own."""
 
@@ -127,14 +132,32 @@ def install(folder: Path, entries: str = PROJECT) -> Path:
     return target
 
 
-def recondoor(
-    *arguments: str, cwd: Path, site: Path | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process of its own, where it finds modules in `site` too."""
-    paths = [str(site)] if site else []
-    paths += [os.environ["PYTHONPATH"]] if "PYTHONPATH" in os.environ else []
-    command = [sys.executable, "-m", "recondoor", *arguments]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
-    if not paths:
-        del environment["PYTHONPATH"]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment)
+@dataclass(frozen=True)
+class Done:
+    """What a command left."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def recondoor(*arguments: str, cwd: Path, site: Path | None = None) -> Done:
+    """Run a command line in `cwd`, where modules in `site` are found too, and forget them again."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    known, path = set(sys.modules), list(sys.path)
+    sys.path[:] = [str(site), *path] if site else path
+    defences.load.cache_clear()
+    try:
+        with contextlib.chdir(cwd), redirect_stdout(out), redirect_stderr(err):
+            cli.main(list(arguments))
+    except SystemExit as stopped:
+        code = int(stopped.code or 0)
+    finally:
+        sys.path[:] = path
+        for name in set(sys.modules) - known:
+            if not name.startswith("recondoor"):
+                module = sys.modules[name]
+                if str(getattr(module, "__file__", "")).startswith((str(cwd), str(site))):
+                    del sys.modules[name]
+        defences.load.cache_clear()
+    return Done(code, out.getvalue(), err.getvalue())

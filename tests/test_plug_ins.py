@@ -13,7 +13,7 @@ from recondoor import config, data, registry
 from recondoor.errors import ConfigError, DataError
 from recondoor.studies import run
 
-SMALL = ("data.limit=300", "model.width=4", "model.code=4", "train.max_epochs=1", "seed=3")
+SMALL = ("data.limit=200", "model.width=4", "model.code=4", "train.max_epochs=1", "seed=3")
 OWN = ("operator.name=blur:Blur", "attack.names=none,heuristic,sine:Sinusoid")
 
 
