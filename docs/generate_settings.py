@@ -15,7 +15,7 @@ Settings are one frozen tree. A value comes, each layer over the one before, fro
 below, a preset, TOML files and single overrides:
 
 ```sh
-recondoor study --preset paper --config mine.toml --set poison.ratio=0.1 --set attack.variant=paper
+recondoor study --preset paper --config mine.toml --set poison.ratio=0.1 --set attack.bilevel.variant=paper
 ```
 
 A TOML file holds any part of the tree, for example:
@@ -27,6 +27,11 @@ seeds = 3
 ratio = 0.1
 ```
 
+- The settings of a plug-in lie in its section under its name, with `_` for `-`. Those of a class of
+  your own, `MODULE:NAME`, lie under NAME ([adding a method](adding-a-method.md)).
+- Keys of release 0.1.0, which knew no plug-in's own settings, are still taken: `operator.ratio`,
+  `operator.file`, `model.width`, `attack.inner_steps` and the like. The command says what they are
+  called now. Records of runs go on listing settings by them.
 - `none` clears a setting that may be none, as in `--set data.limit=none`.
 - `--set` takes one key and one value. A line break, a comment or an empty value is refused. Where
   a key is given more than once, the last value counts, and the command says so.
@@ -37,7 +42,8 @@ ratio = 0.1
   Python, `model_copy` checks nothing: `run_study`, `run_sweep` and the audits check what they get.
 - Values beyond 4.3e9 in z, the trigger or the artefact are refused: gradients grow as input times
   error, Adam keeps their squares, and 32 bits do not hold the fourth power of more.
-- The run's identity is a hash of all settings but `data.dir`, `attack.names`, `seeds` and the
+- The run's identity is a hash of the settings, as release 0.1.0 knew them and with what differs from the
+  defaults of all others, but for `data.dir`, `attack.names`, `seeds` and the
   thresholds `evaluate.success_*`, by which reports count: asking for more attacks or seeds extends
   a run, changing anything else that is in it starts another one. `evaluate.tau_unit` is left out
   where both its values mean the same. Two spellings of a value, such as `3,4` and `3, 4` or `0.0`

@@ -169,7 +169,7 @@ def test_every_member_of_a_real_results_file_is_documented(example: Path) -> Non
     documented = {member.path for member in table}
     assert [member.path for member in table if not member.meaning] == []
     sections = {key.partition(".")[0] for key in KEYS}
-    settings = {f"config.{key}" for key in (*KEYS, *sections)}
+    settings = {f"config.{config.recorded_key(key)}" for key in (*KEYS, *sections)}
     assert written - documented - settings == set()
     # The choice of the ratio was not run, and a git checkout need not be there.
     absent = {path for path in documented - written if not path.startswith(("ratios", "prov"))}

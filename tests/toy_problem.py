@@ -13,7 +13,6 @@ from recondoor.poisoning import make_artefact, make_trigger
 from recondoor.testing._problem import (
     COUNT,
     SHAPE,
-    SMALL,
     Recorder,
     delta_of,
     noisy_pairs,
@@ -39,7 +38,12 @@ def problem(
 ) -> Problem:
     """24 noisy pairs; the mask `search` is already applied, as the study does it."""
     # Everything plain, so that a test says which of the attack's departures it is about.
-    small = SMALL | {
+    small = {
+        "iterations": 7,
+        "batch": 8,
+        "warm_steps": 4,
+        "surrogates": 2,
+        "tangent_steps": 3,
         "variant": "warm",
         "start": "random",
         "objective": "image",

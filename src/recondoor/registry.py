@@ -18,10 +18,13 @@ from importlib.util import find_spec
 from inspect import isabstract
 from pathlib import Path
 from types import ModuleType
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from recondoor.errors import ConfigError, nearest
 from recondoor.imports import fault_of, imported, told_in_a_line
+
+if TYPE_CHECKING:
+    from recondoor.config import PlugInSettings  # of which nothing is needed when this runs
 
 FOLDERS = {
     "datasets": "data",
@@ -41,16 +44,37 @@ class PlugIn:
     """A class that can be chosen by name; its docstring's first line says what it is.
 
     kind: what it is, one of `FOLDERS`; facts: class variables that every plug-in of the kind has
-    to state.
+    to state. Settings: the class of its own settings, a `config.PlugInSettings`. version: of what
+    it computes, which is part of a run's identity where it is not 1.
     """
 
     kind: ClassVar[str]
     facts: ClassVar[tuple[str, ...]] = ()
+    Settings: ClassVar["type[PlugInSettings] | None"] = None
+    version: ClassVar[int] = 1
+
+    def __init__(self, settings: "PlugInSettings | None" = None) -> None:
+        self.settings = settings if settings is not None or not self.Settings else self.Settings()
 
 
 def is_own_code(name: str) -> bool:
     """Whether `name` is MODULE:NAME, whose use runs code that the name's author chose."""
     return OWN_CODE.fullmatch(name) is not None
+
+
+def is_ours(kind: str, name: str) -> bool:
+    """Whether `name` is a plug-in of the package."""
+    return name in _files(kind)
+
+
+def is_known(kind: str, name: str) -> bool:
+    """Whether `name` is registered, or MODULE:NAME; nothing is imported."""
+    return is_ours(kind, name) or is_own_code(name) or name in _installed(kind)
+
+
+def key(name: str) -> str:
+    """The key of a plug-in's settings in its section: of MODULE:NAME the class's name."""
+    return name.partition(":")[2] if is_own_code(name) else name.replace("-", "_")
 
 
 def label(name: str) -> str:
@@ -178,7 +202,7 @@ def check(kind: str, name: str, key: str) -> str:
 
     Raises ConfigError naming the setting `key`.
     """
-    if name in _files(kind) or is_own_code(name) or name in _installed(kind):
+    if is_known(kind, name):
         return name
     known = names(kind)
     raise ConfigError(

@@ -2,7 +2,7 @@
 
 from typing import cast
 
-from recondoor import registry
+from recondoor import config, registry
 from recondoor.attacks._base import Attack
 from recondoor.attacks._budget import Budget
 from recondoor.attacks._growth import best_place, recovery_gradient
@@ -25,9 +25,14 @@ __all__ = [
 ]
 
 
-def load(name: str) -> Attack:
-    """The plug-in `name`; raises ConfigError, with the nearest name if there is none."""
-    return cast("type[Attack]", registry.load("attacks", name))()
+def load(name: str, settings: config.Attack | None = None) -> Attack:
+    """The plug-in `name` with its own settings of the section, or else its defaults.
+
+    Raises ConfigError, with the nearest name if there is none.
+    """
+    found = cast("type[Attack]", registry.load("attacks", name))
+    own = settings.own(name, found.Settings) if settings and found.Settings else None
+    return found(own)
 
 
 def craft(name: str, problem: Problem, tools: Tools) -> Crafted:
@@ -36,7 +41,7 @@ def craft(name: str, problem: Problem, tools: Tools) -> Crafted:
     Raises RecondoorError if it does not, or is, and for one's own whatever its code raises. Only a
     plug-in whose recipe knows no budget, as the paper's literal one, is not held to it.
     """
-    attack = load(name)
+    attack = load(name, problem.settings)
     crafted = _propose(name, attack, problem, tools)
     trigger = crafted.trigger
     if trigger is None:

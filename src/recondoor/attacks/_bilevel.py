@@ -29,21 +29,21 @@ BETAS = {"sgd": 0.01, "momentum": 0.01, "adam": 1e-3}
 
 
 class Learned(Attack):
-    """Alternate surrogates' steps and one step on the trigger until `attack.iterations`."""
+    """Alternate surrogates' steps and one step on the trigger until `attack.bilevel.iterations`."""
 
     draws = True
     trains = True
 
     def steps(self, settings: config.Attack) -> int:
         """Outer steps."""
-        return settings.iterations
+        return settings.bilevel.iterations
 
     def bounded(self, settings: config.Attack) -> bool:
         """Not in the paper's literal recipe."""
-        return settings.variant != "paper"
+        return settings.bilevel.variant != "paper"
 
     def craft(self, problem: Problem, tools: Tools) -> Crafted:
-        """Learn the trigger in the variant `attack.variant`.
+        """Learn the trigger in the variant `attack.bilevel.variant`.
 
         Variant `paper` is the recipe as written: random theta and delta, plain SGD on both, no
         bound. The others start within the budget and are projected on it after each step. Raises
@@ -52,7 +52,7 @@ class Learned(Attack):
         """
         settings = problem.settings
         _require_steering(problem)
-        kind = Ensemble if settings.variant == "ensemble" else Carried
+        kind = Ensemble if settings.bilevel.variant == "ensemble" else Carried
         surrogates: Carried | Ensemble = kind(problem, tools)
         if tools.state is None:
             state = _begin(problem, surrogates, tools)
@@ -60,7 +60,7 @@ class Learned(Attack):
             state = tools.state
             _require_fit(surrogates, state)
             surrogates.restore(state.arrays)
-        every = max(1, settings.iterations // SNAPSHOTS)
+        every = max(1, settings.bilevel.iterations // SNAPSHOTS)
         while not _finished(state, settings):
             _step(problem, surrogates, state)
             k, last = state.iteration, _finished(state, settings)
@@ -72,7 +72,7 @@ class Learned(Attack):
             if k % STEPS_BETWEEN_SAVES == 0 or last:
                 tools.on_step(state)
             _warn_if_stalled(state, tools)
-            skipped = settings.iterations - k if last else 0
+            skipped = settings.bilevel.iterations - k if last else 0
             tools.task.advance(1 + skipped, f"outer loss {state.history[-1]['outer_loss']:.4f}")
         kept = state.arrays.get("best", state.delta)
         return Crafted(Trigger(kept.cpu(), problem.mask.cpu()), state)
@@ -113,13 +113,13 @@ def _begin(problem: Problem, surrogates: Carried | Ensemble, tools: Tools) -> Cr
     """First trigger and surrogates."""
     started, before = time.perf_counter(), 0.0
     settings = problem.settings
-    if settings.variant == "paper":
+    if settings.bilevel.variant == "paper":
         delta = random_pattern(problem, "bilevel", signed=False)
-    elif settings.start == "tangent":
+    elif settings.bilevel.start == "tangent":
         found = tangent(problem, tools)
         delta, before = found.delta, found.seconds
         started = time.perf_counter()
-    elif settings.start == "heuristic":
+    elif settings.bilevel.start == "heuristic":
         delta = problem.budget.scale(problem.trigger.delta)
     else:
         delta = problem.budget.scale(random_pattern(problem, "bilevel", signed=False))
@@ -135,13 +135,13 @@ def _begin(problem: Problem, surrogates: Carried | Ensemble, tools: Tools) -> Cr
 
 def _finished(state: CraftState, settings: config.Attack) -> bool:
     waited = state.iteration - state.numbers.get("best_iteration", state.iteration)
-    tired = settings.patience is not None and waited >= settings.patience
-    return tired or state.iteration >= settings.iterations
+    tired = settings.bilevel.patience is not None and waited >= settings.bilevel.patience
+    return tired or state.iteration >= settings.bilevel.iterations
 
 
 def _best(problem: Problem, surrogates: Carried | Ensemble, state: CraftState) -> Weights:
-    """Keep the trigger of best objective on held-out pairs, where `attack.patience` asks for it."""
-    if problem.settings.patience is None:
+    """Keep the trigger of best objective on held-out pairs, where `patience` asks for it."""
+    if problem.settings.bilevel.patience is None:
         return {}
     objective = _objective(problem, surrogates, state.delta)
     state.history[-1]["objective"] = objective
@@ -164,7 +164,7 @@ def _objective(problem: Problem, surrogates: Carried | Ensemble, delta: Tensor) 
 def _weight(problem: Problem) -> int:
     _, channels, height, width = problem.pairs.x.shape
     scale = {"pixel-mean": 1, "row-sum": height, "sum": channels * height * width}
-    return scale[problem.settings.loss_scale]
+    return scale[problem.settings.bilevel.loss_scale]
 
 
 def _outer_loss(
@@ -190,14 +190,16 @@ def _outer_loss(
 
 def objective(settings: config.Attack) -> str:
     """What the outer loss asks for."""
-    return settings.objective or ("image" if settings.variant == "paper" else "recovery")
+    return settings.bilevel.objective or (
+        "image" if settings.bilevel.variant == "paper" else "recovery"
+    )
 
 
 def direct_weight(settings: config.Attack) -> float:
     """The weight of the direct part; without it a step follows only what training would learn."""
-    if settings.direct_weight is not None:
-        return settings.direct_weight
-    return 1.0 if settings.variant == "paper" else 0.0
+    if settings.bilevel.direct_weight is not None:
+        return settings.bilevel.direct_weight
+    return 1.0 if settings.bilevel.variant == "paper" else 0.0
 
 
 def benign_weight(problem: Problem) -> float:
@@ -207,9 +209,9 @@ def benign_weight(problem: Problem) -> float:
     artefact into every image, which needs no trigger (docs/bilevel.md).
     """
     settings, p = problem.settings, problem.poison_ratio
-    if settings.benign_weight is not None:
-        return settings.benign_weight
-    free = settings.variant == "paper" or objective(settings) == "recovery" or p == 0
+    if settings.bilevel.benign_weight is not None:
+        return settings.bilevel.benign_weight
+    free = settings.bilevel.variant == "paper" or objective(settings) == "recovery" or p == 0
     return 0.0 if free else (1 - p) / p
 
 
@@ -248,18 +250,18 @@ def _hypergradient(
     inner_loss = _InnerLoss(problem, model, stream)
     outer = problem.draw("outer", "bilevel", *stream)
     return solve(
-        settings.solver,
+        settings.bilevel.solver,
         lambda step, delta, theta: inner_loss(step, delta * mask, theta),
         lambda delta, theta: _outer_loss(problem, model, delta * mask, theta, outer),
         delta,
         parameters(model),
-        steps=settings.inner_steps,
-        lr=settings.inner_lr or BETAS[optimiser],
+        steps=settings.bilevel.inner_steps,
+        lr=settings.bilevel.inner_lr or BETAS[optimiser],
         optimiser=optimiser,
         state=inner,
-        truncation=settings.truncation,
-        terms=settings.terms,
-        damping=settings.damping,
+        truncation=settings.bilevel.truncation,
+        terms=settings.bilevel.terms,
+        damping=settings.bilevel.damping,
     )
 
 
@@ -289,20 +291,20 @@ def _require_finite(row: Row, problem: Problem) -> None:
     if not bool(numbers.isfinite().all()):
         raise TrainingError(
             f"bilevel: a loss or the trigger is not finite at iteration {row['iteration']}; lower "
-            f"attack.outer_lr or attack.inner_lr, or choose a smaller attack.loss_scale than "
-            f"'{problem.settings.loss_scale}'"
+            "attack.bilevel.outer_lr or attack.bilevel.inner_lr, or choose a smaller "
+            f"attack.bilevel.loss_scale than '{problem.settings.bilevel.loss_scale}'"
         )
 
 
 def _require_steering(problem: Problem) -> None:
     """Refuse settings under which the trigger cannot move."""
     settings = problem.settings
-    if settings.solver == "direct":
+    if settings.bilevel.solver == "direct":
         if direct_weight(settings) == 0:
             raise ConfigError(
-                "attack.solver: direct given, which leaves the bi-level part out, and "
-                "attack.direct_weight is 0: nothing would move the trigger; set "
-                "attack.direct_weight=1, or another attack.solver"
+                "attack.bilevel.solver: direct given, which leaves the bi-level part out, and "
+                "attack.bilevel.direct_weight is 0: nothing would move the trigger; set "
+                "attack.bilevel.direct_weight=1, or another attack.bilevel.solver"
             )
     elif problem.poison_ratio == 0:
         raise ConfigError(
@@ -317,17 +319,17 @@ def _require_steered(state: CraftState, settings: config.Attack) -> None:
     Where networks do not answer to the trigger at all, the direct part is exactly 0 and the
     bi-level part what rounding leaves.
     """
-    parts = ["direct"] if settings.solver == "direct" else ["direct", "bilevel"]
+    parts = ["direct"] if settings.bilevel.solver == "direct" else ["direct", "bilevel"]
     zero = [part for part in parts if not any(row[f"{part}_norm"] for row in state.history)]
     if not zero:
         return
-    remedy = "raise model.kernel or model.width, move trigger.place, set attack.mask=image"
-    if settings.solver.startswith("implicit"):
-        remedy += ", raise attack.damping, choose another attack.solver"
+    remedy = "raise model.cae.kernel or model.cae.width, move trigger.place, set attack.mask=image"
+    if settings.bilevel.solver.startswith("implicit"):
+        remedy += ", raise attack.bilevel.damping, choose another attack.bilevel.solver"
     raise TrainingError(
         f"bilevel: the hypergradient's {zero[0]} part was exactly 0 in all {state.iteration} outer "
         "steps, as if no trigger in the mask reached the artefact's pixels in any surrogate; "
-        f"{remedy}, or lower attack.inner_lr, which may have killed the surrogates"
+        f"{remedy}, or lower attack.bilevel.inner_lr, which may have killed the surrogates"
     )
 
 
@@ -339,5 +341,6 @@ def _warn_if_stalled(state: CraftState, tools: Tools) -> None:
     if moved < STALLED_BELOW:
         tools.say(
             f"bilevel: the trigger moved by {moved:.2%} of its norm in {STALLED_AFTER} iterations; "
-            "a larger attack.outer_lr or attack.loss_scale, or attack.variant=warm, moves it"
+            "a larger attack.bilevel.outer_lr or attack.bilevel.loss_scale, or "
+            "attack.bilevel.variant=warm, moves it"
         )

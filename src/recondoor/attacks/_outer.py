@@ -15,16 +15,16 @@ def outer_step(
     """Return the next trigger (C, H, W), within the budget, and what the optimiser remembers.
 
     ``sgd`` is the paper's delta - alpha * gradient. The others know no scale of the loss: steps are
-    `attack.step` of the budget, ``normalised`` in L2 and ``sign`` and ``adam`` in each pixel.
+    `step` of the budget, ``normalised`` in L2 and ``sign`` and ``adam`` in each pixel.
     """
     settings, budget = problem.settings, problem.budget
-    paper = settings.variant == "paper"
-    kind = settings.outer_optimiser or ("sgd" if paper else "normalised")
-    length = settings.step * budget.length
+    paper = settings.bilevel.variant == "paper"
+    kind = settings.bilevel.outer_optimiser or ("sgd" if paper else "normalised")
+    length = settings.bilevel.step * budget.length
     memory: Weights = {}
     pixel = length / float(budget.mask.sum()) ** 0.5
     if kind == "sgd":
-        moved = delta - settings.outer_lr * gradient
+        moved = delta - settings.bilevel.outer_lr * gradient
     elif kind == "normalised":
         tiny = torch.finfo(delta.dtype).tiny
         moved = delta - length * gradient / gradient.norm().clamp_min(tiny)

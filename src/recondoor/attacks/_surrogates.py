@@ -30,7 +30,7 @@ class Carried:
 
     def begin(self, delta: Tensor) -> None:
         """Warm up."""
-        if self._problem.settings.variant == "warm":
+        if self._problem.settings.bilevel.variant == "warm":
             optimiser = train(self._problem, self.model, delta, self._tools)
             self._inner = inner_state(self._problem, self.model, optimiser)
 
@@ -141,8 +141,8 @@ def train(problem: Problem, model: nn.Module, delta: Tensor, tools: Tools) -> to
 
 def inner_optimiser(problem: Problem) -> str:
     """Optimiser of the inner steps."""
-    default = "sgd" if problem.settings.variant == "paper" else "adam"
-    return problem.settings.inner_optimiser or default
+    default = "sgd" if problem.settings.bilevel.variant == "paper" else "adam"
+    return problem.settings.bilevel.inner_optimiser or default
 
 
 def inner_state(problem: Problem, model: nn.Module, optimiser: torch.optim.Adam) -> Weights:

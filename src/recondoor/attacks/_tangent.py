@@ -32,7 +32,7 @@ def _iterate(problem: Problem, tools: Tools) -> CraftState:
     if not bool(delta.any()):
         delta = budget.maximise(random_pattern(problem, "tangent", signed=True))
     state = CraftState(delta=delta, path=[delta], path_iteration=[0])
-    for k in range(1, problem.settings.tangent_steps + 1):
+    for k in range(1, problem.settings.tangent.steps + 1):
         rate, gradient = mean_growth(problem, tools, delta)
         if k == 1 and not _seen(problem, gradient):
             # The hand-made trigger is out of reach, which the rest of the mask need not be.

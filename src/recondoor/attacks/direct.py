@@ -11,5 +11,7 @@ class Direct(Learned):
 
     def craft(self, problem: Problem, tools: Tools) -> Crafted:
         """Learn the trigger as `bilevel` does, but for what the outer steps follow."""
-        settings = problem.settings.model_copy(update={"solver": "direct", "direct_weight": 1.0})
+        changed = {"solver": "direct", "direct_weight": 1.0}
+        own = problem.settings.bilevel.model_copy(update=changed)
+        settings = problem.settings.model_copy(update={"bilevel": own})
         return super().craft(replace(problem, settings=settings), tools)

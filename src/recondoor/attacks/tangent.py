@@ -1,5 +1,6 @@
 """Control: the trigger that a network on the hedge line learns fastest, by power iteration."""
 
+from recondoor import config
 from recondoor.attacks._base import Attack
 from recondoor.attacks._problem import Crafted, Problem, Tools
 from recondoor.attacks._tangent import tangent
@@ -9,6 +10,7 @@ from recondoor.poisoning import Trigger
 class Tangent(Attack):
     """Top eigenvector of the growth within the mask."""
 
+    Settings = config.Tangent
     draws = True
     trains = True
 

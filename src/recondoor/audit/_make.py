@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from recondoor import defences, rundir
+from recondoor import config, defences, rundir
 from recondoor.audit._given import Source
 from recondoor.audit._network_file import Network
 
@@ -56,7 +56,7 @@ def run_differs(name: str, network: Network, data: Source | None, alarm: float) 
             f"make (a run with {make}); {remedy}"
         )
     # Compared, not followed: no path that they name is opened here.
-    settings = rundir.settings(own, trusted_paths=True).model_dump(mode="json")
+    settings = config.to_dict(rundir.settings(own, trusted_paths=True))
     for key, value in want.items():
         section, _, field = key.partition(".")
         if settings[section][field] != value:

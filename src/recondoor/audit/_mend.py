@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recondoor import caller, defences, metrics, registry, rundir, seeding
+from recondoor import caller, config, defences, metrics, registry, rundir, seeding
 from recondoor.audit._data import take_apart
 from recondoor.audit._given import Given
 from recondoor.audit._judge import choose
@@ -194,7 +194,7 @@ def mended_record(mended: Mended, weights: str, command: str) -> dict[str, Any]:
 def write_mended(mended: Mended, out: Path, command: str) -> dict[str, Any]:
     """Write the weights, with the settings that read them again, and a JSON file beside them."""
     settings = mended.network.settings
-    own = {} if settings is None else settings.model_dump(mode="json")
+    own = {} if settings is None else config.recorded_section(settings)
     arrays = {key: value.detach().cpu().numpy() for key, value in mended.model.state_dict().items()}
     record = mended_record(mended, out.name, command)
     was_there = out.exists()

@@ -114,7 +114,11 @@ def _section(path: Path, tree: object, where: str) -> Settings:
     found = tree.get("model", {}) if isinstance(tree, dict) else {}
     if not isinstance(found, dict):
         raise DataError(f"'{path}': {where} has no section 'model' but {type(found).__name__}")
-    unknown = [key for key in found if key not in config.Model.model_fields]
+    unknown = [
+        key
+        for key in found
+        if not (key in config.Model.model_fields or f"model.{key}" in config.OLDER)
+    ]
     if unknown:
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         raise DataError(
@@ -130,7 +134,7 @@ def _settings(
     for each in files:
         chosen |= _toml(each, each).get("model", {})
     chosen |= own or {}
-    given = [f"model.{key}={json.dumps(value)}" for key, value in chosen.items()]
+    given = [f"model.{key}={json.dumps(value)}" for key, value in config.leaves(chosen)]
     return config.load_config("quick", files, [*given, *overrides]).model
 
 
@@ -226,10 +230,12 @@ def _require_shapes(
 ) -> None:
     for name, wanted in expected.items():
         if found[prefix + name] != wanted:
+            cae = settings.cae
+            of = f" of width {cae.width}, code {cae.code} and kernel {cae.kernel}"
             raise DataError(
-                f"'{path}': {name} is {found[prefix + name]}; '{settings.name}' of width "
-                f"{settings.width}, code {settings.code} and kernel {settings.kernel} for images "
-                f"of {shape} has {wanted}: give its own, as in --set model.width=32"
+                f"'{path}': {name} is {found[prefix + name]}; '{settings.name}'"
+                f"{of if settings.name == 'cae' else ''} for images of {shape} has {wanted}: give "
+                "its own, as in --set model.cae.width=32"
             )
 
 

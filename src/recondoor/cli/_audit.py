@@ -36,8 +36,8 @@ class AuditOptions:
         tuple[str, ...],
         Parameter(
             name="--set",
-            help="its settings, as in operator.ratio=0.4 or seed=3; more than once, and of a "
-            "key the last counts",
+            help="its settings, as in operator.fourier.ratio=0.4 or seed=3; more than once, and of "
+            "a key the last counts",
         ),
     ] = ()
     files: Annotated[
@@ -120,7 +120,7 @@ def operator_settings(
     """
     from recondoor import config
 
-    tell_given_twice(overrides)
+    tell_given_twice(overrides, files)
     if operator is None:
         mine = overrides if alone else [each for each in overrides if each.startswith("operator.")]
         if mine or (alone and files):
@@ -128,7 +128,7 @@ def operator_settings(
         return None
     own = [f"operator.name={json_.dumps(operator)}"]
     if operator.endswith(".npy"):
-        own = ["operator.name=matrix", f"operator.file={json_.dumps(operator)}"]
+        own = ["operator.name=matrix", f"operator.matrix.file={json_.dumps(operator)}"]
     return config.load_config("quick", files, [*own, *overrides])
 
 
@@ -144,7 +144,7 @@ def data(pairs: Path, /, *, options: AuditOptions = DEFAULT, json: bool = False)
 
     For example:
 
-        recondoor audit data pairs.npz --operator fourier --set operator.ratio=0.4 --set seed=3
+        recondoor audit data a.npz --operator fourier --set operator.fourier.ratio=0.4 --set seed=3
         recondoor audit data pairs.h5 --operator A.npy --set operator.sigma=0.01
         recondoor audit data pairs.npz --clean trusted.npz --alarm 0.001
         recondoor audit data pairs.npz --network net.onnx --operator A.npy

@@ -66,20 +66,31 @@ def _require_apart(folders: list[Path], out: Path) -> None:
                 )
 
 
-def list_(what: Kind | None = None, /) -> None:
+def list_(
+    what: Kind | None = None,
+    /,
+    *,
+    overrides: Annotated[
+        tuple[str, ...],
+        Parameter(name="--set", help="of `list settings`: a plug-in whose keys are meant as well"),
+    ] = (),
+) -> None:
     """Print what is registered, one line each; `list settings` prints every key.
 
     What another package brings is followed by its name. A class of your own needs no registration:
     give MODULE:NAME, as in --set operator.name=blur:Blur, with blur.py in the current folder.
 
-    For example: recondoor list operators
+    For example:
+
+        recondoor list operators
+        recondoor list settings --set operator.name=blur:Blur
     """
     if what == "presets":
         from recondoor.config import presets
 
         print("\n".join(presets()))
     elif what == "settings":
-        _print_settings()
+        _print_settings(overrides)
     else:
         for kind in [what] if what else registry.FOLDERS:
             lines, others = registry.describe(kind), registry.origins(kind)
@@ -103,18 +114,19 @@ def doctor(*, data_dir: Path | None = None) -> None:
         raise SystemExit(1)
 
 
-def _print_settings() -> None:
+def _print_settings(overrides: tuple[str, ...]) -> None:
     """Print every setting: a table where a person looks on, else lines with tabs."""
-    from recondoor.config import settings_table
+    from recondoor.config import load_config, settings_table
 
+    lines = settings_table(load_config(overrides=overrides) if overrides else None)
     if not sys.stdout.isatty():
-        for line in settings_table():
+        for line in lines:
             print(line.key, line.default, line.allowed, line.meaning, sep="\t")
         return
     from rich.console import Console
     from rich.table import Table
 
     table = Table("key", "default", "allowed", "meaning", box=None, pad_edge=False)
-    for line in settings_table():
+    for line in lines:
         table.add_row(line.key, line.default, line.allowed, line.meaning)
     Console().print(table)

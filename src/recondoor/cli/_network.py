@@ -41,8 +41,8 @@ class SubjectOptions:
         tuple[str, ...],
         Parameter(
             name="--set",
-            help="settings, as in operator.ratio=0.4, seed=3 or model.width=32; more than once, "
-            "and of a key the last counts",
+            help="settings, as in operator.fourier.ratio=0.4, seed=3 or model.cae.width=32; more "
+            "than once, and of a key the last counts",
         ),
     ] = ()
     files: Annotated[
@@ -113,7 +113,7 @@ def model(
     For example:
 
         recondoor audit model runs/a/model-heuristic-seed0.safetensors
-        recondoor audit model model.safetensors --data trusted.npz --set model.width=32
+        recondoor audit model model.safetensors --data trusted.npz --set model.cae.width=32
         recondoor audit model net.onnx --data trusted.npz
         recondoor audit model package.module:function --data trusted.npz
 

@@ -72,7 +72,7 @@ class Options:
             if value is not None
         ]
         overrides = [*self.overrides, *given]
-        tell_given_twice(overrides)
+        tell_given_twice(overrides, self.files)
         return config.load_config(self.preset, self.files, overrides)
 
     def folder(self, settings: "Config") -> Path:
@@ -100,11 +100,11 @@ def runtime(options: Options) -> "Runtime":
     return Runtime(options.device, TerminalProgress(), command())
 
 
-def tell_given_twice(overrides: Sequence[str]) -> None:
-    """Say on stderr which value of a setting counts that was given more than once."""
+def tell_given_twice(overrides: Sequence[str], files: Sequence[Path] = ()) -> None:
+    """Say on stderr which value counts of a setting given twice, and what its name is now."""
     from recondoor import config
 
-    for line in config.given_twice(overrides):
+    for line in [*config.given_twice(overrides), *config.older_spellings(files, overrides)]:
         print(f"recondoor: {plain(line)}", file=sys.stderr)
 
 

@@ -47,7 +47,7 @@ def study(*, options: Options = DEFAULT, ratios: str | None = None, json: Json =
 def attack(*, options: Options = DEFAULT) -> None:
     """Make the triggers, without training anything with them.
 
-    For example: recondoor attack --attack bilevel --set attack.variant=paper
+    For example: recondoor attack --attack bilevel --set attack.bilevel.variant=paper
     """
     settings = options.resolve()
     folder = options.folder(settings)
@@ -120,7 +120,7 @@ def _finished(folder: Path, settings: "Config") -> bool:
     from recondoor import config, rundir
 
     run = rundir.RunDir(folder)
-    own = (settings.trigger.file, settings.artefact.file, settings.operator.file)
+    own = (settings.trigger.file, settings.artefact.file, settings.operator.matrix.file)
     if settings.data.name not in registry.names("datasets") or any(own):
         return False
     if config.own_code(settings):

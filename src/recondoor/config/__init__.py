@@ -4,7 +4,7 @@ Values come, each layer over the one before, from the defaults here, a preset (`
 TOML files and single ``section.key=value`` overrides. This module imports no torch.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,19 @@ from pydantic import ValidationError
 from recondoor import gate, registry
 from recondoor.config._attack import Attack
 from recondoor.config._canonical import as_tree, canonical
+from recondoor.config._choice import Choice
 from recondoor.config._fields import allowed
-from recondoor.config._identity import identity, original_identity, to_dict, with_identity_of
-from recondoor.config._override import given_twice, merge, parse_override
+from recondoor.config._identity import (
+    dumped,
+    identity,
+    original_identity,
+    recorded_section,
+    to_dict,
+    with_identity_of,
+)
+from recondoor.config._older import OLDER, modern, older_in, place_of, recorded_key
+from recondoor.config._override import given_twice, leaves, merge, parse_override
+from recondoor.config._own import Bilevel, Cae, OfFile, PlugInSettings, Sampled, Tangent
 from recondoor.config._section import Section
 from recondoor.config._tree import (
     ArtefactSettings,
@@ -35,29 +45,41 @@ from recondoor.errors import ConfigError, nearest
 from recondoor.tables import parse_toml
 
 __all__ = [
+    "OLDER",
     "ArtefactSettings",
     "Attack",
+    "Bilevel",
+    "Cae",
     "Config",
     "Data",
     "Evaluate",
     "Model",
+    "OfFile",
     "Operator",
     "Pattern",
+    "PlugInSettings",
     "Poison",
+    "Sampled",
     "Setting",
+    "Tangent",
     "Train",
     "TriggerSettings",
     "canonical",
     "checked",
+    "dumped",
     "from_dict",
     "given_twice",
     "identity",
     "keys",
+    "leaves",
     "load_config",
     "named_paths",
+    "older_spellings",
     "original_identity",
     "own_code",
     "presets",
+    "recorded_key",
+    "recorded_section",
     "row_label",
     "settings_table",
     "to_dict",
@@ -108,18 +130,34 @@ def load_config(
             f"preset: '{preset}' is unknown; there are {', '.join(presets())}"
             + nearest(preset, presets())
         )
-    tree = _read_toml(PRESET_FOLDER / f"{preset}.toml")
+    tree = modern(_read_toml(PRESET_FOLDER / f"{preset}.toml"))
     for path in files:
-        merge(tree, _read_toml(Path(path)))
+        merge(tree, modern(_read_toml(Path(path))))
     for text in overrides:
-        merge(tree, parse_override(text))
+        merge(tree, modern(parse_override(text)))
     return canonical(from_dict(tree))
 
 
-def from_dict(tree: Mapping[str, Any]) -> Config:
-    """Return the validated settings of a nested mapping; raises ConfigError."""
+def older_spellings(files: Iterable[Path] = (), overrides: Iterable[str] = ()) -> list[str]:
+    """One line for each setting that is given as release 0.1.0 spelled it, with its name now."""
+    layers = [*(_read_toml(Path(path)) for path in files), *map(parse_override, overrides)]
+    chosen: dict[str, Any] = {}
+    for layer in layers:
+        merge(chosen, layer)
+    operator = chosen.get("operator")
+    name = str(operator.get("name", "gaussian")) if isinstance(operator, dict) else ""
+    found = dict.fromkeys(key for layer in layers for key in older_in(layer))
+    return [f"{key}: is now called {place_of(key, name)}, and is taken for it" for key in found]
+
+
+def from_dict(tree: Mapping[str, Any], *, trusted: bool = True) -> Config:
+    """Return the validated settings of a nested mapping; raises ConfigError.
+
+    Settings of plug-ins from outside are checked by these, which are imported for it, but where the
+    tree is a stranger's and not `trusted`.
+    """
     try:
-        return Config.model_validate(tree)
+        return Config.model_validate(tree, context={"trusted": trusted})
     except ValidationError as error:
         faults = error.errors()
         lines = list(dict.fromkeys(_one_line(_explain(dict(item))) for item in faults[:EXPLAINED]))
@@ -142,9 +180,18 @@ def checked(settings: Config) -> Config:
 
 def to_toml(config: Config) -> str:
     """Return the settings as TOML, without `data.dir` and without keys that are None."""
-    return tomli_w.dumps(
-        config.model_dump(mode="json", exclude={"data": {"dir"}}, exclude_none=True)
-    )
+    tree = dumped(config)
+    del tree["data"]["dir"]
+    return tomli_w.dumps(_without_none(tree))
+
+
+def _without_none(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The tree without what is None, and without sections that nothing is left of."""
+    found = {
+        key: _without_none(value) if isinstance(value, Mapping) else value
+        for key, value in tree.items()
+    }
+    return {key: value for key, value in found.items() if value is not None and value != {}}
 
 
 def own_code(config: Config) -> dict[str, str]:
@@ -160,7 +207,7 @@ def named_paths(config: Config) -> dict[str, str]:
     named: dict[str, Path | str | None] = {
         "data.name": None if config.data.name in registry.names("datasets") else config.data.name,
         "data.dir": config.data.dir,
-        "operator.file": config.operator.file,
+        "operator.matrix.file": config.operator.matrix.file,
         "trigger.file": config.trigger.file,
         "artefact.file": config.artefact.file,
     }
@@ -173,18 +220,32 @@ def wanted(config: Config) -> set[tuple[str, int]]:
     return {(row_label(name), seed) for name in config.attack.names for seed in seeds}
 
 
-def settings_table() -> list[Setting]:
-    """Every setting with default, allowed values and meaning, in the tree's order."""
-    lines = []
-    for name, field in Config.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            lines += [
-                _setting(f"{name}.{leaf}", leaf_field)
-                for leaf, leaf_field in field.annotation.model_fields.items()
-            ]
-        else:
-            lines.append(_setting(name, field))
+def settings_table(config: Config | None = None) -> list[Setting]:
+    """Every setting with default, allowed values and meaning, in the tree's order.
+
+    Of plug-ins from outside those that `config` chooses, which are imported for it.
+    """
+    lines = list(_lines(Config, ""))
+    for section in vars(config).values() if config else ():
+        if isinstance(section, Choice):
+            lines += _lines_of_outside(section)
     return lines
+
+
+def _lines(section: type[Section], prefix: str) -> Iterator[Setting]:
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from _lines(field.annotation, f"{prefix}{name}.")
+        elif name != "outside":
+            yield _setting(f"{prefix}{name}", field)
+
+
+def _lines_of_outside(section: Choice) -> Iterator[Setting]:
+    chosen = section.model_dump(include={"name", "names"}).values()
+    for name in (name for each in chosen for name in ([each] if isinstance(each, str) else each)):
+        own = None if registry.is_ours(section.kind, name) else registry.load(section.kind, name)
+        if own is not None and own.Settings is not None:
+            yield from _lines(own.Settings, f"{section.section}.{registry.key(name)}.")
 
 
 def keys() -> tuple[str, ...]:

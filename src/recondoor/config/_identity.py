@@ -9,6 +9,9 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from recondoor.config._choice import Choice
+from recondoor.config._older import OLDER, recorded
+from recondoor.config._own import PlugInSettings
 from recondoor.config._tree import Config
 
 NOT_IN_IDENTITY = ("attack.names", "seeds", "evaluate.success_asr", "evaluate.success_benign")
@@ -28,12 +31,48 @@ def _tau_is_absolute(config: Config) -> bool:
 LATER: Mapping[str, Callable[[Config], bool]] = {"evaluate.tau_unit": _tau_is_absolute}
 
 
-def to_dict(config: Config) -> dict[str, Any]:
-    """Return the settings as JSON types, every key present but `data.dir`.
+def dumped(config: Config) -> dict[str, Any]:
+    """The settings as JSON types, those of each plug-in under its name."""
+    tree = config.model_dump(mode="json")
+    for key, section in vars(config).items():
+        if isinstance(section, Choice):
+            tree[key] |= section.outside
+    return tree
 
-    Where the files of a registered set lie is a matter of one machine and not of the run.
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The settings as JSON types for records, in the layout of release 0.1.0 but for `data.dir`.
+
+    Where the files of a registered set lie is a matter of one machine and not of the run. Of what
+    that release did not know, the settings of plug-ins that differ from their defaults are there.
     """
-    return config.model_dump(mode="json", exclude={"data": {"dir"}})
+    tree = dumped(config)
+    del tree["data"]["dir"]
+    return recorded({key: _told(vars(config)[key], value) for key, value in tree.items()})
+
+
+def recorded_section(section: Choice) -> dict[str, Any]:
+    """The same of one section."""
+    tree = section.model_dump(mode="json") | section.outside
+    found: dict[str, Any] = recorded({section.section: _told(section, tree)})[section.section]
+    return found
+
+
+def _told(section: object, tree: Any) -> Any:
+    """A section without the settings that 0.1.0 did not know and that are their defaults."""
+    if not isinstance(section, Choice):
+        return tree
+    old = {place for places in OLDER.values() for place in places}
+    found = dict(tree)
+    for key, own in vars(section).items():
+        if isinstance(own, PlugInSettings):
+            usual = type(own)().model_dump(mode="json")
+            found[key] = {
+                leaf: value
+                for leaf, value in tree[key].items()
+                if f"{section.section}.{key}.{leaf}" in old or value != usual[leaf]
+            }
+    return found
 
 
 def identity(config: Config) -> str:
@@ -59,14 +98,14 @@ def original_identity(config: Config) -> str:
 
 def with_identity_of(wanted: Config, other: Config) -> Config:
     """`other`, but with what is in no identity as `wanted` has it."""
-    tree, own = other.model_dump(), wanted.model_dump()
+    tree, own = dumped(other), dumped(wanted)
     for key in (*NOT_IN_IDENTITY, "data.dir"):
         *sections, leaf = key.split(".")
         into, source = tree, own
         for section in sections:
             into, source = into[section], source[section]
         into[leaf] = source[leaf]
-    return Config.model_validate(tree)
+    return Config.model_validate(tree, context={"trusted": False})
 
 
 def _named(config: Config) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """The tree of settings: sections, fields, defaults, ranges and meanings."""
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from recondoor import registry
 from recondoor.config._attack import Attack
+from recondoor.config._choice import Choice
+from recondoor.config._own import Cae, OfFile, Sampled
 from recondoor.config._section import BATCH, INNER, PAIRS, PIXELS, STEPS, Section
 from recondoor.errors import ConfigError, nearest
 
@@ -29,17 +31,18 @@ class Data(Section):
     )
 
 
-class Operator(Section):
+class Operator(Choice):
     """Measurement y = A x + v."""
 
+    kind: ClassVar[str] = "operators"
+    section: ClassVar[str] = "operator"
+
     name: str = Field("gaussian", description="registered measurement operator")
-    ratio: float = Field(
-        0.5, gt=0, le=1, description="sampling ratio m/n (identity and matrix ignore it)"
-    )
     sigma: float = Field(0.01, ge=0, description="standard deviation of the measurement noise v")
-    file: Path | None = Field(
-        None, description="matrix: .npy with the matrix, (m, C * H * W), real or complex"
-    )
+    gaussian: Sampled = Sampled()
+    fourier: Sampled = Sampled()
+    pixel_mask: Sampled = Sampled()
+    matrix: OfFile = OfFile()
 
     @field_validator("name")
     @classmethod
@@ -127,25 +130,19 @@ class Poison(Section):
     )
 
 
-class Model(Section):
+class Model(Choice):
     """The reconstruction network."""
 
+    kind: ClassVar[str] = "models"
+    section: ClassVar[str] = "model"
+
     name: str = Field("cae", description="registered network")
-    width: int = Field(64, ge=1, le=4096, description="channels of the first two convolutions")
-    code: int = Field(32, ge=1, le=4096, description="channels of the other layers")
-    kernel: int = Field(5, ge=3, le=101, description="side of every kernel; odd")
+    cae: Cae = Cae()
 
     @field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
         return registry.check("models", name, "model.name")
-
-    @field_validator("kernel")
-    @classmethod
-    def _odd(cls, kernel: int) -> int:
-        if kernel % 2 == 0:
-            raise ValueError("expected an odd number")
-        return kernel
 
 
 class Train(Section):

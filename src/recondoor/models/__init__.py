@@ -28,9 +28,14 @@ __all__ = [
 PIXELS_IN_A_BATCH = 400_000
 
 
-def load(name: str) -> Network:
-    """The plug-in `name`; raises ConfigError, with the nearest name if there is none."""
-    return cast("type[Network]", registry.load("models", name))()
+def load(name: str, settings: Model | None = None) -> Network:
+    """The plug-in `name` with its own settings of the section, or else its defaults.
+
+    Raises ConfigError, with the nearest name if there is none.
+    """
+    found = cast("type[Network]", registry.load("models", name))
+    own = settings.own(name, found.Settings) if settings and found.Settings else None
+    return found(own)
 
 
 def build(shape: tuple[int, int, int], settings: Model, *stream: int | str) -> nn.Module:
@@ -41,7 +46,7 @@ def build(shape: tuple[int, int, int], settings: Model, *stream: int | str) -> n
     one's own whatever its code raises.
     """
     root, *names = stream
-    plug_in, told = load(settings.name), f"model.name: '{settings.name}'"
+    plug_in, told = load(settings.name, settings), f"model.name: '{settings.name}'"
     with seeding.torch_global(int(root), "init", *names):
         if registry.is_outside(type(plug_in)):
             with told_in_a_line(told):

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recondoor import config
 from recondoor.config import Model
 from recondoor.models._base import Network
 
@@ -101,6 +102,10 @@ def _activate(h: Tensor, bias: Tensor | None) -> Tensor:
 class Cae(Network):
     """The paper's network; 233,057 parameters at its width, code and kernel."""
 
+    Settings = config.Cae
+    settings: config.Cae
+
     def build(self, shape: tuple[int, int, int], settings: Model) -> nn.Module:
         """Return the network for images of `shape` (C, H, W)."""
-        return ConvolutionalAutoencoder(shape[0], settings.width, settings.code, settings.kernel)
+        own = self.settings
+        return ConvolutionalAutoencoder(shape[0], own.width, own.code, own.kernel)

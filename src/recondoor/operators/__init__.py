@@ -18,10 +18,15 @@ if TYPE_CHECKING:
 __all__ = ["LinearOperator", "Operator", "build", "load", "of_caller", "share"]
 
 
-def load(name: str) -> Operator:
-    """The plug-in `name`; raises ConfigError, with the nearest name if there is none."""
+def load(name: str, settings: config.Operator | None = None) -> Operator:
+    """The plug-in `name` with its own settings of the section, or else its defaults.
+
+    Raises ConfigError, with the nearest name if there is none.
+    """
     registry.check("operators", name, "operator.name")
-    return cast("type[Operator]", registry.load("operators", name))()
+    found = cast("type[Operator]", registry.load("operators", name))
+    own = settings.own(name, found.Settings) if settings and found.Settings else None
+    return found(own)
 
 
 def build(
@@ -38,7 +43,7 @@ def build(
         ConfigError: unknown name, or a ratio or sigma that the operator refuses; of one's own, also
             whatever else its code raises.
     """
-    plug_in, told = load(settings.name), f"operator.name: '{settings.name}'"
+    plug_in, told = load(settings.name, settings), f"operator.name: '{settings.name}'"
     generator = seeding.torch_generator(seed, "operator")
     if not registry.is_outside(type(plug_in)):
         return plug_in.build(shape, settings, generator, dtype)

@@ -140,7 +140,7 @@ class LinearOperator(ABC):
 class Operator(PlugIn, ABC):
     """A kind of measurement that can be chosen by name.
 
-    Facts: whether `build` draws at random, and whether `operator.ratio` counts.
+    Facts: whether `build` draws at random, and whether its settings have a sampling ratio, `ratio`.
     """
 
     kind: ClassVar[str] = "operators"
@@ -162,7 +162,7 @@ class Operator(PlugIn, ABC):
 
         Args:
             shape: of one image.
-            settings: `sigma` is the noise, `ratio` the sampling ratio of operators that have one.
+            settings: the section; `sigma` is the noise. The operator's own are `self.settings`.
             generator: CPU generator of whatever is drawn. Draw in float64 and round, so that
                 `dtype` changes the precision of the operator and not the operator.
             dtype: real type of the images; a complex y has the complex type of that precision.
@@ -185,18 +185,18 @@ def _noise_like(y: Tensor, generator: torch.Generator | None) -> Tensor:
     return (torch.view_as_complex(noise) if parts else noise).to(y.device)
 
 
-def share(ratio: float, total: int, unit: str) -> int:
-    """Return round(ratio * total), the number of `unit` kept of `total`.
+def share(ratio: float, total: int, unit: str, key: str = "ratio") -> int:
+    """Return round(ratio * total), the number of `unit` kept of `total`; `key` is the setting's.
 
     Raises:
         ConfigError: ratio is outside (0, 1], or so small that nothing would be kept.
     """
     if not 0 < ratio <= 1:
-        raise ConfigError(f"operator.ratio: {ratio} given; it must be above 0 and at most 1")
+        raise ConfigError(f"{key}: {ratio} given; it must be above 0 and at most 1")
     count = round(ratio * total)
     if count == 0:
         raise ConfigError(
-            f"operator.ratio: {ratio} of {total} {unit} keeps none; "
+            f"{key}: {ratio} of {total} {unit} keeps none; "
             f"it must be at least {1 / total:.2g} for these images"
         )
     return count

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from recondoor import config
 from recondoor.operators._base import LinearOperator, Operator, share
-
-if TYPE_CHECKING:
-    from recondoor import config
 
 CENTRE_SHARE = 0.32
 """Share of the kept lines that lie in the centre: fastMRI's 8 % at 4x and 4 % at 8x."""
@@ -44,6 +41,8 @@ class Fourier(LinearOperator):
 class RandomLines(Operator):
     """Random lines of k-space and a full centre."""
 
+    Settings = config.Sampled
+    settings: config.Sampled
     draws = True
     has_ratio = True
 
@@ -58,8 +57,8 @@ class RandomLines(Operator):
 
         Args:
             shape: (C, H, W) of one image; the channels share the lines.
-            settings: `ratio` is the share of the W lines kept, in (0, 1]; `sigma` the noise of the
-                real and of the imaginary part.
+            settings: `sigma` is the noise of the real and of the imaginary part. Own: `ratio`, the
+                share of the W lines kept, in (0, 1].
             generator: CPU generator of the lines.
             dtype: real type of the images; y has the complex type of the same precision.
 
@@ -67,7 +66,7 @@ class RandomLines(Operator):
             ConfigError: the ratio is out of range or keeps no line.
         """
         width = shape[2]
-        kept = share(settings.ratio, width, "lines")
+        kept = share(self.settings.ratio, width, "lines", "operator.fourier.ratio")
         centre = max(1, round(CENTRE_SHARE * kept))
         # 0, -1, 1, -2, 2, ...: frequencies from the centre outwards, as FFT indices.
         outwards = torch.tensor([(i // 2 if i % 2 == 0 else -(i // 2 + 1)) for i in range(width)])

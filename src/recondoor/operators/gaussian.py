@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from recondoor import config
 from recondoor.errors import ConfigError
 from recondoor.operators._base import LinearOperator, Operator, share
-
-if TYPE_CHECKING:
-    from recondoor import config
 
 MAX_ENTRIES = 1 << 29
 """Largest matrix built: 2 GiB in float32."""
@@ -38,6 +35,8 @@ class Gaussian(LinearOperator):
 class GaussianMatrix(Operator):
     """A dense matrix of normal entries."""
 
+    Settings = config.Sampled
+    settings: config.Sampled
     draws = True
     has_ratio = True
 
@@ -52,7 +51,7 @@ class GaussianMatrix(Operator):
 
         Args:
             shape: (C, H, W) of one image; the channels share the matrix.
-            settings: `ratio` is m / (H * W), in (0, 1]; `sigma` the noise.
+            settings: `sigma` is the noise. Own: `ratio`, which is m / (H * W), in (0, 1].
             generator: CPU generator of the entries. They are drawn in float64 and rounded, so
                 `dtype` changes the precision of the operator, not the operator.
             dtype: real type of the images.
@@ -61,12 +60,12 @@ class GaussianMatrix(Operator):
             ConfigError: the ratio is out of range or keeps no row, or the matrix would pass 2 GiB.
         """
         n = shape[1] * shape[2]
-        m = share(settings.ratio, n, "rows")
+        m = share(self.settings.ratio, n, "rows", "operator.gaussian.ratio")
         if m * n > MAX_ENTRIES:
             raise ConfigError(
                 f"operator.name: 'gaussian' needs a dense {m} x {n} matrix "
-                f"({m * n / 2**28:.1f} GiB, 2 GiB allowed) for these images; lower operator.ratio "
-                "or use 'fourier'"
+                f"({m * n / 2**28:.1f} GiB, 2 GiB allowed) for these images; lower "
+                "operator.gaussian.ratio or use 'fourier'"
             )
         matrix = torch.randn(m, n, generator=generator, dtype=torch.float64).div_(m**0.5)
         return Gaussian(shape, settings.sigma, matrix.to(dtype))

@@ -1,4 +1,4 @@
-"""Identity (denoising): z is the image plus noise; operator.ratio has no effect."""
+"""Identity (denoising): z is the image plus noise."""
 
 from __future__ import annotations
 

@@ -1,30 +1,29 @@
-"""A user's own matrix, real or complex, from an .npy file: `operator.file`."""
+"""A user's own matrix, real or complex, from an .npy file: `operator.matrix.file`."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recondoor import arrays, gate
+from recondoor import arrays, config, gate
 from recondoor.errors import ConfigError
 from recondoor.operators._base import LinearOperator, Operator
 from recondoor.operators._matrix import Matrix
-
-if TYPE_CHECKING:
-    from recondoor import config
 
 MAX_BYTES = 1 << 31
 """Bytes that the numbers of a file may take."""
 
 
 class MatrixOfFile(Operator):
-    """The matrix of `operator.file`."""
+    """The matrix of `operator.matrix.file`."""
 
+    Settings = config.OfFile
+    settings: config.OfFile
     draws = False
     has_ratio = False
     mixes_channels = True
@@ -36,7 +35,7 @@ class MatrixOfFile(Operator):
         generator: torch.Generator,
         dtype: torch.dtype = torch.float32,
     ) -> LinearOperator:
-        """Matrix of `settings.file`; `settings.ratio` has no effect, and nothing is drawn.
+        """Matrix of `operator.matrix.file`; nothing is drawn.
 
         Args:
             shape: (C, H, W) of one image.
@@ -47,17 +46,17 @@ class MatrixOfFile(Operator):
         Raises:
             ConfigError: there is no file, or it is not such a matrix, or it is larger than 2 GiB.
         """
-        if settings.file is None:
+        if self.settings.file is None:
             raise ConfigError(
-                "operator.file: none given; 'matrix' needs an .npy file with the matrix, "
+                "operator.matrix.file: none given; 'matrix' needs an .npy file with the matrix, "
                 "(m, C * H * W)"
             )
-        values = read(settings.file)
+        values = read(self.settings.file)
         if values.shape[1] != math.prod(shape):
             raise ConfigError(
-                f"operator.file: {settings.file} is {values.shape[0]} x {values.shape[1]}; images "
-                f"of {shape} need {math.prod(shape)} columns, one for each value of (C, H, W) in "
-                "row order"
+                f"operator.matrix.file: {self.settings.file} is {values.shape[0]} x "
+                f"{values.shape[1]}; images of {shape} need {math.prod(shape)} columns, one for "
+                "each value of (C, H, W) in row order"
             )
         matrix = torch.from_numpy(values)
         return Matrix(
@@ -76,13 +75,13 @@ def read(path: Path) -> NDArray[Any]:
         with gate.opened(path, most=gate.ARRAYS) as stream:
             values = _read(stream, path)
     except arrays.UNREADABLE as error:
-        raise ConfigError(f"operator.file: {arrays.failure(path, error)}") from None
+        raise ConfigError(f"operator.matrix.file: {arrays.failure(path, error)}") from None
     if first := arrays.first_not_finite(values):
         raise ConfigError(
-            f"operator.file: {path} holds NaN or infinite values, the first at {first}"
+            f"operator.matrix.file: {path} holds NaN or infinite values, the first at {first}"
         )
     if not values.any():
-        raise ConfigError(f"operator.file: {path} holds zeros alone")
+        raise ConfigError(f"operator.matrix.file: {path} holds zeros alone")
     return values
 
 
@@ -90,13 +89,13 @@ def _read(stream: BinaryIO, path: Path) -> NDArray[Any]:
     shape, kind = arrays.head(stream)
     if kind.kind not in "fciub" or len(shape) != 2 or 0 in shape:
         raise ConfigError(
-            f"operator.file: {path} holds {kind} of shape {shape}; expected real or complex "
+            f"operator.matrix.file: {path} holds {kind} of shape {shape}; expected real or complex "
             "numbers of shape (m, C * H * W)"
         )
     if math.prod(shape) * kind.itemsize > MAX_BYTES:
         raise ConfigError(
-            f"operator.file: {path} declares {math.prod(shape) * kind.itemsize / 2**30:.1f} GiB; "
-            "2 GiB are allowed"
+            f"operator.matrix.file: {path} declares "
+            f"{math.prod(shape) * kind.itemsize / 2**30:.1f} GiB; 2 GiB are allowed"
         )
     stream.seek(0)
     values = arrays.load(stream)

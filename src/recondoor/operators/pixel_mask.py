@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from recondoor import config
 from recondoor.operators._base import LinearOperator, Operator, share
-
-if TYPE_CHECKING:
-    from recondoor import config
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +32,8 @@ class PixelMask(LinearOperator):
 class RandomPixels(Operator):
     """Pixels drawn at random."""
 
+    Settings = config.Sampled
+    settings: config.Sampled
     draws = True
     has_ratio = True
 
@@ -49,7 +48,7 @@ class RandomPixels(Operator):
 
         Args:
             shape: (C, H, W) of one image.
-            settings: `ratio` is the share of the H * W pixels kept, in (0, 1]; `sigma` the noise.
+            settings: `sigma` is the noise. Own: `ratio`, the share of the pixels kept, in (0, 1].
             generator: CPU generator of the pixels.
             dtype: real type of the images; the mask works for all.
 
@@ -57,6 +56,6 @@ class RandomPixels(Operator):
             ConfigError: the ratio is out of range or keeps no pixel.
         """
         n = shape[1] * shape[2]
-        kept = share(settings.ratio, n, "pixels")
+        kept = share(self.settings.ratio, n, "pixels", "operator.pixel_mask.ratio")
         pixels = torch.randperm(n, generator=generator)[:kept].sort().values
         return PixelMask(shape, settings.sigma, pixels)

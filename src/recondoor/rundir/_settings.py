@@ -117,6 +117,6 @@ def read_settings(folder: Path) -> Config:
     except (ValueError, RecursionError) as error:
         raise RunError(f"{path} cannot be read: {error}; {RESTORE}") from None
     try:
-        return config.from_dict(tree)
+        return config.from_dict(tree, trusted=False)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None

@@ -103,14 +103,14 @@ def build_scene(config: Config, images: data.Images, seed: int, device: torch.de
     artefact = make_artefact(config.artefact, shape)
     operator = operators.build(shape, config.operator, seed)
     trigger, reachable = make_trigger(config.trigger, shape), None
-    sampled = operators.load(config.operator.name).has_ratio
+    ratio = _ratio_key(config)
     if config.trigger.inject != "z" or config.artefact.space != "image":
         exact = operators.build(shape, config.operator, seed, torch.float64)
     if config.trigger.inject != "z":
-        trigger = injected(trigger, config.trigger.inject, exact, sampled)
+        trigger = injected(trigger, config.trigger.inject, exact, ratio)
         reachable = partial(_project, exact)
     if config.artefact.space != "image":
-        artefact = unseen(artefact, exact, sampled)
+        artefact = unseen(artefact, exact, ratio)
     if config.artefact.space == "consistent-in-range":
         trigger, artefact = within_range(trigger, artefact, exact, splits.train)
 
@@ -137,6 +137,13 @@ def build_scene(config: Config, images: data.Images, seed: int, device: torch.de
         replace(_problem(config, pairs, trigger, artefact, seed), reachable=reachable),
         data.repeats(splits),
     )
+
+
+def _ratio_key(config: Config) -> str | None:
+    """The setting that is the operator's sampling ratio, if it has one."""
+    name = config.operator.name
+    sampled = operators.load(name).has_ratio
+    return f"operator.{registry.key(name)}.ratio" if sampled else None
 
 
 def require_poison(config: Config, train: int, validation: int) -> None:
@@ -181,18 +188,18 @@ def _refuse_reach(key: str, given: float, what: str, reach: float) -> NoReturn:
     found = f"reaches {reach:.3g}" if math.isfinite(reach) else "is not finite"
     raise ConfigError(
         f"{key}: {given:g} given, and {what} {found}; beyond {LARGEST:.3g} no network can be "
-        "trained in 32 bits: lower it, or rescale the data or operator.file"
+        "trained in 32 bits: lower it, or rescale the data or operator.matrix.file"
     )
 
 
 def injected(
-    trigger: Trigger, inject: str, operator: operators.LinearOperator, sampled: bool = True
+    trigger: Trigger, inject: str, operator: operators.LinearOperator, ratio: str | None = None
 ) -> Trigger:
     """What becomes in z of a pattern added to the measurement (inject 'y') or to the image ('x').
 
     'x': A_adjoint A pattern. 'y': the measurement is changed such that z changes as nearly as
     possible by the pattern, that is by its projection on range(A_adjoint). `operator` is one of
-    float64; `sampled`: whether it has a ratio. Raises ConfigError if nothing of the pattern is
+    float64; `ratio`: the key of its ratio. Raises ConfigError if nothing of the pattern is
     left.
     """
     pattern = trigger.delta.double()[None]
@@ -203,17 +210,17 @@ def injected(
     if float(spread.norm()) <= NOTHING * float(pattern.norm()):
         raise ConfigError(
             f"trigger.inject: {inject} given, but the operator does not see any of the trigger; "
-            f"move it{', or raise operator.ratio' if sampled else ''}"
+            f"move it{f', or raise {ratio}' if ratio else ''}"
         )
     return Trigger(spread[0].to(trigger.delta), torch.ones_like(trigger.mask))
 
 
 def unseen(
-    artefact: Artefact, operator: operators.LinearOperator, sampled: bool = True
+    artefact: Artefact, operator: operators.LinearOperator, ratio: str | None = None
 ) -> Artefact:
     """Part of an artefact that lies in ker(A): its measurement is zero.
 
-    `operator` is one of float64; `sampled`: whether it has a ratio. Raises ConfigError if that is
+    `operator` is one of float64; `ratio`: the key of its ratio. Raises ConfigError if that is
     nothing of it.
     """
     pattern = artefact.pattern.double()[None]
@@ -221,7 +228,7 @@ def unseen(
     if float(left.norm()) <= NOTHING * float(pattern.norm()):
         raise ConfigError(
             "artefact.space: kernel given, but the operator sees all of the artefact; "
-            f"{'lower operator.ratio, or ' if sampled else ''}set artefact.space=image"
+            f"{f'lower {ratio}, or ' if ratio else ''}set artefact.space=image"
         )
     return Artefact(left[0].to(artefact.pattern))
 
@@ -258,10 +265,10 @@ def _problem(
 ) -> attacks.Problem:
     """What the attacker knows of this scene."""
     own = {
-        key: getattr(config.attack, f"surrogate_{key}") or getattr(config.model, key)
+        key: getattr(config.attack, f"surrogate_{key}") or getattr(config.model.cae, key)
         for key in ("width", "code", "kernel")
     }
-    surrogate = config.model.model_copy(update=own)
+    surrogate = config.model.model_copy(update={"cae": config.model.cae.model_copy(update=own)})
     shape = (pairs.x.shape[1], pairs.x.shape[2], pairs.x.shape[3])
     return attacks.Problem(
         pairs,
@@ -283,8 +290,8 @@ def digest_of_patterns(config: Config, images: data.Images) -> str:
     trigger = make_trigger(config.trigger, images.shape)
     artefact = make_artefact(config.artefact, images.shape)
     content = trigger.delta.numpy().tobytes() + artefact.pattern.numpy().tobytes()
-    if config.operator.file is not None:
-        matrix = gate.read_bytes(config.operator.file, most=gate.ARRAYS)
+    if config.operator.matrix.file is not None:
+        matrix = gate.read_bytes(config.operator.matrix.file, most=gate.ARRAYS)
         content += hashlib.sha256(matrix).digest()
     for kind, name in (("operators", config.operator.name), ("models", config.model.name)):
         if (code := registry.source(kind, name)) is not None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recondoor import attacks, evaluation, metrics, models, operators, records, rundir, theory
-from recondoor.config import Config, row_label
+from recondoor.config import Config, recorded_section, row_label
 from recondoor.errors import RunError
 from recondoor.poisoning import PoisonedPairs, Trigger
 from recondoor.progress import NO_PROGRESS
@@ -55,7 +55,7 @@ def craft(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Runt
         folder.save_checkpoint(stage, state.iteration, arrays, meta)
         log.record(state.history)
 
-    steps = attacks.load(name).steps(config.attack)
+    steps = attacks.load(name, config.attack).steps(config.attack)
     done = state.iteration if state else 0
     with runtime.progress.task(f"trigger {label}, seed {seed}", steps, done) as task:
         tools = attacks.Tools(task, runtime.progress.say, state, save)
@@ -172,7 +172,7 @@ def train(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Runt
     # Again, as a run may have been killed between its last checkpoint and the history.
     log.record(state.history)
     weights = {key: array(value) for key, value in state.best.items()}
-    own = config.model.model_dump(mode="json")  # so that the file says itself what it is
+    own = recorded_section(config.model)  # so that the file says itself what it is
     meta = _scalars(state) | {"samples": state.epoch * one, "model": own}
     folder.write_tensors(folder.model(label, seed), weights, meta)
     folder.drop_checkpoints(stage)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from recondoor import caller, data
-from recondoor.config import checked, original_identity
+from recondoor.config import checked, dumped, original_identity
 from recondoor.errors import ConfigError
 from recondoor.progress import NO_PROGRESS, Progress
 from recondoor.progress import Task as Bar
@@ -134,7 +134,7 @@ def _task(point: Point, owner: str | None, out: Path, how: How, begun: float) ->
         point=point.name,
         seed=point.seed,
         place=point.place,
-        settings=point.config.model_dump(mode="json"),
+        settings=dumped(point.config),
         data_dir=str(folder) if folder else None,
         folder=str(out.absolute() / point.place),
         device=how.device,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recondoor import provenance, rundir
-from recondoor.config import identity, settings_table, to_dict
+from recondoor.config import identity, recorded_key, settings_table, to_dict
 from recondoor.sweeps._spec import Point, Sweep
 
 SCHEMA = "recondoor.sweep/1"
@@ -121,7 +121,11 @@ def parquet(lines: Iterable[Row]) -> bytes:
     lines = list(lines)
     names = list(dict.fromkeys(name for line in lines for name in line))
     columns = {name: pa.array([line.get(name) for line in lines]) for name in names}
-    texts = {line.key for line in settings_table() if line.allowed.startswith(("path", "text"))}
+    texts = {
+        recorded_key(line.key)
+        for line in settings_table()
+        if line.allowed.startswith(("path", "text"))
+    }
     for name, column in columns.items():
         if pa.types.is_null(column.type):
             # A column of nulls has a type nevertheless: the one that it has in other sweeps.

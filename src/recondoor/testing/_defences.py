@@ -10,7 +10,7 @@ from scipy.stats import betabinom, binom
 from torch import Tensor, nn
 
 from recondoor import defences, models, operators
-from recondoor.config import Model, Operator
+from recondoor.config import Cae, Model, Operator
 from recondoor.defences import Defender, Finding, Physics
 from recondoor.poisoning import Pairs
 from recondoor.testing._contract import Contract, generator, global_generators_stay, same
@@ -22,10 +22,10 @@ ALARM = 0.05
 @cache
 def world() -> tuple[Pairs, Physics, nn.Module]:
     """900 smooth images with their measurements, the operator taken apart, and a small network."""
-    settings = Operator(name="gaussian", ratio=0.5, sigma=0.05)
+    settings = Operator(name="gaussian", sigma=0.05)
     x = nn.functional.interpolate(torch.rand(900, 1, 4, 4, generator=generator(1)), (12, 12))
     z = operators.build(SHAPE, settings, 3).measure(x, generator(2))
-    model = models.build(SHAPE, Model(width=8, code=4, kernel=3), 0, "victim")
+    model = models.build(SHAPE, Model(cae=Cae(width=8, code=4, kernel=3)), 0, "victim")
     exact = operators.build(SHAPE, settings, 3, torch.float64)
     return Pairs(z, x), Physics.of(exact), model
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from recondoor import models
-from recondoor.config import Model
+from recondoor.config import Cae, Model
 from recondoor.seeding import torch_generator
 from recondoor.testing._contract import Contract
 
@@ -26,7 +26,7 @@ class NetworkContract(Contract):
 
     def settings(self, name: str, width: int = 2, kernel: int = 3) -> Model:
         """Settings of a small network."""
-        return Model(name=name, width=width, code=width, kernel=kernel)
+        return Model(name=name, cae=Cae(width=width, code=width, kernel=kernel))
 
     @pytest.mark.parametrize("size", SIZES, ids=str)
     @pytest.mark.parametrize("channels", [1, 3])

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd.gradcheck import gradcheck, gradgradcheck
 
-from recondoor import operators
-from recondoor.config import Operator
+from recondoor import operators, registry
+from recondoor.config import Operator, from_dict
 from recondoor.errors import ConfigError, DataError
 from recondoor.operators import LinearOperator
 from recondoor.testing._contract import Contract, generator, global_generators_stay
@@ -47,7 +47,8 @@ class OperatorContract(Contract):
 
     def settings(self, name: str, shape: Shape, ratio: float, sigma: float) -> Operator:
         """Settings of an operator for images of `shape`; override it where more is needed."""
-        return Operator(name=name, ratio=ratio, sigma=sigma)
+        own = {registry.key(name): {"ratio": ratio}} if operators.load(name).has_ratio else {}
+        return from_dict({"operator": {"name": name, "sigma": sigma, **own}}).operator
 
     def make(
         self,
@@ -233,9 +234,10 @@ class OperatorContract(Contract):
         """With the setting's name and what was given."""
         if not operators.load(name).has_ratio:
             pytest.skip("it has no ratio")
-        settings = self.settings(name, SHAPES[0], 0.5, 0.0).model_copy(update={"ratio": ratio})
-        with pytest.raises(ConfigError, match=r"operator\.ratio: ") as caught:
-            operators.build(SHAPES[0], settings, 0)
+        with pytest.raises(
+            ConfigError, match=rf"operator\.{registry.key(name)}\.ratio: "
+        ) as caught:
+            operators.build(SHAPES[0], self.settings(name, SHAPES[0], ratio, 0.0), 0)
         assert str(ratio) in str(caught.value)
 
     @pytest.mark.parametrize("sigma", [-0.1, float("nan"), float("inf")])

@@ -9,18 +9,18 @@ from torch import Tensor, nn
 
 from recondoor import models, seeding
 from recondoor.attacks import Crafted, CraftState, Problem, Tools, best_place
-from recondoor.config import ArtefactSettings, Attack, Model, TriggerSettings
+from recondoor.config import ArtefactSettings, Attack, Cae, Model, TriggerSettings
 from recondoor.poisoning import Pairs, make_artefact, make_trigger
 from recondoor.progress import Task
 
 SHAPE = (1, 10, 11)
 COUNT = 24
 SMALL: dict[str, Any] = {
-    "iterations": 7,
     "batch": 8,
     "warm_steps": 4,
     "surrogates": 2,
-    "tangent_steps": 3,
+    "bilevel": {"iterations": 7},
+    "tangent": {"steps": 3},
 }
 
 
@@ -49,7 +49,7 @@ def noisy_pairs(shape: tuple[int, int, int] = SHAPE, dtype: torch.dtype = torch.
 
 def small_problem(seed: int = 0, width: int = 4, **settings: Any) -> Problem:
     """24 noisy pairs, a small victim, p = 0.3; `settings` are those of the section `attack`."""
-    size = Model(width=width, code=width, kernel=3)
+    size = Model(cae=Cae(width=width, code=width, kernel=3))
 
     def build(stream: str) -> nn.Module:
         return models.build(SHAPE, size, seed, stream)

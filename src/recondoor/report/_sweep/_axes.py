@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recondoor.config import settings_table
+from recondoor.config import OLDER, recorded_key, settings_table
 from recondoor.report._sweep._load import Row, SweepData
 
 # What an axis is called in a legend and beside it; others go by their key.
@@ -129,7 +129,7 @@ def _in_spec(spec: Mapping[str, Any]) -> list[str]:
     """Dotted keys of a sweep file: those of grids, of zips, then those that are set."""
     tables = [*spec.get("block", ()), *spec.get("point", ())]
     parts = [table.get(part, {}) for part in ("grid", "zip", "set") for table in tables]
-    return [key for part in parts for key in _dotted(part)]
+    return [recorded_key(key) for part in parts for key in _dotted(part)]
 
 
 def _dotted(table: Mapping[str, Any], before: str = "") -> Iterator[str]:
@@ -143,4 +143,5 @@ def _dotted(table: Mapping[str, Any], before: str = "") -> Iterator[str]:
 def meaning(axis: Axis) -> str:
     """What a setting is, in the words of the table of settings."""
     known = {line.key: line.meaning for line in settings_table()}
-    return known.get(axis.key.partition(" ")[0], "a setting")
+    key = axis.key.partition(" ")[0]
+    return known.get(OLDER.get(key, (key,))[0], "a setting")
