@@ -15,7 +15,7 @@ Settings are one frozen tree. A value comes, each layer over the one before, fro
 below, a preset, TOML files and single overrides:
 
 ```sh
-recondoor study --preset paper --config mine.toml --set poison.ratio=0.1 --set attack.bilevel.variant=paper
+recondoor study --preset paper --config mine.toml --set attack.bilevel.variant=paper
 ```
 
 A TOML file holds any part of the tree, for example:
@@ -42,8 +42,8 @@ ratio = 0.1
   Python, `model_copy` checks nothing: `run_study`, `run_sweep` and the audits check what they get.
 - Values beyond 4.3e9 in z, the trigger or the artefact are refused: gradients grow as input times
   error, Adam keeps their squares, and 32 bits do not hold the fourth power of more.
-- The run's identity is a hash of the settings, as release 0.1.0 knew them and with what differs from the
-  defaults of all others, but for `data.dir`, `attack.names`, `seeds` and the
+- The run's identity is a hash of the settings as release 0.1.0 knew them, and of what differs from
+  the defaults of all others, but for `data.dir`, `attack.names`, `seeds` and the
   thresholds `evaluate.success_*`, by which reports count: asking for more attacks or seeds extends
   a run, changing anything else that is in it starts another one. `evaluate.tau_unit` is left out
   where both its values mean the same. Two spellings of a value, such as `3,4` and `3, 4` or `0.0`

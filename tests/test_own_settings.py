@@ -1,4 +1,4 @@
-"""Settings of plug-ins lie under their names; those of release 0.1.0 are taken, and rename no run."""
+"""Settings of plug-ins lie under their names; spellings of release 0.1.0 are taken."""
 
 import json
 import sys
