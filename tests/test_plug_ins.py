@@ -150,7 +150,7 @@ def test_an_installed_package_brings_plug_ins(site: Path, tmp_path: Path) -> Non
     assert line in listed.stdout
     every = recondoor("list", cwd=tmp_path, site=site)
     assert "as large as the budget allows. (optics 2.1)" in every.stdout
-    chosen = ["operator.name=blur", "attack.names=none,sine", "data.limit=60"]
+    chosen = ["operator.name=blur", "attack.names=none,sine"]
     options = ["--preset", "smoke", "--out", "run", *given(*SMALL, *chosen)]
     done = recondoor("study", *options, cwd=tmp_path, site=site)
     assert done.returncode == 0, done.stderr
