@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from outside import PROJECT, install, recondoor, write
-from recondoor import config, data, registry
+from recondoor import data, registry, rundir
 from recondoor.errors import ConfigError, DataError
-from recondoor.studies import run
 
 SMALL = ("data.limit=200", "model.width=4", "model.code=4", "train.max_epochs=1", "seed=3")
 OWN = ("operator.name=blur:Blur", "attack.names=none,heuristic,sine:Sinusoid")
@@ -103,24 +103,27 @@ def test_a_strangers_run_names_no_code(studied: Path) -> None:
     assert done.returncode in (0, 3, 4), done.stderr
 
 
-def test_weights_name_no_code(tmp_path: Path) -> None:
-    """A network's own metadata, and the settings beside it, are a stranger's too."""
-    settings = config.load_config("smoke", (), [*SMALL, "data.limit=60", "attack.names=none"])
-    run(settings, tmp_path / "run")
-    text = (tmp_path / "run" / "config.toml").read_text()
-    assert 'name = "cae"' in text
-    weights = tmp_path / "alone"
-    weights.mkdir()
-    (weights / "config.toml").write_text('[model]\nname = "net:Net"\nwidth = 4\ncode = 4\n')
-    name = "model-original-seed3.safetensors"
-    (weights / "net.safetensors").write_bytes((tmp_path / "run" / name).read_bytes())
-    pairs = np.random.default_rng(0).random((50, 28, 28), dtype=np.float32)
+@pytest.mark.parametrize("where", ["beside", "inside"])
+def test_weights_name_no_code(where: str, tmp_path: Path) -> None:
+    """The settings beside weights, and their own metadata, are a stranger's too."""
+    arrays = {"weight": np.zeros((1, 1, 3, 3), np.float32)}
+    if where == "inside":
+        meta = {"model": {"name": "net:Net"}}
+        rundir.write_tensors(tmp_path / "net.safetensors", arrays, meta)
+    else:
+        save_file(arrays, tmp_path / "net.safetensors")
+        (tmp_path / "config.toml").write_text('[model]\nname = "net:Net"\n')
+    pairs = np.random.default_rng(0).random((50, 1, 28, 28), dtype=np.float32)
     np.savez(tmp_path / "clean.npz", x=pairs, z=pairs)
     (tmp_path / "net.py").write_text("open('ran', 'w').close()\n")
-    done = recondoor("audit", "model", "alone/net.safetensors", "--data", "clean.npz", cwd=tmp_path)
+    audit = ["audit", "model", "net.safetensors", "--data", "clean.npz"]
+    done = recondoor(*audit, cwd=tmp_path)
     assert done.returncode == 2
     assert "model.name='net:Net', which is not run" in done.stderr
     assert not (tmp_path / "ran").exists()
+    chosen = recondoor(*audit, "--set", "model.name=net:Net", cwd=tmp_path)
+    assert chosen.returncode == 2
+    assert (tmp_path / "ran").exists()
 
 
 def test_code_of_ones_own_that_was_edited_is_another_run(studied: Path, tmp_path: Path) -> None:
@@ -147,7 +150,7 @@ def test_an_installed_package_brings_plug_ins(site: Path, tmp_path: Path) -> Non
     assert line in listed.stdout
     every = recondoor("list", cwd=tmp_path, site=site)
     assert "as large as the budget allows. (optics 2.1)" in every.stdout
-    chosen = ["operator.name=blur", "attack.names=none,sine", "data.limit=60"]
+    chosen = ["operator.name=blur", "attack.names=none,sine"]
     options = ["--preset", "smoke", "--out", "run", *given(*SMALL, *chosen)]
     done = recondoor("study", *options, cwd=tmp_path, site=site)
     assert done.returncode == 0, done.stderr
