@@ -8,18 +8,18 @@ from recondoor.records._arrays import (
     trigger_specs,
     weights_specs,
 )
+from recondoor.records._base import Record, require
 from recondoor.records._json import parse
 from recondoor.records._models import (
     AttackLine,
     CraftMeta,
     FitMeta,
     ModelMeta,
-    Provenance,
-    Results,
     TrainLine,
-    require,
     require_line,
 )
+from recondoor.records._results import OwnProvenance, OwnResults
+from recondoor.records._schemas import schema, yardstick_lines
 from recondoor.records._seal import Seal
 
 __all__ = [
@@ -27,8 +27,9 @@ __all__ = [
     "CraftMeta",
     "FitMeta",
     "ModelMeta",
-    "Provenance",
-    "Results",
+    "OwnProvenance",
+    "OwnResults",
+    "Record",
     "Seal",
     "Spec",
     "TrainLine",
@@ -38,6 +39,8 @@ __all__ = [
     "require",
     "require_arrays",
     "require_line",
+    "schema",
     "trigger_specs",
     "weights_specs",
+    "yardstick_lines",
 ]

@@ -1,9 +1,7 @@
 """The page of an audit of training pairs, from audit.json and evidence.npz alone."""
 
 import hashlib
-import json
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ from numpy.typing import NDArray
 
 from recondoor import caller, gate
 from recondoor.errors import ReportError, RunError
+from recondoor.records import schema
 from recondoor.report._audit_figures import Evidence, histograms, scores_of, suspects
 from recondoor.report._audit_input import draw_input
 from recondoor.report._audit_model import draw_model
@@ -84,9 +83,7 @@ def read_audit(folder: Path) -> Mapping[str, Any]:
     record: Mapping[str, Any] = read_json(path, "; audit again")
     kind = record.get("kind") if isinstance(record, dict) else None
     name = f"audit-{kind}" if kind in ("model", "input") else "audit"
-    schema = resources.files("recondoor").joinpath("schemas", f"{name}.schema.json")
-    text = schema.read_text("utf-8")
-    fault = fault_of(record, json.loads(text)) or broken_seal(record) or _mixed(folder, record)
+    fault = fault_of(record, schema(name)) or broken_seal(record) or _mixed(folder, record)
     if fault is None and kind == "data":
         fault = _inconsistent(record)
     if fault is not None:

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from recondoor.errors import plain
-from recondoor.report._names import TABLE1_METRICS, Yardstick, number, title
+from recondoor.report._names import TABLE1_METRICS, number, title
 from recondoor.report._results import Results, check
 from recondoor.statistics import Estimate
+from recondoor.yardsticks import Yardstick
 
 HEADERS = ("Method", "Benign error", "Attack error", "Artefact error")
 UNDEFINED = "–"
