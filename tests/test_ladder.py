@@ -26,6 +26,7 @@ ROOMS = (
     "registry",
     "config",
     "data",
+    "equations",
     "operators",
     "poison",
     "models",

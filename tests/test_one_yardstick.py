@@ -60,7 +60,7 @@ def test_it_is_in_the_summary() -> None:
     assert "brightest" in {line["metric"] for line in paired}
 
 
-def test_it_is_in_schema_record_and_tables(capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_is_in_schema_record_and_tables() -> None:
     row = json.loads(_schemas.text("results"))["properties"]["rows"]["items"]
     assert row["properties"]["brightest"] == {
         "description": TOY.column,

@@ -32,7 +32,16 @@ def plan() -> theory.Plan:
     pattern[0, 2:5, 3] = 1
     operator = operators.build(SHAPE, Operator(name="identity"), 0, torch.float64)
     return theory.Plan(
-        pairs, Artefact(pattern), operator, build, 0.3, 8, 1e-3, 10_000, 0, constants=CONSTANTS
+        pairs=pairs,
+        artefact=Artefact(pattern),
+        operator=operator,
+        build=build,
+        ratio=0.3,
+        batch=8,
+        lr=1e-3,
+        budget=10_000,
+        seed=0,
+        constants=CONSTANTS,
     )
 
 

@@ -132,7 +132,7 @@ def test_json_round_trip_and_refusals(tmp_path: Path) -> None:
         rundir.write_json(path, {"b": float("nan")})
     assert read_json(path) == {"b": [1, 2.5, None]}
     path.write_bytes(path.read_bytes()[:5])
-    with pytest.raises(RunError, match=r"a\.json is damaged: .*restore it"):
+    with pytest.raises(RunError, match=r"a\.json: not valid JSON .*restore it"):
         read_json(path)
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(RunError, match="is damaged"):

@@ -115,7 +115,7 @@ def test_tables_scroll_inside_their_cards(page: str) -> None:
     [
         ([], "No point is finished yet"),
         (fake_sweep.rows()[1:2], "1 poisoned network of 1 point and 1 seed"),
-        (fake_sweep.rows(models=["original"])[:3], "only clean models were trained"),
+        (fake_sweep.rows(models=["original"])[:3], "only original models were trained"),
         (fake_sweep.rows()[:7], "poisoned networks of 3 points and 1 seed"),
     ],
     ids=["nothing", "one network", "original only", "begun"],

@@ -131,7 +131,18 @@ def test_a_socket_would_be_seen(kind: socket.AddressFamily) -> None:
 
 def task(folder: Path, place: str = "points/a/seed0") -> Task:
     settings = load_config("smoke", overrides=["attack.names=none"]).model_dump(mode="json")
-    return Task("a", 0, place, str(folder / place), settings, None, "cpu", 1, "test", time.time())
+    return Task(
+        point="a",
+        seed=0,
+        place=place,
+        folder=str(folder / place),
+        settings=settings,
+        data_dir=None,
+        device="cpu",
+        threads=1,
+        command="test",
+        sweep_begun=time.time(),
+    )
 
 
 def test_a_point_whose_workers_die_is_given_up(

@@ -52,8 +52,9 @@ def as_found() -> Iterator[None]:
 def afresh() -> Iterator[None]:
     """As `as_found`, and what is computed is what a process that changed nothing computes.
 
-    New tensors are float32 and on the CPU, gradients are on, automatic casting is off, NumPy warns
-    of floating-point errors. The number of threads stays the caller's. Raises ConfigError inside
+    New tensors are float32 and on the CPU, gradients are on, automatic casting is off, convolutions
+    on a GPU have factors of 32 bits, NumPy warns of floating-point errors. The number of threads
+    stays the caller's. Raises ConfigError inside
     `torch.inference_mode()`. Also a decorator.
     """
     with as_found(), np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"):
@@ -83,6 +84,8 @@ def _torch_afresh() -> Iterator[None]:
 
     _refuse_inference_mode()
     torch.set_default_dtype(torch.float32)
+    # PyTorch's default rounds the factors of a convolution to 10 bits on a recent GPU.
+    torch.backends.cudnn.allow_tf32 = False
     with ExitStack() as stack:
         stack.enter_context(torch.enable_grad())
         for kind in ("cpu", "cuda"):

@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from recondoor import caller, config, gate
+from recondoor.arrays import failure
 from recondoor.audit._given import Shape
 from recondoor.audit._onnx_network import LACKS, OnnxNetwork
 from recondoor.audit._probe import probe
@@ -108,10 +109,8 @@ def _kind(what: str, path: Path) -> str:
     try:
         with gate.opened(path, most=gate.ARRAYS) as file:
             first = file.read(FIRST)
-    except gate.Refused as error:
-        raise DataError(f"'{what}' {error}") from None
-    except OSError as error:
-        raise DataError(f"'{what}' cannot be read: {error.strerror}") from None
+    except (gate.Refused, OSError) as error:
+        raise DataError(failure(Path(what), error)) from None
     suffix = path.suffix.lower()
     program = _program(first) or (f"a {suffix} file" if suffix in PROGRAMS else None)
     if program:

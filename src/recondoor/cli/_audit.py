@@ -23,7 +23,7 @@ UNDECIDED, SUSPICIOUS = 4, 3
 
 
 @Parameter(name="*")
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AuditOptions:
     """How pairs were measured, and how they are looked at."""
 

@@ -70,8 +70,7 @@ def _require_apart(folders: list[Path], out: Path) -> None:
 
 
 def list_(what: Kind | None = None, /) -> None:
-    """Print what is registered, one line each; `list settings` prints every key, `list yardsticks`
-    every yardstick.
+    """Print what is registered, one line each; settings and yardsticks with what they mean.
 
     For example: recondoor list operators
     """

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @Parameter(name="*")
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SubjectOptions:
     """What is trusted, how it was measured, and a registered network's settings."""
 

@@ -76,7 +76,7 @@ def apart(pairs: Pairs) -> Tensor:
     return Usual.of(x).off(x) * FLOOR > APART
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Usual:
     """What most images are like.
 
@@ -112,7 +112,17 @@ class Usual:
         distances = (_histograms(images, edges) - mean).abs().sum(1) / 2
         distance = float(distances.median())
         scatter = TO_SIGMA * float((distances - distance).abs().median()) + FLOOR
-        return cls(low, high, spread, step, start, edges, mean, distance, scatter)
+        return cls(
+            low=low,
+            high=high,
+            spread=spread,
+            step=step,
+            start=start,
+            edges=edges,
+            mean=mean,
+            distance=distance,
+            scatter=scatter,
+        )
 
     def beyond(self, images: Tensor) -> Tensor:
         """How far each image (N, D) leaves the range, and with how many pixels, (N,)."""

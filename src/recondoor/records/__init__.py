@@ -9,7 +9,7 @@ from recondoor.records._arrays import (
     weights_specs,
 )
 from recondoor.records._base import Record, require
-from recondoor.records._json import parse
+from recondoor.records._json import parse, read
 from recondoor.records._models import (
     AttackLine,
     CraftMeta,
@@ -36,6 +36,7 @@ __all__ = [
     "parse",
     "place_specs",
     "plan_specs",
+    "read",
     "require",
     "require_arrays",
     "require_line",

@@ -99,7 +99,7 @@ def _mixed(folder: Path, record: Mapping[str, Any]) -> str | None:
             with gate.opened(path, most=gate.ARRAYS, inside=folder) as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
         except (OSError, gate.Refused) as error:
-            return f"{name}: {getattr(error, 'strerror', None) or error}"
+            return f"{name}: {gate.why(error)}"
         if found != digest:
             return f"{name} is not of this audit, or was changed after it was written"
     return None

@@ -50,7 +50,7 @@ def of_seeds(estimate: Estimate | None, seeds: int) -> str:
 
 
 def table1(results: Results) -> list[tuple[str, ...]]:
-    """Rows of Table 1. The clean model's artefact error is 'NA', as in the paper."""
+    """Rows of Table 1. The original model's artefact error is 'NA', as in the paper."""
     rows = []
     for label in results.models:
         estimates = [results.estimate(label, metric) for metric in TABLE1_METRICS]

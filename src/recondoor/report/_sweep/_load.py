@@ -10,7 +10,8 @@ from typing import Any
 from recondoor import gate, yardsticks
 from recondoor.config import Evaluate
 from recondoor.errors import ReportError
-from recondoor.records import parse, schema
+from recondoor.records import schema
+from recondoor.report._json import read_json
 from recondoor.report._names import Measured
 from recondoor.report._results import fault_of
 from recondoor.report._sweep._table import read_table
@@ -143,14 +144,7 @@ def load_sweep(folder: Path) -> SweepData:
 
 
 def _parsed(path: Path) -> Any:
-    try:
-        record = parse(gate.read_text(path, most=LARGEST_RECORD, inside=path.parent))
-    except OSError as error:
-        raise ReportError(f"{path}: cannot be read ({error.strerror}); {_REMEDY}") from None
-    except gate.Refused as error:
-        raise ReportError(f"{path}: {error}; {_REMEDY}") from None
-    except (ValueError, RecursionError) as error:
-        raise ReportError(f"{path}: not valid JSON ({error}); {_REMEDY}") from None
+    record = read_json(path, f"; {_REMEDY}", LARGEST_RECORD)
     level = [record]
     for _ in range(DEEPEST):
         level = [inner for outer in level for inner in _members(outer)]

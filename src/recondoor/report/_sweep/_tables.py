@@ -96,7 +96,7 @@ def _successes(data: SweepData, rows: Sequence[Row]) -> str:
     return f"{f'{sure} to {sure + open_}' if open_ else sure} of {len(rows)}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """Method a minus method b in one yardstick, under settings that they share; texts."""
 
@@ -156,16 +156,16 @@ def _compare(methods: dict[str, list[Row]], key: str, where: str) -> list[Compar
     yardstick = of(key)
     return [
         Comparison(
-            where,
-            f"{a} − {b}",
-            yardstick.name,
-            interval(found.difference, yardstick.decimals),
-            found.difference.n,
-            UNDEFINED if found.effect is None else number(found.effect, 1),
-            probability(found.t),
-            probability(p),
-            probability(found.sign_flip),
-            p is not None and p < 0.05,
+            where=where,
+            pair=f"{a} − {b}",
+            yardstick=yardstick.name,
+            difference=interval(found.difference, yardstick.decimals),
+            seeds=found.difference.n,
+            effect=UNDEFINED if found.effect is None else number(found.effect, 1),
+            p=probability(found.t),
+            adjusted=probability(p),
+            sign_flip=probability(found.sign_flip),
+            significant=p is not None and p < 0.05,
         )
         for (a, b, found), p in zip(tests, adjusted, strict=True)
     ]

@@ -38,7 +38,7 @@ def headline(data: SweepData) -> str:
         f"{plural(len(data.seeds), 'seed')}"
     )
     if not data.attacked:
-        return f"{size}: only clean models were trained, so there is no backdoor to judge."
+        return f"{size}: only original models were trained, so there is no backdoor to judge."
     verdicts = [data.success(row) for row in data.attacked]
     sure = sum(verdict is True for verdict in verdicts)
     strong = sum(bool(data.strong(row)) for row in data.attacked)
