@@ -50,12 +50,12 @@ class SweepOptions:
 
     def how(self) -> "How":
         """Return what the engine takes; raises ConfigError."""
-        from recondoor.sweep import How, Where
+        from recondoor.sweep import How, Placement
 
         workers = self.workers
         if workers is None and not (self.scheduler or self.scheduler_file):
             workers = max(1, len(os.sched_getaffinity(0)) // max(self.threads, 1))
-        where = Where(workers, self.scheduler, self.scheduler_file, self.gpus_per_task)
+        where = Placement(workers, self.scheduler, self.scheduler_file, self.gpus_per_task)
         from recondoor.terminal import TerminalProgress
 
         return How(where, self.device, self.threads, command(), TerminalProgress())

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from recondoor.sweep._engine import How, drive
 from recondoor.sweep._estimate import estimate
-from recondoor.sweep._pool import Where
+from recondoor.sweep._pool import Placement
 from recondoor.sweep._spec import Point, Sweep, load_sweep, parse
 from recondoor.sweep._table import Book
 
@@ -30,4 +30,4 @@ def run(sweep: Path | Sweep, out: Path, workers: int = 0, how: How | None = None
     settings or `how` are at fault; a point that fails raises nothing, see `Book.failures`.
     """
     points = sweep if isinstance(sweep, Sweep) else load_sweep(Path(sweep))
-    return drive(points, Path(out), how or How(Where(workers)))
+    return drive(points, Path(out), how or How(Placement(workers)))

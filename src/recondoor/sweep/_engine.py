@@ -10,7 +10,7 @@ from recondoor.errors import ConfigError
 from recondoor.progress import NO_PROGRESS, Progress
 from recondoor.progress import Task as Bar
 from recondoor.rundir import RunDir, require_place
-from recondoor.sweep._pool import Pool, Where, open_pool
+from recondoor.sweep._pool import Placement, Pool, open_pool
 from recondoor.sweep._spec import Point, Sweep
 from recondoor.sweep._table import Book
 from recondoor.sweep._work import Answer, Task, rows_of
@@ -20,7 +20,7 @@ from recondoor.sweep._work import Answer, Task, rows_of
 class How:
     """How points are run, which no number may depend on (beyond rounding)."""
 
-    where: Where = field(default_factory=Where)
+    where: Placement = field(default_factory=Placement)
     device: str = "auto"
     threads: int = 1
     command: str = "recondoor sweep"
