@@ -11,7 +11,7 @@ from recondoor import study, sweep
 from recondoor.config import from_dict, load_config, original_identity
 from recondoor.errors import TrainingError
 from recondoor.rundir import RunDir
-from recondoor.sweep import How, Placement, estimate, load_sweep
+from recondoor.sweep import Execution, Placement, estimate, load_sweep
 
 SPEC = """
 preset = "smoke"
@@ -94,7 +94,7 @@ def test_workers_share_it_too_and_another_command_takes_what_is_finished(
 ) -> None:
     spec = write(tmp_path, images)
     serial = sweep.run(spec, tmp_path / "serial")
-    parallel = sweep.run(spec, tmp_path / "parallel", how=How(Placement(2)))
+    parallel = sweep.run(spec, tmp_path / "parallel", execution=Execution(Placement(2)))
     assert parallel.failures == {}
     assert trained(parallel.out) == trained(serial.out)
     for place, row in originals(serial).items():
@@ -127,7 +127,7 @@ def test_a_point_whose_owner_failed_trains_its_own(
 
 
 def test_the_dry_run_counts_it_once(tmp_path: Path, images: Path) -> None:
-    text = estimate(load_sweep(write(tmp_path, images, seeds=2)), How(Placement(0)))
+    text = estimate(load_sweep(write(tmp_path, images, seeds=2)), Execution(Placement(0)))
     # A seed has four poisoned networks, one original of three points and one of the other network.
     assert "8 points (4 settings x 2 seeds), 12 networks to train" in text
 

@@ -13,7 +13,7 @@ from recondoor.cli._typed import MOST_THREADS, MOST_WORKERS, bare_name, whole
 from recondoor.errors import RunError
 
 if TYPE_CHECKING:
-    from recondoor.sweep import How
+    from recondoor.sweep import Execution
 
 
 @Parameter(name="*")
@@ -48,9 +48,9 @@ class SweepOptions:
     ] = 1
     out: Annotated[Path | None, Parameter(help="the sweep's folder; default: sweeps/SPEC")] = None
 
-    def how(self) -> "How":
+    def execution(self) -> "Execution":
         """Return what the engine takes; raises ConfigError."""
-        from recondoor.sweep import How, Placement
+        from recondoor.sweep import Execution, Placement
 
         workers = self.workers
         if workers is None and not (self.scheduler or self.scheduler_file):
@@ -58,7 +58,7 @@ class SweepOptions:
         where = Placement(workers, self.scheduler, self.scheduler_file, self.gpus_per_task)
         from recondoor.terminal import TerminalProgress
 
-        return How(where, self.device, self.threads, command(), TerminalProgress())
+        return Execution(where, self.device, self.threads, command(), TerminalProgress())
 
 
 SWEEP_DEFAULT = SweepOptions()
@@ -86,15 +86,15 @@ def sweep(spec: Path, /, *, options: SweepOptions = SWEEP_DEFAULT, dry_run: bool
     """
     from recondoor.sweep import drive, estimate, load_sweep
 
-    points, how = load_sweep(spec), options.how()
+    points, execution = load_sweep(spec), options.execution()
     for note in points.notes:
         print(note, file=sys.stderr)
     if dry_run:
-        print(estimate(points, how))
+        print(estimate(points, execution))
         return
     from recondoor.report import build, verdict
 
-    book = drive(points, options.out or Path("sweeps") / bare_name(spec), how)
+    book = drive(points, options.out or Path("sweeps") / bare_name(spec), execution)
     print(book.table)
     print(verdict(book.out))
     try:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from recondoor.sweep._engine import How, drive
+from recondoor.sweep._engine import Execution, drive
 from recondoor.sweep._estimate import estimate
 from recondoor.sweep._pool import Placement
 from recondoor.sweep._spec import Point, Sweep, load_sweep, parse
@@ -10,7 +10,7 @@ from recondoor.sweep._table import Book
 
 __all__ = [
     "Book",
-    "How",
+    "Execution",
     "Point",
     "Sweep",
     "Where",
@@ -22,12 +22,14 @@ __all__ = [
 ]
 
 
-def run(sweep: Path | Sweep, out: Path, workers: int = 0, how: How | None = None) -> Book:
+def run(
+    sweep: Path | Sweep, out: Path, workers: int = 0, execution: Execution | None = None
+) -> Book:
     """Run every point of a sweep in the folder `out`; return its rows and its failures.
 
-    `workers` processes share the work, 0: this one does it. `how` says more, and then where. What
+    `workers` processes share the work, 0: this one does it. `execution` says more, and then where. What
     is finished is not run again. Raises ConfigError before anything is written if the sweep, its
-    settings or `how` are at fault; a point that fails raises nothing, see `Book.failures`.
+    settings or `execution` are at fault; a point that fails raises nothing, see `Book.failures`.
     """
     points = sweep if isinstance(sweep, Sweep) else load_sweep(Path(sweep))
-    return drive(points, Path(out), how or How(Placement(workers)))
+    return drive(points, Path(out), execution or Execution(Placement(workers)))

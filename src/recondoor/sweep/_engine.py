@@ -17,7 +17,7 @@ from recondoor.sweep._work import Answer, Task, rows_of
 
 
 @dataclass(frozen=True)
-class How:
+class Execution:
     """How points are run, which no number may depend on (beyond rounding)."""
 
     where: Placement = field(default_factory=Placement)
@@ -33,21 +33,21 @@ class How:
 
 
 @caller.afresh()
-def drive(sweep: Sweep, out: Path, how: How) -> Book:
+def drive(sweep: Sweep, out: Path, execution: Execution) -> Book:
     """Bring every point of `sweep` to its end in the folder `out`, or write down why it failed."""
     require_place(out)
     sweep = replace(sweep, points=tuple(map(_checked, sweep.points)))
     for name, folder in {(point.config.data.name, point.config.data.dir) for point in sweep.points}:
         data.find(name, folder)
     with RunDir(out).lock():
-        book = Book(out, sweep, how.command)
+        book = Book(out, sweep, execution.command)
         for point in sweep.points:
             rows = rows_of(out / point.place, point.config)
             if rows is not None:
                 book.rows[point.place] = rows
         book.write(now=True)
         if len(book.rows) < len(sweep.points):
-            _run(book, how)
+            _run(book, execution)
     return book
 
 
@@ -59,20 +59,21 @@ def _checked(point: Point) -> Point:
         raise ConfigError(f"point '{point.name}': {error}") from None
 
 
-def _run(book: Book, how: How) -> None:
+def _run(book: Book, execution: Execution) -> None:
     begun = time.time()
     waiting = [point for point in book.sweep.points if point.place not in book.rows]
     total, done = len(book.sweep.points), len(book.rows)
     with (
-        open_pool(how.where, len(waiting)) as pool,
-        how.progress.task(f"sweep of {total} points", total, done) as bar,
+        open_pool(execution.where, len(waiting)) as pool,
+        execution.progress.task(f"sweep of {total} points", total, done) as bar,
     ):
         try:
             owners = _owners(book)
             tasks = [
-                _task(point, owners.get(point.place), book.out, how, begun) for point in waiting
+                _task(point, owners.get(point.place), book.out, execution, begun)
+                for point in waiting
             ]
-            _hand_out(tasks, book, pool, how, bar)
+            _hand_out(tasks, book, pool, execution, bar)
         finally:
             book.write(now=True)
 
@@ -99,7 +100,7 @@ def _ready(waiting: list[Task], book: Book) -> Task | None:
     return next((task for task in waiting if task.after is None or task.after in ended), None)
 
 
-def _hand_out(waiting: list[Task], book: Book, pool: Pool, how: How, bar: Bar) -> None:
+def _hand_out(waiting: list[Task], book: Book, pool: Pool, execution: Execution, bar: Bar) -> None:
     running = 0
     while waiting or running:
         while running < pool.slots() and (task := _ready(waiting, book)) is not None:
@@ -109,7 +110,7 @@ def _hand_out(waiting: list[Task], book: Book, pool: Pool, how: How, bar: Bar) -
         bar.advance(0, _note(book, running))
         for task, answer in pool.collect():
             running -= 1
-            _note_down(task, answer, book, how.progress)
+            _note_down(task, answer, book, execution.progress)
             bar.advance(1, _note(book, running))
         book.write()
 
@@ -128,7 +129,7 @@ def _note(book: Book, running: int) -> str:
     return f"{len(book.rows)} done, {running} running, {len(book.failures)} failed"
 
 
-def _task(point: Point, owner: str | None, out: Path, how: How, begun: float) -> Task:
+def _task(point: Point, owner: str | None, out: Path, execution: Execution, begun: float) -> Task:
     folder = point.config.data.dir
     return Task(
         point=point.name,
@@ -137,9 +138,9 @@ def _task(point: Point, owner: str | None, out: Path, how: How, begun: float) ->
         settings=point.config.model_dump(mode="json"),
         data_dir=str(folder) if folder else None,
         folder=str(out.absolute() / point.place),
-        device=how.device,
-        threads=how.threads,
-        command=how.command,
+        device=execution.device,
+        threads=execution.threads,
+        command=execution.command,
         sweep_begun=begun,
         original=str(out.absolute() / owner) if owner else None,
         after=owner,
