@@ -78,8 +78,8 @@ def test_a_sweep_has_the_rows_of_a_plain_call(plain: Path, tmp_path: Path) -> No
     point = {"name": "a", "set": {"data.limit": 600}}
     spec = sweep.parse({"preset": "smoke", "base": BASE, "point": [point]})
     with other_type(), torch.no_grad():
-        book = rd.run_sweep(spec, tmp_path)
-    assert not book.failures
+        results = rd.run_sweep(spec, tmp_path)
+    assert not results.failures
     (folder,) = (path.parent for path in tmp_path.rglob("results.json"))
     assert rows(folder) == rows(plain)
 

@@ -39,8 +39,8 @@ def undisturbed(folder: Path) -> Path:
 def test_two_workers_end_with_the_same_numbers(
     undisturbed: Path, folder: Path, tmp_path: Path
 ) -> None:
-    book = sweep.run(folder / "long.toml", tmp_path, workers=2)
-    assert book.failures == {}
+    results = sweep.run(folder / "long.toml", tmp_path, workers=2)
+    assert results.failures == {}
     assert lines(tmp_path) == lines(undisturbed)
 
 

@@ -94,15 +94,15 @@ def sweep(spec: Path, /, *, options: SweepOptions = SWEEP_DEFAULT, dry_run: bool
         return
     from recondoor.report import build, verdict
 
-    book = drive(points, options.out or Path("sweeps") / bare_name(spec), execution)
-    print(book.table)
-    print(verdict(book.out))
+    results = drive(points, options.out or Path("sweeps") / bare_name(spec), execution)
+    print(results.table)
+    print(verdict(results.out))
     try:
-        print(f"report: {build(book.out)}")
+        print(f"report: {build(results.out)}")
     except RunError as error:
         tell_no_report(error)
-    if book.failures:
-        for place, reason in book.failures.items():
+    if results.failures:
+        for place, reason in results.failures.items():
             print(f"{place}: {reason}", file=sys.stderr)
-        print(f"{len(book.failures)} of {len(points.points)} points failed", file=sys.stderr)
+        print(f"{len(results.failures)} of {len(points.points)} points failed", file=sys.stderr)
         raise SystemExit(1)
