@@ -10,10 +10,10 @@ from recondoor.sweep._table import SweepResults
 
 __all__ = [
     "Execution",
+    "Placement",
     "Point",
     "Sweep",
     "SweepResults",
-    "Where",
     "drive",
     "estimate",
     "load_sweep",
@@ -27,9 +27,10 @@ def run(
 ) -> SweepResults:
     """Run every point of a sweep in the folder `out`; return its rows and its failures.
 
-    `workers` processes share the work, 0: this one does it. `execution` says more, and then where. What
-    is finished is not run again. Raises ConfigError before anything is written if the sweep, its
-    settings or `execution` are at fault; a point that fails raises nothing, see `SweepResults.failures`.
+    `workers` processes share the work, 0: this one does it. `execution` says more, and then where.
+    What is finished is not run again. Raises ConfigError before anything is written if the sweep,
+    its settings or `execution` are at fault; a point that fails raises nothing, see
+    `SweepResults.failures`.
     """
     points = sweep if isinstance(sweep, Sweep) else load_sweep(Path(sweep))
     return drive(points, Path(out), execution or Execution(Placement(workers)))
