@@ -16,7 +16,7 @@ from recondoor.audit import Audit, Network, Request, audit_data
 from recondoor.audit._make import references_lack, run_differs
 from recondoor.config import Config
 from recondoor.defences import homogeneity, measurement_residual, trigger_inversion
-from recondoor.report import _audit_words
+from recondoor.report import _audit_sentences
 
 KINDS: tuple[defences.Kind, ...] = ("pairs", "input", "model")
 PHYSICS = ("range-test", "measurement-residual")
@@ -97,7 +97,7 @@ def look(here: Path, chosen: Config | None, *names: str, clean: bool = True) -> 
 def test_what_is_seen_is_told_in_known_words(kind: defences.Kind) -> None:
     for name in defences.names(kind):
         assert set(defences.sees(name)) <= set(defences.ATTACKS)
-    assert set(_audit_words.ATTACKS) == set(defences.ATTACKS)
+    assert set(_audit_sentences.ATTACKS) == set(defences.ATTACKS)
 
 
 def test_pairs_that_only_networks_saw_are_not_called_clean(

@@ -9,7 +9,7 @@ from matplotlib import colormaps
 
 import fake_sweep
 from recondoor import report
-from recondoor.report._sweep import _curves, _glance, _heat, _lines, _maps, _tables, _words
+from recondoor.report._sweep import _curves, _glance, _heat, _lines, _maps, _sentences, _tables
 from recondoor.report._sweep._axes import axes_of
 from recondoor.report._sweep._load import SweepData, load_sweep
 from recondoor.report._sweep._series import levels_of, series
@@ -162,7 +162,7 @@ def test_success_is_left_open_without_an_original(tmp_path: Path) -> None:
     assert not found.judged
     assert {found.success(row) for row in found.attacked} == {None, False}
     assert {line.cells[-1] for line in _tables.points(found)} == {"0 of 3", "0 to 3 of 3"}
-    assert "no original model was trained" in _words.headline(found)
+    assert "no original model was trained" in _sentences.headline(found)
 
 
 def test_thresholds_are_those_of_the_sweep(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_methods_are_compared_under_the_same_settings(tmp_path: Path) -> None:
 
 
 def test_the_transition_is_found(data: SweepData) -> None:
-    over_l2, over_p = _words.transitions(data, axes_of(data))
+    over_l2, over_p = _sentences.transitions(data, axes_of(data))
     assert "between 0.1 and 0.2 (Baseline (heuristic), L2 = 4; BLO, L2 = 1)" in over_p
     assert "before 0.05 (Baseline (heuristic), L2 = 16;" in over_p
     assert "nowhere up to 0.4 (Baseline (heuristic), L2 = 1)" in over_p

@@ -14,7 +14,7 @@ from recondoor.records import schema
 from recondoor.report._audit_figures import Evidence, histograms, scores_of, suspects
 from recondoor.report._audit_input import draw_input
 from recondoor.report._audit_model import draw_model
-from recondoor.report._audit_words import headline, model_reading, reading, sight, truth
+from recondoor.report._audit_sentences import headline, model_reading, reading, sight, truth
 from recondoor.report._html import fill, put, save_figure
 from recondoor.report._json import read_json
 from recondoor.report._results import fault_of

@@ -5,8 +5,8 @@ from typing import Any
 
 from recondoor.report._html import Picture, fill, flat
 from recondoor.report._style import Missing
+from recondoor.report._sweep import _sentences as sentences
 from recondoor.report._sweep import _tables as tables
-from recondoor.report._sweep import _words as words
 from recondoor.report._sweep._axes import Axis, meaning, text
 from recondoor.report._sweep._load import SweepData, columns
 
@@ -18,11 +18,11 @@ def page(
     provenance = {k: v for k, v in data.record["provenance"].items() if k != "command"}
     content: dict[str, Any] = {
         "name": data.folder.resolve().name,
-        "heading": words.heading(data),
-        "headline": words.headline(data),
-        "transitions": words.transitions(data, axes),
-        "state": words.state(data),
-        "stopped": words.stopped(data),
+        "heading": sentences.heading(data),
+        "headline": sentences.headline(data),
+        "transitions": sentences.transitions(data, axes),
+        "state": sentences.state(data),
+        "stopped": sentences.stopped(data),
         "pictures": pictures,
         "missing": missing,
         "columns": tables.heads(data),
@@ -33,7 +33,7 @@ def page(
         "failures": data.record["failures"],
         "axes": [_described(axis) for axis in axes],
         "yardsticks": [each.at(data.measured) for each in columns()],
-        "coverage": words.coverage(data),
+        "coverage": sentences.coverage(data),
         "rule": data.rule,
         "asr": data.measured.asr,
         "data_range": data.measured.data_range,
