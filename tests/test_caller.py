@@ -192,7 +192,7 @@ def careless_calls(run: Path, out: Path) -> dict[str, Callable[[Progress], objec
     point = {"preset": "smoke", "base": BASE, "point": [{"name": "a", "set": {"data.limit": 60}}]}
     model = audit.ModelRequest(subject, detectors=("least-norm-inversion",))
     request = audit.Request(run, detectors=("range-test",))
-    execution = sweep.Execution(threads=2)
+    execution, parsed = sweep.Execution(threads=2), sweep.parse(point)
     return {
         "study": lambda told: rd.run_study(tiny(), out, rd.Runtime(progress=told)),
         "ratios": lambda told: study.run_ratios(tiny(), out, [0.2], rd.Runtime(progress=told)),
