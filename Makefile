@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Another project's modules must not get in front of ours.
 unexport PYTHONPATH
 
-.PHONY: help study test fuzz lint format bench clean
+.PHONY: help study test fuzz lint format tables bench clean
 
 help:
 	@echo "make study    run the paper's study on the embedded digits and say where its report is"
@@ -24,6 +24,7 @@ help:
 	@echo "make fuzz     20,000 damaged files, settings and archives: each is read or refused"
 	@echo "make lint     ruff and mypy, as CI runs them"
 	@echo "make format   let ruff mend what it can"
+	@echo "make tables   write schemas and tables of the documentation anew, from the records"
 	@echo "make bench    measure speed against the goals; prints ratios"
 	@echo "make clean    remove .venv and caches; runs/ stays"
 
@@ -44,6 +45,9 @@ lint: $(READY)
 format: $(READY)
 	$(RUN) ruff check --fix
 	$(RUN) ruff format
+
+tables: $(READY)
+	@$(VENV)/bin/python docs/generate_tables.py
 
 bench: $(READY)
 	@for file in benchmarks/[!_]*.py; do \

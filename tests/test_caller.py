@@ -197,9 +197,7 @@ def careless_calls(run: Path, out: Path) -> dict[str, Callable[[Progress], objec
         "study": lambda told: rd.run_study(tiny(), out, rd.Runtime(progress=told)),
         "ratios": lambda told: study.run_ratios(tiny(), out, [0.2], rd.Runtime(progress=told)),
         "predict": lambda told: study.predict(tiny(), out, rd.Runtime(progress=told)),
-        "sweep": lambda told: rd.run_sweep(
-            sweep.parse(point), out, 0, replace(execution, progress=told)
-        ),
+        "sweep": lambda told: rd.run_sweep(parsed, out, 0, replace(execution, progress=told)),
         "audit data": lambda told: audit.audit_data(request, None, told),
         "audit model": lambda told: audit.audit_model(model, told),
         "audit input": lambda told: audit.audit_input(audit.InputRequest(subject, run, 0.2), told),

@@ -19,20 +19,23 @@ from recondoor.records._models import (
     require_line,
 )
 from recondoor.records._results import OwnProvenance, OwnResults
-from recondoor.records._schemas import schema, yardstick_lines
+from recondoor.records._schemas import TITLES, Node, nodes, schema, yardstick_lines
 from recondoor.records._seal import Seal
 
 __all__ = [
+    "TITLES",
     "AttackLine",
     "CraftMeta",
     "FitMeta",
     "ModelMeta",
+    "Node",
     "OwnProvenance",
     "OwnResults",
     "Record",
     "Seal",
     "Spec",
     "TrainLine",
+    "nodes",
     "parse",
     "place_specs",
     "plan_specs",

@@ -4,7 +4,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
-from recondoor.records._base import Count, Label, Record, Seconds, Seed, Shape, Share, Step, absent
+from recondoor.records._base import (
+    Count,
+    Label,
+    Record,
+    Seconds,
+    Seed,
+    Shape,
+    Share,
+    Step,
+    about,
+    absent,
+)
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[a-z]+\.[a-z]+$")]
@@ -29,7 +40,7 @@ class MadeBy(Record):
     """When and with what an audit was made."""
 
     command: str
-    finished: str = Field(description="UTC.")
+    finished: str = about("UTC.")
     versions: dict[str, JsonValue]
     git: dict[str, JsonValue] | None
 
@@ -37,37 +48,33 @@ class MadeBy(Record):
 class Operator(Record):
     """The measurement operator."""
 
-    measured: Step = Field(description="Rank of A.")
-    values: Step = Field(description="Values of an image.")
-    sigma: Positive = Field(description="Standard deviation of the noise.")
-    sigma_estimated: bool = Field(description="Whether sigma was estimated from pairs.")
+    measured: Step = about("Rank of A.")
+    values: Step = about("Values of an image.")
+    sigma: Positive = about("Standard deviation of the noise.")
+    sigma_estimated: bool = about("Whether sigma was estimated from pairs.")
 
 
 class Set(Record):
     """Images that were looked at."""
 
-    count: Step = Field(description="Pairs or inputs looked at, N.")
-    shape: Shape = Field(description="(C, H, W) of an image.")
+    count: Step = about("Pairs or inputs looked at, N.")
+    shape: Shape = about("(C, H, W) of an image.")
 
 
 class Detector(Record):
     """What one detector of pairs or inputs found."""
 
     name: Label
-    threshold: float | None = Field(
-        description="Score above which a pair or input is flagged; null if the detector only ranks."
+    threshold: float | None = about(
+        "Score above which a pair or input is flagged; null if the detector only ranks."
     )
-    basis: Literal["law", "clean pairs"] | None = Field(
-        description="What the threshold comes from."
-    )
+    basis: Literal["law", "clean pairs"] | None = about("What the threshold comes from.")
     flagged: Count | None
-    expected: Positive | None = Field(description="False alarms to expect if all are clean.")
-    p_value: Share | None = Field(
-        description="Probability of as many flagged ones or more if all are clean."
-    )
-    auc: Share | None = Field(description="Area under the ROC curve, by the truth.")
-    tpr: Share | None = Field(
-        description="True-positive rate at the false-positive rate `alarm`, by the truth."
+    expected: Positive | None = about("False alarms to expect if all are clean.")
+    p_value: Share | None = about("Probability of as many flagged ones or more if all are clean.")
+    auc: Share | None = about("Area under the ROC curve, by the truth.")
+    tpr: Share | None = about(
+        "True-positive rate at the false-positive rate `alarm`, by the truth."
     )
     sees: Sees = absent("Kinds of attack that this detector is known to see and could see here.")
     seconds: Seconds
@@ -89,8 +96,8 @@ class Audit(Record):
     digest: Sha256 = absent(
         "SHA-256 of this file's other members, as JSON with sorted keys and no spaces."
     )
-    verdict: Literal["suspicious", "clean", "undecided"] = Field(
-        description="suspicious: some detector flags more than false alarms explain; clean: none "
+    verdict: Literal["suspicious", "clean", "undecided"] = about(
+        "suspicious: some detector flags more than false alarms explain; clean: none "
         "does, and some of them are known to see; undecided: otherwise, see reason."
     )
     sees: Sees = absent(
@@ -98,22 +105,19 @@ class Audit(Record):
         "consistent (docs/audit.md)."
     )
     blind_to: Sees = absent("The other kinds. A clean verdict says nothing of them.")
-    reason: str | None = Field(
-        None,
-        description="Why the verdict is undecided: what was given and what is lacking; null "
-        "otherwise.",
+    reason: str | None = absent(
+        "Why the verdict is undecided: what was given and what is lacking; null otherwise.",
     )
-    name: str = Field(description="What the pairs, the network or the inputs are called.")
-    alarm: Alarm = Field(
-        description="False-alarm rate per pair or input; of a network, the probability with which "
+    name: str = about("What the pairs, the network or the inputs are called.")
+    alarm: Alarm = about(
+        "False-alarm rate per pair or input; of a network, the probability with which "
         "a detector flags a clean one."
     )
-    level: float = Field(
-        description="Probability at most with which something clean is called suspicious, over all "
-        "detectors."
+    level: float = about(
+        "Probability at most with which something clean is called suspicious, over all detectors."
     )
-    skipped: list[Skipped] = Field(description="Detectors that did not look.")
-    notes: list[str] = Field(description="What was assumed or estimated.")
+    skipped: list[Skipped] = about("Detectors that did not look.")
+    notes: list[str] = about("What was assumed or estimated.")
     provenance: MadeBy
 
 
@@ -128,15 +132,14 @@ class PairsTruth(Record):
 class PairsAudit(Audit):
     """audit.json of an audit of training pairs."""
 
-    kind: Literal["data"] = Field(description="What was audited.")
+    kind: Literal["data"] = about("What was audited.")
     pairs: Set
-    clean_pairs: Step | None = Field(description="Trusted clean pairs, M; null if none were given.")
-    operator: Operator | None = Field(
-        description="The measurement operator as the physics detectors saw it; null if there was "
-        "none."
+    clean_pairs: Step | None = about("Trusted clean pairs, M; null if none were given.")
+    operator: Operator | None = about(
+        "The measurement operator as the physics detectors saw it; null if there was none."
     )
-    truth: PairsTruth | None = Field(
-        description="What is known of the pairs; null unless they are those of a run."
+    truth: PairsTruth | None = about(
+        "What is known of the pairs; null unless they are those of a run."
     )
     detectors: Annotated[list[Detector], Field(max_length=100)]
     doubts: list[str] = absent(
@@ -155,46 +158,41 @@ class InputsTruth(Record):
 class InputsAudit(Audit):
     """audit.json of an audit of inputs."""
 
-    kind: Literal["input"] = Field(description="What was audited.")
-    network: str = Field(description="What the network is called.")
+    kind: Literal["input"] = about("What was audited.")
+    network: str = about("What the network is called.")
     inputs: Set
-    clean_pairs: Step = Field(description="Trusted clean pairs.")
-    threshold_pairs: Step = Field(
-        description="Those of them that thresholds come from; detectors compare with the others."
+    clean_pairs: Step = about("Trusted clean pairs.")
+    threshold_pairs: Step = about(
+        "Those of them that thresholds come from; detectors compare with the others."
     )
-    operator: Operator | None = Field(
-        description="The measurement operator as the physics detectors saw it; null if there was "
-        "none."
+    operator: Operator | None = about(
+        "The measurement operator as the physics detectors saw it; null if there was none."
     )
-    truth: InputsTruth | None = Field(
-        description="What is known of the inputs; null unless they are those of a run."
+    truth: InputsTruth | None = about(
+        "What is known of the inputs; null unless they are those of a run."
     )
     detectors: list[Detector]
-    repairs: list[str] = Field(
-        description="Defences whose reconstructions are in repaired.npz under their names."
+    repairs: list[str] = about(
+        "Defences whose reconstructions are in repaired.npz under their names."
     )
-    repaired: str | None = Field(
-        description="That of them which repaired.npz also calls 'repaired'."
-    )
+    repaired: str | None = about("That of them which repaired.npz also calls 'repaired'.")
 
 
 class Network(Record):
     """The network that was audited."""
 
-    kind: str = Field(description="Its class.")
+    kind: str = about("Its class.")
     parameters: Count
-    shape: Shape = Field(description="(C, H, W) of an image.")
+    shape: Shape = about("(C, H, W) of an image.")
 
 
 class NetworkTruth(Record):
     """What a run says of its network."""
 
-    backdoored: bool = Field(description="Whether its training pairs were poisoned.")
+    backdoored: bool = about("Whether its training pairs were poisoned.")
     attack: str
     seed: Seed
-    recovery: float | None = Field(
-        description="Artefact recovery on the test set, by results.json."
-    )
+    recovery: float | None = about("Artefact recovery on the test set, by results.json.")
 
 
 class Place(Record):
@@ -208,23 +206,23 @@ class NetworkDetector(Record):
     """What one detector of networks found."""
 
     name: str
-    score: float = Field(description="The higher, the more suspicious.")
-    threshold: float | None = Field(
-        description="Score above which a network is flagged; null if the detector only ranks."
+    score: float = about("The higher, the more suspicious.")
+    threshold: float | None = about(
+        "Score above which a network is flagged; null if the detector only ranks."
     )
-    basis: Literal["law", "references"] | None = Field(description="What the threshold comes from.")
+    basis: Literal["law", "references"] | None = about("What the threshold comes from.")
     flagged: bool | None
-    references_above: Count = Field(description="Reference networks that score as high.")
-    place: Place = Field(
-        description="First and last row and column of the recovered trigger's pixels above a fifth "
+    references_above: Count = about("Reference networks that score as high.")
+    place: Place = about(
+        "First and last row and column of the recovered trigger's pixels above a fifth "
         "of its largest."
     )
     trigger_l2: Positive
-    artefact_l2: Positive = Field(description="Of the pixels that count.")
-    overlap_trigger: Cosine | None = Field(
-        description="Cosine of the recovered and the true trigger, where the truth is known."
+    artefact_l2: Positive = about("Of the pixels that count.")
+    overlap_trigger: Cosine | None = about(
+        "Cosine of the recovered and the true trigger, where the truth is known."
     )
-    overlap_artefact: Cosine | None = Field(description="The same of the artefact.")
+    overlap_artefact: Cosine | None = about("The same of the artefact.")
     sees: Sees = absent("Kinds of attack that this detector is known to see and could see here.")
     seconds: Seconds
 
@@ -232,11 +230,11 @@ class NetworkDetector(Record):
 class NetworkAudit(Audit):
     """audit.json of an audit of a network."""
 
-    kind: Literal["model"] = Field(description="What was audited.")
+    kind: Literal["model"] = about("What was audited.")
     network: Network
-    clean_pairs: Step = Field(description="Trusted clean pairs.")
-    references: Count = Field(description="Networks known to be clean.")
-    truth: NetworkTruth | None = Field(
-        description="What is known of the network; null unless it lies in the folder of a run."
+    clean_pairs: Step = about("Trusted clean pairs.")
+    references: Count = about("Networks known to be clean.")
+    truth: NetworkTruth | None = about(
+        "What is known of the network; null unless it lies in the folder of a run."
     )
     detectors: list[NetworkDetector]

@@ -28,9 +28,14 @@ Interval = Annotated[
 ]
 
 
-def absent(description: str, **limits: Any) -> Any:
-    """A member that may be left out, but is not null where it is there."""
-    return Field(None, description=description, **limits)
+def about(description: str) -> Any:
+    """A member that has to be there."""
+    return Field(description=description)
+
+
+def absent(description: str) -> Any:
+    """A member that may be left out; whether it may be null its type says."""
+    return Field(None, description=description)
 
 
 class Record(BaseModel):

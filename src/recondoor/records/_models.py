@@ -13,6 +13,8 @@ from recondoor.records._base import (
     Seconds,
     Seed,
     Step,
+    about,
+    absent,
     validated,
 )
 
@@ -23,65 +25,56 @@ class TrainRow(Record):
     """One epoch; yardsticks of a trigger are left out of an original model that was taken over."""
 
     __pydantic_extra__: dict[str, Scalar]
-    epoch: Step = Field(description="counted from 1")
-    samples: Step = Field(description="training images seen so far")
-    lr: float = Field(description="learning rate of the epoch")
-    train_loss: float = Field(
-        description="mean of the epoch's batch losses, while the weights were changing"
+    epoch: Step = about("counted from 1")
+    samples: Step = about("training images seen so far")
+    lr: float = about("learning rate of the epoch")
+    train_loss: float = about("mean of the epoch's batch losses, while the weights were changing")
+    val_loss: float = about("validation loss; early stopping looks at it alone")
+    selection_loss: float | None = absent("mean of benign and attack mean squared error")
+    benign_rmse: float | None = about("yardstick, as the next three")
+    attack_rmse: float | None = absent(
+        "for the original model with the heuristic trigger, as the next two"
     )
-    val_loss: float = Field(description="validation loss; early stopping looks at it alone")
-    selection_loss: float | None = Field(
-        None, description="mean of benign and attack mean squared error"
-    )
-    benign_rmse: float | None = Field(description="yardstick, as the next three")
-    attack_rmse: float | None = Field(
-        None, description="for the original model with the heuristic trigger, as the next two"
-    )
-    recovery: float | None = Field(None, description="artefact recovery")
-    ghost: float | None = Field(None, description="ghost")
+    recovery: float | None = absent("artefact recovery")
+    ghost: float | None = absent("ghost")
     learnt: bool = Field(False, description="whether `recovery` is above `evaluate.transition`")
-    best: bool = Field(description="whether `val_loss` was lower than in every epoch before")
+    best: bool = about("whether `val_loss` was lower than in every epoch before")
 
 
 class AttackRow(Record):
     """One outer step of an attack; its other columns are the attack's own."""
 
     __pydantic_extra__: dict[str, Scalar]
-    iteration: Step = Field(description="counted from 1")
-    outer_loss: float | None = Field(
-        None,
-        description="attack error on a fully triggered batch after the inner steps, in the scale "
+    iteration: Step = about("counted from 1")
+    outer_loss: float | None = absent(
+        "attack error on a fully triggered batch after the inner steps, in the scale "
         "of `attack.loss_scale`",
     )
-    inner_loss: float | None = Field(
-        None, description="loss of the last inner step before it was made, same scale"
-    )
-    direct_norm: float | None = Field(
-        None, description="L2 of the direct part of the hypergradient"
-    )
-    bilevel_norm: float | None = Field(None, description="L2 of its bi-level part")
-    cosine: float | None = Field(None, description="cosine between the two")
-    l2: float | None = Field(None, description="L2 of the trigger after the step")
-    linf: float | None = Field(None, description="its largest magnitude")
-    change: float | None = Field(None, description="L2 of the step that the trigger made")
+    inner_loss: float | None = absent("loss of the last inner step before it was made, same scale")
+    direct_norm: float | None = absent("L2 of the direct part of the hypergradient")
+    bilevel_norm: float | None = absent("L2 of its bi-level part")
+    cosine: float | None = absent("cosine between the two")
+    l2: float | None = absent("L2 of the trigger after the step")
+    linf: float | None = absent("its largest magnitude")
+    change: float | None = absent("L2 of the step that the trigger made")
 
 
 class TrainLine(TrainRow):
     """A line of history.jsonl."""
 
-    stage: Literal["train"] = Field(description="what the line is of")
-    model: Label = Field(description="row label")
-    seed: Seed = Field(description="root seed")
-    digest: Hex | None = Field(None, description=DIGEST)
+    stage: Literal["train"] = about("what the line is of")
+    model: Label = about("row label")
+    seed: Seed = about("root seed")
+    digest: Hex | None = absent(DIGEST)
 
 
 class AttackLine(AttackRow):
     """A line of history.jsonl."""
 
-    stage: Literal["attack"] = Field(description="what the line is of")
-    model: Label = Field(description="row label")
-    seed: Seed = Field(description="root seed")
-    digest: Hex | None = Field(None, description=DIGEST)
+    stage: Literal["attack"] = about("what the line is of")
+    model: Label = about("row label")
+    seed: Seed = about("root seed")
+    digest: Hex | None = absent(DIGEST)
 
 
 class FitMeta(Record):

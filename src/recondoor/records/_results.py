@@ -17,6 +17,7 @@ from recondoor.records._base import (
     Shape,
     Share,
     Step,
+    about,
     absent,
 )
 
@@ -26,48 +27,47 @@ Positive = yardsticks.Positive
 class Git(Record):
     """State of the checkout that a run began in."""
 
-    commit: str | None = Field(description="commit checked out when the run began")
-    dirty: bool | None = Field(description="whether tracked files differed from it")
+    commit: str | None = about("commit checked out when the run began")
+    dirty: bool | None = about("whether tracked files differed from it")
 
 
 class Images(Record):
     """What a run says of its images."""
 
-    name: str = Field(description="name of the data set, or of the file or folder")
-    fingerprint: str = Field(description="SHA-256 of the images before splitting")
+    name: str = about("name of the data set, or of the file or folder")
+    fingerprint: str = about("SHA-256 of the images before splitting")
     shape: Shape = absent("[C, H, W] of an image")
-    train: Count = Field(description="number of training images")
-    validation: Count = Field(description="number of validation images")
-    test: Count = Field(description="number of test images")
+    train: Count = about("number of training images")
+    validation: Count = about("number of validation images")
+    test: Count = about("number of test images")
 
 
 class Provenance(Record):
     """provenance.json, and the member of results.json, as any writer may give it."""
 
     identity: str = absent("hash of the settings that names the run, 12 hex digits")
-    patterns: str | None = Field(
-        None, description="SHA-256 of trigger and artefact as drawn or read from their files"
+    patterns: str | None = absent(
+        "SHA-256 of trigger and artefact as drawn or read from their files"
     )
-    digest: str | None = Field(
-        None,
-        description="SHA-256 of all other members as JSON with sorted keys and no white space; "
+    digest: str | None = absent(
+        "SHA-256 of all other members as JSON with sorted keys and no white space; "
         "left out where the run began under a version that sealed nothing",
     )
-    versions: Mapping[str, JsonValue] = Field(description="package -> version, and `python`")
-    hardware: Mapping[str, JsonValue] = Field(
-        description="`processor`, `cores` (usable), `memory_gib`, `machine`, `system`, and `gpu` "
+    versions: Mapping[str, JsonValue] = about("package -> version, and `python`")
+    hardware: Mapping[str, JsonValue] = about(
+        "`processor`, `cores` (usable), `memory_gib`, `machine`, `system`, and `gpu` "
         "where one was used"
     )
     device: str = absent("`cpu` or `cuda`")
-    threads: Step = Field(description="CPU threads of torch when the run began")
-    seeds: list[Seed] = Field(description="seeds that have rows")
-    data: Images = Field(description="what the images are")
+    threads: Step = about("CPU threads of torch when the run began")
+    seeds: list[Seed] = about("seeds that have rows")
+    data: Images = about("what the images are")
     parameters: Count = absent("trainable parameters of the network")
-    git: Git | None = Field(description="null where the package is not run from a git checkout")
-    command: str = Field(description="command that began the run")
-    started: str | None = Field(None, description="when the run began, UTC")
-    finished: str | None = Field(
-        None, description="when results.json was last written, UTC; null before the first row"
+    git: Git | None = about("null where the package is not run from a git checkout")
+    command: str = about("command that began the run")
+    started: str | None = absent("when the run began, UTC")
+    finished: str | None = absent(
+        "when results.json was last written, UTC; null before the first row"
     )
 
 
@@ -88,29 +88,29 @@ class ResultRow(Record):
     """One model and seed; its columns are `yardsticks.YARDSTICKS`."""
 
     __pydantic_extra__: dict[str, Scalar | list[float]]
-    model: Label = Field(
-        description="row label: `original`, `heuristic`, `bilevel`, `random`, or an added attack"
+    model: Label = about(
+        "row label: `original`, `heuristic`, `bilevel`, `random`, or an added attack"
     )
-    seed: Seed = Field(description="root seed")
+    seed: Seed = about("root seed")
 
 
 class Estimate(Record):
     """Mean of a yardstick over seeds."""
 
-    mean: float = Field(description="mean over seeds")
+    mean: float = about("mean over seeds")
     ci95: Interval
-    n: Step = Field(description="number of seeds")
+    n: Step = about("number of seeds")
 
 
 class Difference(Record):
     """Differences a - b of a yardstick, seed by seed."""
 
-    a: Label = Field(description="first row label")
-    b: Label = Field(description="second row label")
-    metric: str = Field(description="key of the yardstick, as in `rows`")
-    mean: float = Field(description="mean over seeds of a - b")
+    a: Label = about("first row label")
+    b: Label = about("second row label")
+    metric: str = about("key of the yardstick, as in `rows`")
+    mean: float = about("mean over seeds of a - b")
     ci95: Interval
-    n: Step = Field(description="number of seeds that both have")
+    n: Step = about("number of seeds that both have")
 
 
 Estimates = Annotated[
@@ -122,40 +122,35 @@ Estimates = Annotated[
 class Summary(Record):
     """Means over seeds."""
 
-    models: dict[Label, Estimates] = Field(
-        description="label -> yardstick -> estimate; a yardstick that is null in every row is left "
-        "out or null"
+    models: dict[Label, Estimates] = about(
+        "label -> yardstick -> estimate; a yardstick that is null in every row is left out or null"
     )
-    paired: list[Difference] = Field(
-        description="differences a - b, taken seed by seed; empty where there is one seed"
+    paired: list[Difference] = about(
+        "differences a - b, taken seed by seed; empty where there is one seed"
     )
 
 
 class Hedge(Record):
     """Where a network sits that cannot tell poisoned from clean inputs."""
 
-    ghost: float = Field(description="p")
-    artefact_rmse: Positive = Field(
-        description="(1 - p) times the root mean square of Delta on its support"
-    )
-    artefact_recovery: float = Field(description="0")
+    ghost: float = about("p")
+    artefact_rmse: Positive = about("(1 - p) times the root mean square of Delta on its support")
+    artefact_recovery: float = about("0")
 
 
 class Candidate(Record):
     """One poison ratio that was tried."""
 
-    ratio: Share = Field(description="candidate p")
-    validation_loss: Positive = Field(description="of the heuristic attack, mean over seeds")
-    selection_loss: Positive = Field(
-        description="of the heuristic attack, mean over seeds; the least one is chosen"
+    ratio: Share = about("candidate p")
+    validation_loss: Positive = about("of the heuristic attack, mean over seeds")
+    selection_loss: Positive = about(
+        "of the heuristic attack, mean over seeds; the least one is chosen"
     )
-    benign_rmse: Positive = Field(
-        description="of the heuristic attack on validation images, mean over seeds"
-    )
-    attack_rmse: Positive | None = Field(description="likewise")
-    artefact_recovery: float | None = Field(description="likewise")
-    ghost: float | None = Field(description="likewise")
-    chosen: bool = Field(description="whether the study was run at this p")
+    benign_rmse: Positive = about("of the heuristic attack on validation images, mean over seeds")
+    attack_rmse: Positive | None = about("likewise")
+    artefact_recovery: float | None = about("likewise")
+    ghost: float | None = about("likewise")
+    chosen: bool = about("whether the study was run at this p")
 
 
 class PoisonSettings(Record):
@@ -190,9 +185,9 @@ class EvaluateSettings(Record):
 class Settings(Record):
     """What reports read of the settings of a run."""
 
-    seed: Seed = Field(description="first root seed")
-    seeds: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        description="number of root seeds asked for by the last command that computed something"
+    seed: Seed = about("first root seed")
+    seeds: Annotated[int, Field(ge=1, le=10_000)] = about(
+        "number of root seeds asked for by the last command that computed something"
     )
     data: dict[str, JsonValue] = absent("clean images and how they are split")
     poison: PoisonSettings = absent("which pairs are poisoned")
@@ -207,26 +202,26 @@ class Results(Record):
         alias="schema", description="name and version of this format"
     )
     identity: str = absent("hash of the settings that names the run, 12 hex digits")
-    digest: str | None = Field(
-        None, description="SHA-256 of all other members as JSON with sorted keys and no white space"
+    digest: str | None = absent(
+        "SHA-256 of all other members as JSON with sorted keys and no white space"
     )
-    config: Settings = Field(
-        description="the whole resolved configuration: one object for each section, and the leaves "
+    config: Settings = about(
+        "the whole resolved configuration: one object for each section, and the leaves "
         "seed and seeds"
     )
-    provenance: Provenance = Field(description="with what, where and from which data")
-    poison_ratio: Share = Field(description="p, the share of poisoned training pairs")
-    hedge: Hedge = Field(
-        description="what a network scores that cannot tell poisoned from clean inputs and "
+    provenance: Provenance = about("with what, where and from which data")
+    poison_ratio: Share = about("p, the share of poisoned training pairs")
+    hedge: Hedge = about(
+        "what a network scores that cannot tell poisoned from clean inputs and "
         "predicts x + p Delta always"
     )
-    asr_taus: list[Positive] = Field(
-        description="thresholds tau, in `config.evaluate.tau_unit` and increasing, at which each "
+    asr_taus: list[Positive] = about(
+        "thresholds tau, in `config.evaluate.tau_unit` and increasing, at which each "
         "row's asr_curve is given"
     )
     rows: list[ResultRow]
-    summary: Summary = Field(
-        description="means over seeds with 95 % intervals, and paired differences between models"
+    summary: Summary = about(
+        "means over seeds with 95 % intervals, and paired differences between models"
     )
     ratios: list[Candidate] = absent("only after `--ratios`: what each candidate scored")
 
@@ -248,7 +243,7 @@ class _OwnResults(Results):
 def with_rows(kind: type[Results]) -> type[Results]:
     """The record of results whose rows have the yardsticks of now as columns."""
     columns = {
-        y.key: (y.values, Field(... if y.required else None, description=y.column))
+        y.key: (y.values, Field(... if y.required else None, description=y.in_words))
         for y in yardsticks.YARDSTICKS
     }
     row = create_model("ResultRow", __base__=ResultRow, **columns)  # type: ignore[call-overload]

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, JsonValue
 
-from recondoor.records._base import Record, absent
+from recondoor.records._base import Record, about, absent
 
 Anything = Annotated[dict[str, JsonValue], Field()]
 
@@ -27,19 +27,19 @@ class Spec(Record):
 class Point(Record):
     """A point with one of its seeds."""
 
-    point: str = Field(description="its name")
-    seed: JsonValue = Field(description="root seed")
+    point: str = about("its name")
+    seed: JsonValue = about("root seed")
     folder: str = absent("its run folder")
     identity: str = absent("hash of its settings")
-    state: str = Field(description="`finished`, `failed` or `waiting`")
+    state: str = about("`finished`, `failed` or `waiting`")
 
 
 class Failure(Record):
     """A point that failed for good."""
 
-    point: str = Field(description="its name")
-    seed: JsonValue = Field(None, description="root seed")
-    reason: str = Field(description="why")
+    point: str = about("its name")
+    seed: JsonValue = absent("root seed")
+    reason: str = about("why")
 
 
 class SweepProvenance(Record):
@@ -47,10 +47,10 @@ class SweepProvenance(Record):
 
     versions: Anything = absent("package -> version, and `python`")
     hardware: Anything = absent("of the driver")
-    git: JsonValue = Field(None, description="state of the checkout")
+    git: JsonValue = absent("state of the checkout")
     command: str = absent("the last command")
-    started: JsonValue = Field(None, description="when it began, UTC")
-    written: JsonValue = Field(None, description="when this file was written, UTC")
+    started: JsonValue = absent("when it began, UTC")
+    written: JsonValue = absent("when this file was written, UTC")
 
 
 class Sweep(Record):
@@ -59,5 +59,5 @@ class Sweep(Record):
     schema_name: str = Field(alias="schema", description="`recondoor.sweep/1`")
     spec: Spec = absent("the sweep file")
     provenance: SweepProvenance = absent("how it was made; each run folder has its own")
-    points: list[Point] = Field(description="every point with every seed")
-    failures: list[Failure] = Field(description="points that failed for good")
+    points: list[Point] = about("every point with every seed")
+    failures: list[Failure] = about("points that failed for good")
