@@ -8,7 +8,8 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import betabinom, binom, rankdata
+from scipy.stats import betabinom, binom
+from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
 from scipy.stats.distributions import rv_frozen
 
 from recondoor import defences
@@ -206,13 +207,11 @@ def blindness(name: str, given: Pairs | torch.Tensor, defender: Defender) -> dic
 def auc(scores: Array, poisoned: NDArray[np.bool_]) -> float | None:
     """Probability that a poisoned pair scores higher than a clean one, ties counting half.
 
-    None if all pairs are of one kind. (Mann-Whitney U over the number of couples.)
+    None if all pairs are of one kind.
     """
-    many, few = int((~poisoned).sum()), int(poisoned.sum())
-    if not (many and few):
+    if poisoned.all() or not poisoned.any():
         return None
-    ranks = rankdata(scores)[poisoned].sum()
-    return float((ranks - few * (few + 1) / 2) / (many * few))
+    return float(roc_auc_score(poisoned, scores))
 
 
 def tpr(scores: Array, poisoned: NDArray[np.bool_], alarm: float) -> float | None:

@@ -54,6 +54,12 @@ class Operator(Record):
     sigma_estimated: bool = about("Whether sigma was estimated from pairs.")
 
 
+SeenOperator = Annotated[
+    Operator | None,
+    about("The measurement operator as the physics detectors saw it; null if there was none."),
+]
+
+
 class Set(Record):
     """Images that were looked at."""
 
@@ -121,12 +127,17 @@ class Audit(Record):
     provenance: MadeBy
 
 
-class PairsTruth(Record):
-    """How many pairs of a run are poisoned, and by whom."""
+class Truth(Record):
+    """Which run it is of."""
 
-    poisoned: Count
     attack: str | None
     seed: Seed
+
+
+class PairsTruth(Truth):
+    """How many pairs of a run are poisoned."""
+
+    poisoned: Count
 
 
 class PairsAudit(Audit):
@@ -135,9 +146,7 @@ class PairsAudit(Audit):
     kind: Literal["data"] = about("What was audited.")
     pairs: Set
     clean_pairs: Step | None = about("Trusted clean pairs, M; null if none were given.")
-    operator: Operator | None = about(
-        "The measurement operator as the physics detectors saw it; null if there was none."
-    )
+    operator: SeenOperator
     truth: PairsTruth | None = about(
         "What is known of the pairs; null unless they are those of a run."
     )
@@ -147,12 +156,10 @@ class PairsAudit(Audit):
     )
 
 
-class InputsTruth(Record):
-    """How many inputs of a run are triggered, and by whom."""
+class InputsTruth(Truth):
+    """How many inputs of a run are triggered."""
 
     triggered: Count
-    attack: str | None
-    seed: Seed
 
 
 class InputsAudit(Audit):
@@ -165,9 +172,7 @@ class InputsAudit(Audit):
     threshold_pairs: Step = about(
         "Those of them that thresholds come from; detectors compare with the others."
     )
-    operator: Operator | None = about(
-        "The measurement operator as the physics detectors saw it; null if there was none."
-    )
+    operator: SeenOperator
     truth: InputsTruth | None = about(
         "What is known of the inputs; null unless they are those of a run."
     )
