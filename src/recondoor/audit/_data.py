@@ -11,7 +11,6 @@ from torch import nn
 from recondoor import caller, defences, operators
 from recondoor.audit import _doubts as doubts_of
 from recondoor.audit._apart import copies_note, distinct, require_apart
-from recondoor.audit._given import Build, Given, Shape, read_pairs
 from recondoor.audit._guard import attempt, undisturbed
 from recondoor.audit._judge import (
     Judged,
@@ -24,6 +23,7 @@ from recondoor.audit._judge import (
 )
 from recondoor.audit._network import young_network
 from recondoor.audit._network_file import Network, read_network
+from recondoor.audit._pairs import Build, Given, Shape, read_pairs
 from recondoor.audit._probe import lacking
 from recondoor.audit._run import read_run
 from recondoor.audit._sight import Sight, Verdict, decide

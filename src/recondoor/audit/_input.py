@@ -12,7 +12,6 @@ from torch import Tensor
 from recondoor import caller, defences
 from recondoor.audit._apart import require_inputs_apart
 from recondoor.audit._data import require_operator, take_apart
-from recondoor.audit._given import Given, read_inputs
 from recondoor.audit._guard import attempt, undisturbed
 from recondoor.audit._judge import (
     OWN,
@@ -26,6 +25,7 @@ from recondoor.audit._judge import (
     suspicious,
 )
 from recondoor.audit._network_file import Network
+from recondoor.audit._pairs import Given, read_inputs
 from recondoor.audit._probe import lacking
 from recondoor.audit._run import ORIGINAL, open_run
 from recondoor.audit._sight import Sight, Verdict, decide

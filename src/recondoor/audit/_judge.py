@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.stats import betabinom, binom
-from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
 from scipy.stats.distributions import rv_frozen
+from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
 
 from recondoor import defences
 from recondoor.audit._sight import Sight, sight

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from recondoor import caller, defences, metrics, rundir, seeding
 from recondoor.audit._data import take_apart
-from recondoor.audit._given import Given
 from recondoor.audit._judge import choose
 from recondoor.audit._model import FEWEST, truth_of
 from recondoor.audit._network_file import Network
+from recondoor.audit._pairs import Given
 from recondoor.audit._probe import lacking
 from recondoor.audit._record import describe_provenance
 from recondoor.audit._subject import Subject, read_subject, read_trusted

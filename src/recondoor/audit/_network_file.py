@@ -11,8 +11,8 @@ from torch import nn
 
 from recondoor import caller, config, gate
 from recondoor.arrays import failure
-from recondoor.audit._given import Shape
 from recondoor.audit._onnx_network import LACKS, OnnxNetwork
+from recondoor.audit._pairs import Shape
 from recondoor.audit._probe import probe
 from recondoor.audit._weights import read_registered
 from recondoor.errors import FAILURES, ConfigError, DataError, RecondoorError, in_a_line

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from recondoor import config, data, operators, records, rundir, study
-from recondoor.audit._given import Given
+from recondoor.audit._pairs import Given
 from recondoor.config import Config
 from recondoor.errors import ConfigError, RunError
 from recondoor.poison import Pairs, PoisonedPairs, PoisonPlan, Trigger

@@ -6,8 +6,8 @@ from typing import Literal
 
 from recondoor.audit._apart import copies_note, distinct
 from recondoor.audit._data import build_operator
-from recondoor.audit._given import Given, read_pairs
 from recondoor.audit._network_file import Network, lies_in_run, read_network
+from recondoor.audit._pairs import Given, read_pairs
 from recondoor.audit._run import open_run
 from recondoor.config import Config, checked
 from recondoor.errors import ConfigError

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from recondoor import config, gate, models, rundir
 from recondoor.arrays import failure
-from recondoor.audit._given import Shape
+from recondoor.audit._pairs import Shape
 from recondoor.errors import FAILURES, ConfigError, DataError, RunError, in_a_line
 from recondoor.tables import parse_toml
 
