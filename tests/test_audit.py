@@ -18,7 +18,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 import audit_kit
 from audit_kit import OPERATOR, SHAPE, Array, make, small_network
 from recondoor import cli, config, operators, report
-from recondoor.audit import Request, _arrays, _judge, audit_data
+from recondoor.audit import Request, _arrays, _judgement, audit_data
 from recondoor.defences import Defender
 from recondoor.errors import DataError, ReportError
 from recondoor.poison import Pairs
@@ -349,7 +349,7 @@ def test_the_own_network_sees_every_pair_once(here: Path) -> None:
 def test_a_files_own_arrays_are_not_changed_by_its_audit() -> None:
     pairs = Pairs(torch.rand(100, *SHAPE), torch.rand(100, *SHAPE))
     z, x = pairs.z.clone(), pairs.x.clone()
-    _judge.judge("loss-isolation", pairs, Defender(model=small_network("audit")), 0.01)
+    _judgement.judge("loss-isolation", pairs, Defender(model=small_network("audit")), 0.01)
     assert torch.equal(pairs.z, z) and torch.equal(pairs.x, x)
 
 
@@ -357,11 +357,11 @@ def test_auc_and_tpr_are_scikit_learns() -> None:
     rng = np.random.default_rng(1)
     truth = rng.random(500) < 0.2
     scores = np.round(rng.normal(size=500) + truth, 1)  # rounded, so that there are ties
-    assert _judge.auc(scores, truth) == pytest.approx(roc_auc_score(truth, scores))
+    assert _judgement.auc(scores, truth) == pytest.approx(roc_auc_score(truth, scores))
     fpr, tpr, _ = roc_curve(truth, scores, drop_intermediate=False)
     expected = tpr[fpr <= 0.05].max()
-    assert _judge.tpr(scores, truth, 0.05) == pytest.approx(expected)
-    assert _judge.auc(scores, np.zeros(500, dtype=bool)) is None
+    assert _judgement.tpr(scores, truth, 0.05) == pytest.approx(expected)
+    assert _judgement.auc(scores, np.zeros(500, dtype=bool)) is None
 
 
 def test_false_alarms_of_a_threshold_from_clean_pairs_are_beta_binomial() -> None:

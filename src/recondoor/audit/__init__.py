@@ -4,7 +4,7 @@ from recondoor.audit._data import Audit, Request, audit_data
 from recondoor.audit._folder import Files, fill, require_folder
 from recondoor.audit._input import InputAudit, InputRequest, audit_input
 from recondoor.audit._input_record import input_files, input_record
-from recondoor.audit._judge import auc, tpr
+from recondoor.audit._judgement import auc, tpr
 from recondoor.audit._model import ModelAudit, ModelRequest, audit_model
 from recondoor.audit._model_record import model_files, model_record
 from recondoor.audit._network import young_network

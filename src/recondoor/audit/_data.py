@@ -12,7 +12,7 @@ from recondoor import caller, defences, operators
 from recondoor.audit import _doubts as doubts_of
 from recondoor.audit._apart import copies_note, distinct, require_apart
 from recondoor.audit._guard import attempt, undisturbed
-from recondoor.audit._judge import (
+from recondoor.audit._judgement import (
     Judged,
     blindness,
     choose,

@@ -13,7 +13,7 @@ from recondoor import caller, defences
 from recondoor.audit._apart import require_inputs_apart
 from recondoor.audit._data import require_operator, take_apart
 from recondoor.audit._guard import attempt, undisturbed
-from recondoor.audit._judge import (
+from recondoor.audit._judgement import (
     OWN,
     OWN_SHARE,
     Judged,

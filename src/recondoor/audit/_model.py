@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from recondoor import caller, config, defences, rundir
 from recondoor.audit._guard import attempt, undisturbed
-from recondoor.audit._judge import choose, require_alarm
+from recondoor.audit._judgement import choose, require_alarm
 from recondoor.audit._make import needed, references_lack, run_differs
 from recondoor.audit._network_file import Network, read_network
 from recondoor.audit._pairs import Given

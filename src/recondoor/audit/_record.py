@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 from recondoor import defences, provenance
 from recondoor.audit._data import Audit
 from recondoor.audit._folder import Files, npz
-from recondoor.audit._judge import LEVEL, Judged, auc, is_certain, tpr
+from recondoor.audit._judgement import LEVEL, Judged, auc, is_certain, tpr
 from recondoor.audit._sight import Sight, Verdict
 from recondoor.defences import Physics
 from recondoor.models import reconstruct

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from recondoor import caller, defences, metrics, rundir, seeding
 from recondoor.audit._data import take_apart
-from recondoor.audit._judge import choose
+from recondoor.audit._judgement import choose
 from recondoor.audit._model import FEWEST, truth_of
 from recondoor.audit._network_file import Network
 from recondoor.audit._pairs import Given
