@@ -1,7 +1,7 @@
 """The audit of pairs, top to bottom: read, take the operator apart, train, look, judge."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -68,6 +68,7 @@ class Request:
     pairs: Path
     settings: Config | None = None
     clean: Path | None = None
+    _: KW_ONLY
     alarm: float = 0.01
     detectors: tuple[str, ...] | None = None
     attack: str | None = None
@@ -78,7 +79,7 @@ class Request:
     overrides: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Audit:
     """What was found.
 
@@ -143,7 +144,17 @@ def audit_data(
     seen = seen_by("pairs", names, judged, skipped, blind)
     doubts = _doubts(given, defender, judged)
     chosen = decide(suspicious(judged), seen, doubts)
-    return Audit(request, given, defender, judged, skipped, notes, doubts, seen, chosen)
+    return Audit(
+        request=request,
+        given=given,
+        defender=defender,
+        judged=judged,
+        skipped=skipped,
+        notes=notes,
+        doubts=doubts,
+        seen=seen,
+        verdict=chosen,
+    )
 
 
 def _network_of(request: Request, pairs: Pairs) -> Network | None:
@@ -237,7 +248,13 @@ def _read(request: Request, progress: Progress) -> Given:
     pairs, operator = read_pairs(request.pairs, build_operator(request.settings))
     settings = request.settings
     known = settings is not None and "sigma" in settings.operator.model_fields_set
-    return Given(request.pairs.stem, pairs, operator, known, seed=settings.seed if settings else 0)
+    return Given(
+        name=request.pairs.stem,
+        pairs=pairs,
+        operator=operator,
+        noise_known=known,
+        seed=settings.seed if settings else 0,
+    )
 
 
 def build_operator(settings: Config | None) -> Build | None:

@@ -70,7 +70,7 @@ class Inputs:
     attack: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class InputAudit:
     """What was found; reconstructions as they are (`output`) and repaired, each (N, C, H, W)."""
 
@@ -140,19 +140,19 @@ def audit_input(request: InputRequest, progress: Progress = NO_PROGRESS) -> Inpu
     blind = {name: why for each in looks for name, why in each.blind.items()}
     seen = seen_by("input", names, judged, skipped, blind)
     return InputAudit(
-        request,
-        network,
-        given,
-        inputs,
-        defender,
-        len(trusted),
-        judged,
-        reconstruct(network.model, inputs.z),
-        {each.judged.name: each.repaired for each in looks if each.repaired is not None},
-        skipped,
-        notes,
-        seen,
-        decide(suspicious(judged), seen),
+        request=request,
+        network=network,
+        given=given,
+        inputs=inputs,
+        defender=defender,
+        trusted=len(trusted),
+        judged=judged,
+        output=reconstruct(network.model, inputs.z),
+        repaired={each.judged.name: each.repaired for each in looks if each.repaired is not None},
+        skipped=skipped,
+        notes=notes,
+        seen=seen,
+        verdict=decide(suspicious(judged), seen),
     )
 
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import betabinom, binom
 from scipy.stats.distributions import rv_frozen
-from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
+from sklearn.metrics import roc_auc_score
 
 from recondoor import defences
 from recondoor.audit._sight import Sight, sight
@@ -28,7 +28,7 @@ OWN, OWN_SHARE = 64, 0.2
 """Clean pairs that detectors compare with, at most and as a share; thresholds take the others."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Judged:
     """What one detector found.
 
@@ -172,10 +172,28 @@ def _judged(
     if not (np.isfinite(found).all() and (limit is None or np.isfinite(limit))):
         raise FloatingPointError("some of its scores are not finite")
     if limit is None or law is None:
-        return Judged(name, found, None, None, None, None, None, seconds)
+        return Judged(
+            name=name,
+            scores=found,
+            threshold=None,
+            basis=None,
+            expected=None,
+            p_value=None,
+            least=None,
+            seconds=seconds,
+        )
     tail = float(law.sf(int((scores > limit).sum()) - 1))
     least = float(law.sf(len(found) - 1))
-    return Judged(name, found, limit, basis, float(law.mean()), tail, least, seconds)
+    return Judged(
+        name=name,
+        scores=found,
+        threshold=limit,
+        basis=basis,
+        expected=float(law.mean()),
+        p_value=tail,
+        least=least,
+        seconds=seconds,
+    )
 
 
 def suspicious(judged: list[Judged]) -> bool:

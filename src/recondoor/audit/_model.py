@@ -85,7 +85,7 @@ class Truth:
     artefact: Tensor | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelAudit:
     """What was found."""
 
@@ -135,15 +135,15 @@ def audit_model(request: ModelRequest, progress: Progress = NO_PROGRESS) -> Mode
     seen = sight("model", names, [each.name for each in inspected], blind)
     flagged = any(each.flagged for each in inspected)
     return ModelAudit(
-        request,
-        network,
-        given,
-        truth_of(network),
-        inspected,
-        skipped,
-        [*network.notes, *given.notes, *_notes(inspected, len(references), request.alarm)],
-        seen,
-        decide(flagged, seen),
+        request=request,
+        network=network,
+        given=given,
+        truth=truth_of(network),
+        inspected=inspected,
+        skipped=skipped,
+        notes=[*network.notes, *given.notes, *_notes(inspected, len(references), request.alarm)],
+        seen=seen,
+        verdict=decide(flagged, seen),
     )
 
 

@@ -23,7 +23,7 @@ CHUNK = 1_000
 """Measurements of which z is made at a time."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Given:
     """Pairs under suspicion.
 

@@ -1,6 +1,6 @@
 """What audits of a network share: the network, trusted clean pairs, and the operator."""
 
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -36,6 +36,7 @@ class Subject:
     network: str
     data: Path | None = None
     settings: Config | None = None
+    _: KW_ONLY
     files: tuple[Path, ...] = ()
     overrides: tuple[str, ...] = ()
     seed: int | None = None
@@ -71,10 +72,10 @@ def read_trusted(subject: Subject, progress: Progress, part: Part) -> Given:
         settings = subject.settings
         known = settings is not None and "sigma" in settings.operator.model_fields_set
         return Given(
-            data.stem,
-            pairs,
-            operator,
-            known,
+            name=data.stem,
+            pairs=pairs,
+            operator=operator,
+            noise_known=known,
             seed=settings.seed if settings else 0,
             notes=tuple(copies_note(len(read), len(pairs))),
         )
@@ -86,4 +87,10 @@ def read_trusted(subject: Subject, progress: Progress, part: Part) -> Given:
     opened = open_run(data, "original", seed, subject.data_dir, progress, subject.trust_paths)
     parts = {"train": opened.scene.train, "validation": opened.scene.validation}
     pairs = (parts | {"test": opened.scene.test})[part]
-    return Given(data.resolve().name, pairs, opened.operator, True, seed=opened.scene.seed)
+    return Given(
+        name=data.resolve().name,
+        pairs=pairs,
+        operator=opened.operator,
+        noise_known=True,
+        seed=opened.scene.seed,
+    )

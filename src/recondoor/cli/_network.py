@@ -77,11 +77,11 @@ class SubjectOptions:
             network,
             self.data,
             settings,
-            self.files,
-            own,
-            self.seed,
-            self.data_dir,
-            self.trust_paths,
+            files=self.files,
+            overrides=own,
+            seed=self.seed,
+            data_dir=self.data_dir,
+            trust_paths=self.trust_paths,
         )
 
 
