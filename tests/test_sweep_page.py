@@ -202,7 +202,8 @@ def cut(path: Path) -> None:
 @pytest.mark.parametrize("member", ["points", "failures", "spec", "provenance"])
 def test_a_record_with_wrong_members_is_refused(tmp_path: Path, member: str) -> None:
     folder = fake_sweep.write(tmp_path, change=lambda record: record.update({member: [1]}))
-    refuse(folder, f"{member}: expected")
+    where = f"{member}[0]: 1" if member in ("points", "failures") else f"{member}: [1]"
+    refuse(folder, f"{where} is not of type 'object'")
 
 
 def test_the_command_takes_sweeps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
