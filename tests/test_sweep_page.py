@@ -97,7 +97,7 @@ def test_the_page_tells_state_rule_versions_and_command(page: str) -> None:
         "artefact recovery above 0.5, ASR(0.5) of 0.9 or more, and a benign RMSE at most 10 % above"
         in text
     )
-    assert "in more than 75 % of cases" in text
+    assert "of Student’s t over seeds at 95 %" in text
     assert "torch 2.9" in text
     assert "recondoor sweep axes.toml" in text
 

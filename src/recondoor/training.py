@@ -22,6 +22,12 @@ Weights = dict[str, Tensor]
 Row = dict[str, float | int | str | bool]
 Enough = Callable[[Row], bool]
 
+
+def never(row: Row) -> bool:
+    """No epoch is enough."""
+    return False
+
+
 # Reading the loss waits for the device, so it is read for the display only this often.
 STEPS_BETWEEN_NOTES = 20
 
@@ -66,7 +72,7 @@ def epoch_pairs(n: int, settings: Train) -> int:
     return settings.epoch_pairs or n
 
 
-def finished(state: FitState, settings: Train, enough: Enough) -> bool:
+def finished(state: FitState, settings: Train, enough: Enough = never) -> bool:
     """Whether the epochs or the patience are used up, or the last epoch is `enough`."""
     waited = state.epoch - state.best_epoch
     stalled = state.epoch > 0 and waited >= settings.patience
@@ -118,7 +124,7 @@ def fit(
     task: Task,
     state: FitState | None = None,
     on_epoch: Callable[[FitState], None] = lambda state: None,
-    enough: Enough = lambda row: False,
+    enough: Enough = never,
 ) -> FitState:
     """Train `model` in place on `pairs` and leave the weights of the best epoch in it.
 
