@@ -5,10 +5,11 @@ PYTHON ?= python3
 ARGS ?=
 
 VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
 # Test files are shared out to so many processes, each on one thread; 0: all in this one.
 WORKERS ?= 2
 RUN := $(VENV)/bin/python -m
-PIP := $(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP := $(RUN) pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS)
 READY := $(VENV)/.ready
 
 # Without bytecode files every start would compile torch again: 6 s of CPU instead of 2.
@@ -60,10 +61,10 @@ clean:
 
 PYTHON_IS_RECENT = $(shell ($(PYTHON) -c 'import sys; print(sys.version_info >= (3, 11))') 2>/dev/null)
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml $(CONSTRAINTS)
 	$(if $(filter True,$(PYTHON_IS_RECENT)),,$(error recondoor needs Python 3.11 or newer, which \
 	'$(PYTHON)' is not; install one and name it, for example: make PYTHON=python3.12 $(MAKECMDGOALS)))
-	@echo "Setting up $(VENV) from constraints.txt, once; PyTorch is large, so this takes minutes ..."
+	@echo "Setting up $(VENV) from $(CONSTRAINTS), once; PyTorch is large, so this takes minutes ..."
 	@$(RUN) pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@$(PIP) hatchling
 	@$(PIP) --no-build-isolation --editable '.[dev]'

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import recondoor.report
-import recondoor.study
+import recondoor.studies
 from recondoor import data, evaluation, hypergradient, operators, rundir, training
 from recondoor.attacks import bilevel, tangent
 from recondoor.cli import main
-from recondoor.poison import PoisonedPairs
+from recondoor.poisoning import PoisonedPairs
 
 STARTED = time.process_time()
 

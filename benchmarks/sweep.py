@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from _bench import Report, interleaved, parser, ratios
-from recondoor import sweep
+from recondoor import sweeps
 
 POINTS = 16
 SECONDS = 10.0
@@ -52,17 +52,17 @@ def main() -> None:
     report.close()
 
 
-def points(epochs: int, seeds: int, **changes: object) -> sweep.Sweep:
+def points(epochs: int, seeds: int, **changes: object) -> sweeps.Sweep:
     """A sweep of one point with many seeds, which are one task each."""
     base = {"attack": {"names": ["none"]}, "train": {"max_epochs": epochs, "patience": epochs}}
     base |= {"data": {"limit": 1000}, "model": {"width": 32, "code": 16}}
     point = {"name": "a", "set": {"poison.ratio": 0.1}}
-    return sweep.parse({"seeds": seeds, "base": base | changes, "point": [point]})
+    return sweeps.parse({"seeds": seeds, "base": base | changes, "point": [point]})
 
 
-def run(spec: sweep.Sweep, workers: int, folder: Path) -> None:
+def run(spec: sweeps.Sweep, workers: int, folder: Path) -> None:
     """Run a sweep; raises if a point fails."""
-    results = sweep.run(spec, folder, workers)
+    results = sweeps.run(spec, folder, workers)
     if results.failures:
         raise RuntimeError(str(results.failures))
 
@@ -76,7 +76,7 @@ def calibrated(seconds: float) -> int:
         return max(1, round(8 * seconds / (time.perf_counter() - begun)))
 
 
-def wall(spec: sweep.Sweep, workers: int) -> float:
+def wall(spec: sweeps.Sweep, workers: int) -> float:
     """Seconds that all points take, the start of the workers included."""
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
@@ -84,7 +84,7 @@ def wall(spec: sweep.Sweep, workers: int) -> float:
         return time.perf_counter() - begun
 
 
-def driver_share(spec: sweep.Sweep, workers: int) -> float:
+def driver_share(spec: sweeps.Sweep, workers: int) -> float:
     """CPU of this process, which drives and schedules, over that of all, start-up left out."""
     with tempfile.TemporaryDirectory() as folder:
         own, children = time.process_time(), of_children()
@@ -103,7 +103,7 @@ def again(rounds: int, count: int) -> list[float]:
     """Seconds for a thousand finished points, from so many."""
     found = []
     with tempfile.TemporaryDirectory() as folder:
-        spec = sweep.parse(
+        spec = sweeps.parse(
             {
                 "seeds": count,
                 "base": TINY,

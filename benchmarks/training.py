@@ -16,7 +16,7 @@ from _bench import CLOCKS, Clock, Report, interleaved, parser, ratios
 from recondoor import models, training
 from recondoor.config import ArtefactSettings, Model, Train, TriggerSettings
 from recondoor.models.cae import NarrowConv2d
-from recondoor.poison import (
+from recondoor.poisoning import (
     Pairs,
     PoisonedPairs,
     PoisonPlan,

@@ -12,7 +12,7 @@ import numpy as np
 from recondoor.config import Config, from_dict
 from recondoor.progress import Progress
 from recondoor.rundir import RunDir, read_json, read_tensors, sealed_by_itself
-from recondoor.study import Runtime
+from recondoor.studies import Runtime
 
 LABELS = ("original", "heuristic", "bilevel", "random")
 TIMES = {"seconds", "samples_per_s"}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pyarrow import parquet
 
-from recondoor import sweep
+from recondoor import sweeps
 
 TIMES = ("seconds", "samples_per_s")
 # A point takes about a second, so that it can be killed in its midst.
@@ -43,7 +43,7 @@ def write(folder: Path) -> Path:
 
 def run_here(folder: Path) -> Path:
     """Run the long sweep in this process; return its folder."""
-    results = sweep.run(folder / "long.toml", folder / "undisturbed")
+    results = sweeps.run(folder / "long.toml", folder / "undisturbed")
     assert results.failures == {}
     return results.out
 

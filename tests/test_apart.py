@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from audit_kit import OPERATOR, SMALL, make, refusal, run, saved
 from recondoor import data
 from recondoor.audit._apart import distinct, found_in
-from recondoor.poison import Pairs
+from recondoor.poisoning import Pairs
 
 Array = NDArray[Any]
 

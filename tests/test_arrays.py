@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from recondoor import config, data, operators, poison, rundir
+from recondoor import config, data, operators, poisoning, rundir
 from recondoor.data._idx import read_bytes
 from recondoor.errors import DataError, RecondoorError
 
@@ -39,7 +39,7 @@ def claiming(folder: Path, name: str, shape: tuple[int, ...]) -> Path:
 READERS: dict[str, Callable[[Path], object]] = {
     "images.npy": lambda path: data.load(str(path)),
     "images.npz": lambda path: data.load(str(path)),
-    "patch.npy": lambda path: poison.make_trigger(config.TriggerSettings(file=path), (1, 9, 9)),
+    "patch.npy": lambda path: poisoning.make_trigger(config.TriggerSettings(file=path), (1, 9, 9)),
     "matrix.npy": lambda path: operators.build(
         (1, 28, 28), config.Operator(name="matrix", file=path), 0
     ),

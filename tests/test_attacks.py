@@ -14,7 +14,7 @@ from torch import Tensor
 from recondoor import registry, seeding
 from recondoor.attacks import Crafted, CraftState, Problem, craft
 from recondoor.errors import ConfigError, RecondoorError
-from recondoor.poison import Trigger
+from recondoor.poisoning import Trigger
 from toy_problem import SHAPE, N, Recorder, delta_of, problem, through_file, tools
 
 NAMES = registry.names("attacks")

@@ -18,10 +18,10 @@ from sklearn.metrics import roc_auc_score, roc_curve
 import audit_kit
 from audit_kit import OPERATOR, SHAPE, Array, make, small_network
 from recondoor import cli, config, operators, report
-from recondoor.audit import Request, _arrays, _judgement, audit_data
+from recondoor.audit import Measured, Request, _arrays, _judgement, audit_data
 from recondoor.defences import Defender
 from recondoor.errors import DataError, ReportError
-from recondoor.poison import Pairs
+from recondoor.poisoning import Pairs
 from recondoor.seal import sealed
 
 PHYSICS = ["--detectors", "range-test,measurement-residual"]
@@ -89,7 +89,7 @@ def test_clean_pairs_are_called_clean_and_trusted_ones_make_thresholds(here: Pat
     save(here / "pairs.npz", x=given["x"], z=given["z"])
     save(here / "trusted.npz", x=trusted["x"], z=trusted["z"])
     run("pairs.npz", *OPERATOR, *PHYSICS)
-    request = Request(here / "pairs.npz", settings(), here / "trusted.npz")
+    request = Request(here / "pairs.npz", Measured.by(settings()), here / "trusted.npz")
     found = audit_data(request, small_network("audit"))
     assert found.verdict == "clean"
     assert {each.basis for each in found.judged} == {"law", "clean pairs"}
@@ -134,7 +134,7 @@ def test_measurements_become_inputs(form: str, here: Path) -> None:
         np.save(here / "A.npy", exact.A(torch.eye(144).double().view(144, *SHAPE))[:, 0].T.numpy())
         chosen = settings("operator.name=matrix", "operator.file=A.npy", "operator.sigma=0.01")
     names = ("range-test", "measurement-residual")
-    found = audit_data(Request(path, chosen, detectors=names))
+    found = audit_data(Request(path, Measured.by(chosen), detectors=names))
     torch.testing.assert_close(found.given.pairs.z, expected, rtol=0, atol=1e-6)
     assert found.verdict == "clean"
     assert found.notes == []
@@ -147,7 +147,7 @@ def test_complex_measurements(here: Path) -> None:
     y = exact.forward(torch.from_numpy(made["x"]).double(), torch.Generator().manual_seed(5))
     save(here / "pairs.npz", x=made["x"], y=y.numpy())
     names = ("range-test", "measurement-residual")
-    found = audit_data(Request(here / "pairs.npz", chosen, detectors=names))
+    found = audit_data(Request(here / "pairs.npz", Measured.by(chosen), detectors=names))
     assert found.verdict == "clean"
     assert found.defender.physics is not None
 

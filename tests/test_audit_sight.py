@@ -12,7 +12,7 @@ from torch import nn
 
 from audit_kit import OPERATOR, furnish, make, run, small_network
 from recondoor import cli, config, defences, report
-from recondoor.audit import Audit, Network, Request, audit_data
+from recondoor.audit import Audit, Measured, Network, Request, audit_data
 from recondoor.audit._make import references_lack, run_differs
 from recondoor.config import Config
 from recondoor.defences import homogeneity, measurement_residual, trigger_inversion
@@ -89,7 +89,9 @@ def pairs(here: Path, count: int = 200, poisoned: int = 0) -> Path:
 
 def look(here: Path, chosen: Config | None, *names: str, clean: bool = True) -> Audit:
     trusted = here / "trusted.npz" if clean else None
-    request = Request(here / "pairs.npz", chosen, trusted, detectors=names or None)
+    request = Request(
+        here / "pairs.npz", chosen and Measured.by(chosen), trusted, detectors=names or None
+    )
     return audit_data(request, small_network("audit"))
 
 
@@ -231,7 +233,7 @@ def test_a_network_that_cannot_be_trained_leaves_the_physics(
 
     pairs(here)
     monkeypatch.setattr("recondoor.audit._data.young_network", fail)
-    found = audit_data(Request(here / "pairs.npz", settings(), here / "trusted.npz"))
+    found = audit_data(Request(here / "pairs.npz", Measured.by(settings()), here / "trusted.npz"))
     assert found.verdict == "clean"
     assert "could not be trained" in found.skipped["spectre"]
 

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from audit_kit import OPERATOR, SHAPE, Array, make, run
 from recondoor import config, defences, models, operators
-from recondoor.audit import Audit, Request, audit_data
+from recondoor.audit import Audit, Measured, Request, audit_data
 from recondoor.config import Model, Operator
 from recondoor.defences import Defender, Physics
 from recondoor.errors import DataError
-from recondoor.poison import Pairs
+from recondoor.poisoning import Pairs
 
 PHYSICS = ("range-test", "measurement-residual")
 SMALL = Model(width=4, code=2, kernel=3)
@@ -41,7 +41,9 @@ def audit(
     settings = config.load_config("quick", (), given)
     other.setdefault("detectors", PHYSICS)
     path = folder / "trusted.npz" if clean else None
-    return audit_data(Request(folder / "pairs.npz", settings, path, **other))
+    return audit_data(
+        Request(folder / "pairs.npz", settings and Measured.by(settings), path, **other)
+    )
 
 
 @pytest.mark.parametrize("share", [0.45, 0.6, 1.0])

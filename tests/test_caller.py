@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 import recondoor as rd
-from recondoor import audit, caller, config, rundir, study, sweep
+from recondoor import audit, caller, config, rundir, studies, sweeps
 from recondoor.errors import ConfigError
 from recondoor.progress import NO_PROGRESS, Progress
 from small_study import timeless
@@ -40,7 +40,7 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def predictions() -> dict[str, Any]:
-    found = study.predict(tiny(), Path("nowhere"))
+    found = studies.predict(tiny(), Path("nowhere"))
     return {name: replace(each, seconds=0.0) for name, each in found.items()}
 
 
@@ -76,7 +76,7 @@ def test_a_study_has_the_rows_of_a_plain_call(name: str, plain: Path, tmp_path: 
 
 def test_a_sweep_has_the_rows_of_a_plain_call(plain: Path, tmp_path: Path) -> None:
     point = {"name": "a", "set": {"data.limit": 600}}
-    spec = sweep.parse({"preset": "smoke", "base": BASE, "point": [point]})
+    spec = sweeps.parse({"preset": "smoke", "base": BASE, "point": [point]})
     with other_type(), torch.no_grad():
         results = rd.run_sweep(spec, tmp_path)
     assert not results.failures
@@ -192,11 +192,11 @@ def careless_calls(run: Path, out: Path) -> dict[str, Callable[[Progress], objec
     point = {"preset": "smoke", "base": BASE, "point": [{"name": "a", "set": {"data.limit": 60}}]}
     model = audit.ModelRequest(subject, detectors=("least-norm-inversion",))
     request = audit.Request(run, detectors=("range-test",))
-    execution, parsed = sweep.Execution(threads=2), sweep.parse(point)
+    execution, parsed = sweeps.Execution(threads=2), sweeps.parse(point)
     return {
         "study": lambda told: rd.run_study(tiny(), out, rd.Runtime(progress=told)),
-        "ratios": lambda told: study.run_ratios(tiny(), out, [0.2], rd.Runtime(progress=told)),
-        "predict": lambda told: study.predict(tiny(), out, rd.Runtime(progress=told)),
+        "ratios": lambda told: studies.run_ratios(tiny(), out, [0.2], rd.Runtime(progress=told)),
+        "predict": lambda told: studies.predict(tiny(), out, rd.Runtime(progress=told)),
         "sweep": lambda told: rd.run_sweep(parsed, out, 0, replace(execution, progress=told)),
         "audit data": lambda told: audit.audit_data(request, None, told),
         "audit model": lambda told: audit.audit_model(model, told),

@@ -23,7 +23,7 @@ from recondoor.defences import (
     fine_pruning,
     trigger_inversion,
 )
-from recondoor.poison import Pairs
+from recondoor.poisoning import Pairs
 
 SHAPE = (1, 12, 12)
 ALARM = 0.05

@@ -24,7 +24,7 @@ from recondoor.defences import (
     spectre,
 )
 from recondoor.errors import ConfigError
-from recondoor.poison import Pairs
+from recondoor.poisoning import Pairs
 
 NAMES = defences.names("pairs")
 SHAPE = (1, 12, 12)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import recondoor
-from recondoor import config, study
+from recondoor import config, studies
 from recondoor.attacks._bilevel import BETAS
 from recondoor.records._models import AttackLine, TrainLine
 
@@ -140,7 +140,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("docs")
     overrides = ["data.limit=60", "attack.names=none,bilevel", "seeds=2"]
     settings = config.load_config("smoke", (), [*overrides, "model.width=4", "model.code=4"])
-    study.run(settings, folder / "runs" / "example")
+    studies.run(settings, folder / "runs" / "example")
     return folder
 
 
@@ -204,9 +204,9 @@ def test_the_examples_of_new_methods_run(tmp_path: Path) -> None:
     # Two 5x5 kernels do not reach from the corner to the artefact.
     overrides += ["attack.mask=image"]
     code = (
-        "from pathlib import Path; from recondoor import config, defences, study; "
+        "from pathlib import Path; from recondoor import config, defences, studies; "
         "assert 'input-energy' in defences.names('input'); "
-        f"study.run(config.load_config('smoke', (), {overrides}), Path('run'))"
+        f"studies.run(config.load_config('smoke', (), {overrides}), Path('run'))"
     )
     # The folder that a process is started in comes first on the path of ``python -c``.
     command = [sys.executable, "-c", code]
@@ -215,3 +215,18 @@ def test_the_examples_of_new_methods_run(tmp_path: Path) -> None:
     rows = json.loads((tmp_path / "run" / "results.json").read_text())["rows"]
     assert [row["model"] for row in rows] == ["original", "bilevel", "random-signs"]
     assert rows[2]["trigger_l2"] == pytest.approx(3, abs=1e-6)
+
+
+def test_the_script_of_a_pipeline_runs_as_it_stands(tmp_path: Path) -> None:
+    """What its prints say is what the page says."""
+    (script,) = blocks(DOCS / "python.md", "python")
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    verdict, found, _, planted, *_ = done.stdout.split()
+    assert verdict == "suspicious"
+    assert found == planted == "50"
+    assert "suspicious [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]" in done.stdout
+    assert "\nundecided\n" in done.stdout
+    assert (tmp_path / "audits" / "mine" / "report.html").exists()

@@ -12,7 +12,7 @@ from cyclopts import CycloptsError
 from recondoor import cli, config, registry
 from recondoor.cli import _audit, _network, _show, _study, _sweep
 from recondoor.errors import ConfigError
-from recondoor.sweep import load_sweep
+from recondoor.sweeps import load_sweep
 
 REPOSITORY = Path(__file__).parents[1]
 PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")])

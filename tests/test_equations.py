@@ -8,7 +8,7 @@ from torch import Tensor
 from recondoor import caller
 from recondoor.equations import conjugate_gradients
 from recondoor.errors import ConfigError
-from recondoor.study import Runtime
+from recondoor.studies import Runtime
 from toy_problem import problem
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from recondoor import models, yardsticks
 from recondoor.config import Evaluate, Model
 from recondoor.evaluation import Monitor, evaluate, hedge_line, summarise
-from recondoor.poison import Artefact, Pairs, PoisonPlan, Trigger
+from recondoor.poisoning import Artefact, Pairs, PoisonPlan, Trigger
 from recondoor.seeding import torch_generator
 
 SHAPE = (1, 12, 13)

@@ -15,7 +15,7 @@ from fuzzing.worker import Sandbox, fault_of
 from recondoor import config
 from recondoor.arrays import UNREADABLE, load
 from recondoor.errors import LONGEST_LINE, ConfigError, RecondoorError
-from recondoor.sweep import parse
+from recondoor.sweeps import parse
 
 SEED = 0
 INPUTS = 500

@@ -15,7 +15,7 @@ from recondoor.attacks import _growth, best_place, craft
 from recondoor.attacks._growth import growth, growth_map, mean_growth, plateau
 from recondoor.config import Model
 from recondoor.errors import ConfigError
-from recondoor.poison import Trigger
+from recondoor.poisoning import Trigger
 from recondoor.seeding import torch_generator
 from toy_problem import delta_of, draw, inner_error, poisoned, problem, tools
 

@@ -14,7 +14,7 @@ import pytest
 
 import hostile_files as hostile
 from hostile_files import IMAGES, npy, npz
-from recondoor import config, data, operators, poison
+from recondoor import config, data, operators, poisoning
 from recondoor.audit._arrays import read_arrays
 from recondoor.data._idx import read_bytes
 from recondoor.errors import RecondoorError
@@ -69,7 +69,7 @@ def most_memory() -> int:
 
 
 def _patch(path: Path) -> object:
-    return poison.make_trigger(config.TriggerSettings(file=path), (1, 28, 28))
+    return poisoning.make_trigger(config.TriggerSettings(file=path), (1, 28, 28))
 
 
 def _matrix(path: Path) -> object:

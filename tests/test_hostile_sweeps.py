@@ -14,12 +14,12 @@ import pytest
 from pyarrow import parquet
 
 import fake_sweep
-from recondoor import report, sweep
+from recondoor import report, sweeps
 from recondoor.errors import ConfigError, ReportError, RunError
 from recondoor.report._sweep import _tables
 from recondoor.report._sweep._build import MOST_VERTICES
 from recondoor.report._sweep._load import DEEPEST, load_sweep
-from recondoor.sweep import parse
+from recondoor.sweeps import parse
 from recondoor.tables import LONGEST, parse_toml
 
 SECONDS, MEMORY = 5, 1 << 30
@@ -275,7 +275,7 @@ SWEEP = parse({"preset": "smoke", "base": {"attack.names": "none"}})
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finished")
-    assert sweep.run(SWEEP, folder).failures == {}
+    assert sweeps.run(SWEEP, folder).failures == {}
     return folder / "points" / "base" / "seed0"
 
 
@@ -307,7 +307,7 @@ def test_a_run_that_is_none(finished: Path, name: str, text: str) -> None:
     try:
         path.write_text(text, encoding="latin-1")
         with pytest.raises(RunError, match="choose another --out") as caught:
-            sweep.run(SWEEP, finished.parents[2])
+            sweeps.run(SWEEP, finished.parents[2])
         assert "\n" not in str(caught.value)
     finally:
         path.write_bytes(before)
@@ -323,7 +323,7 @@ def test_files_of_a_run_that_are_none(
     try:
         swap(path)
         with pytest.raises(RunError, match="is a link|no regular file"):
-            sweep.run(SWEEP, finished.parents[2])
+            sweeps.run(SWEEP, finished.parents[2])
     finally:
         path.unlink()
         path.write_bytes(before)

@@ -10,7 +10,7 @@ from recondoor.config import from_dict, identity, load_config, original_identity
 from recondoor.config._identity import LATER, NOT_IN_IDENTITY
 from recondoor.errors import RunError
 from recondoor.rundir import RunDir
-from recondoor.study._record import require_same_run
+from recondoor.studies._record import require_same_run
 
 # Of release 0.1.0, by its own code: run folders out there are named so.
 PRESETS = {

@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from recondoor import data, operators, study
+from recondoor import data, operators, studies
 from recondoor.attacks._budget import Budget
 from recondoor.config import Operator, from_dict
 from recondoor.errors import ConfigError
-from recondoor.poison import Trigger, make_artefact, make_trigger
+from recondoor.poisoning import Trigger, make_artefact, make_trigger
 from recondoor.rundir import RunDir
-from recondoor.study import build_scene
-from recondoor.study._scene import injected, unseen
+from recondoor.studies import build_scene
+from recondoor.studies._scene import injected, unseen
 
 SHAPE = (1, 12, 10)
 
@@ -124,7 +124,7 @@ def test_attacks_keep_to_what_the_injection_can_reach(
         },
     }
     config = from_dict(settings)
-    folder = study.run(config, tmp_path_factory.mktemp("run") / "run")
+    folder = studies.run(config, tmp_path_factory.mktemp("run") / "run")
     operator = operators.build((1, 28, 28), config.operator, 0, torch.float64)
     for name in config.attack.names:
         arrays = RunDir(folder).read_npz(RunDir(folder).trigger(name, 0))

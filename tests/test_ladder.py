@@ -28,7 +28,7 @@ ROOMS = (
     "data",
     "equations",
     "operators",
-    "poison",
+    "poisoning",
     "models",
     "training",
     "hypergradient",
@@ -43,11 +43,12 @@ ROOMS = (
     "records",
     "rundir",
     "report",
-    "study",
+    "studies",
     "audit",
-    "sweep",
+    "sweeps",
     "doctor",
     "terminal",
+    "doors",
     "cli",
 )
 TORCH_FREE = (
@@ -70,7 +71,7 @@ TORCH_FREE = (
     "records",
     "rundir",
     "report",
-    "sweep",
+    "sweeps",
     "doctor",
     "terminal",
     "cli",
@@ -138,7 +139,7 @@ def test_every_room_is_on_the_list() -> None:
     assert {room(module) for module in INSIDE} <= set(ROOMS)
 
 
-@pytest.mark.parametrize("module", [name for name in INSIDE if room(name) != "study"])
+@pytest.mark.parametrize("module", [name for name in INSIDE if room(name) != "studies"])
 def test_only_the_study_joins_attacks_defences_and_evaluation(module: str) -> None:
     rooms = {room(target) for target in imports(INSIDE[module], set(FILES)) if "." in target}
     assert len(({*rooms, room(module)}) & JOINED_ONLY_IN_STUDY) <= 1
@@ -148,14 +149,14 @@ def test_only_the_study_joins_attacks_defences_and_evaluation(module: str) -> No
     ("module", "target", "is_package", "problem"),
     [
         ("recondoor.config", "recondoor.errors", False, None),
-        ("recondoor.config", "recondoor.study", False, "is further down the list"),
+        ("recondoor.config", "recondoor.studies", False, "is further down the list"),
         ("recondoor.data.mnist", "recondoor.data.mnist5k", False, "is a sibling"),
         ("recondoor.data.mnist", "recondoor.data._idx", False, None),
         ("recondoor.data.mnist", "recondoor.data", False, None),
         ("recondoor.data", "recondoor.data.mnist", True, None),
-        ("recondoor.study", "recondoor.data.mnist", False, None),
-        ("recondoor.study", "recondoor.data._idx", False, "is private to another room"),
-        ("recondoor.study", "recondoor", False, "takes something from the public face"),
+        ("recondoor.studies", "recondoor.data.mnist", False, None),
+        ("recondoor.studies", "recondoor.data._idx", False, "is private to another room"),
+        ("recondoor.studies", "recondoor", False, "takes something from the public face"),
     ],
 )
 def test_the_rule_itself(module: str, target: str, is_package: bool, problem: str | None) -> None:

@@ -12,7 +12,7 @@ from recondoor import operators
 from recondoor.config import Operator
 from recondoor.defences import Defender, Physics, measurement_residual, range_test
 from recondoor.operators import LinearOperator
-from recondoor.poison import Pairs
+from recondoor.poisoning import Pairs
 
 SHAPE = (1, 8, 8)
 SIGMA, ALPHA, COUNT = 0.1, 0.05, 4_000

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import onnx_files as onnx
-from audit_kit import SHAPE, SMALL, Bomb, furnish, refusal, run, small_network
+from audit_kit import SHAPE, SMALL, Bomb, furnish, make, refusal, run, small_network
 from audit_kit import saved as saved_network
 from recondoor import config, gate, models, rundir
 from recondoor.audit import Network, read_network
@@ -91,7 +91,7 @@ def test_an_onnx_file_is_audited_as_far_as_it_goes(
     assert "an ONNX file has none" in (here / "m" / "report.html").read_text()
     given = ["clean", "net.onnx", "--data=trusted.npz", "--out=new.safetensors"]
     assert "cannot be repaired" in refusal(capsys, *given)
-    np.savez(here / "inputs.npz", z=np.load("trusted.npz")["z"][:60])
+    np.savez(here / "inputs.npz", z=make(60, 7)["z"])
     given = ["audit", "input", "net.onnx", "inputs.npz", "--data=trusted.npz", "--json"]
     run(*given, "--out=i", "--alarm=0.05", code=4)
     record = json.loads(capsys.readouterr().out)
@@ -103,10 +103,9 @@ def test_pairs_are_ranked_through_a_network_that_is_given(
 ) -> None:
     """Who knows what that network has seen? Thresholds from trusted pairs would not hold."""
     (here / "net.onnx").write_bytes(onnx.convolution(WEIGHT))
-    given = ["audit", "data", "trusted.npz", "--network=net.onnx", "--json"]
-    made = np.load("trusted.npz")
-    np.savez(here / "clean.npz", x=made["x"][:120], z=made["z"][:120])
-    run(*given, "--clean=clean.npz", "--alarm=0.05", "--out=d", code=4)
+    given = ["audit", "data", "pairs.npz", "--network=net.onnx", "--json"]
+    np.savez(here / "pairs.npz", **make(120, 7))  # type: ignore[arg-type]
+    run(*given, "--clean=trusted.npz", "--alarm=0.05", "--out=d", code=4)
     record = json.loads(capsys.readouterr().out)
     found = {each["name"]: each for each in record["detectors"]}
     assert found["loss-isolation"]["threshold"] is None

@@ -14,8 +14,8 @@ import pytest
 from numpy.typing import NDArray
 
 from hostile_files import chunk, png
-from recondoor import config, data, operators, poison
-from recondoor.audit._pairs import read_pairs
+from recondoor import config, data, poisoning
+from recondoor.audit._pairs import Measured, read_pairs
 from recondoor.errors import RecondoorError
 
 Array = NDArray[Any]
@@ -58,8 +58,8 @@ def as_patches(folder: Path, values: Array) -> Array:
     for each in values:
         save(folder / "PATCH.NPY", each)
         file = folder / "PATCH.NPY"
-        delta = poison.make_trigger(config.TriggerSettings(file=file), shape).delta.numpy()
-        pattern = poison.make_artefact(config.ArtefactSettings(file=file), shape).pattern.numpy()
+        delta = poisoning.make_trigger(config.TriggerSettings(file=file), shape).delta.numpy()
+        pattern = poisoning.make_artefact(config.ArtefactSettings(file=file), shape).pattern.numpy()
         np.testing.assert_array_equal(delta, pattern)
         found.append(delta)
     return np.stack(found)
@@ -198,10 +198,10 @@ def test_measurements_of_any_type_are_numbers_as_they_are(tmp_path: Path, kind: 
     generator = np.random.default_rng(0)
     matrix = generator.normal(size=(6, 20)) + (1j if "c" in kind else 0)
     np.save(tmp_path / "A.npy", matrix)
-    settings = config.Operator(name="matrix", file=tmp_path / "A.npy")
+    settings = config.from_dict({"operator": {"name": "matrix", "file": tmp_path / "A.npy"}})
     y = generator.integers(0, 100, (3, 6)).astype(kind)
     np.savez(tmp_path / "pairs.npz", x=np.zeros((3, 4, 5)), y=y)
-    pairs, _ = read_pairs(tmp_path / "pairs.npz", lambda shape: operators.build(shape, settings, 0))
+    pairs, _ = read_pairs(tmp_path / "pairs.npz", Measured.by(settings))
     expected = (y.astype(complex) @ matrix.conj()).real.reshape(3, 1, 4, 5)
     np.testing.assert_allclose(pairs.z.numpy(), expected, rtol=1e-4, atol=1e-3)
 
@@ -314,8 +314,8 @@ def png_everywhere(folder: Path, content: bytes) -> list[Array]:
     (folder / "IMAGE.PNG").write_bytes(content)
     images = data.load(str(folder)).train[0]
     file, shape = folder / "IMAGE.PNG", images.shape
-    delta = poison.make_trigger(config.TriggerSettings(file=file), shape).delta.numpy()
-    pattern = poison.make_artefact(config.ArtefactSettings(file=file), shape).pattern.numpy()
+    delta = poisoning.make_trigger(config.TriggerSettings(file=file), shape).delta.numpy()
+    pattern = poisoning.make_artefact(config.ArtefactSettings(file=file), shape).pattern.numpy()
     return [images, delta, pattern]
 
 
@@ -373,8 +373,8 @@ def test_a_png_that_would_lose_something_is_refused_alike(tmp_path: Path, said: 
     file = tmp_path / "a.png"
     for read in (
         lambda: data.load(str(tmp_path)),
-        lambda: poison.make_trigger(config.TriggerSettings(file=file), (1, 28, 28)),
-        lambda: poison.make_artefact(config.ArtefactSettings(file=file), (1, 28, 28)),
+        lambda: poisoning.make_trigger(config.TriggerSettings(file=file), (1, 28, 28)),
+        lambda: poisoning.make_artefact(config.ArtefactSettings(file=file), (1, 28, 28)),
     ):
         with pytest.raises(RecondoorError, match=said) as caught:
             read()

@@ -12,7 +12,7 @@ import fake_run
 from recondoor import records, report, yardsticks
 from recondoor.config import Evaluate
 from recondoor.evaluation import evaluate, summarise
-from recondoor.poison import Artefact, Pairs, Trigger
+from recondoor.poisoning import Artefact, Pairs, Trigger
 from recondoor.seal import sealed
 from recondoor.yardsticks import Yardstick
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from recondoor.defences import Defender, Physics, Storage, measurement_residual, range_test
 from recondoor.defences._storage import BRAIN, HALF, spacing
 from recondoor.operators.matrix import Matrix
-from recondoor.poison import Pairs
+from recondoor.poisoning import Pairs
 
 SHAPE, COUNT, ALPHA = (1, 12, 12), 400, 0.01
 SIGMAS = (0.0, 0.01, 0.1, 0.3)

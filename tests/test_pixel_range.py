@@ -13,8 +13,8 @@ from recondoor.audit import Request, _judgement, audit_data
 from recondoor.config import from_dict
 from recondoor.defences import Defender, Physics, measurement_residual, pixel_range, range_test
 from recondoor.errors import ConfigError
-from recondoor.poison import Pairs, PoisonedPairs
-from recondoor.study import build_scene
+from recondoor.poisoning import Pairs, PoisonedPairs
+from recondoor.studies import build_scene
 
 SHAPE = (1, 8, 8)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from recondoor.config import ArtefactSettings, TriggerSettings
 from recondoor.errors import ConfigError
-from recondoor.poison import (
+from recondoor.poisoning import (
     Artefact,
     Pairs,
     PoisonedPairs,
@@ -174,10 +174,10 @@ def test_a_pattern_may_fill_the_image() -> None:
     "settings",
     [
         {"size": 29},
-        {"size": 10**9},
+        {"size": 100_000},
         {"size": 3, "margin": 26},
         {"size": 3, "place": "26,0"},
-        {"size": 3, "place": "0,99999999999999999999"},
+        {"size": 3, "place": "0,999999999"},
         {"size": 29, "place": "centre"},
     ],
 )

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from recondoor import cli, models, operators, study, theory
+from recondoor import cli, models, operators, studies, theory
 from recondoor.config import Model, Operator, from_dict
 from recondoor.errors import ConfigError
-from recondoor.poison import Artefact, Pairs, Trigger
+from recondoor.poisoning import Artefact, Pairs, Trigger
 
 SHAPE = (1, 12, 12)
 CONSTANTS = theory.Constants(3.0, 0.5, 0.25, networks=2, steps=2, batch=8, images=8)
@@ -150,7 +150,7 @@ def test_the_command_says_it_in_words_and_as_json(
 def test_a_trigger_that_must_be_learned_first_is_left_out_or_refused(tmp_path: Path) -> None:
     config = from_dict({"data": {"limit": 60}, "attack": {"names": ["none", "bilevel"]}})
     with pytest.raises(ConfigError, match="no trigger to predict"):
-        study.predict(config, tmp_path / "run")
+        studies.predict(config, tmp_path / "run")
 
 
 def test_a_trigger_of_the_run_folder_is_taken(tmp_path: Path) -> None:
@@ -160,5 +160,5 @@ def test_a_trigger_of_the_run_folder_is_taken(tmp_path: Path) -> None:
         "attack": {"names": ["tangent"], "warm_steps": 2, "surrogates": 1, "tangent_steps": 1},
     }
     config = from_dict(settings)
-    study.run(config, tmp_path / "run", stages=("attack",))
-    assert list(study.predict(config, tmp_path / "run")) == ["tangent"]
+    studies.run(config, tmp_path / "run", stages=("attack",))
+    assert list(studies.predict(config, tmp_path / "run")) == ["tangent"]

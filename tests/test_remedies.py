@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from audit_kit import OPERATOR, SMALL, make, refusal, run, saved
-from recondoor import cli, gate, rundir, study
+from recondoor import cli, gate, rundir, studies
 from recondoor.errors import RunError
 from recondoor.report import build
 from small_study import CPU, tiny, write_images
@@ -52,7 +52,7 @@ def last_line(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 
 def finished(folder: Path) -> Path:
     settings = tiny(write_images(folder), attack={"names": ["none", "heuristic"]})
-    return study.run(settings, folder / "run", CPU)
+    return studies.run(settings, folder / "run", CPU)
 
 
 @pytest.mark.parametrize("part", ["audit.json", "evidence.npz", "report.html"])
@@ -90,9 +90,9 @@ def test_a_study_on_a_full_disk_carries_on(place: Path, failing: Any) -> None:
     settings = tiny(write_images(place), attack={"names": ["none"]})
     restore = failing(errno.ENOSPC, "model-original")
     with pytest.raises(RunError, match="give the same command again, it carries on where it st"):
-        study.run(settings, place / "run", CPU)
+        studies.run(settings, place / "run", CPU)
     restore()
-    study.run(settings, place / "run", CPU)
+    studies.run(settings, place / "run", CPU)
     assert len(rundir.RunDir(place / "run").read_results()["rows"]) == 1
 
 

@@ -15,7 +15,7 @@ from recondoor import cli, rundir, seal, training
 from recondoor.config import Config
 from recondoor.errors import ConfigError, DataError, RunError
 from recondoor.rundir import RunDir, sealed_by_itself
-from recondoor.study import Runtime, run
+from recondoor.studies import Runtime, run
 from small_study import (
     CPU,
     Listener,

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from recondoor import attacks, evaluation, models, study
+from recondoor import attacks, evaluation, models, studies
 from recondoor.attacks import bilevel
 from recondoor.config import Config, identity
 from recondoor.errors import RecondoorError, RunError
-from recondoor.poison import Trigger
+from recondoor.poisoning import Trigger
 from recondoor.rundir import RunDir, read_json, read_tensors
-from recondoor.study import Runtime, run
+from recondoor.studies import Runtime, run
 from small_study import (
     CPU,
     LABELS,
@@ -125,13 +125,13 @@ def test_original_model_is_trained_on_clean_pairs(data: Path, tmp_path: Path) ->
 
 def test_the_folder_is_all_that_a_model_needs(finished: Path, data: Path) -> None:
     cpu = torch.device("cpu")
-    model, meta = study.load_model(RunDir(finished), tiny(data), (1, 12, 12), "heuristic", 0, cpu)
+    model, meta = studies.load_model(RunDir(finished), tiny(data), (1, 12, 12), "heuristic", 0, cpu)
     shown = RunDir(finished).read_npz(RunDir(finished).examples("heuristic", 0))
     again = models.reconstruct(model, torch.from_numpy(shown["z"])).numpy()
     np.testing.assert_allclose(again, shown["clean"], atol=1e-6)
     assert meta["epoch"] == 2
     with pytest.raises(RunError, match="there is no such model yet"):
-        study.load_model(RunDir(finished), tiny(data), (1, 12, 12), "heuristic", 9, cpu)
+        studies.load_model(RunDir(finished), tiny(data), (1, 12, 12), "heuristic", 9, cpu)
 
 
 def test_samples_at_which_the_backdoor_is_learnt(
@@ -165,8 +165,8 @@ def test_samples_at_which_the_backdoor_is_learnt(
 
 def test_surrogates_may_have_another_size(data: Path, tmp_path: Path) -> None:
     config = tiny(data, attack={"surrogate_width": 3, "surrogate_code": 2, "surrogate_kernel": 5})
-    images = study.data.load(config.data.name, None, Listener())
-    problem = study.build_scene(config, images, 0, torch.device("cpu")).problem
+    images = studies.data.load(config.data.name, None, Listener())
+    problem = studies.build_scene(config, images, 0, torch.device("cpu")).problem
     surrogate = dict(problem.build_model("surrogate").named_parameters())
     assert surrogate["down.0.weight"].shape == (3, 1, 5, 5)
     assert surrogate["down.2.weight"].shape == (2, 3, 5, 5)
@@ -246,7 +246,7 @@ def test_a_finished_run_returns_at_once(
     finished: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = stamps(finished)
-    for module, name in ((study._stages, "fit"), (evaluation, "reconstruct"), (bilevel, "craft")):
+    for module, name in ((studies._stages, "fit"), (evaluation, "reconstruct"), (bilevel, "craft")):
         monkeypatch.setattr(module, name, forbid)
     assert run(tiny(data), finished, CPU) == finished
     assert stamps(finished) == before
@@ -299,7 +299,7 @@ def test_stages_one_by_one_are_the_study(finished: Path, data: Path, tmp_path: P
 
 def test_ratio_of_least_selection_loss_is_chosen(data: Path, tmp_path: Path) -> None:
     config = tiny(data, attack={"names": ["none", "heuristic"]}, train={"max_epochs": 1})
-    folder = study.run_ratios(config, tmp_path / "ratios", [0.2, 0.5], CPU)
+    folder = studies.run_ratios(config, tmp_path / "ratios", [0.2, 0.5], CPU)
     table = validate(folder)["ratios"]
     assert [line["ratio"] for line in table] == [0.2, 0.5]
     (chosen,) = (line["ratio"] for line in table if line["chosen"])
@@ -315,7 +315,7 @@ def test_ratio_of_least_selection_loss_is_chosen(data: Path, tmp_path: Path) -> 
     assert folder.name == f"ratio-{chosen:g}"
     assert read_json(folder / "results.json")["poison_ratio"] == chosen
     # Once more, and after more seeds, the choice is still written down.
-    assert study.run_ratios(config, tmp_path / "ratios", [0.2, 0.5], CPU) == folder
+    assert studies.run_ratios(config, tmp_path / "ratios", [0.2, 0.5], CPU) == folder
     assert validate(folder)["ratios"] == table
 
 

@@ -14,7 +14,7 @@ from recondoor.attacks import _bilevel
 from recondoor.config import Config
 from recondoor.errors import RunError
 from recondoor.rundir import RunDir
-from recondoor.study import Runtime, run
+from recondoor.studies import Runtime, run
 from small_study import (
     CPU,
     Listener,
@@ -31,7 +31,7 @@ from small_study import (
 # Started once with torch loaded, so that a child costs milliseconds.
 CHILDREN = multiprocessing.get_context("forkserver")
 CHILDREN.set_forkserver_preload(
-    ["jsonschema", "pytest", "torch._dynamo", "recondoor.study", "recondoor.attacks.bilevel"]
+    ["jsonschema", "pytest", "torch._dynamo", "recondoor.studies", "recondoor.attacks.bilevel"]
 )
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from recondoor import cli, sweep
+from recondoor import cli, sweeps
 from recondoor.errors import ConfigError, DataError, RunError
 from recondoor.rundir import RunDir, read_json
-from recondoor.sweep import load_sweep, parse
+from recondoor.sweeps import load_sweep, parse
 from small_sweep import TIMES, contents, lines, run_here, write
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
@@ -159,7 +159,7 @@ def test_refused_options(
 
 def test_missing_data_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="minst"):
-        sweep.run(parse({"base": {"data.name": "minst"}}), tmp_path / "out")
+        sweeps.run(parse({"base": {"data.name": "minst"}}), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -207,7 +207,7 @@ def test_table_and_record(undisturbed: Path) -> None:
 
 def test_a_finished_sweep_is_not_run_again(undisturbed: Path, folder: Path) -> None:
     before, rows = contents(undisturbed), lines(undisturbed)
-    sweep.run(folder / "long.toml", undisturbed)
+    sweeps.run(folder / "long.toml", undisturbed)
     assert contents(undisturbed) == before
     assert lines(undisturbed) == rows
 
@@ -216,7 +216,7 @@ def test_threads_of_the_caller_are_as_they_were(folder: Path, tmp_path: Path) ->
     before = torch.get_num_threads()
     torch.set_num_threads(before + 1)
     try:
-        sweep.run(parse({"preset": "smoke", "base": {"attack.names": "none"}}), tmp_path)
+        sweeps.run(parse({"preset": "smoke", "base": {"attack.names": "none"}}), tmp_path)
         assert torch.get_num_threads() == before + 1
     finally:
         torch.set_num_threads(before)
@@ -252,12 +252,12 @@ def test_a_point_of_other_settings_is_refused(
     undisturbed: Path, folder: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(RunError, match="rename the point or choose another --out"):
-        sweep.run(folder / "short.toml", undisturbed)
+        sweeps.run(folder / "short.toml", undisturbed)
 
 
 def test_two_drivers_do_not_share_a_folder(folder: Path, tmp_path: Path) -> None:
     with RunDir(tmp_path).lock(), pytest.raises(RunError, match="is working in this folder"):
-        sweep.run(folder / "short.toml", tmp_path)
+        sweeps.run(folder / "short.toml", tmp_path)
 
 
 def test_what_may_pass_is_tried_again(
@@ -265,14 +265,14 @@ def test_what_may_pass_is_tried_again(
 ) -> None:
     tried = []
 
-    def work(task: sweep._work.Task) -> sweep._work.Answer:
+    def work(task: sweeps._work.Task) -> sweeps._work.Answer:
         tried.append(task.place)
         if task.seed or len(tried) < 3:
             raise MemoryError("no more")
-        return sweep._work.Answer([])
+        return sweeps._work.Answer([])
 
-    monkeypatch.setattr(sweep._work, "work", work)
-    results = sweep.run(parse({"seeds": 2}), tmp_path)
+    monkeypatch.setattr(sweeps._work, "work", work)
+    results = sweeps.run(parse({"seeds": 2}), tmp_path)
     assert tried == ["points/base/seed0"] * 3 + ["points/base/seed1"] * 3
     assert results.failures == {"points/base/seed1": "MemoryError: no more"}
 

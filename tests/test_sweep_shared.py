@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recondoor import study, sweep
+from recondoor import studies, sweeps
 from recondoor.config import from_dict, load_config, original_identity
 from recondoor.errors import TrainingError
 from recondoor.rundir import RunDir
-from recondoor.sweep import Execution, Placement, estimate, load_sweep
+from recondoor.sweeps import Execution, Placement, estimate, load_sweep
 
 SPEC = """
 preset = "smoke"
@@ -60,7 +60,7 @@ def timeless(row: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in row.items() if key not in TIMES}
 
 
-def originals(results: sweep.SweepResults) -> dict[str, dict[str, Any]]:
+def originals(results: sweeps.SweepFolder) -> dict[str, dict[str, Any]]:
     return {
         place: next(row for row in rows if row["model"] == "original")
         for place, rows in results.rows.items()
@@ -72,12 +72,12 @@ def test_rows_are_those_of_a_point_that_trained_its_own(
     tmp_path: Path, images: Path, stop: str
 ) -> None:
     spec = write(tmp_path, images, stop=stop)
-    results = sweep.run(spec, tmp_path / "out")
+    results = sweeps.run(spec, tmp_path / "out")
     assert results.failures == {}
     own = {"attack.l2=1": True, "attack.l2=2.5": False, "attack.l2=4": False}
     assert trained(results.out) == own | {"other-network": True}
     for point in load_sweep(spec).points:
-        alone = study.run(point.config, tmp_path / point.name)
+        alone = studies.run(point.config, tmp_path / point.name)
         expected = next(r for r in RunDir(alone).history() if r["model"] == "original")
         row = originals(results)[point.place]
         rows = json.loads((alone / "results.json").read_text())["rows"]
@@ -93,8 +93,8 @@ def test_workers_share_it_too_and_another_command_takes_what_is_finished(
     tmp_path: Path, images: Path
 ) -> None:
     spec = write(tmp_path, images)
-    serial = sweep.run(spec, tmp_path / "serial")
-    parallel = sweep.run(spec, tmp_path / "parallel", execution=Execution(Placement(2)))
+    serial = sweeps.run(spec, tmp_path / "serial")
+    parallel = sweeps.run(spec, tmp_path / "parallel", execution=Execution(Placement(2)))
     assert parallel.failures == {}
     assert trained(parallel.out) == trained(serial.out)
     for place, row in originals(serial).items():
@@ -104,8 +104,8 @@ def test_workers_share_it_too_and_another_command_takes_what_is_finished(
 def test_a_finished_point_owns_the_model_whatever_its_order(tmp_path: Path, images: Path) -> None:
     spec = write(tmp_path, images)
     last = load_sweep(spec).points[2]
-    study.run(last.config, tmp_path / "out" / last.place)
-    results = sweep.run(spec, tmp_path / "out")
+    studies.run(last.config, tmp_path / "out" / last.place)
+    results = sweeps.run(spec, tmp_path / "out")
     assert trained(results.out)["attack.l2=4"]
     assert not trained(results.out)["attack.l2=1"]
 
@@ -113,15 +113,15 @@ def test_a_finished_point_owns_the_model_whatever_its_order(tmp_path: Path, imag
 def test_a_point_whose_owner_failed_trains_its_own(
     tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = study.run
+    run = studies.run
 
     def fails(config: Any, *rest: Any, **named: Any) -> Path:
         if config.attack.l2 == 1:
             raise TrainingError("diverged")
         return run(config, *rest, **named)
 
-    monkeypatch.setattr(study, "run", fails)
-    results = sweep.run(write(tmp_path, images), tmp_path / "out")
+    monkeypatch.setattr(studies, "run", fails)
+    results = sweeps.run(write(tmp_path, images), tmp_path / "out")
     assert len(results.failures) == 1
     assert trained(results.out)["attack.l2=2.5"]
 

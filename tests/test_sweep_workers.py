@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from recondoor import sweep
+from recondoor import sweeps
 from recondoor.config import load_config
 from recondoor.errors import RunError
 from recondoor.rundir import read_json
-from recondoor.sweep._local import Workers
-from recondoor.sweep._work import Task
+from recondoor.sweeps._local import Workers
+from recondoor.sweeps._work import Task
 from small_sweep import command, lines, run_here, wait_for, write
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
@@ -39,7 +39,7 @@ def undisturbed(folder: Path) -> Path:
 def test_two_workers_end_with_the_same_numbers(
     undisturbed: Path, folder: Path, tmp_path: Path
 ) -> None:
-    results = sweep.run(folder / "long.toml", tmp_path, workers=2)
+    results = sweeps.run(folder / "long.toml", tmp_path, workers=2)
     assert results.failures == {}
     assert lines(tmp_path) == lines(undisturbed)
 
@@ -58,7 +58,7 @@ def test_a_killed_driver_leaves_a_sweep_that_carries_on(
     assert finished.startswith("recondoor sweep")
     models = {p: p.stat().st_mtime_ns for p in tmp_path.glob("points/*/*/model-*")}
     assert 0 < len(models) < 12
-    sweep.run(folder / "long.toml", tmp_path)
+    sweeps.run(folder / "long.toml", tmp_path)
     assert lines(tmp_path) == lines(undisturbed)
     assert {p: p.stat().st_mtime_ns for p in models} == models
 
@@ -238,5 +238,5 @@ def test_ctrl_c_stops_all_and_the_same_command_carries_on(
     assert b"Traceback" not in said
     assert len(pids) == 3
     wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 20)
-    sweep.run(folder / "long.toml", tmp_path)
+    sweeps.run(folder / "long.toml", tmp_path)
     assert lines(tmp_path) == lines(undisturbed)

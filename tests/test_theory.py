@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from recondoor import models, operators, theory
 from recondoor.attacks import recovery_gradient
 from recondoor.config import Model, Operator
-from recondoor.poison import Artefact, Pairs, Trigger
+from recondoor.poisoning import Artefact, Pairs, Trigger
 from recondoor.training import squared_error
 
 SHAPE = (1, 12, 12)

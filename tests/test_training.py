@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from recondoor import evaluation, models, training
 from recondoor.config import Model, Train
 from recondoor.errors import TrainingError
-from recondoor.poison import Artefact, Pairs, PoisonedPairs, PoisonPlan, Trigger
+from recondoor.poisoning import Artefact, Pairs, PoisonedPairs, PoisonPlan, Trigger
 from recondoor.progress import Task
 from recondoor.seeding import torch_generator
 from recondoor.training import FitState, fit, learning_rate

@@ -9,19 +9,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from recondoor import data, operators, registry, study, theory
+from recondoor import data, operators, registry, studies, theory
 from recondoor.attacks import Crafted
 from recondoor.audit._input import kept_apart
 from recondoor.config import Config, Data, Evaluate, Operator, Train, from_dict
 from recondoor.data import Images
 from recondoor.errors import ConfigError, RecondoorError, RunError
 from recondoor.evaluation import evaluate
-from recondoor.poison import Artefact, Pairs, PoisonedPairs, PoisonPlan, Trigger
+from recondoor.poisoning import Artefact, Pairs, PoisonedPairs, PoisonPlan, Trigger
 from recondoor.progress import NO_PROGRESS
 from recondoor.rundir import RunDir, sealed_by_itself
 from recondoor.seeding import numpy_generator, torch_generator
-from recondoor.study import run
-from recondoor.sweep._table import parquet
+from recondoor.studies import run
+from recondoor.sweeps._table import parquet
 from recondoor.training import fit
 from small_study import CPU, Listener, tiny, validate, write_images
 
@@ -134,11 +134,11 @@ def test_a_study_whose_plan_would_be_empty_is_refused_before_it_begins(
     images: Path, tmp_path: Path, ratio: float, said: str
 ) -> None:
     config = tiny(images, poison={"ratio": ratio}, attack={"names": ["heuristic"]})
-    for begin in (run, study.predict):
+    for begin in (run, studies.predict):
         with pytest.raises(ConfigError, match=said):
             begin(config, tmp_path / "run", CPU)
     with pytest.raises(ConfigError, match=said):
-        study.run_ratios(config, tmp_path / "ratios", [0.3, ratio], CPU)
+        studies.run_ratios(config, tmp_path / "ratios", [0.3, ratio], CPU)
     assert not (tmp_path / "run").exists()
     assert not (tmp_path / "ratios").exists()
     # The original network has no poison to lose.
@@ -159,7 +159,7 @@ def test_half_of_the_pairs_and_more(
     hedge = validate(folder)["hedge"]
     expected = {"ghost": ratio, "artefact_rmse": 1 - ratio, "artefact_recovery": 0.0}
     assert hedge == pytest.approx(expected)
-    found = study.predict(config, folder, CPU)["heuristic"]
+    found = studies.predict(config, folder, CPU)["heuristic"]
     words = theory.in_words(found)
     if ratio == 1:
         assert (found.probability, found.cause, found.samples) == (0.0, "ratio", math.inf)
@@ -211,8 +211,10 @@ def test_early_stopping_looks_at_the_poisoned_validation_pairs(
     )
     folder = RunDir(run(config, tmp_path / "run", CPU))
     history = [row for row in folder.history() if row["stage"] == "train"]
-    scene = study.build_scene(config, data.load(str(images)), 0, torch.device("cpu"))
-    model, meta = study.load_model(folder, config, scene.shape, "heuristic", 0, torch.device("cpu"))
+    scene = studies.build_scene(config, data.load(str(images)), 0, torch.device("cpu"))
+    model, meta = studies.load_model(
+        folder, config, scene.shape, "heuristic", 0, torch.device("cpu")
+    )
     plan = folder.read_npz(folder.path / "plan-seed0.npz")["validation"]
     delta = folder.read_npz(folder.trigger("heuristic", 0))["delta"]
     losses = []
@@ -251,7 +253,7 @@ def test_a_study_tells_it_and_goes_on(tmp_path: Path) -> None:
     np.save(tmp_path / "twice.npy", np.concatenate([single, single]))
     listener = Listener()
     config = tiny(tmp_path / "twice.npy", attack={"names": ["none"]})
-    run(config, tmp_path / "run", study.Runtime(device="cpu", progress=listener))
+    run(config, tmp_path / "run", studies.Runtime(device="cpu", progress=listener))
     (line,) = [said for said in listener.said if "training images" in said]
     assert line.endswith("(seed 0)")
 
@@ -364,7 +366,7 @@ def test_a_zero_trigger_is_refused_and_predict_says_the_same(
     said = r"this trigger cannot be learnt: it is zero \(L2 = 0\)"
     with pytest.raises(RunError, match=said):
         run(config, tmp_path / "run", CPU)
-    found = study.predict(config, tmp_path / "run", CPU)["random"]
+    found = studies.predict(config, tmp_path / "run", CPU)["random"]
     assert (found.probability, found.samples, found.reach) == (0.0, math.inf, 0.0)
     words = theory.in_words(found)
     assert "this trigger cannot be learnt: it is zero" in words

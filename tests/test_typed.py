@@ -11,12 +11,12 @@ import pytest
 import recondoor
 from audit_kit import refusal
 from recondoor import cli, config, rundir
-from recondoor.audit import Request, audit_data
-from recondoor.cli._typed import bare_name
 from recondoor.config import Config, canonical, checked, from_dict, identity, load_config
+from recondoor.doors import audit_data
 from recondoor.errors import ConfigError, RecondoorError, TrainingError
-from recondoor.study import predict, run, run_ratios
-from recondoor.sweep import How, Point, Sweep, drive
+from recondoor.rundir import bare_name
+from recondoor.studies import predict, run, run_ratios
+from recondoor.sweeps import Execution, Point, Sweep, drive
 from small_study import CPU, tiny, write_images
 
 BASE = load_config("smoke")
@@ -56,8 +56,8 @@ def doors(settings: Config, out: Path) -> dict[str, Any]:
         "run": lambda: recondoor.run_study(settings, out),
         "ratios": lambda: run_ratios(settings, out, [0.1, 0.3]),
         "predict": lambda: predict(settings, out),
-        "drive": lambda: drive(Sweep({}, (Point("a", settings),)), out, How()),
-        "audit": lambda: audit_data(Request(pairs, settings)),
+        "drive": lambda: drive(Sweep({}, (Point("a", settings),)), out, Execution()),
+        "audit": lambda: audit_data(pairs, operator=settings),
     }
 
 
@@ -246,7 +246,7 @@ def test_a_run_of_another_spelling_is_found_and_carried_on(
     old = tiny(write_images(tmp_path), trigger={"place": "3, 4"}, **names)
     new = canonical(old)
     assert identity(old) != identity(new)
-    monkeypatch.setattr("recondoor.study.checked", lambda settings: settings)
+    monkeypatch.setattr("recondoor.studies.checked", lambda settings: settings)
     folder = Path("runs") / f"images-{identity(old)}"
     run(old, folder, CPU)
     monkeypatch.undo()

@@ -14,7 +14,7 @@ from recondoor import metrics
 from recondoor.config import Evaluate
 from recondoor.errors import DataError
 from recondoor.evaluation import Monitor, evaluate, hedge_line
-from recondoor.poison import Artefact, Pairs, Trigger
+from recondoor.poisoning import Artefact, Pairs, Trigger
 
 SIZES = [(27, 31), (31, 27), (1, 40), (40, 1), (12, 50)]
 sizes = pytest.mark.parametrize("size", SIZES, ids=str)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from recondoor import models, seeding
 from recondoor.attacks import Crafted, CraftState, Problem, Tools, best_place, craft
 from recondoor.config import ArtefactSettings, Attack, Model, TriggerSettings
-from recondoor.poison import Pairs, make_artefact, make_trigger
+from recondoor.poisoning import Pairs, make_artefact, make_trigger
 from recondoor.progress import Task
 
 SHAPE = (1, 10, 11)

@@ -13,7 +13,7 @@ from torch import nn
 from recondoor import metrics, yardsticks
 from recondoor.config import Evaluate
 from recondoor.models import reconstruct
-from recondoor.poison import Artefact, Pairs, PoisonPlan, Trigger
+from recondoor.poisoning import Artefact, Pairs, PoisonPlan, Trigger
 from recondoor.statistics import mean_interval
 from recondoor.yardsticks import Seen
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from recondoor import caller, models, seeding
 from recondoor.config import Train
 from recondoor.errors import ConfigError, TrainingError
-from recondoor.poison import PoisonedPairs
+from recondoor.poisoning import PoisonedPairs
 from recondoor.progress import Task
 
 Weights = dict[str, Tensor]

@@ -24,10 +24,10 @@ from recondoor.audit import auc, tpr, young_network
 from recondoor.config import Config, load_config
 from recondoor.defences import Defender, Physics
 from recondoor.models import reconstruct
-from recondoor.poison import Artefact, Pairs, PoisonedPairs, Trigger
+from recondoor.poisoning import Artefact, Pairs, PoisonedPairs, Trigger
 from recondoor.progress import NO_PROGRESS
 from recondoor.rundir import RunDir
-from recondoor.study import Scene, build_scene, load_model
+from recondoor.studies import Scene, build_scene, load_model
 
 HERE = Path(__file__).parent
 KEPT = HERE / "results.json"

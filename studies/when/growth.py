@@ -16,11 +16,11 @@ from typing import Any
 import torch
 from pyarrow import parquet
 
-from recondoor import data, study, theory
+from recondoor import data, studies, theory
 from recondoor.config import Config, load_config
-from recondoor.poison import Trigger
+from recondoor.poisoning import Trigger
 from recondoor.rundir import RunDir
-from recondoor.study import build_scene
+from recondoor.studies import build_scene
 
 HERE = Path(__file__).parent
 ROOTS = (HERE, HERE.parent / "equal-budget")
@@ -78,7 +78,7 @@ def of_scene_rows(
     folders = [RunDir(table.parent / "points" / row["point"] / f"seed{seed}") for row in rows]
     config: Config = load_config("quick", [folders[0].path / "config.toml"])
     scene = build_scene(config, images, seed, torch.device("cpu"))
-    plans = [study.plan_of(config, scene, constants) for constants in CHOICES]
+    plans = [studies.plan_of(config, scene, constants) for constants in CHOICES]
     for row, folder in zip(rows, folders, strict=True):
         delta = torch.from_numpy(folder.read_npz(folder.trigger(row["model"], seed))["delta"])
         yield {

@@ -83,12 +83,12 @@ def write_settings(folder: Path) -> None:
 
 
 def read_settings(folder: Path) -> None:
-    from recondoor import config, poison
+    from recondoor import config, poisoning
 
     settings = config.load_config("quick", [folder / "config.toml"])
     _ = config.identity(settings), config.to_toml(settings), config.original_identity(settings)
-    poison.make_trigger(settings.trigger, (1, 28, 28))
-    poison.make_artefact(settings.artefact, (1, 28, 28))
+    poisoning.make_trigger(settings.trigger, (1, 28, 28))
+    poisoning.make_artefact(settings.artefact, (1, 28, 28))
 
 
 def write_overrides(folder: Path) -> None:
@@ -156,11 +156,11 @@ def write_patches(folder: Path) -> None:
 
 
 def read_patches(folder: Path) -> None:
-    from recondoor import config, poison
+    from recondoor import config, poisoning
 
     trigger = config.TriggerSettings(file=folder / "trigger.png")
-    poison.make_trigger(trigger, (3, 28, 28))
-    poison.make_artefact(config.ArtefactSettings(file=folder / "artefact.npy"), (3, 28, 28))
+    poisoning.make_trigger(trigger, (3, 28, 28))
+    poisoning.make_artefact(config.ArtefactSettings(file=folder / "artefact.npy"), (3, 28, 28))
 
 
 def write_tensors(folder: Path) -> None:
@@ -250,24 +250,26 @@ def write_h5(folder: Path) -> None:
 def auditor_of(name: str) -> Callable[[Path], object]:
     def read(folder: Path) -> None:
         from recondoor import config
-        from recondoor.audit import Request, audit_data
+        from recondoor.audit import Measured, Request, audit_data
 
         settings = config.from_dict({"operator": {"name": "pixel-mask"}})
         detectors = ("range-test", "measurement-residual")
-        audit_data(Request(folder / name, settings, detectors=detectors))
+        audit_data(Request(folder / name, settings and Measured.by(settings), detectors=detectors))
 
     return read
 
 
 def write_audit(folder: Path) -> None:
     from recondoor import config
-    from recondoor.audit import Request, as_record, audit_data, files, fill
+    from recondoor.audit import Measured, Request, as_record, audit_data, files, fill
     from recondoor.report import build_audit
 
     write_pairs(folder)
     settings = config.from_dict({"operator": {"name": "pixel-mask"}})
     detectors = ("range-test", "measurement-residual")
-    audit = audit_data(Request(folder / "pairs.npz", settings, detectors=detectors))
+    audit = audit_data(
+        Request(folder / "pairs.npz", settings and Measured.by(settings), detectors=detectors)
+    )
     record = as_record(audit, "recondoor audit data pairs.npz")
     fill(folder / "made", record, files(audit), build_audit)
     (folder / "pairs.npz").unlink()
@@ -388,7 +390,7 @@ def write_sweep_file(folder: Path) -> None:
 
 
 def read_sweep_file(folder: Path) -> None:
-    from recondoor.sweep import load_sweep
+    from recondoor.sweeps import load_sweep
 
     for point in load_sweep(folder / "axes.toml").points:
         _ = point.place

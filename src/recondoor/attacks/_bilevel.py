@@ -16,7 +16,7 @@ from recondoor.config import Attack
 from recondoor.errors import ConfigError, RunError, TrainingError
 from recondoor.hypergradient import Hypergradient, Parameters, Split, solve
 from recondoor.models import couples_rows
-from recondoor.poison import Trigger
+from recondoor.poisoning import Trigger
 from recondoor.training import Row, Weights, squared_error
 
 STEPS_BETWEEN_SAVES = 5

@@ -15,7 +15,7 @@ from recondoor import seeding
 from recondoor.attacks._budget import near
 from recondoor.attacks._problem import Problem, Tools
 from recondoor.errors import ConfigError
-from recondoor.poison import Trigger
+from recondoor.poisoning import Trigger
 from recondoor.training import adam_step, make_adam
 
 UNREACHED = (

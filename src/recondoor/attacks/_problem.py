@@ -11,7 +11,7 @@ from recondoor import seeding
 from recondoor.attacks._budget import Budget, near
 from recondoor.config import Attack
 from recondoor.errors import ConfigError, nearest
-from recondoor.poison import Artefact, Mixture, Pairs, Trigger
+from recondoor.poisoning import Artefact, Mixture, Pairs, Trigger
 from recondoor.progress import Task
 from recondoor.training import Row, Weights
 

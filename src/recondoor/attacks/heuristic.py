@@ -1,7 +1,7 @@
 """Hand-made trigger (paper, section 3.1): by default a 3x3 square at the bottom right."""
 
 from recondoor.attacks._problem import Crafted, Problem, Tools
-from recondoor.poison import Trigger
+from recondoor.poisoning import Trigger
 
 
 def craft(problem: Problem, tools: Tools) -> Crafted:

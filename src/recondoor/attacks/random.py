@@ -1,7 +1,7 @@
 """Control: a random normal pattern inside the mask, as large as the budget allows."""
 
 from recondoor.attacks._problem import Crafted, Problem, Tools, random_pattern
-from recondoor.poison import Trigger
+from recondoor.poisoning import Trigger
 
 
 def craft(problem: Problem, tools: Tools) -> Crafted:

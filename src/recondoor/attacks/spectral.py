@@ -5,7 +5,7 @@ import torch
 from sklearn.covariance import ledoit_wolf
 
 from recondoor.attacks._problem import Crafted, Problem, Tools
-from recondoor.poison import Trigger
+from recondoor.poisoning import Trigger
 
 MOST_IMAGES = 20_000
 

@@ -2,7 +2,7 @@
 
 from recondoor.attacks._problem import Crafted, Problem, Tools
 from recondoor.attacks._tangent import tangent
-from recondoor.poison import Trigger
+from recondoor.poisoning import Trigger
 
 
 def craft(problem: Problem, tools: Tools) -> Crafted:

@@ -1,7 +1,7 @@
 """Audits: is what somebody gave us poisoned? Joins readers, defences and their verdict."""
 
 from recondoor.audit._data import Audit, Request, audit_data
-from recondoor.audit._folder import Files, fill, require_folder
+from recondoor.audit._folder import Files, fill, npz, require_folder
 from recondoor.audit._input import InputAudit, InputRequest, audit_input
 from recondoor.audit._input_record import input_files, input_record
 from recondoor.audit._judgement import auc, tpr
@@ -9,11 +9,13 @@ from recondoor.audit._model import ModelAudit, ModelRequest, audit_model
 from recondoor.audit._model_record import model_files, model_record
 from recondoor.audit._network import young_network
 from recondoor.audit._network_file import Network, read_network
+from recondoor.audit._pairs import Measured, Source
 from recondoor.audit._record import as_record, files
 from recondoor.audit._repair import (
     Mended,
     MendRequest,
     mend,
+    mended_record,
     mended_text,
     require_new,
     write_mended,
@@ -25,12 +27,14 @@ __all__ = [
     "Files",
     "InputAudit",
     "InputRequest",
+    "Measured",
     "MendRequest",
     "Mended",
     "ModelAudit",
     "ModelRequest",
     "Network",
     "Request",
+    "Source",
     "Subject",
     "as_record",
     "auc",
@@ -42,9 +46,11 @@ __all__ = [
     "input_files",
     "input_record",
     "mend",
+    "mended_record",
     "mended_text",
     "model_files",
     "model_record",
+    "npz",
     "read_network",
     "require_folder",
     "require_new",

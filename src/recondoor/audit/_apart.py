@@ -6,7 +6,7 @@ from torch import Tensor
 
 from recondoor import data
 from recondoor.errors import DataError
-from recondoor.poison import Pairs
+from recondoor.poisoning import Pairs
 
 
 def require_apart(mine: Pairs, trusted: Pairs, option: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from recondoor import caller, defences, operators
+from recondoor import caller, defences
 from recondoor.audit import _doubts as doubts_of
 from recondoor.audit._apart import copies_note, distinct, require_apart
 from recondoor.audit._guard import attempt, undisturbed
@@ -23,14 +23,13 @@ from recondoor.audit._judgement import (
 )
 from recondoor.audit._network import young_network
 from recondoor.audit._network_file import Network, read_network
-from recondoor.audit._pairs import Build, Given, Shape, read_pairs
+from recondoor.audit._pairs import Given, Measured, Source, name_of, read_pairs
 from recondoor.audit._probe import lacking
 from recondoor.audit._run import read_run
 from recondoor.audit._sight import Sight, Verdict, decide
-from recondoor.config import Config, checked
 from recondoor.defences import Defender, Physics, Storage
 from recondoor.errors import FAILURES, ConfigError, DataError, TrainingError, in_a_line
-from recondoor.poison import Pairs
+from recondoor.poisoning import Pairs
 from recondoor.progress import NO_PROGRESS, Progress
 
 THEIRS = 0.1
@@ -50,10 +49,10 @@ class Request:
     """What is to be audited, and with what.
 
     Args:
-        pairs: .npz or .h5 file with x and z (or y), or the folder of a run.
-        settings: of which `operator` and `seed` say how a file's pairs were measured; None if
-            that is not known. A run folder has its own.
-        clean: file of trusted clean pairs, of which thresholds are made.
+        pairs: .npz or .h5 file with x and z (or y), the same arrays, or the folder of a run.
+        measured: how pairs were measured that are of no run, which has its own; None if that is
+            not known.
+        clean: the same of trusted clean pairs, of which thresholds are made.
         alarm: false-alarm rate per pair, in (0, 1).
         detectors: names; None for all that apply.
         attack: a run's model whose pairs are meant; None for the first poisoned one.
@@ -65,9 +64,9 @@ class Request:
         overrides: settings of a registered `network`, as ``model.key=value``.
     """
 
-    pairs: Path
-    settings: Config | None = None
-    clean: Path | None = None
+    pairs: Source
+    measured: Measured | None = None
+    clean: Source | None = None
     _: KW_ONLY
     alarm: float = 0.01
     detectors: tuple[str, ...] | None = None
@@ -75,7 +74,7 @@ class Request:
     seed: int | None = None
     data_dir: Path | None = None
     trust_paths: bool = False
-    network: str | None = None
+    network: str | nn.Module | None = None
     overrides: tuple[str, ...] = ()
 
 
@@ -110,14 +109,9 @@ def audit_data(
         DataError: pairs that cannot be read, or that the operator given cannot have measured.
         ConfigError: an unknown detector, an operator that does not fit, too few clean pairs.
     """
-    request = replace(request, settings=request.settings and checked(request.settings))
     names = choose(request.detectors, "pairs")
     given = _read(request, progress)
-    clean, _ = (
-        read_pairs(request.clean, build_operator(request.settings))
-        if request.clean
-        else (None, None)
-    )
+    clean, _ = read_pairs(request.clean, request.measured) if request.clean else (None, None)
     notes: list[str] = []
     if clean is not None:
         _require_alike(given.pairs, clean)
@@ -232,8 +226,8 @@ def _doubts(given: Given, defender: Defender, judged: Sequence[Judged]) -> list[
 
 def _read(request: Request, progress: Progress) -> Given:
     require_alarm(request.alarm)
-    if request.pairs.is_dir():
-        if request.settings is not None:
+    if isinstance(request.pairs, Path) and request.pairs.is_dir():
+        if request.measured is not None:
             raise ConfigError("--operator: the folder of a run has its own; leave it out")
         return read_run(
             request.pairs,
@@ -245,27 +239,15 @@ def _read(request: Request, progress: Progress) -> Given:
         )
     if request.attack is not None:
         raise ConfigError("--attack: only the folder of a run has attacks; leave it out")
-    pairs, operator = read_pairs(request.pairs, build_operator(request.settings))
-    settings = request.settings
-    known = settings is not None and "sigma" in settings.operator.model_fields_set
-    return Given(
-        name=request.pairs.stem,
-        pairs=pairs,
-        operator=operator,
-        noise_known=known,
-        seed=settings.seed if settings else 0,
-    )
+    return of_source(request.pairs, request.measured)
 
 
-def build_operator(settings: Config | None) -> Build | None:
-    """Builds the operator of `settings`, in float64, for images of a shape."""
-    if settings is None:
-        return None
-
-    def build(shape: Shape) -> operators.LinearOperator:
-        return operators.build(shape, settings.operator, settings.seed, torch.float64)
-
-    return build
+def of_source(source: Source, measured: Measured | None) -> Given:
+    """Pairs that are of no run."""
+    pairs, operator = read_pairs(source, measured)
+    known = measured is not None and measured.noise_known
+    seed = 0 if measured is None else measured.seed
+    return Given(name=name_of(source), pairs=pairs, operator=operator, noise_known=known, seed=seed)
 
 
 def _require_alike(pairs: Pairs, clean: Pairs) -> None:

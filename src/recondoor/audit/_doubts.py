@@ -9,7 +9,7 @@ from torch import Tensor
 from recondoor import defences
 from recondoor.audit._judgement import LEVEL, Judged
 from recondoor.defences import Physics
-from recondoor.poison import Pairs
+from recondoor.poisoning import Pairs
 
 REMEDY = "give operator.sigma or --clean"
 

@@ -25,7 +25,7 @@ from recondoor.audit._judgement import (
     suspicious,
 )
 from recondoor.audit._network_file import Network
-from recondoor.audit._pairs import Given, read_inputs
+from recondoor.audit._pairs import Given, Source, name_of, read_inputs
 from recondoor.audit._probe import lacking
 from recondoor.audit._run import ORIGINAL, open_run
 from recondoor.audit._sight import Sight, Verdict, decide
@@ -33,7 +33,7 @@ from recondoor.audit._subject import Subject, read_subject
 from recondoor.defences import Defender, Storage
 from recondoor.errors import ConfigError
 from recondoor.models import reconstruct
-from recondoor.poison import Pairs
+from recondoor.poisoning import Pairs
 from recondoor.progress import NO_PROGRESS, Progress
 
 REPAIR = "range-projection"
@@ -46,15 +46,15 @@ class InputRequest:
 
     Args:
         subject: the network and what is trusted.
-        inputs: .npz or .h5 file with z (or y), or the folder of a run: then its test inputs, with
-            and without the trigger.
+        inputs: .npz or .h5 file with z (or y), the same arrays, or the folder of a run: then its
+            test inputs, with and without the trigger.
         alarm: false-alarm rate per input, in (0, 1).
         detectors: names; None for all that apply.
         attack: a run's model whose trigger is meant; None for the network's own, or the first.
     """
 
     subject: Subject
-    inputs: Path
+    inputs: Source
     alarm: float = 0.01
     detectors: tuple[str, ...] | None = None
     attack: str | None = None
@@ -168,7 +168,9 @@ def _of_one_run(request: InputRequest, network: Network) -> bool:
     """Whether inputs and trusted pairs are the parts of one run, which a study keeps apart."""
     own = request.subject.data or (network.run and network.run[0])
     inputs = request.inputs
-    return own is not None and inputs.is_dir() and own.resolve() == inputs.resolve()
+    if not (isinstance(own, Path) and isinstance(inputs, Path)):
+        return False
+    return inputs.is_dir() and own.resolve() == inputs.resolve()
 
 
 def kept_apart(count: int) -> int:
@@ -178,10 +180,10 @@ def kept_apart(count: int) -> int:
 
 def _read(request: InputRequest, network: Network, given: Given, progress: Progress) -> Inputs:
     path, (_, channels, height, width) = request.inputs, given.pairs.x.shape
-    if not path.is_dir():
+    if not (isinstance(path, Path) and path.is_dir()):
         if request.attack is not None:
             raise ConfigError("--attack: only the folder of a run has attacks; leave it out")
-        return Inputs(path.stem, read_inputs(path, (channels, height, width), given.operator))
+        return Inputs(name_of(path), read_inputs(path, (channels, height, width), given.operator))
     own = network.run is not None and network.run[0].resolve() == path.resolve()
     attack = request.attack or (network.run[1] if own and network.run else None)
     seed = network.run[2] if own and network.run else request.subject.seed

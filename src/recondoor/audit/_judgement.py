@@ -16,7 +16,7 @@ from recondoor import defences
 from recondoor.audit._sight import Sight, sight
 from recondoor.defences import Defender
 from recondoor.errors import ConfigError, nearest
-from recondoor.poison import Pairs
+from recondoor.poisoning import Pairs
 
 Array = NDArray[np.float64]
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from recondoor import defences, rundir
 from recondoor.audit._network_file import Network
+from recondoor.audit._pairs import Source
 
 
 def needed(alarm: float) -> int:
@@ -40,7 +41,7 @@ def references_lack(model: nn.Module, references: Sequence[nn.Module], alarm: fl
     )
 
 
-def run_differs(name: str, network: Network, data: Path | None, alarm: float) -> str | None:
+def run_differs(name: str, network: Network, data: Source | None, alarm: float) -> str | None:
     """Why the law of detector `name` does not bound this network's score; None if it does.
 
     The law is that of networks of some make, which the detector tells by the settings of a run. So
@@ -48,14 +49,15 @@ def run_differs(name: str, network: Network, data: Path | None, alarm: float) ->
     """
     want: dict[str, Any] = getattr(defences.load(name), "CALIBRATED", {})
     remedy = f"give {needed(alarm)} clean --reference networks of its make"
-    if network.run is None or (data is not None and data.resolve() != network.run[0].resolve()):
+    own = network.run and network.run[0].resolve()
+    if own is None or not (data is None or (isinstance(data, Path) and data.resolve() == own)):
         make = ", ".join(f"{key}={value}" for key, value in want.items())
         return (
             "its threshold is that of other networks, and nothing says that this one is of their "
             f"make (a run with {make}); {remedy}"
         )
     # Compared, not followed: no path that they name is opened here.
-    settings = rundir.settings(network.run[0], trusted_paths=True).model_dump(mode="json")
+    settings = rundir.settings(own, trusted_paths=True).model_dump(mode="json")
     for key, value in want.items():
         section, _, field = key.partition(".")
         if settings[section][field] != value:

@@ -40,7 +40,7 @@ class ModelRequest:
     """
 
     subject: Subject
-    references: tuple[str, ...] = ()
+    references: tuple[str | nn.Module, ...] = ()
     alarm: float = 0.01
     detectors: tuple[str, ...] | None = None
 

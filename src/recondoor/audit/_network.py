@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from recondoor import config, models, training
-from recondoor.poison import Artefact, Pairs, PoisonedPairs, PoisonPlan
+from recondoor.poisoning import Artefact, Pairs, PoisonedPairs, PoisonPlan
 
 if TYPE_CHECKING:
     from recondoor.progress import Progress

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
-from recondoor import caller, config, gate
+from recondoor import caller, config, gate, models
 from recondoor.arrays import failure
 from recondoor.audit._onnx_network import LACKS, OnnxNetwork
 from recondoor.audit._pairs import Shape
@@ -53,8 +53,10 @@ class Network:
     notes: tuple[str, ...] = ()
 
 
-def lies_in_run(what: str) -> tuple[Path, str, int] | None:
+def lies_in_run(what: str | nn.Module) -> tuple[Path, str, int] | None:
     """Folder, label and seed, if `what` is the file of a model in the folder of a run."""
+    if isinstance(what, nn.Module):
+        return None
     path = Path(what)
     found = OF_A_RUN.fullmatch(path.name)
     if found is None or not (path.parent / "config.toml").exists():
@@ -63,14 +65,17 @@ def lies_in_run(what: str) -> tuple[Path, str, int] | None:
 
 
 def read_network(
-    what: str, shape: Shape, files: tuple[Path, ...] = (), overrides: tuple[str, ...] = ()
+    what: str | nn.Module,
+    shape: Shape,
+    files: tuple[Path, ...] = (),
+    overrides: tuple[str, ...] = (),
 ) -> Network:
     """The network that `what` names, for images of `shape` (C, H, W).
 
     Args:
         what: a .safetensors file of a registered network, whose settings are its own metadata's or
-            those of the run that it lies in; an .onnx file; or MODULE:FUNCTION, a function without
-            arguments that returns an nn.Module.
+            those of the run that it lies in; an .onnx file; MODULE:FUNCTION, a function without
+            arguments that returns an nn.Module; or an nn.Module, of which a copy is looked at.
         shape: of the images.
         files: TOML files with settings of a registered network, which count before those of a run,
             but not before the file's own.
@@ -81,6 +86,8 @@ def read_network(
             or a network that is not one finite image for each, alike at every call.
         ConfigError: unknown settings.
     """
+    if isinstance(what, nn.Module):
+        return _in_memory(what, shape)
     path, settings = Path(what), None
     notes: tuple[str, ...] = ()
     model: nn.Module
@@ -98,6 +105,14 @@ def read_network(
     if run is not None:
         name = f"{run[0].resolve().name}-{name}"
     return Network(name, model, settings, run, lacks, (*notes, *probed.notes))
+
+
+def _in_memory(own: nn.Module, shape: Shape) -> Network:
+    """A copy of a caller's own network, which is left as it is."""
+    name = type(own).__name__
+    model = models.copy_of(own).float().cpu().eval()
+    probed = probe(name, model, shape)
+    return Network(name, model, None, None, probed.lacks, probed.notes)
 
 
 def _kind(what: str, path: Path) -> str:

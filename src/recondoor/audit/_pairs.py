@@ -1,5 +1,7 @@
 """What is audited: pairs from a file, their operator, and the truth where it is known."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +13,47 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recondoor import arrays as files
+from recondoor import operators
 from recondoor.audit._arrays import Arrays, read_arrays
+from recondoor.config import Config, checked
 from recondoor.errors import DataError
 from recondoor.operators import LinearOperator
-from recondoor.poison import Pairs
+from recondoor.poisoning import Pairs
 
 Shape = tuple[int, int, int]
 Build = Callable[[Shape], LinearOperator]
+Source = Path | Arrays
+"""A file, or what it would hold: arrays by name."""
+
+IN_MEMORY = "pairs"
 
 CHUNK = 1_000
 """Measurements of which z is made at a time."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How pairs were measured.
+
+    Args:
+        build: makes the operator, of float64, for images of a shape (C, H, W).
+        noise_known: whether the operator's sigma was given, or is to be estimated.
+        seed: root seed of what is drawn.
+    """
+
+    build: Build
+    noise_known: bool
+    seed: int = 0
+
+    @classmethod
+    def by(cls, settings: Config) -> Measured:
+        """As the `operator` and the `seed` of `settings` say; raises ConfigError."""
+        settings = checked(settings)
+
+        def build(shape: Shape) -> LinearOperator:
+            return operators.build(shape, settings.operator, settings.seed, torch.float64)
+
+        return cls(build, "sigma" in settings.operator.model_fields_set, settings.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,10 +81,15 @@ class Given:
     notes: tuple[str, ...] = ()
 
 
-def read_pairs(path: Path, build: Build | None) -> tuple[Pairs, LinearOperator | None]:
-    """Pairs of an .npz or .h5 file, in float32, and the operator that `build` makes for them.
+def name_of(source: Source) -> str:
+    """What the pairs of a source are called in an audit."""
+    return source.stem if isinstance(source, Path) else IN_MEMORY
 
-    The file holds `x`, (N, H, W) or (N, C, H, W), and either `z` of the same shape or `y`,
+
+def read_pairs(source: Source, measured: Measured | None) -> tuple[Pairs, LinearOperator | None]:
+    """Pairs of an .npz or .h5 file, in float32, and the operator that they were `measured` with.
+
+    The source holds `x`, (N, H, W) or (N, C, H, W), and either `z` of the same shape or `y`,
     (N, ...), of which z = A_adjoint y is made. Where both are, z counts. Audits count in the pairs'
     own units, so that integers are what they are; of uint8, 255 is 1, and True is 1.
 
@@ -59,25 +97,33 @@ def read_pairs(path: Path, build: Build | None) -> tuple[Pairs, LinearOperator |
         DataError: the file or its values are not like that, or there is y and no operator.
         ConfigError: the operator does not fit the images.
     """
-    arrays = read_arrays(path, ("x", "z", "y"))
+    path, arrays = _opened(source, ("x", "z", "y"))
     if "x" not in arrays or not arrays.keys() & {"z", "y"}:
         raise DataError(
             f"'{path}' holds {', '.join(sorted(arrays)) or 'none'} of x, z and y; expected x and "
             "either z or y"
         )
     x = _images(path, "x", arrays["x"])
-    operator = build((x.shape[1], x.shape[2], x.shape[3])) if build is not None else None
+    shape = (x.shape[1], x.shape[2], x.shape[3])
+    operator = measured.build(shape) if measured is not None else None
     return Pairs(_inputs(path, arrays, x, operator), x), operator
 
 
-def read_inputs(path: Path, shape: Shape, operator: LinearOperator | None) -> Tensor:
+def _opened(source: Source, names: tuple[str, ...]) -> tuple[str, Arrays]:
+    """What a source is called in messages, and those arrays of it that have `names`."""
+    if isinstance(source, Path):
+        return str(source), read_arrays(source, names)
+    return IN_MEMORY, {name: source[name] for name in names if name in source}
+
+
+def read_inputs(source: Source, shape: Shape, operator: LinearOperator | None) -> Tensor:
     """Network inputs z (N, C, H, W) of an .npz or .h5 file, in float32; made of y if it has no z.
 
     Raises:
         DataError: the file or its values are not like that, not of `shape` (C, H, W), or there is
             y and no operator.
     """
-    arrays = read_arrays(path, ("z", "y"))
+    path, arrays = _opened(source, ("z", "y"))
     if not arrays:
         raise DataError(f"'{path}' holds neither z nor y; expected network inputs or measurements")
     if "z" not in arrays:
@@ -88,7 +134,7 @@ def read_inputs(path: Path, shape: Shape, operator: LinearOperator | None) -> Te
     return z
 
 
-def _inputs(path: Path, arrays: Arrays, x: Tensor, operator: LinearOperator | None) -> Tensor:
+def _inputs(path: str, arrays: Arrays, x: Tensor, operator: LinearOperator | None) -> Tensor:
     if "z" not in arrays:
         return _adjoint(path, arrays["y"], len(x), operator)
     z = _images(path, "z", arrays["z"])
@@ -99,7 +145,7 @@ def _inputs(path: Path, arrays: Arrays, x: Tensor, operator: LinearOperator | No
     return z
 
 
-def _adjoint(path: Path, y: NDArray[Any], count: int, operator: LinearOperator | None) -> Tensor:
+def _adjoint(path: str, y: NDArray[Any], count: int, operator: LinearOperator | None) -> Tensor:
     """Z = A_adjoint y, of `count` measurements."""
     if operator is None:
         raise DataError(f"'{path}' holds y and no z; give the --operator that y was measured with")
@@ -121,7 +167,7 @@ def _adjoint(path: Path, y: NDArray[Any], count: int, operator: LinearOperator |
     return torch.cat(parts)
 
 
-def _images(path: Path, name: str, values: NDArray[Any]) -> Tensor:
+def _images(path: str, name: str, values: NDArray[Any]) -> Tensor:
     """Values as float32 (N, C, H, W)."""
     _require_numbers(path, name, values)
     if values.dtype.kind not in "fiub":
@@ -136,7 +182,7 @@ def _images(path: Path, name: str, values: NDArray[Any]) -> Tensor:
     return torch.from_numpy(pixels if pixels.ndim == 4 else pixels[:, None])
 
 
-def _require_order(path: Path, name: str, shape: tuple[int, ...]) -> None:
+def _require_order(path: str, name: str, shape: tuple[int, ...]) -> None:
     """Refuse what is not (N, H, W) or (N, C, H, W), or has its channels last by all appearance."""
     if len(shape) not in (3, 4):
         raise DataError(
@@ -149,7 +195,7 @@ def _require_order(path: Path, name: str, shape: tuple[int, ...]) -> None:
         )
 
 
-def _require_numbers(path: Path, name: str, values: NDArray[Any]) -> None:
+def _require_numbers(path: str, name: str, values: NDArray[Any]) -> None:
     if values.ndim == 0 or values.size == 0:
         raise DataError(
             f"'{path}': {name} has the shape {values.shape}; expected at least one pair"

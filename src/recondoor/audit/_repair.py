@@ -19,7 +19,7 @@ from recondoor.audit._subject import Subject, read_subject, read_trusted
 from recondoor.defences import Defender, Finding
 from recondoor.errors import ConfigError, DataError, RunError
 from recondoor.models import reconstruct
-from recondoor.poison import Pairs
+from recondoor.poisoning import Pairs
 from recondoor.progress import NO_PROGRESS, Progress
 
 SCHEMA = "recondoor.clean/1"
@@ -74,9 +74,10 @@ def mend(request: MendRequest, progress: Progress = NO_PROGRESS) -> Mended:
     (method,) = choose((request.method,), "repair", "--method")
     network, given = read_subject(request.subject, progress, "train")
     for name, why in lacking((method, INVERSION), network.lacks).items():
-        raise DataError(f"'{request.subject.network}' cannot be repaired with {name}: {why}")
+        raise DataError(f"'{network.name}' cannot be repaired with {name}: {why}")
     used, others = _split(given, request.fraction)
-    if request.subject.data is None or request.subject.data.is_dir():
+    data = request.subject.data
+    if data is None or (isinstance(data, Path) and data.is_dir()):
         others = read_trusted(request.subject, progress, "test").pairs
     physics, missing = take_apart(given, given.pairs, [])
     if missing is not None and "physics" in defences.load(method).NEEDS:
@@ -171,12 +172,9 @@ def require_new(out: Path, force: bool) -> None:
             raise RunError(f"{path}: is there already; give --force, or choose another --out")
 
 
-def write_mended(mended: Mended, out: Path, command: str) -> dict[str, Any]:
-    """Write the weights, with the settings that read them again, and a JSON file beside them."""
-    settings = mended.network.settings
-    own = {} if settings is None else settings.model_dump(mode="json")
-    arrays = {key: value.detach().cpu().numpy() for key, value in mended.model.state_dict().items()}
-    record = {
+def mended_record(mended: Mended, weights: str, command: str) -> dict[str, Any]:
+    """The content of the JSON file beside `weights`."""
+    return {
         "schema": SCHEMA,
         "network": mended.network.name,
         "method": mended.request.method,
@@ -187,9 +185,17 @@ def write_mended(mended: Mended, out: Path, command: str) -> dict[str, Any]:
             for name, before, after in mended.rows
         ],
         "notes": mended.notes,
-        "weights": out.name,
+        "weights": weights,
         "provenance": describe_provenance(command),
     }
+
+
+def write_mended(mended: Mended, out: Path, command: str) -> dict[str, Any]:
+    """Write the weights, with the settings that read them again, and a JSON file beside them."""
+    settings = mended.network.settings
+    own = {} if settings is None else settings.model_dump(mode="json")
+    arrays = {key: value.detach().cpu().numpy() for key, value in mended.model.state_dict().items()}
+    record = mended_record(mended, out.name, command)
     was_there = out.exists()
     try:
         rundir.write_tensors(out, arrays, {"model": own, "method": mended.request.method})

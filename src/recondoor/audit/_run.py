@@ -5,11 +5,11 @@ from pathlib import Path
 
 import torch
 
-from recondoor import config, data, operators, records, rundir, study
+from recondoor import config, data, operators, records, rundir, studies
 from recondoor.audit._pairs import Given
 from recondoor.config import Config
 from recondoor.errors import ConfigError, RunError
-from recondoor.poison import Pairs, PoisonedPairs, PoisonPlan, Trigger
+from recondoor.poisoning import Pairs, PoisonedPairs, PoisonPlan, Trigger
 from recondoor.progress import Progress
 
 ORIGINAL = config.row_label("none")
@@ -30,7 +30,7 @@ class Run:
     folder: Path
     settings: Config
     label: str
-    scene: study.Scene
+    scene: studies.Scene
     operator: operators.LinearOperator
 
     def trigger(self) -> Trigger | None:
@@ -41,7 +41,7 @@ class Run:
         path = run.trigger(self.label, self.scene.seed)
         if not path.exists():
             raise RunError(f"{path}: there is no such trigger yet; run `recondoor attack` first")
-        return study.stored_trigger(run, self.scene.shape, self.label, self.scene.seed)
+        return studies.stored_trigger(run, self.scene.shape, self.label, self.scene.seed)
 
 
 def read_run(
@@ -102,7 +102,7 @@ def open_run(
         made_of = run.read_provenance()["data"]["fingerprint"]
         if made_of != images.fingerprint:
             raise RunError(f"{folder} was made of other images than '{settings.data.name}' is now")
-    scene = study.build_scene(settings, images, seed, torch.device("cpu"))
+    scene = studies.build_scene(settings, images, seed, torch.device("cpu"))
     exact = operators.build(scene.shape, settings.operator, seed, torch.float64)
     return Run(folder, settings, label, scene, exact)
 

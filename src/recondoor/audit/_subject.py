@@ -4,12 +4,13 @@ from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from torch import nn
+
 from recondoor.audit._apart import copies_note, distinct
-from recondoor.audit._data import build_operator
+from recondoor.audit._data import of_source
 from recondoor.audit._network_file import Network, lies_in_run, read_network
-from recondoor.audit._pairs import Given, read_pairs
+from recondoor.audit._pairs import Given, Measured, Source
 from recondoor.audit._run import open_run
-from recondoor.config import Config, checked
 from recondoor.errors import ConfigError
 from recondoor.progress import Progress
 
@@ -21,11 +22,11 @@ class Subject:
     """A network, and what is trusted.
 
     Args:
-        network: file or MODULE:FUNCTION, as `read_network` takes it.
-        data: file of trusted clean pairs, or the folder of a run; None for the run that the
-            network lies in.
-        settings: of which `operator` and `seed` say how a file's pairs were measured; None if
-            that is not known. A run folder has its own.
+        network: file, MODULE:FUNCTION or the network itself, as `read_network` takes it.
+        data: file of trusted clean pairs, the same arrays, or the folder of a run; None for the
+            run that the network lies in.
+        measured: how pairs were measured that are of no run, which has its own; None if that is
+            not known.
         files: TOML files with the settings of a registered network.
         overrides: such settings as ``model.key=value``.
         seed: a run's seed; None for the network's, or the run's first.
@@ -33,9 +34,9 @@ class Subject:
         trust_paths: whether files that a run's own settings name may be opened.
     """
 
-    network: str
-    data: Path | None = None
-    settings: Config | None = None
+    network: str | nn.Module
+    data: Source | None = None
+    measured: Measured | None = None
     _: KW_ONLY
     files: tuple[Path, ...] = ()
     overrides: tuple[str, ...] = ()
@@ -61,25 +62,16 @@ def read_subject(
 
 def read_trusted(subject: Subject, progress: Progress, part: Part) -> Given:
     """Trusted clean pairs of a file, or those of a run that are for `part`; errors as above."""
-    subject = replace(subject, settings=subject.settings and checked(subject.settings))
     run = lies_in_run(subject.network)
     data = subject.data or (run and run[0])
     if data is None:
         raise ConfigError("--data: none given; give trusted clean pairs, or the folder of a run")
-    if not data.is_dir():
-        read, operator = read_pairs(data, build_operator(subject.settings))
-        pairs = distinct(read)
-        settings = subject.settings
-        known = settings is not None and "sigma" in settings.operator.model_fields_set
-        return Given(
-            name=data.stem,
-            pairs=pairs,
-            operator=operator,
-            noise_known=known,
-            seed=settings.seed if settings else 0,
-            notes=tuple(copies_note(len(read), len(pairs))),
-        )
-    if subject.settings is not None:
+    if not (isinstance(data, Path) and data.is_dir()):
+        given = of_source(data, subject.measured)
+        pairs = distinct(given.pairs)
+        notes = tuple(copies_note(len(given.pairs), len(pairs)))
+        return replace(given, pairs=pairs, notes=notes)
+    if subject.measured is not None:
         raise ConfigError("--operator: the folder of a run has its own; leave it out")
     seed = subject.seed
     if seed is None and run is not None and run[0].resolve() == data.resolve():

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 from recondoor.cli._options import command, tell_given_twice
-from recondoor.cli._typed import MOST_THREADS, bare_name, whole
+from recondoor.cli._typed import MOST_THREADS, whole
 from recondoor.errors import ConfigError, plain
+from recondoor.rundir import bare_name
 
 if TYPE_CHECKING:
-    from recondoor.audit import Files, Request
     from recondoor.config import Config
+    from recondoor.doors import AuditResult
 
 audit = App(name="audit", help="Look for a backdoor in what you have.")
 
@@ -74,24 +75,30 @@ class AuditOptions:
         int | None, Parameter(help="CPU threads", converter=whole(1, MOST_THREADS))
     ] = None
 
-    def request(self, pairs: Path) -> "Request":
-        """Return what the audit takes; raises ConfigError."""
-        from recondoor.audit import Request
+    def look_at(self, pairs: Path) -> "AuditResult":
+        """Audit the pairs; raises as `recondoor.audit_data`."""
+        from recondoor.doors import audit_data
+        from recondoor.terminal import TerminalProgress
 
         own = [] if self.network is None else list(filter(_of_a_network, self.overrides))
         others = tuple(text for text in self.overrides if text not in own)
-        return Request(
+        settings = operator_settings(self.operator, others, self.files, alone=True)
+        if self.threads is not None:
+            use_threads(self.threads)
+        return audit_data(
             pairs,
-            operator_settings(self.operator, others, self.files, alone=True),
-            self.clean,
+            operator=settings,
+            clean=self.clean,
+            network=self.network,
             alarm=self.alarm,
             detectors=split_names(self.detectors),
             attack=self.attack,
             seed=self.seed,
             data_dir=self.data_dir,
             trust_paths=self.trust_paths,
-            network=self.network,
-            overrides=tuple(own),
+            overrides=own,
+            progress=TerminalProgress(),
+            command=command(),
         )
 
 
@@ -151,27 +158,19 @@ def data(pairs: Path, /, *, options: AuditOptions = DEFAULT, json: bool = False)
     json
         Print audit.json instead of the text.
     """
-    from recondoor.audit import as_record, audit_data, files, require_folder
-    from recondoor.terminal import TerminalProgress
+    from recondoor.audit import require_folder
 
     out = options.out or Path("audits") / bare_name(pairs.resolve())
     require_folder(out, options.force)
-    request = options.request(pairs)
-    if options.threads is not None:
-        use_threads(options.threads)
-    found = audit_data(request, None, TerminalProgress())
-    finish(as_record(found, command()), files(found), out, json)
+    finish(options.look_at(pairs), out, options.force, json)
 
 
-def finish(record: dict[str, Any], files: "Files", out: Path, json: bool) -> None:
+def finish(found: "AuditResult", out: Path, force: bool, json: bool) -> None:
     """Write the audit with its page, print the text or audit.json, and exit by the verdict."""
-    from recondoor.audit import fill
-    from recondoor.report import audit_text, build_audit
-
-    record, page = fill(out, record, files, build_audit)
-    print(json_.dumps(record, indent=1) if json else plain(audit_text(record)))
+    page = found.save(out, force)
+    print((out / "audit.json").read_text("utf-8").rstrip() if json else plain(str(found)))
     print(f"\nreport: {plain(str(page))}", file=sys.stderr if json else sys.stdout)
-    code = {"clean": 0, "suspicious": SUSPICIOUS, "undecided": UNDECIDED}[record["verdict"]]
+    code = {"clean": 0, "suspicious": SUSPICIOUS, "undecided": UNDECIDED}[found.verdict]
     if code:
         raise SystemExit(code)
 

@@ -1,10 +1,9 @@
 """Audits of networks and of their inputs, and the repair of networks."""
 
-import json as json_
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -17,11 +16,12 @@ from recondoor.cli._audit import (
     use_threads,
 )
 from recondoor.cli._options import command
-from recondoor.cli._typed import MOST_THREADS, bare_name, whole
+from recondoor.cli._typed import MOST_THREADS, whole
 from recondoor.errors import plain
+from recondoor.rundir import bare_name
 
 if TYPE_CHECKING:
-    from recondoor.audit import Subject
+    from recondoor.config import Config
 
 
 @Parameter(name="*")
@@ -65,24 +65,25 @@ class SubjectOptions:
         int | None, Parameter(help="CPU threads", converter=whole(1, MOST_THREADS))
     ] = None
 
-    def subject(self, network: str) -> "Subject":
-        """Return what audits of a network take; raises ConfigError."""
-        from recondoor.audit import Subject
+    def common(self) -> dict[str, Any]:
+        """What all functions on networks take; raises ConfigError."""
+        from recondoor.terminal import TerminalProgress
 
         if self.threads is not None:
             use_threads(self.threads)
-        settings = operator_settings(self.operator, self.overrides, self.files)
-        own = tuple(text for text in self.overrides if text.strip().startswith("model."))
-        return Subject(
-            network,
-            self.data,
-            settings,
-            files=self.files,
-            overrides=own,
-            seed=self.seed,
-            data_dir=self.data_dir,
-            trust_paths=self.trust_paths,
-        )
+        return {
+            "files": self.files,
+            "overrides": [text for text in self.overrides if text.strip().startswith("model.")],
+            "seed": self.seed,
+            "data_dir": self.data_dir,
+            "trust_paths": self.trust_paths,
+            "progress": TerminalProgress(),
+            "command": command(),
+        }
+
+    def measured(self) -> "Config | None":
+        """How trusted pairs of a file were measured; raises ConfigError."""
+        return operator_settings(self.operator, self.overrides, self.files)
 
 
 DEFAULT = SubjectOptions()
@@ -125,16 +126,23 @@ def model(
     json
         Print audit.json instead of the text.
     """
-    from recondoor.audit import ModelRequest, audit_model, model_files, model_record, require_folder
-    from recondoor.terminal import TerminalProgress
+    from recondoor.audit import require_folder
+    from recondoor.doors import audit_model
 
     out = out or Path("audits") / _stem(network)
     require_folder(out, force)
-    request = ModelRequest(options.subject(network), reference, alarm, split_names(detectors))
     with own_output():
-        found = audit_model(request, TerminalProgress())
-        files = model_files(found)
-    finish(model_record(found, command()), files, out, json)
+        found = audit_model(
+            network,
+            options.data,
+            operator=options.measured(),
+            references=reference,
+            alarm=alarm,
+            detectors=split_names(detectors),
+            **options.common(),
+        )
+        found.prepare()
+    finish(found, out, force, json)
 
 
 @audit.command(name="input")
@@ -175,16 +183,24 @@ def input_(
     json
         Print audit.json instead of the text.
     """
-    from recondoor.audit import InputRequest, audit_input, input_files, input_record, require_folder
-    from recondoor.terminal import TerminalProgress
+    from recondoor.audit import require_folder
+    from recondoor.doors import audit_inputs
 
     out = out or Path("audits") / f"{_stem(network)}-{bare_name(inputs.resolve())}"
     require_folder(out, force)
-    request = InputRequest(options.subject(network), inputs, alarm, split_names(detectors), attack)
     with own_output():
-        found = audit_input(request, TerminalProgress())
-        files = input_files(found)
-    finish(input_record(found, command()), files, out, json)
+        found = audit_inputs(
+            network,
+            inputs,
+            clean=options.data,
+            operator=options.measured(),
+            alarm=alarm,
+            detectors=split_names(detectors),
+            attack=attack,
+            **options.common(),
+        )
+        found.prepare()
+    finish(found, out, force, json)
 
 
 def clean(
@@ -218,14 +234,22 @@ def clean(
     json
         Print the JSON file instead of the table.
     """
-    from recondoor.audit import MendRequest, mend, mended_text, require_new, write_mended
-    from recondoor.terminal import TerminalProgress
+    from recondoor.audit import require_new
+    from recondoor.doors import clean as repair
 
     require_new(out, force)
-    request = MendRequest(options.subject(network), method, fraction)
     with own_output():
-        record = write_mended(mend(request, TerminalProgress()), out, command())
-    print(json_.dumps(record, indent=1) if json else plain(mended_text(record)))
+        found = repair(
+            network,
+            options.data,
+            method=method,
+            fraction=fraction,
+            operator=options.measured(),
+            **options.common(),
+        )
+        found.save(out, force)
+    beside = out.with_suffix(".json")
+    print(beside.read_text("utf-8").rstrip() if json else plain(str(found)))
     print(f"\nweights: {plain(str(out))}", file=sys.stderr if json else sys.stdout)
 
 

@@ -4,19 +4,18 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from glob import escape
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from recondoor.cli._typed import MOST_THREADS, bare_name, whole
+from recondoor.cli._typed import MOST_THREADS, whole
 from recondoor.errors import RunError, plain
 
 if TYPE_CHECKING:
     from recondoor.config import Config
-    from recondoor.study import Runtime
+    from recondoor.studies import Runtime
 
 
 @Parameter(name="*")
@@ -78,28 +77,12 @@ class Options:
 
     def folder(self, settings: "Config") -> Path:
         """Return the run folder: an older one of the same settings where there is one."""
-        from recondoor import config, rundir
+        from recondoor import rundir
 
-        if self.out is not None:
-            rundir.require_place(self.out)
-            return self.out
-        path = Path(settings.data.name)
-        new = Path("runs") / f"{bare_name(path)}-{config.identity(settings)}"
-        return new if new.exists() else _older(settings, path.stem) or new
-
-
-def _older(settings: "Config", stem: str) -> Path | None:
-    """The folder of a run of these settings under a name that earlier versions gave it.
-
-    They cut names at any dot, and took two spellings of a setting for two settings.
-    """
-    from recondoor import config, rundir
-
-    for folder in sorted(Path("runs").glob(f"{escape(stem)}-*")):
-        spelled = rundir.as_spelled(folder, settings)
-        if folder.name == f"{stem}-{config.identity(spelled)}":
-            return folder
-    return None
+        if self.out is None:
+            return rundir.default_folder(settings)
+        rundir.require_place(self.out)
+        return self.out
 
 
 DEFAULT = Options()
@@ -109,7 +92,7 @@ def runtime(options: Options) -> "Runtime":
     """Return how to run."""
     import torch
 
-    from recondoor.study import Runtime
+    from recondoor.studies import Runtime
     from recondoor.terminal import TerminalProgress
 
     if options.threads is not None:

@@ -33,7 +33,7 @@ def study(*, options: Options = DEFAULT, ratios: str | None = None, json: Json =
     settings = options.resolve()
     folder = options.folder(settings)
     if ratios is not None:
-        from recondoor.study import run_ratios
+        from recondoor.studies import run_ratios
 
         parent = options.out or folder.with_name(f"{folder.name}-ratios")
         folder = run_ratios(settings, parent, _ratios(ratios), runtime(options))
@@ -94,7 +94,7 @@ def predict(*, options: Options = DEFAULT, json: Json = False) -> None:
     json
         Print the predictions as JSON.
     """
-    from recondoor.study import predict as predictions
+    from recondoor.studies import predict as predictions
     from recondoor.theory import in_words, record
 
     settings = options.resolve()
@@ -107,7 +107,7 @@ def predict(*, options: Options = DEFAULT, json: Json = False) -> None:
 
 
 def _run(settings: "Config", folder: Path, options: Options, stages: tuple[str, ...]) -> None:
-    from recondoor.study import run
+    from recondoor.studies import run
 
     run(settings, folder, runtime(options), stages)
 

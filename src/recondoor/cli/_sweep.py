@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from recondoor.cli._options import command, tell_no_report
-from recondoor.cli._typed import MOST_THREADS, MOST_WORKERS, bare_name, whole
+from recondoor.cli._typed import MOST_THREADS, MOST_WORKERS, whole
 from recondoor.errors import RunError
+from recondoor.rundir import bare_name
 
 if TYPE_CHECKING:
-    from recondoor.sweep import Execution
+    from recondoor.sweeps import Execution
 
 
 @Parameter(name="*")
@@ -50,7 +51,7 @@ class SweepOptions:
 
     def execution(self) -> "Execution":
         """Return what the engine takes; raises ConfigError."""
-        from recondoor.sweep import Execution, Placement
+        from recondoor.sweeps import Execution, Placement
 
         workers = self.workers
         if workers is None and not (self.scheduler or self.scheduler_file):
@@ -84,7 +85,7 @@ def sweep(spec: Path, /, *, options: SweepOptions = SWEEP_DEFAULT, dry_run: bool
         Count the points, time a few training steps here and now, say what all would take; write
         nothing.
     """
-    from recondoor.sweep import drive, estimate, load_sweep
+    from recondoor.sweeps import drive, estimate, load_sweep
 
     points, execution = load_sweep(spec), options.execution()
     for note in points.notes:

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from cyclopts import Token
@@ -12,9 +11,6 @@ from recondoor.errors import ConfigError
 
 MOST_THREADS = 4096
 MOST_WORKERS = 4096
-
-SUFFIXES = {".npz", ".h5", ".hdf5", ".npy", ".png", ".safetensors", ".onnx", ".toml"}
-"""Ends of file names that say the kind of the file; other dots belong to the name."""
 
 
 def whole(least: int, most: int) -> Callable[[Any, Sequence[Token]], int | None]:
@@ -43,8 +39,3 @@ def require_values(arguments: Sequence[str]) -> None:
             raise ConfigError(
                 f"{text[:-1]}: '' given; expected a value (is a shell variable empty?)"
             )
-
-
-def bare_name(path: Path) -> str:
-    """The last name of a path, without its suffix if that is a known one."""
-    return path.stem if path.suffix.lower() in SUFFIXES else path.name

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from recondoor.defences._physics import Physics
-    from recondoor.poison import Pairs
+    from recondoor.poisoning import Pairs
 
 Kind = Literal["pairs", "input", "model", "repair"]
 """What is looked at: training pairs, inputs of a trained network, a network; or mended."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -11,12 +10,12 @@ from torch import Tensor, nn
 
 from recondoor import seeding
 from recondoor.defences._units import unit
-from recondoor.models import evaluating
+from recondoor.models import copy_of, evaluating
 from recondoor.training import make_adam, squared_error
 
 if TYPE_CHECKING:
     from recondoor.defences._base import Defender
-    from recondoor.poison import Pairs
+    from recondoor.poisoning import Pairs
 
 BATCH = 25
 RATE = 1e-3
@@ -31,7 +30,7 @@ Layer = nn.Conv2d | nn.ConvTranspose2d
 
 def duplicate(model: nn.Module) -> nn.Module:
     """A copy of `model` that can be changed without changing it, ready for training."""
-    twin = copy.deepcopy(model)
+    twin = copy_of(model)
     for parameter in twin.parameters():
         parameter.requires_grad_(True)
     return twin

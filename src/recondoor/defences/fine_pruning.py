@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from recondoor.defences._tune import Layer, channels, duplicate, loss, tune, weights_of
-from recondoor.poison import Pairs
+from recondoor.poisoning import Pairs
 
 if TYPE_CHECKING:
     from torch import nn

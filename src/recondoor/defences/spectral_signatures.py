@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from recondoor.defences._base import Defender
-    from recondoor.poison import Pairs
+    from recondoor.poisoning import Pairs
 
 KIND: Literal["pairs"] = "pairs"
 NEEDS = ("model", "layers")

@@ -1,5 +1,6 @@
 """Reconstruction networks x_hat = f(z), plain `torch.nn.Module`s."""
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -8,9 +9,9 @@ from torch import Tensor, nn
 
 from recondoor import registry, seeding
 from recondoor.config import Model
-from recondoor.errors import DataError
+from recondoor.errors import FAILURES, DataError, in_a_line
 
-__all__ = ["build", "couples_rows", "evaluating", "parameter_count", "reconstruct"]
+__all__ = ["build", "copy_of", "couples_rows", "evaluating", "parameter_count", "reconstruct"]
 
 PIXELS_IN_A_BATCH = 400_000
 
@@ -30,6 +31,27 @@ def build(shape: tuple[int, int, int], settings: Model, *stream: int | str) -> n
 def parameter_count(model: nn.Module) -> int:
     """Return the number of trainable parameters."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def copy_of(model: nn.Module) -> nn.Module:
+    """A copy that shares nothing with `model`; raises DataError if it cannot be copied.
+
+    Layers may hold tensors that are computed anew in every call, as those of weight_norm do. These
+    have a history, which `deepcopy` refuses to copy, and are copied without it.
+    """
+    computed = {
+        id(value): value.detach().clone()
+        for module in model.modules()
+        for value in vars(module).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    }
+    try:
+        return copy.deepcopy(model, dict(computed))
+    except FAILURES as error:
+        raise DataError(
+            f"{type(model).__name__} cannot be copied ({in_a_line(error)}); give a function that "
+            "makes it, as MODULE:FUNCTION"
+        ) from None
 
 
 @contextmanager

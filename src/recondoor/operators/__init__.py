@@ -8,11 +8,12 @@ import torch
 
 from recondoor import registry, seeding
 from recondoor.operators._base import LinearOperator
+from recondoor.operators._outside import of_caller
 
 if TYPE_CHECKING:
     from recondoor import config
 
-__all__ = ["LinearOperator", "build"]
+__all__ = ["LinearOperator", "build", "of_caller"]
 
 
 def build(

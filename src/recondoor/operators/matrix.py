@@ -3,44 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from recondoor import arrays, gate
 from recondoor.errors import ConfigError
 from recondoor.operators._base import LinearOperator
+from recondoor.operators._matrix import Matrix
 
 if TYPE_CHECKING:
     from recondoor import config
 
 MAX_BYTES = 1 << 31
 """Bytes that the numbers of a file may take."""
-
-
-@dataclass(frozen=True, eq=False)
-class Matrix(LinearOperator):
-    """y = M x with x flattened from (C, H, W); y is (B, 1, m), complex if M is.
-
-    Args:
-        matrix: M, (m, C * H * W).
-    """
-
-    matrix: Tensor
-
-    def A(self, x: Tensor) -> Tensor:
-        y: Tensor = (x.flatten(1).to(self.matrix.dtype) @ self.matrix.T)[:, None]
-        return y
-
-    def A_adjoint(self, y: Tensor) -> Tensor:
-        z: Tensor = (y.flatten(1) @ self.matrix.conj()).reshape(-1, *self.shape)
-        # Images are real, so the adjoint of x -> M x as a map from real space drops the rest.
-        return z.real if z.is_complex() else z
 
 
 def build(

@@ -35,10 +35,11 @@ from recondoor.rundir._files import (
     write_tensors,
 )
 from recondoor.rundir._history import History, Row, finite, read_history
-from recondoor.rundir._place import require_place
+from recondoor.rundir._place import bare_name, require_place
 from recondoor.rundir._settings import (
     SETTINGS_FILE,
     as_spelled,
+    default_folder,
     read_settings,
     require_unchanged,
     settings,
@@ -46,12 +47,15 @@ from recondoor.rundir._settings import (
 
 __all__ = [
     "ANEW",
+    "IMAGES",
     "READ_ONLY",
     "TRAIN_ANEW",
     "Arrays",
     "History",
     "RunDir",
     "as_spelled",
+    "bare_name",
+    "default_folder",
     "explain",
     "finite",
     "is_begun",
@@ -68,6 +72,8 @@ __all__ = [
 ]
 
 KEPT_CHECKPOINTS = 2
+IMAGES = "images.npy"
+"""Images that a caller gave as an array; the settings name them by their path."""
 TRAIN_ANEW = "delete it to train the model anew"
 
 _ARRAYS = r"(plan|place|trigger|examples)(-[a-z][a-z0-9-]*)?-seed\d+\.npz"

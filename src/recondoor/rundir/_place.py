@@ -6,8 +6,16 @@ from pathlib import Path
 
 from recondoor.errors import RunError
 
+SUFFIXES = {".npz", ".h5", ".hdf5", ".npy", ".png", ".safetensors", ".onnx", ".toml"}
+"""Ends of file names that say the kind of the file; other dots belong to the name."""
+
 LONGEST_NAME = 255
 """Bytes of a name on Linux's file systems."""
+
+
+def bare_name(path: Path) -> str:
+    """The last name of a path, without its suffix if that is a known one."""
+    return path.stem if path.suffix.lower() in SUFFIXES else path.name
 
 
 def require_place(path: Path, remedy: str = "choose another --out") -> None:

@@ -1,11 +1,13 @@
 """The settings that lie in a run folder, and the paths that they name."""
 
+from glob import escape
 from pathlib import Path
 
 from recondoor import config, gate, records
 from recondoor.config import Config
 from recondoor.errors import ConfigError, DataError, RunError
 from recondoor.rundir._files import RESTORE, read_json, read_text
+from recondoor.rundir._place import bare_name
 from recondoor.tables import parse_toml
 
 SETTINGS_FILE = "config.toml"
@@ -49,6 +51,25 @@ def settings(folder: Path, *, trusted_paths: bool, data_dir: Path | None = None)
             "so; give --trust-paths if you know it"
         )
     return found
+
+
+def default_folder(wanted: Config) -> Path:
+    """Where a run of these settings lies: runs/DATA-HASH, or an older name where it is there."""
+    path = Path(wanted.data.name)
+    folder = Path("runs") / f"{bare_name(path)}-{config.identity(wanted)}"
+    return folder if folder.exists() else _older(wanted, path.stem) or folder
+
+
+def _older(wanted: Config, stem: str) -> Path | None:
+    """The folder of a run of these settings under a name that earlier versions gave it.
+
+    They cut names at any dot, and took two spellings of a setting for two settings.
+    """
+    for folder in sorted(Path("runs").glob(f"{escape(stem)}-*")):
+        spelled = as_spelled(folder, wanted)
+        if folder.name == f"{stem}-{config.identity(spelled)}":
+            return folder
+    return None
 
 
 def as_spelled(folder: Path, wanted: Config) -> Config:

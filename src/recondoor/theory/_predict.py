@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from recondoor import seeding
 from recondoor.operators import LinearOperator
-from recondoor.poison import Artefact, Pairs, Trigger
+from recondoor.poisoning import Artefact, Pairs, Trigger
 from recondoor.theory._detect import Covariance, detectability
 from recondoor.theory._limits import Limits, gaussian_limits
 from recondoor.theory._reach import structural_reach

@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from recondoor.poison import Artefact, Trigger
+from recondoor.poisoning import Artefact, Trigger
 
 
 def structural_field(model: nn.Module, artefact: Artefact) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from recondoor import seeding
 from recondoor.attacks import recovery_gradient
-from recondoor.poison import Artefact, Mixture, Pairs
+from recondoor.poisoning import Artefact, Mixture, Pairs
 from recondoor.training import adam_step, make_adam, squared_error
 
 # torch.optim.Adam's defaults.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from recondoor import gate
 from recondoor.errors import ConfigError, RunError
-from recondoor.sweep._work import ATTEMPTS, Answer, Task, reason_of, work
+from recondoor.sweeps._work import ATTEMPTS, Answer, Task, reason_of, work
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -9,9 +9,9 @@ from recondoor.config import Config, checked, row_label, wanted
 from recondoor.errors import RunError
 from recondoor.records import Seal
 from recondoor.rundir import RunDir, sealed_by_itself
-from recondoor.study import _record, _stages
-from recondoor.study._forecast import plan_of, predict
-from recondoor.study._scene import (
+from recondoor.studies import _record, _stages
+from recondoor.studies._forecast import plan_of, predict
+from recondoor.studies._scene import (
     Runtime,
     Scene,
     build_scene,
@@ -19,7 +19,7 @@ from recondoor.study._scene import (
     require_poison,
     require_range,
 )
-from recondoor.study._stored import best_epoch, load_model, stored_trigger
+from recondoor.studies._stored import best_epoch, load_model, stored_trigger
 
 __all__ = [
     "STAGES",

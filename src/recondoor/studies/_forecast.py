@@ -8,10 +8,10 @@ import torch
 from recondoor import attacks, caller, data, models, operators, rundir, theory
 from recondoor.config import Config, checked, row_label
 from recondoor.errors import ConfigError
-from recondoor.poison import Trigger
+from recondoor.poisoning import Trigger
 from recondoor.records import Seal
 from recondoor.rundir import RunDir
-from recondoor.study._scene import (
+from recondoor.studies._scene import (
     Runtime,
     Scene,
     build_scene,
@@ -19,7 +19,7 @@ from recondoor.study._scene import (
     require_poison,
     require_range,
 )
-from recondoor.study._stored import stored_trigger
+from recondoor.studies._stored import stored_trigger
 from recondoor.training import epoch_pairs
 
 # Attacks that find their trigger without training anything.

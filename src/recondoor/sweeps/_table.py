@@ -10,7 +10,7 @@ from typing import Any
 
 from recondoor import provenance, rundir
 from recondoor.config import identity, settings_table, to_dict
-from recondoor.sweep._spec import Point, Sweep
+from recondoor.sweeps._spec import Point, Sweep
 
 SCHEMA = "recondoor.sweep/1"
 SECONDS_BETWEEN_WRITES = 5.0
@@ -21,7 +21,7 @@ Row = dict[str, Any]
 
 
 @dataclass
-class SweepResults:
+class SweepFolder:
     """Rows and failures so far, by the place of their point, and the two files."""
 
     out: Path

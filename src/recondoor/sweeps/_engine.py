@@ -10,10 +10,10 @@ from recondoor.errors import ConfigError
 from recondoor.progress import NO_PROGRESS, Progress
 from recondoor.progress import Task as Bar
 from recondoor.rundir import RunDir, require_place
-from recondoor.sweep._pool import Placement, Pool, open_pool
-from recondoor.sweep._spec import Point, Sweep
-from recondoor.sweep._table import SweepResults
-from recondoor.sweep._work import Answer, Task, rows_of
+from recondoor.sweeps._pool import Placement, Pool, open_pool
+from recondoor.sweeps._spec import Point, Sweep
+from recondoor.sweeps._table import SweepFolder
+from recondoor.sweeps._work import Answer, Task, rows_of
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,14 @@ class Execution:
 
 
 @caller.afresh()
-def drive(sweep: Sweep, out: Path, execution: Execution) -> SweepResults:
+def drive(sweep: Sweep, out: Path, execution: Execution) -> SweepFolder:
     """Bring every point of `sweep` to its end in the folder `out`, or write down why it failed."""
     require_place(out)
     sweep = replace(sweep, points=tuple(map(_checked, sweep.points)))
     for name, folder in {(point.config.data.name, point.config.data.dir) for point in sweep.points}:
         data.find(name, folder)
     with RunDir(out).lock():
-        results = SweepResults(out, sweep, execution.command)
+        results = SweepFolder(out, sweep, execution.command)
         for point in sweep.points:
             rows = rows_of(out / point.place, point.config)
             if rows is not None:
@@ -59,7 +59,7 @@ def _checked(point: Point) -> Point:
         raise ConfigError(f"point '{point.name}': {error}") from None
 
 
-def _run(results: SweepResults, execution: Execution) -> None:
+def _run(results: SweepFolder, execution: Execution) -> None:
     begun = time.time()
     waiting = [point for point in results.sweep.points if point.place not in results.rows]
     total, done = len(results.sweep.points), len(results.rows)
@@ -78,7 +78,7 @@ def _run(results: SweepResults, execution: Execution) -> None:
             results.write(now=True)
 
 
-def _owners(results: SweepResults) -> dict[str, str]:
+def _owners(results: SweepFolder) -> dict[str, str]:
     """For the points that share an original model, by place, the place of the one that trains it.
 
     One that is finished, or else the first in order.
@@ -94,14 +94,14 @@ def _owners(results: SweepResults) -> dict[str, str]:
     return owners
 
 
-def _ready(waiting: list[Task], results: SweepResults) -> Task | None:
+def _ready(waiting: list[Task], results: SweepFolder) -> Task | None:
     """The first task that waits for no other; one whose owner failed trains its own."""
     ended = results.rows.keys() | results.failures.keys()
     return next((task for task in waiting if task.after is None or task.after in ended), None)
 
 
 def _hand_out(
-    waiting: list[Task], results: SweepResults, pool: Pool, execution: Execution, bar: Bar
+    waiting: list[Task], results: SweepFolder, pool: Pool, execution: Execution, bar: Bar
 ) -> None:
     running = 0
     while waiting or running:
@@ -117,7 +117,7 @@ def _hand_out(
         results.write()
 
 
-def _note_down(task: Task, answer: Answer, results: SweepResults, progress: Progress) -> None:
+def _note_down(task: Task, answer: Answer, results: SweepFolder, progress: Progress) -> None:
     for text in answer.said:
         progress.say(f"{task.point}, seed {task.seed}: {text}")
     if answer.error is None:
@@ -127,7 +127,7 @@ def _note_down(task: Task, answer: Answer, results: SweepResults, progress: Prog
         progress.say(f"{task.point}, seed {task.seed}: failed: {answer.error}")
 
 
-def _note(results: SweepResults, running: int) -> str:
+def _note(results: SweepFolder, running: int) -> str:
     return f"{len(results.rows)} done, {running} running, {len(results.failures)} failed"
 
 

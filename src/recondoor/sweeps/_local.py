@@ -16,7 +16,7 @@ from dataclasses import asdict
 from typing import Any
 
 from recondoor.errors import RunError
-from recondoor.sweep._work import ATTEMPTS, Answer, Task
+from recondoor.sweeps._work import ATTEMPTS, Answer, Task
 
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_TO_END = 5.0
@@ -106,7 +106,7 @@ class _Worker:
 
     def __init__(self) -> None:
         # Without -P a module of the folder that the command is given in could take another's place.
-        command = [sys.executable, "-P", "-m", "recondoor.sweep._worker"]
+        command = [sys.executable, "-P", "-m", "recondoor.sweeps._worker"]
         path = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         try:
             self._process = subprocess.Popen(

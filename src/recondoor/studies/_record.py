@@ -9,9 +9,9 @@ import torch
 from recondoor import data, evaluation, models, provenance, records, rundir, yardsticks
 from recondoor.config import Config, identity, row_label, to_dict, to_toml
 from recondoor.errors import RunError
-from recondoor.poison import Artefact
+from recondoor.poisoning import Artefact
 from recondoor.rundir import RunDir, is_begun
-from recondoor.study._scene import Runtime, Scene
+from recondoor.studies._scene import Runtime, Scene
 
 SCHEMA = "recondoor.results/1"
 # As in the paper's Table 1, the controls below.
@@ -59,7 +59,8 @@ def require_same_run(folder: RunDir, config: Config, fingerprint: str, patterns:
     if not folder.path.exists():
         return
     if not _is_there(folder.provenance):
-        found = {path.name for path in folder.path.iterdir()} - {"lock", "config.toml"}
+        own = {"lock", "config.toml", rundir.IMAGES}
+        found = {path.name for path in folder.path.iterdir()} - own
         strange = [name for name in found if not is_begun(name)]
         if strange:
             raise RunError(f"{folder.path}: is not empty and holds no run; choose another --out")

@@ -99,17 +99,17 @@ def reason_of(error: BaseException) -> str:
 
 
 def _rows(task: Task, progress: Progress) -> list[dict[str, Any]]:
-    from recondoor import study
+    from recondoor import studies
 
     settings = config.from_dict(task.settings)
-    runtime = study.Runtime(task.device, progress, task.command)
+    runtime = studies.Runtime(task.device, progress, task.command)
     folder = Path(task.folder)
     patience = time.monotonic() + SECONDS_FOR_A_FOLDER
     while True:
         try:
             images = _images(settings.data.name, task.data_dir, task.sweep_begun)
             original = Path(task.original) if task.original else None
-            study.run(settings, folder, runtime, images=images, original=original)
+            studies.run(settings, folder, runtime, images=images, original=original)
             return rows_of(folder, settings) or []
         except BusyError:
             if time.monotonic() > patience:

@@ -4,8 +4,8 @@ import time
 
 from recondoor import caller
 from recondoor.config import Config, identity, original_identity
-from recondoor.sweep._engine import Execution
-from recondoor.sweep._spec import Point, Sweep
+from recondoor.sweeps._engine import Execution
+from recondoor.sweeps._spec import Point, Sweep
 
 WARM_UP, STEPS = 2, 8
 SHOWN = 5

@@ -14,7 +14,7 @@ from torch import Tensor
 from recondoor import attacks, data, gate, models, operators, seeding
 from recondoor.config import Config
 from recondoor.errors import ConfigError, RunError
-from recondoor.poison import (
+from recondoor.poisoning import (
     Artefact,
     Pairs,
     PoisonPlan,

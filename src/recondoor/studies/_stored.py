@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from recondoor import attacks, models, records, rundir
 from recondoor.config import Config
 from recondoor.errors import ConfigError, RunError
-from recondoor.poison import Trigger
+from recondoor.poisoning import Trigger
 from recondoor.rundir import ANEW, Arrays, RunDir
-from recondoor.study._scene import Runtime, Shape
+from recondoor.studies._scene import Runtime, Shape
 from recondoor.training import FitState
 
 

@@ -1,6 +1,6 @@
 """A worker process: reads tasks as JSON lines from its input, writes answers to its output.
 
-``python -m recondoor.sweep._worker``; the driver starts it and holds the other ends of both pipes.
+``python -m recondoor.sweeps._worker``; the driver starts it and holds the other ends of both pipes.
 """
 
 import json
@@ -12,7 +12,7 @@ import threading
 from dataclasses import asdict
 from typing import TextIO
 
-from recondoor.sweep._work import Answer, Task, attempt, reason_of
+from recondoor.sweeps._work import Answer, Task, attempt, reason_of
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
     tasks: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(tasks,), daemon=True).start()
     try:
-        import recondoor.study  # noqa: F401
+        import recondoor.studies  # noqa: F401
     except Exception as error:  # noqa: BLE001  (whatever it is, the driver has to know)
         _say(answers, {"fault": reason_of(error)})
         os._exit(1)

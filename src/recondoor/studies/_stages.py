@@ -15,12 +15,12 @@ from torch import Tensor
 from recondoor import attacks, evaluation, metrics, models, operators, records, rundir, theory
 from recondoor.config import Config, row_label
 from recondoor.errors import RunError
-from recondoor.poison import PoisonedPairs, Trigger
+from recondoor.poisoning import PoisonedPairs, Trigger
 from recondoor.progress import NO_PROGRESS
 from recondoor.rundir import RunDir
-from recondoor.study._record import add_row
-from recondoor.study._scene import Runtime, Scene, Shape
-from recondoor.study._stored import (
+from recondoor.studies._record import add_row
+from recondoor.studies._scene import Runtime, Scene, Shape
+from recondoor.studies._stored import (
     array,
     best_epoch,
     load_model,

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Protocol
 
 from recondoor.errors import ConfigError
-from recondoor.sweep._local import Workers
-from recondoor.sweep._work import Answer, Task, attempt
+from recondoor.sweeps._local import Workers
+from recondoor.sweeps._work import Answer, Task, attempt
 
 
 class Pool(Protocol):
@@ -82,7 +82,7 @@ def open_pool(where: Placement, useful: int) -> Iterator[Pool]:
     """Start or join the workers, and leave them at the end; start no more than are `useful`."""
     workers = min(where.workers or 0, useful)
     if where.remote:
-        from recondoor.sweep._cluster import joined
+        from recondoor.sweeps._cluster import joined
 
         with joined(
             where.scheduler, where.scheduler_file, where.gpus_per_task, where.workers
