@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fuzzing import forge
 from fuzzing.drive import Count, drive, plan, reproducer
 from fuzzing.mutate import ODD_VALUES
-from fuzzing.targets import Target
+from fuzzing.target import Target
 from fuzzing.worker import Sandbox, fault_of
 from recondoor import config
 from recondoor.arrays import UNREADABLE, load

@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from fuzzing.targets import TARGETS, Target, mutated
+from fuzzing.target import Target, mutated
+from fuzzing.targets import TARGETS
 from recondoor.errors import RecondoorError
 
 MEMORY = 1 << 30
