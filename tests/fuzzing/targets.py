@@ -1,6 +1,17 @@
 """What is fuzzed: a function that writes a valid file, and the public entry that reads it."""
 
-from fuzzing import networks, pairs, pictures, runs, settings
+from fuzzing import (
+    networks,
+    pairs,
+    pictures,
+    runs,
+    settings,
+    trap_images,
+    trap_pairs,
+    trap_units,
+    trap_yardsticks,
+)
+from fuzzing.case import Trap
 from fuzzing.target import Target
 
 MADE = ("figures/*", "report.html", "table1.md", "table1.csv")
@@ -8,7 +19,7 @@ MADE = ("figures/*", "report.html", "table1.md", "table1.csv")
 DRAWING = 60.0
 RUN_FILES = (".json", ".jsonl", ".toml", ".npz")
 RESUMED = (*RUN_FILES, ".safetensors")
-TARGETS = {
+TARGETS: dict[str, Target | Trap] = {
     target.name: target
     for target in (
         Target("settings", settings.write_settings, settings.read_settings, 0.10, (".toml",)),
@@ -55,5 +66,10 @@ TARGETS = {
             MADE,
             DRAWING,
         ),
+        Trap("trap-images", trap_images.draw, 0.10),
+        Trap("trap-patches", trap_images.draw_patch, 0.04),
+        Trap("trap-pairs", trap_pairs.draw, 0.06),
+        Trap("trap-units", trap_units.draw, 0.04),
+        Trap("trap-yardsticks", trap_yardsticks.draw, 0.06),
     )
 }
