@@ -23,7 +23,7 @@ from recondoor.audit._judge import (
     suspicious,
 )
 from recondoor.audit._network import young_network
-from recondoor.audit._network_file import Network, read_network
+from recondoor.audit._network_file import Network, open_network
 from recondoor.audit._probe import lacking
 from recondoor.audit._run import read_run
 from recondoor.audit._sight import Sight, Verdict, decide
@@ -145,7 +145,7 @@ def _network_of(request: Request, pairs: Pairs) -> Network | None:
     if request.network is None:
         return None
     _, channels, height, width = pairs.x.shape
-    return read_network(request.network, (channels, height, width), (), request.overrides)
+    return open_network(request.network, (channels, height, width), (), request.overrides)
 
 
 def _trained(

@@ -7,9 +7,9 @@ from typing import Literal
 from torch import nn
 
 from recondoor.audit._apart import copies_note, distinct
-from recondoor.audit._data import of_source
-from recondoor.audit._given import Given, Measured, Source
-from recondoor.audit._network_file import Network, lies_in_run, read_network
+from recondoor.audit._data import build_operator
+from recondoor.audit._given import Given, read_pairs
+from recondoor.audit._network_file import Network, lies_in_run, open_network
 from recondoor.audit._run import open_run
 from recondoor.errors import ConfigError
 from recondoor.progress import Progress
@@ -56,7 +56,7 @@ def read_subject(
     given = read_trusted(subject, progress, part)
     _, channels, height, width = given.pairs.x.shape
     shape = (channels, height, width)
-    return read_network(subject.network, shape, subject.files, subject.overrides), given
+    return open_network(subject.network, shape, subject.files, subject.overrides), given
 
 
 def read_trusted(subject: Subject, progress: Progress, part: Part) -> Given:
