@@ -76,10 +76,11 @@ def draw(random: Random) -> Case:
     matrix = stored_as.astype(complex if stored_as.dtype.kind == "c" else float)
     if np.linalg.matrix_rank(matrix) != len(matrix):
         matrix = stored_as = random.normal(size=matrix.shape)
-    kind = str(pick(random, (*forms.FLOATS, *forms.HALVES, "|u1", "|b1")))
-    scale = 1.0 if kind in ("|u1", "|b1") else float(pick(random, forms.SCALES))
+    kinds = (*forms.FLOATS, *forms.HALVES, "|u1", "|b1", str(pick(random, forms.INTEGERS)))
+    kind = str(pick(random, kinds))
+    scale = 1.0 if kind not in forms.FLOATS else float(pick(random, forms.SCALES))
     plain = numbers(random, (count, *shape))
-    kept, x = stored(plain * (1.0 if kind in forms.HALVES else scale), kind)
+    kept, x = stored(plain * scale, kind)
     many = count // 5 if random.random() < 0.5 else 0
     made = make(random, matrix, x, many)
     held: dict[str, Array] = {"x": kept}
