@@ -1,4 +1,4 @@
-"""x"""
+"""The table of settings, and a tree of one of them."""
 
 from typing import Any
 

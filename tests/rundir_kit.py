@@ -1,4 +1,4 @@
-"""x"""
+"""A run folder, and what fails as a full disk does."""
 
 import os
 from collections.abc import Callable
