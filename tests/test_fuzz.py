@@ -52,6 +52,7 @@ def test_damaged_files_are_read_or_refused() -> None:
     assert {name: count.inputs for name, count in found.items()} == counts
     assert sum(count.refused for count in found.values()) > 100
     assert sum(count.accepted for count in found.values()) > 50
+    assert all(0 < count.memory < WHOLE for count in found.values())
 
 
 @given(text=st.text() | st.builds("{}={}".format, st.sampled_from(KEYS), LEAVES))

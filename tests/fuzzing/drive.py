@@ -27,12 +27,13 @@ _PAGE = resource.getpagesize()
 
 @dataclass
 class Count:
-    """How the inputs of one target ended."""
+    """How the inputs of one target ended; `memory`: most bytes that a worker had until then."""
 
     inputs: int = 0
     refused: int = 0
     accepted: int = 0
     slowest: float = 0.0
+    memory: int = 0
     failures: list[tuple[int, str]] = field(default_factory=list)
 
 
@@ -152,6 +153,7 @@ def drive(counts: dict[str, int], seed: int, first: int = 0) -> Iterator[tuple[s
 def _add(count: Count, index: int, answer: dict[str, Any]) -> None:
     count.inputs += 1
     count.slowest = max(count.slowest, answer["seconds"])
+    count.memory = max(count.memory, answer.get("memory", 0))
     if answer["outcome"] == "failed":
         count.failures.append((index, answer["text"]))
     elif answer["outcome"] == "refused":

@@ -136,7 +136,8 @@ class Sandbox:
         touched = self._touched(before, target) + self.watch.seen
         if touched:
             outcome, text = "failed", f"{outcome}, but {'; '.join(touched)}"
-        return {"outcome": outcome, "text": text, "seconds": seconds}
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return {"outcome": outcome, "text": text, "seconds": seconds, "memory": memory}
 
     def _touched(self, before: dict[str, tuple[int, int]], target: Target | Trap) -> list[str]:
         after = self.state()
