@@ -1,4 +1,4 @@
-"""What tests of the command `audit data` share: a folder to stand in, files, refusals."""
+"""What tests of the command `audit data` share: files and refusals."""
 
 from pathlib import Path
 
@@ -7,12 +7,6 @@ import pytest
 
 import audit_kit
 from audit_kit import Array
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def save(path: Path, **arrays: Array) -> Path:

@@ -2,11 +2,6 @@
 
 import os
 from collections.abc import Callable
-from pathlib import Path
-
-import pytest
-
-from recondoor.rundir import RunDir
 
 
 def failing(code: int) -> Callable[..., None]:
@@ -14,8 +9,3 @@ def failing(code: int) -> Callable[..., None]:
         raise OSError(code, os.strerror(code))
 
     return fail
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> RunDir:
-    return RunDir(tmp_path / "run")

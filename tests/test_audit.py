@@ -15,7 +15,10 @@ from scipy.stats import betabinom
 from sklearn.metrics import roc_auc_score, roc_curve
 
 import audit_kit
-from audit_cli_kit import refusal, save
+from audit_cli_kit import (
+    refusal,
+    save,
+)
 from audit_kit import OPERATOR, SHAPE, make, small_network
 from recondoor import cli, config, operators, report
 from recondoor.audit import Request, _judge, audit_data
@@ -23,6 +26,13 @@ from recondoor.defences import Defender
 from recondoor.errors import ReportError
 from recondoor.poison import Pairs
 from recondoor.seal import sealed
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
 
 PHYSICS = ["--detectors", "range-test,measurement-residual"]
 

@@ -8,10 +8,19 @@ import h5py
 import numpy as np
 import pytest
 
-from audit_cli_kit import refusal, save
+from audit_cli_kit import (
+    refusal,
+    save,
+)
 from audit_kit import OPERATOR, Array, make
 from recondoor.audit import _arrays
 from recondoor.errors import DataError
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 class Bomb:

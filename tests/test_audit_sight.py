@@ -14,7 +14,11 @@ from recondoor.audit import Audit, Request, audit_data
 from recondoor.config import Config
 from recondoor.defences import measurement_residual
 from recondoor.report import _audit_words
-from sight_kit import pairs, saved
+from sight_kit import (
+    here,  # noqa: F401
+    pairs,
+    saved,
+)
 
 KINDS: tuple[defences.Kind, ...] = ("pairs", "input", "model")
 

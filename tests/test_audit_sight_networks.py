@@ -12,7 +12,11 @@ from recondoor import cli, config, defences, report
 from recondoor.audit import Network
 from recondoor.audit._make import references_lack, run_differs
 from recondoor.defences import homogeneity, trigger_inversion
-from sight_kit import pairs, saved
+from sight_kit import (
+    here,  # noqa: F401
+    pairs,
+    saved,
+)
 
 
 def test_networks_unlike_the_calibrated_ones_are_not_called_clean(

@@ -17,10 +17,16 @@ from small_study import (
     assert_same,
     validate,
 )
-from strange_kit import (
+from strange_kit import (  # noqa: F401
     CHECKPOINT,
     FILES,
+    begun,
+    copy,
+    data,
+    finished,
+    in_time,
     long,
+    private,
     put,
     refuses,
     settings,

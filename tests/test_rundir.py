@@ -12,7 +12,14 @@ import pytest
 from recondoor import rundir
 from recondoor.errors import RunError
 from recondoor.rundir import RunDir, read_json, read_tensors, write_atomically, write_tensors
-from rundir_kit import failing
+from rundir_kit import (
+    failing,
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunDir:
+    return RunDir(tmp_path / "run")
 
 
 def arrays(step: int = 0) -> dict[str, Any]:

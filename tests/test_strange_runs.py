@@ -18,10 +18,16 @@ from small_study import (
     Listener,
     assert_same,
 )
-from strange_kit import (
+from strange_kit import (  # noqa: F401
     CHECKPOINT,
     FILES,
+    begun,
+    copy,
+    data,
+    finished,
+    in_time,
     long,
+    private,
     put,
     refuses,
     settings,
