@@ -13,7 +13,7 @@ from recondoor import training
 from recondoor.config import Config
 from recondoor.errors import ConfigError, RunError
 from recondoor.rundir import RunDir
-from recondoor.study import run
+from recondoor.studies import run
 from small_study import (
     CPU,
     Stopped,

@@ -21,10 +21,10 @@ from audit_cli_kit import (
 )
 from audit_kit import OPERATOR, SHAPE, make, small_network
 from recondoor import cli, config, operators, report
-from recondoor.audit import Request, _judge, audit_data
+from recondoor.audit import Measured, Request, _judge, audit_data
 from recondoor.defences import Defender
 from recondoor.errors import ReportError
-from recondoor.poison import Pairs
+from recondoor.poisoning import Pairs
 from recondoor.seal import sealed
 
 

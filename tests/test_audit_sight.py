@@ -10,7 +10,7 @@ import torch
 
 from audit_kit import OPERATOR, make, run, small_network
 from recondoor import config, defences, report
-from recondoor.audit import Audit, Request, audit_data
+from recondoor.audit import Audit, Measured, Request, audit_data
 from recondoor.config import Config
 from recondoor.defences import measurement_residual
 from recondoor.report import _audit_words

@@ -10,7 +10,7 @@ import pytest
 from recondoor import cli, rundir
 from recondoor.errors import ConfigError, DataError, RunError
 from recondoor.rundir import RunDir
-from recondoor.study import Runtime, run
+from recondoor.studies import Runtime, run
 from small_study import (
     CPU,
     Listener,

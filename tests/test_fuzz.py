@@ -21,8 +21,8 @@ from recondoor import config
 from recondoor.arrays import UNREADABLE, load
 from recondoor.defences import Defender
 from recondoor.errors import LONGEST_LINE, ConfigError, RecondoorError
-from recondoor.poison import Pairs
-from recondoor.sweep import parse
+from recondoor.poisoning import Pairs
+from recondoor.sweeps import parse
 
 SEED = 0
 INPUTS = 500

@@ -11,7 +11,7 @@ import pytest
 from recondoor import report
 from recondoor.report._page import page
 from recondoor.report._seals import UNSEALED, doubts
-from recondoor.study import run
+from recondoor.studies import run
 from small_study import CPU, tiny, write_images
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")

@@ -12,7 +12,7 @@ import pytest
 from recondoor import seal
 from recondoor.errors import ConfigError, RunError
 from recondoor.rundir import sealed_by_itself
-from recondoor.study import Runtime, run
+from recondoor.studies import Runtime, run
 from small_study import (
     CPU,
     Listener,

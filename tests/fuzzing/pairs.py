@@ -38,24 +38,24 @@ def write_h5(folder: Path) -> None:
 def auditor_of(name: str) -> Callable[[Path], object]:
     def read(folder: Path) -> None:
         from recondoor import config
-        from recondoor.audit import Request, audit_data
+        from recondoor.audit import Measured, Request, audit_data
 
         settings = config.from_dict({"operator": {"name": "pixel-mask"}})
         detectors = ("range-test", "measurement-residual")
-        audit_data(Request(folder / name, settings, detectors=detectors))
+        audit_data(Request(folder / name, Measured.by(settings), detectors=detectors))
 
     return read
 
 
 def write_audit(folder: Path) -> None:
     from recondoor import config
-    from recondoor.audit import Request, as_record, audit_data, files, fill
+    from recondoor.audit import Measured, Request, as_record, audit_data, files, fill
     from recondoor.report import build_audit
 
     write_pairs(folder)
     settings = config.from_dict({"operator": {"name": "pixel-mask"}})
     detectors = ("range-test", "measurement-residual")
-    audit = audit_data(Request(folder / "pairs.npz", settings, detectors=detectors))
+    audit = audit_data(Request(folder / "pairs.npz", Measured.by(settings), detectors=detectors))
     record = as_record(audit, "recondoor audit data pairs.npz")
     fill(folder / "made", record, files(audit), build_audit)
     (folder / "pairs.npz").unlink()

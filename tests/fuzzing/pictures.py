@@ -58,11 +58,11 @@ def write_patches(folder: Path) -> None:
 
 
 def read_patches(folder: Path) -> None:
-    from recondoor import config, poison
+    from recondoor import config, poisoning
 
     trigger = config.TriggerSettings(file=folder / "trigger.png")
-    poison.make_trigger(trigger, (3, 28, 28))
-    poison.make_artefact(config.ArtefactSettings(file=folder / "artefact.npy"), (3, 28, 28))
+    poisoning.make_trigger(trigger, (3, 28, 28))
+    poisoning.make_artefact(config.ArtefactSettings(file=folder / "artefact.npy"), (3, 28, 28))
 
 
 def write_matrix(folder: Path) -> None:

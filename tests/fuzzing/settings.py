@@ -10,12 +10,12 @@ def write_settings(folder: Path) -> None:
 
 
 def read_settings(folder: Path) -> None:
-    from recondoor import config, poison
+    from recondoor import config, poisoning
 
     settings = config.load_config("quick", [folder / "config.toml"])
     _ = config.identity(settings), config.to_toml(settings), config.original_identity(settings)
-    poison.make_trigger(settings.trigger, (1, 28, 28))
-    poison.make_artefact(settings.artefact, (1, 28, 28))
+    poisoning.make_trigger(settings.trigger, (1, 28, 28))
+    poisoning.make_artefact(settings.artefact, (1, 28, 28))
 
 
 def write_overrides(folder: Path) -> None:
@@ -44,7 +44,7 @@ def write_sweep_file(folder: Path) -> None:
 
 
 def read_sweep_file(folder: Path) -> None:
-    from recondoor.sweep import load_sweep
+    from recondoor.sweeps import load_sweep
 
     for point in load_sweep(folder / "axes.toml").points:
         _ = point.place

@@ -159,12 +159,12 @@ def draw_patch(random: Random) -> Case:
     expected[0, top : top + rows, left : left + columns] = meant
 
     def read(folder: Path) -> None:
-        from recondoor import config, poison
+        from recondoor import config, poisoning
 
         file, shape = folder / name, (1, height, width)
         trigger = config.TriggerSettings(file=file, place="centre")
-        same(poison.make_trigger(trigger, shape).delta.numpy(), expected, "delta")
+        same(poisoning.make_trigger(trigger, shape).delta.numpy(), expected, "delta")
         artefact = config.ArtefactSettings(file=file, place="centre")
-        same(poison.make_artefact(artefact, shape).pattern.numpy(), expected, "artefact")
+        same(poisoning.make_artefact(artefact, shape).pattern.numpy(), expected, "artefact")
 
     return Case({name: npy_bytes(forms.laid_out(kept, random))}, read, refused)

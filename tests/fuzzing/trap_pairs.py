@@ -214,8 +214,8 @@ class Judge:
 def audited(pairs: Path, matrix: Path, sigma: float) -> Any:
     """The audit of pairs by the tests of physics."""
     from recondoor import config
-    from recondoor.audit import Request, audit_data
+    from recondoor.audit import Measured, Request, audit_data
 
     operator = {"name": "matrix", "file": str(matrix), "sigma": sigma}
     settings = config.from_dict({"operator": operator})
-    return audit_data(Request(pairs, settings, alarm=ALARM, detectors=DETECTORS))
+    return audit_data(Request(pairs, Measured.by(settings), alarm=ALARM, detectors=DETECTORS))

@@ -87,8 +87,9 @@ def _files(
 
 def _audit(folder: Path, name: str, made: Made, suffix: str) -> Any:
     from recondoor import config
-    from recondoor.audit import Request, audit_data
+    from recondoor.audit import Measured, Request, audit_data
 
     operator = {"name": "matrix", "file": str(folder / f"{name}-A.npy"), "sigma": made.sigma}
     settings, clean = config.from_dict({"operator": operator}), folder / f"{name}-clean{suffix}"
-    return audit_data(Request(folder / f"{name}{suffix}", settings, clean, detectors=DETECTORS))
+    measured = Measured.by(settings)
+    return audit_data(Request(folder / f"{name}{suffix}", measured, clean, detectors=DETECTORS))

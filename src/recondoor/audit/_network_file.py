@@ -75,7 +75,10 @@ def read_network(
 
 
 def open_network(
-    what: str, shape: Shape, files: tuple[Path, ...] = (), overrides: tuple[str, ...] = ()
+    what: str | nn.Module,
+    shape: Shape,
+    files: tuple[Path, ...] = (),
+    overrides: tuple[str, ...] = (),
 ) -> Network:
     """The network that `what` names, for images of `shape` (C, H, W).
 

@@ -7,8 +7,8 @@ from typing import Literal
 from torch import nn
 
 from recondoor.audit._apart import copies_note, distinct
-from recondoor.audit._data import build_operator
-from recondoor.audit._given import Given, read_pairs
+from recondoor.audit._data import of_source
+from recondoor.audit._given import Given, Measured, Source
 from recondoor.audit._network_file import Network, lies_in_run, open_network
 from recondoor.audit._run import open_run
 from recondoor.errors import ConfigError
