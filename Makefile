@@ -22,7 +22,7 @@ unexport PYTHONPATH
 help:
 	@echo "make study    run the paper's study on the embedded digits and say where its report is"
 	@echo "make test     run the whole test suite with coverage"
-	@echo "make fuzz     20,000 damaged files, settings and archives: each is read or refused"
+	@echo "make fuzz     20,000 damaged or odd files and settings: each is read right, or refused"
 	@echo "make lint     ruff and mypy, as CI runs them"
 	@echo "make format   let ruff mend what it can"
 	@echo "make tables   write schemas and tables of the documentation anew, from the records"

@@ -6,6 +6,8 @@ import logging
 import os
 import random
 import signal
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -126,6 +128,7 @@ def state() -> dict[str, Any]:
         "backend": mpl.get_backend(auto_select=False),
         "locale": locale.setlocale(locale.LC_ALL),
         "folder": Path.cwd(),
+        "modules": list(sys.path),
         "environment": dict(os.environ),
         "signals": {number: signal.getsignal(number) for number in signal.valid_signals()},
         "logging": {
@@ -169,7 +172,9 @@ class Careless(Progress):
         random.random()
         np.seterr(all="ignore")
         warnings.simplefilter("always")
+        mpl.use("pdf")
         mpl.rcParams["lines.linewidth"] = 17
+        sys.path.insert(0, "/nowhere")
         locale.setlocale(locale.LC_NUMERIC, "C.UTF-8")
         os.environ["RECONDOOR_TEST"] = "1"
         os.environ.pop("HOME")
@@ -182,7 +187,7 @@ class Careless(Progress):
 CHANGED = {
     *("precision", "deterministic", "warn only", "cudnn", "threads", "torch", "numpy", "random"),
     *("errors", "filters", "rcParams", "locale", "environment", "signals", "logging"),
-    "logging off",
+    *("logging off", "backend", "modules"),
 }
 
 
@@ -212,6 +217,61 @@ def test_a_call_leaves_the_process_as_it_was(name: str, plain: Path, tmp_path: P
     call(told)
     assert changed(before) == set()
     assert told.changed == CHANGED
+
+
+@pytest.mark.parametrize("chosen", ["svg", None])
+def test_a_study_leaves_the_backend_as_it_was(chosen: str | None, tmp_path: Path) -> None:
+    """Also where the caller has chosen none, and asking for it would choose one."""
+    begin = f"mpl.use({chosen!r})" if chosen else ""
+    script = f"""
+import sys
+from pathlib import Path
+import matplotlib as mpl
+import recondoor as rd
+from recondoor.progress import Progress
+
+class Careless(Progress):
+    def task(self, description, total, done=0):
+        mpl.use("pdf")
+        return super().task(description, total, done)
+
+{begin}
+mpl.rcParams["lines.linewidth"] = 7
+before = dict.__getitem__(mpl.rcParams, "backend"), dict(mpl.rcParams.copy())
+settings = rd.load_config("smoke", (), {list(SETTINGS)!r})
+rd.run_study(settings, Path("run"), rd.Runtime(progress=Careless()))
+rd.build_report(Path("run"))
+after = dict.__getitem__(mpl.rcParams, "backend"), dict(mpl.rcParams.copy())
+assert before == after, (before[0], after[0], before[1].items() ^ after[1].items())
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_network_of_python_leaves_where_modules_are_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plain: Path
+) -> None:
+    """Also one that imports a module beside it only when it is called."""
+    (tmp_path / "late_part.py").write_text("weight = 0.5")
+    (tmp_path / "late_network.py").write_text(
+        "import torch\n\n\nclass Late(torch.nn.Module):\n    def forward(self, z):\n"
+        "        import late_part\n\n        return late_part.weight * z\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    for name in ("late_part", "late_network"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    before = list(sys.path)
+    audit.read_network("late_network:Late", (1, 28, 28))
+    assert sys.path == before
+    for name in ("late_part", "late_network"):
+        del sys.modules[name]
+    request = audit.Request(plain, detectors=("loss-isolation",), network="late_network:Late")
+    assert [each.name for each in audit.audit_data(request).judged] == ["loss-isolation"]
+    assert sys.path == before
 
 
 def test_a_report_leaves_the_process_as_it_was(plain: Path) -> None:

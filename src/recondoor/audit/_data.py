@@ -22,7 +22,7 @@ from recondoor.audit._judgement import (
     suspicious,
 )
 from recondoor.audit._network import young_network
-from recondoor.audit._network_file import Network, read_network
+from recondoor.audit._network_file import Network, open_network
 from recondoor.audit._pairs import Given, Measured, Source, name_of, read_pairs
 from recondoor.audit._probe import lacking
 from recondoor.audit._run import read_run
@@ -156,7 +156,7 @@ def _network_of(request: Request, pairs: Pairs) -> Network | None:
     if request.network is None:
         return None
     _, channels, height, width = pairs.x.shape
-    return read_network(request.network, (channels, height, width), (), request.overrides)
+    return open_network(request.network, (channels, height, width), (), request.overrides)
 
 
 def _trained(

@@ -13,7 +13,7 @@ from recondoor import caller, config, defences, rundir
 from recondoor.audit._guard import attempt, undisturbed
 from recondoor.audit._judgement import choose, require_alarm
 from recondoor.audit._make import needed, references_lack, run_differs
-from recondoor.audit._network_file import Network, read_network
+from recondoor.audit._network_file import Network, open_network
 from recondoor.audit._pairs import Given
 from recondoor.audit._probe import lacking
 from recondoor.audit._sight import Sight, Verdict, decide, sight
@@ -114,7 +114,7 @@ def audit_model(request: ModelRequest, progress: Progress = NO_PROGRESS) -> Mode
     require_count(given, FEWEST)
     shape = given.pairs.x.shape
     references = [
-        read_network(
+        open_network(
             what,
             (shape[1], shape[2], shape[3]),
             request.subject.files,

@@ -64,13 +64,27 @@ def lies_in_run(what: str | nn.Module) -> tuple[Path, str, int] | None:
     return path.parent, found["label"], int(found["seed"])
 
 
+@caller.as_found()
 def read_network(
     what: str | nn.Module,
     shape: Shape,
     files: tuple[Path, ...] = (),
     overrides: tuple[str, ...] = (),
 ) -> Network:
+    """As `open_network`, for whoever calls no audit: the process is left as it was found."""
+    return open_network(what, shape, files, overrides)
+
+
+def open_network(
+    what: str | nn.Module,
+    shape: Shape,
+    files: tuple[Path, ...] = (),
+    overrides: tuple[str, ...] = (),
+) -> Network:
     """The network that `what` names, for images of `shape` (C, H, W).
+
+    Modules are found in the current folder from then on, as a network of Python may import some
+    only when it is called; an audit puts that back at its end.
 
     Args:
         what: a .safetensors file of a registered network, whose settings are its own metadata's or

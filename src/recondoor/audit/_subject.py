@@ -8,7 +8,7 @@ from torch import nn
 
 from recondoor.audit._apart import copies_note, distinct
 from recondoor.audit._data import of_source
-from recondoor.audit._network_file import Network, lies_in_run, read_network
+from recondoor.audit._network_file import Network, lies_in_run, open_network
 from recondoor.audit._pairs import Given, Measured, Source
 from recondoor.audit._run import open_run
 from recondoor.errors import ConfigError
@@ -57,7 +57,7 @@ def read_subject(
     given = read_trusted(subject, progress, part)
     _, channels, height, width = given.pairs.x.shape
     shape = (channels, height, width)
-    return read_network(subject.network, shape, subject.files, subject.overrides), given
+    return open_network(subject.network, shape, subject.files, subject.overrides), given
 
 
 def read_trusted(subject: Subject, progress: Progress, part: Part) -> Given:

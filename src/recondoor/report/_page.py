@@ -11,6 +11,7 @@ from recondoor.report._html import Picture, fill, flat
 from recondoor.report._load import Run
 from recondoor.report._names import PAPER_TABLE1, number, title
 from recondoor.report._results import Results
+from recondoor.report._seals import doubts
 from recondoor.report._sources import made_of
 from recondoor.report._style import Missing
 from recondoor.report._verdict import comparison, headline, rule_in_words
@@ -23,6 +24,7 @@ def page(run: Run, pictures: Sequence[Picture], missing: Sequence[Missing]) -> s
         "run": run,
         "made_of": made_of(run.folder),
         "heading": _heading(run),
+        "doubts": doubts(run.folder),
         "pictures": pictures,
         "missing": missing,
         "settings": [pair for key, value in run.settings.items() for pair in flat(key, value)],

@@ -49,6 +49,7 @@ __all__ = [
     "ANEW",
     "IMAGES",
     "READ_ONLY",
+    "RESTORE",
     "TRAIN_ANEW",
     "Arrays",
     "History",
