@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from audit_kit import OPERATOR, furnish, make, run
-from recondoor import report
+from audit_kit import OPERATOR, SHAPE, furnish, make, run
+from recondoor import operators, report
 from recondoor.audit import _alike
+from recondoor.config import Operator
 
 RANGE = "--detectors=range-test,measurement-residual,pixel-range"
 
@@ -59,9 +60,11 @@ def test_trusted_pairs_of_another_kind_accuse_nobody(
 ) -> None:
     furnish(tmp_path, monkeypatch)
     trusted, made = make(300, 2), make(400, 1, poisoned)
-    # Of another kind: as if a scanner had another gain, from the 41st on.
+    # From the 41st on of another kind: half as bright again.
+    more = torch.from_numpy(made["x"][40:]).double() / 2
     made["x"][40:] *= 1.5
-    made["z"][40:] *= 1.5
+    exact = operators.build(SHAPE, Operator(name="gaussian", ratio=0.5), 3, torch.float64)
+    made["z"][40:] += exact.A_adjoint(exact.A(more)).numpy()
     np.savez(tmp_path / "pairs.npz", x=made["x"], z=made["z"])
     np.savez(tmp_path / "trusted.npz", x=trusted["x"], z=trusted["z"])
     given = ["audit", "data", "pairs.npz", "--clean=trusted.npz", RANGE]
@@ -72,3 +75,4 @@ def test_trusted_pairs_of_another_kind_accuse_nobody(
     assert found["flagged"] > 100
     # Physics does not ask how images are spread.
     run(*given, *OPERATOR, "--out=b", code=3 if poisoned else 4)
+    assert report.read_audit(tmp_path / "b")["detectors"][1]["flagged"] < 60

@@ -161,6 +161,19 @@ def test_a_bulk_is_found_beside_any_poison(share: float, excess: float) -> None:
     assert not has_bulk(spread, 100, noise_known=False, share=0.5)
 
 
+def test_trusted_pairs_of_the_operator_do_not_make_it_that_of_others(
+    digits: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """Trusted pairs were measured with seed 3, those under audit with seed 4."""
+    monkeypatch.chdir(tmp_path)
+    for name, seed, part in (("trusted", 3, digits[:300]), ("pairs", 4, digits[300:])):
+        z = measured(operator("gaussian", seed), part, seed)
+        np.savez(tmp_path / f"{name}.npz", x=part.numpy(), z=z.numpy())
+    given = ["audit", "data", "pairs.npz", "--clean=trusted.npz", PHYSICS, "--set=seed=3"]
+    run(*given, "--operator=gaussian", "--set=operator.ratio=0.4", code=4)
+    assert "did not measure these pairs: what 300 z have" in capsys.readouterr().out
+
+
 def test_few_pairs_that_contradict_an_operator_are_undecided(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:

@@ -13,7 +13,7 @@ from recondoor import caller, defences
 from recondoor.audit import _doubts as doubts_of
 from recondoor.audit._alike import unlike
 from recondoor.audit._apart import copies_note, distinct, require_apart
-from recondoor.audit._fit import misfit, misfit_of_trusted
+from recondoor.audit._fit import misfit, misfit_by_images, misfit_of_trusted
 from recondoor.audit._guard import attempt, undisturbed
 from recondoor.audit._judgement import (
     Judged,
@@ -307,7 +307,10 @@ def _unfit(given: Given, clean: Pairs | None, physics: Physics, alarm: float) ->
         return None
     if clean is not None:
         why = misfit_of_trusted(physics, clean, alarm)
-        return why and f"the operator given did not measure the trusted pairs: {why}; {CHECK}"
+        if why:
+            return f"the operator given did not measure the trusted pairs: {why}; {CHECK}"
+        why = misfit_by_images(physics, given.pairs, alarm)
+        return why and f"the operator given did not measure these pairs: {why}; {CHECK}"
     why = misfit(physics, given.pairs, alarm, given.noise_known)
     return why and (
         f"the operator given did not measure these pairs, or more than half are poisoned: {why}; "

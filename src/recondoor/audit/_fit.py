@@ -30,13 +30,11 @@ def misfit(physics: Physics, pairs: Pairs, alarm: float, noise_known: bool) -> s
     None if it may have. Where the noise was given, more may be poisoned: those that agree with it
     agree by no chance.
     """
-    outside = _outside(physics, pairs)
-    inside = ~outside
+    inside = ~_outside(physics, pairs)
     if int(inside.sum()) < THEIRS * len(pairs):
-        return _cannot_give(int(outside.sum()), len(pairs))
-    z, x = pairs.z.flatten(1).double(), pairs.x.flatten(1).double()
-    if follow(z - physics.project(pairs.z).flatten(1), x, outside):
-        return "what their z have that it cannot give follows from their images"
+        return _cannot_give(int((~inside).sum()), len(pairs))
+    if by_images := misfit_by_images(physics, pairs, alarm):
+        return by_images
     shown = inside & _visible(physics, pairs.x, alarm)
     if not shown.any():
         return None
@@ -54,8 +52,6 @@ def _contradiction(physics: Physics, pairs: Pairs, alarm: float, noise_known: bo
         least = min(least, max(FEW, THEIRS * count))
     if fitting < least:
         return _does_not_explain(int(beyond.sum()), count)
-    if follow(white, x, beyond):
-        return f"the residuals of {int(beyond.sum())} of {count} follow from their images"
     if not noisy:
         return None
     silent = int((pairs.z.flatten(1).double() @ physics.basis == 0).all(0).sum())
@@ -92,6 +88,18 @@ def _more_noise(energy: Tensor, physics: Physics, alarm: float) -> str | None:
     ):
         return None
     return f"noise of {physics.sigma * scale**0.5:.3g} explains them, but less was given"
+
+
+def misfit_by_images(physics: Physics, pairs: Pairs, alarm: float) -> str | None:
+    """Whether what contradicts the operator follows from the images, however many pairs do."""
+    x, outside = pairs.x.flatten(1).double(), _outside(physics, pairs)
+    if follow((pairs.z - physics.project(pairs.z)).flatten(1), x, outside):
+        return f"what {int(outside.sum())} z have that it cannot give follows from their images"
+    white = physics.residual(pairs.z, pairs.x)
+    beyond = (white.square().mean(1) > _limit(physics, alarm)) & ~outside
+    if follow(white[~outside], x[~outside], beyond[~outside]):
+        return f"the residuals of {int(beyond.sum())} of {len(pairs)} follow from their images"
+    return None
 
 
 def misfit_of_trusted(physics: Physics, trusted: Pairs, alarm: float) -> str | None:
