@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from audit_kit import OPERATOR, make, run
+from audit_kit import OPERATOR, REFERENCES, make, run
 from recondoor import cli, config, defences, report
 from recondoor.audit import Network
-from recondoor.audit._make import references_lack, run_differs
+from recondoor.audit._make import law_lacks, references_lack
 from recondoor.defences import homogeneity, trigger_inversion
 from sight_kit import (
     here,  # noqa: F401
@@ -26,7 +26,7 @@ def test_networks_unlike_the_calibrated_ones_are_not_called_clean(
     run(*given, "--json", "--out=a", code=4)
     record = json.loads(capsys.readouterr().out)
     assert "150 trusted pairs and no references were given" in record["reason"]
-    assert "give 99 clean --reference networks of its make" in record["reason"]
+    assert "give 19 clean --reference networks of its make" in record["reason"]
     assert record["sees"] == [] and record["detectors"][1]["sees"] == []
     given += ["--detectors=trigger-inversion", "--alarm=0.25"]
     many = [f"--reference=others:plain{k}" for k in (1, 2, 3, 4)]
@@ -52,7 +52,7 @@ def test_references_have_to_be_of_the_make_and_no_copies() -> None:
 
 
 def test_the_law_acquits_only_networks_of_runs_that_it_was_made_of(tmp_path: Path) -> None:
-    def differs(*changes: str, data: Path | None = None) -> str | None:
+    def differs(*changes: str, data: Path | None = None, alarm: float = 0.05) -> str | None:
         chosen = [f"{k}={json.dumps(v)}" for k, v in trigger_inversion.CALIBRATED.items()]
         import tomli_w
 
@@ -61,15 +61,16 @@ def test_the_law_acquits_only_networks_of_runs_that_it_was_made_of(tmp_path: Pat
         )
         (tmp_path / "config.toml").write_text(tomli_w.dumps(tree))
         network = Network("it", nn.Identity(), None, (tmp_path, "original", 0))
-        return run_differs("trigger-inversion", network, data, 0.01)
+        return law_lacks("trigger-inversion", network, data, alarm)
 
     assert differs() is None
     assert differs(data=tmp_path) is None
+    assert "support --alarm 0.048 or more; give that, or 99 clean" in str(differs(alarm=0.01))
     assert "nothing says" in str(differs(data=tmp_path / "trusted.npz"))
     assert "model.width=32, and this one has 64" in str(differs("model.width=64"))
     assert differs("operator.name=fourier") is not None
     outside = Network("it", nn.Identity())
-    assert run_differs("trigger-inversion", outside, None, 0.01) is not None
+    assert law_lacks("trigger-inversion", outside, None, 0.05) is not None
 
 
 def test_inputs_without_an_operator_are_not_called_clean(
@@ -105,9 +106,10 @@ def test_networks_keep_the_findings_of_detectors_that_do_not_fail(
         raise RuntimeError("the network broke")
 
     monkeypatch.setattr(defences.load("least-norm-inversion"), "inspect", fail)
-    run("audit", "model", "mine:backdoored", "--data=trusted.npz", "--out=a", code=3)
+    given = ["audit", "model", "mine:backdoored", "--data=trusted.npz", *REFERENCES]
+    run(*given, "--out=a", code=3)
     monkeypatch.setattr(trigger_inversion, "inspect", fail)
-    run("audit", "model", "mine:backdoored", "--data=trusted.npz", "--out=b", code=4)
+    run(*given, "--out=b", code=4)
     assert "it failed, RuntimeError: the network broke" in report.read_audit(here / "b")["reason"]
     cli.main(["report", str(here / "b")])
 
@@ -176,6 +178,8 @@ def test_audits_written_before_are_still_read(kind: str, here: Path) -> None:
         del each["sees"]
     if kind == "model":
         del record["skipped"]
+        # A threshold that was a guess for a network of another make.
+        record["detectors"][1] |= {"threshold": 5.74, "basis": "law", "flagged": False}
     for verdict in ("undecided", "clean"):
         record["verdict"] = verdict
         if kind != "data" or verdict == "undecided":

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from recondoor import caller, defences
 from recondoor.audit._apart import require_inputs_apart
-from recondoor.audit._data import require_operator, take_apart
+from recondoor.audit._data import CHECK, take_apart
+from recondoor.audit._fit import misfit_of_trusted
 from recondoor.audit._guard import attempt, undisturbed
 from recondoor.audit._judgement import (
     OWN,
@@ -30,8 +31,8 @@ from recondoor.audit._probe import lacking
 from recondoor.audit._run import ORIGINAL, open_run
 from recondoor.audit._sight import Sight, Verdict, decide
 from recondoor.audit._subject import Subject, read_subject
-from recondoor.defences import Defender, Storage
-from recondoor.errors import ConfigError
+from recondoor.defences import Defender, Physics, Storage
+from recondoor.errors import ConfigError, DataError
 from recondoor.models import reconstruct
 from recondoor.poisoning import Pairs
 from recondoor.progress import NO_PROGRESS, Progress
@@ -114,7 +115,7 @@ def audit_input(request: InputRequest, progress: Progress = NO_PROGRESS) -> Inpu
         physics, missing = take_apart(given, given.pairs, notes)
         task.advance()
     if physics is not None:
-        require_operator(physics, given.pairs, request.alarm)
+        _require_operator(physics, given.pairs, request.alarm)
     own = kept_apart(len(given.pairs))
     trusted = given.pairs.z[own:]
     defences.rank(len(trusted), request.alarm)
@@ -154,6 +155,13 @@ def audit_input(request: InputRequest, progress: Progress = NO_PROGRESS) -> Inpu
         seen=seen,
         verdict=decide(suspicious(judged), seen),
     )
+
+
+def _require_operator(physics: Physics, trusted: Pairs, alarm: float) -> None:
+    """Refuse an operator that contradicts clean pairs: of inputs it says nothing."""
+    why = misfit_of_trusted(physics, trusted, alarm)
+    if why:
+        raise DataError(f"--operator: it did not measure the trusted pairs, {why}; {CHECK}")
 
 
 def _look(name: str, z: Tensor, trusted: Tensor, defender: Defender, alarm: float) -> _Look:

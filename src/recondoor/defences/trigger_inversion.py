@@ -3,6 +3,6 @@
 `_triggers` says what was changed from Neural Cleanse.
 """
 
-from recondoor.defences._triggers import CALIBRATED, KIND, NEEDS, SEES, inspect, law
+from recondoor.defences._triggers import CALIBRATED, CLEAN_SCORES, KIND, NEEDS, SEES, inspect, law
 
-__all__ = ["CALIBRATED", "KIND", "NEEDS", "SEES", "inspect", "law"]
+__all__ = ["CALIBRATED", "CLEAN_SCORES", "KIND", "NEEDS", "SEES", "inspect", "law"]
