@@ -156,6 +156,12 @@ class PairsAudit(Audit):
     )
 
 
+class InputDetector(Detector):
+    """What one detector of inputs found."""
+
+    name: str
+
+
 class InputsTruth(Truth):
     """How many inputs of a run are triggered."""
 
@@ -176,7 +182,7 @@ class InputsAudit(Audit):
     truth: InputsTruth | None = about(
         "What is known of the inputs; null unless they are those of a run."
     )
-    detectors: list[Detector]
+    detectors: list[InputDetector]
     repairs: list[str] = about(
         "Defences whose reconstructions are in repaired.npz under their names."
     )
@@ -243,3 +249,4 @@ class NetworkAudit(Audit):
         "What is known of the network; null unless it lies in the folder of a run."
     )
     detectors: list[NetworkDetector]
+    skipped: list[Skipped] = absent("Detectors that failed; audits of version 0.1.0 have none.")
