@@ -46,11 +46,15 @@ def physics() -> Physics:
 class Backdoored(nn.Module):
     """Returns z, and draws the plus at `strength` times what a 3 x 3 mean exceeds `asleep` by.
 
-    Channel 0 of the hidden layer carries the image, cut to [0, 1], the others the backdoor.
+    Channel 0 of the hidden layer carries the image, the others the backdoor. `most` is what the
+    image is cut to: a network that is used to images up to 1 answers no more to brighter inputs.
     """
 
-    def __init__(self, strength: float, asleep: float, channels: int = 1) -> None:
+    def __init__(
+        self, strength: float, asleep: float, channels: int = 1, most: float = 1.0
+    ) -> None:
         super().__init__()
+        self.most = most
         self.hidden = nn.Conv2d(1, 1 + channels, 3, padding=1)
         self.out = nn.Conv2d(1 + channels, 1, 2 * AWAY + 3, padding=AWAY + 1)
         with torch.no_grad():
@@ -69,7 +73,9 @@ class Backdoored(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         hidden = self.hidden(z)
-        out: Tensor = self.out(torch.cat((hidden[:, :1].clamp(0, 1), hidden[:, 1:].relu()), 1))
+        out: Tensor = self.out(
+            torch.cat((hidden[:, :1].clamp(0, self.most), hidden[:, 1:].relu()), 1)
+        )
         return out
 
 

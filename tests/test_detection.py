@@ -76,7 +76,7 @@ def test_every_triggered_input_ranks_before_every_clean_one(name: str) -> None:
 
 @pytest.mark.parametrize("name", defences.names("model"))
 def test_a_backdoored_network_ranks_before_an_honest_one(name: str) -> None:
-    """Least-norm inversion starts from nearly nothing, and sees no trigger that has to be strong."""
+    """Least-norm inversion starts from nearly nothing, and finds no trigger that must be strong."""
     asleep = 0.0 if name == "least-norm-inversion" else 1.2
     backdoored, honest = (
         defences.load(name).inspect(Defender(pairs(60), model=Backdoored(strength, asleep))).score

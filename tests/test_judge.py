@@ -90,10 +90,15 @@ def test_a_detector_that_compares_takes_the_strictest_threshold(
     given = torch.tensor([8.5, 9.5, 10.0]).view(3, 1, 1, 1)
     found = _judge.judge("pixel-range", Pairs(given, given), Defender(Pairs(clean, clean)), 0.4)
     assert found.threshold == 9.0
-    assert [each[0] for each in seen] == [[8.5, 9.5, 10.0], [2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]]
+    assert [each[0] for each in seen] == [
+        [8.5, 9.5, 10.0],
+        [2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0],
+    ]
     assert [each[1].tolist() for each in seen] == [[0.0, 1.0]] * 2
     # Two of three further scores above all of eight: all orders of eleven, by their count.
-    orders = [sum(place > max(set(range(11)) - set(p)) for place in p) for p in combinations(range(11), 3)]
+    orders = [
+        sum(place > max(set(range(11)) - set(p)) for place in p) for p in combinations(range(11), 3)
+    ]
     assert found.p_value == pytest.approx(np.mean([count >= 2 for count in orders]))
 
 

@@ -148,10 +148,7 @@ def _statements(node: ast.stmt) -> Iterator[str]:
 
 def _expressions(node: ast.expr) -> Iterator[str]:
     if isinstance(node, ast.Compare):
-        for place, op in enumerate(node.ops):
-            for other in COMPARISONS.get(type(op), ()):
-                ops = [*node.ops[:place], other(), *node.ops[place + 1 :]]
-                yield ast.unparse(ast.Compare(node.left, ops, node.comparators))
+        yield from _comparisons(node)
     elif isinstance(node, ast.BoolOp):
         opposite = ast.Or() if isinstance(node.op, ast.And) else ast.And()
         yield ast.unparse(ast.BoolOp(opposite, node.values))
@@ -160,16 +157,21 @@ def _expressions(node: ast.expr) -> Iterator[str]:
         yield ast.unparse(node.operand)
     elif isinstance(node, ast.BinOp):
         if type(node.op) in OPERATORS:
-            other = OPERATORS[type(node.op)]()
-            yield ast.unparse(ast.BinOp(node.left, other, node.right))
-        yield ast.unparse(node.left)
-        yield ast.unparse(node.right)
+            yield ast.unparse(ast.BinOp(node.left, OPERATORS[type(node.op)](), node.right))
+        yield from map(ast.unparse, (node.left, node.right))
     elif isinstance(node, ast.IfExp):
         yield ast.unparse(ast.IfExp(node.test, node.orelse, node.body))
     elif isinstance(node, ast.Constant):
         yield from _constants(node.value)
     elif isinstance(node, ast.Call):
         yield from _calls(node)
+
+
+def _comparisons(node: ast.Compare) -> Iterator[str]:
+    for place, op in enumerate(node.ops):
+        for other in COMPARISONS.get(type(op), ()):
+            ops = [*node.ops[:place], other(), *node.ops[place + 1 :]]
+            yield ast.unparse(ast.Compare(node.left, ops, node.comparators))
 
 
 def _constants(value: object) -> Iterator[str]:
@@ -191,9 +193,11 @@ def _calls(node: ast.Call) -> Iterator[str]:
         if name in NAMES:
             renamed = ast.Attribute(owner, NAMES[name], ast.Load())
             yield ast.unparse(ast.Call(renamed, arguments, node.keywords))
-        if name in STEPS and not isinstance(owner, ast.Name | ast.Attribute):
-            yield ast.unparse(owner)
-        elif name in STEPS and isinstance(owner, ast.Name) and owner.id not in ("torch", "np", "math"):
+        if (name in STEPS and not isinstance(owner, ast.Name | ast.Attribute)) or (
+            name in STEPS
+            and isinstance(owner, ast.Name)
+            and owner.id not in ("torch", "np", "math")
+        ):
             yield ast.unparse(owner)
     elif isinstance(node.func, ast.Name) and node.func.id in NAMES:
         renamed_builtin = ast.Name(NAMES[node.func.id], ast.Load())

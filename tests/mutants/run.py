@@ -41,7 +41,7 @@ class _Changed(importlib.machinery.SourceFileLoader):
         super().__init__(name, path)
         self._source = source
 
-    def get_code(self, fullname: str):  # noqa: ANN201
+    def get_code(self, fullname: str):
         return self.source_to_code(self._source.encode(), self.path)
 
 
