@@ -193,14 +193,10 @@ def _calls(node: ast.Call) -> Iterator[str]:
         if name in NAMES:
             renamed = ast.Attribute(owner, NAMES[name], ast.Load())
             yield ast.unparse(ast.Call(renamed, arguments, node.keywords))
-        if (name in STEPS and not isinstance(owner, ast.Name | ast.Attribute)) or (
-            name in STEPS
-            and isinstance(owner, ast.Name)
-            and owner.id not in ("torch", "np", "math")
-        ):
+        if name in STEPS and ast.unparse(owner) not in ("torch", "np", "math"):
             yield ast.unparse(owner)
     elif isinstance(node.func, ast.Name) and node.func.id in NAMES:
-        renamed_builtin = ast.Name(NAMES[node.func.id], ast.Load())
-        yield ast.unparse(ast.Call(renamed_builtin, arguments, node.keywords))
+        builtin = ast.Name(NAMES[node.func.id], ast.Load())
+        yield ast.unparse(ast.Call(builtin, arguments, node.keywords))
         if node.func.id in ("max", "min") and len(arguments) == 2:
             yield from map(ast.unparse, arguments)
