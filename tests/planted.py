@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from recondoor import operators
 from recondoor.config import Operator
 from recondoor.defences import Physics
-from recondoor.poison import Pairs
+from recondoor.poisoning import Pairs
 
 SHAPE = (1, 12, 12)
 PLACE, AWAY = 9, 6

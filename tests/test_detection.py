@@ -20,7 +20,7 @@ from recondoor.defences import (
     strip_blending,
 )
 from recondoor.operators import LinearOperator
-from recondoor.poison import Pairs
+from recondoor.poisoning import Pairs
 
 SHAPE = (1, 12, 12)
 SIGMA = 0.02

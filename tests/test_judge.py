@@ -16,7 +16,7 @@ from recondoor.audit._judge import LEVEL, Judged
 from recondoor.audit._network import InUnits, unit_of, young_network
 from recondoor.defences import Defender
 from recondoor.errors import ConfigError
-from recondoor.poison import Pairs
+from recondoor.poisoning import Pairs
 from recondoor.progress import NO_PROGRESS, Progress
 
 

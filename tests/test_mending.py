@@ -16,7 +16,7 @@ from recondoor.defences import (
     neuron_pruning,
     trigger_unlearning,
 )
-from recondoor.poison import Pairs
+from recondoor.poisoning import Pairs
 
 SLEEPING = 1.0, 3.6, 1
 """Strength, threshold and channels: a patch so bright is in no clean input."""

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from recondoor import data, operators, study, theory, training
+from recondoor import data, operators, studies, theory, training
 from recondoor.config import Config, from_dict
 from recondoor.errors import ConfigError
 from recondoor.evaluation import Monitor
-from recondoor.poison import Artefact, Pairs, PoisonedPairs, PoisonPlan, Trigger
+from recondoor.poisoning import Artefact, Pairs, PoisonedPairs, PoisonPlan, Trigger
 from recondoor.rundir import RunDir
-from recondoor.study import _stages, build_scene
-from recondoor.study._scene import require_range
+from recondoor.studies import _stages, build_scene
+from recondoor.studies._scene import require_range
 
 CPU = torch.device("cpu")
 ALIKE = {"validation": 0.5, "test": 0.2, "limit": 300}
@@ -106,7 +106,7 @@ def test_training_and_test_targets_show_what_is_planted(
         attack={"names": ["heuristic"]},
         evaluate={"examples": 60},
     )
-    folder = RunDir(study.run(settings, tmp_path / "run", images=images))
+    folder = RunDir(studies.run(settings, tmp_path / "run", images=images))
     scene = build_scene(settings, images, 0, CPU)
     exact = operators.build(scene.shape, settings.operator, 0, torch.float64)
     matrix = exact.A(torch.eye(784, dtype=torch.float64).view(784, *scene.shape))[:, 0].numpy().T

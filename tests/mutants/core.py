@@ -17,7 +17,7 @@ SOLVERS = (
     "test_hypergradient_convolution",
 )
 SETS: dict[str, tuple[str, ...]] = {
-    "poison.py": ("test_poison", "test_mixture", "test_scene"),
+    "poisoning.py": ("test_poison", "test_mixture", "test_scene"),
     "operators/*.py": ("test_operators",),
     "metrics.py": ("test_metrics", "test_evaluation"),
     "statistics.py": ("test_statistics",),
