@@ -37,7 +37,7 @@ def written(tmp_path: Path) -> tuple[Path, Path]:
     path = tmp_path / "module_under_change.py"
     path.write_text(SOURCE)
     test = tmp_path / "test_it.py"
-    head = f"import sys\\nsys.path.insert(0, {str(tmp_path)!r})\\n"
+    head = f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\n"
     test.write_text(head + TEST.format(name=path.stem))
     return path, test
 
