@@ -391,7 +391,7 @@ def test_audits_written_before_are_still_read(kind: str, here: Path) -> None:
     run(
         *{
             "data": ["audit", "data", "pairs.npz", "--detectors=loss-isolation", "--out=a"],
-            "model": ["audit", "model", *MODEL, "--detectors=least-norm-inversion"],
+            "model": ["audit", "model", *MODEL, "--detectors=trigger-inversion"],
             "input": ["audit", "input", MODEL[0], "inputs.npz", *MODEL[1:], "--detectors=strip"],
         }[kind],
         code=4,

@@ -88,11 +88,18 @@ def test_every_core_file_has_test_files_that_exist() -> None:
     assert Path(__file__).parent == TESTS
 
 
+def test_every_mutant_is_python() -> None:
+    for path in core():
+        for each in mutants(path)[::20]:
+            compile(each.source, str(path), "exec")
+
+
 def test_a_sample_is_that_of_its_seed() -> None:
     first, again, other = (
         [key_of(each) for each in sample(core(), 20, seed)] for seed in (1, 1, 2)
     )
-    assert first == again != other
+    assert first == again
+    assert first != other
     assert len(first) == 20
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 ORDER = {ast.Lt: (ast.LtE, ast.GtE), ast.LtE: (ast.Lt, ast.Gt)}
@@ -61,30 +62,22 @@ class Mutant:
 def mutants(path: Path) -> list[Mutant]:
     """All changes to a file, in the order of its lines."""
     text = path.read_text(encoding="utf-8")
-    found = {}
+    encoded, found = text.encode(), {}
+    starts = [0, *accumulate(len(line.encode()) for line in text.splitlines(keepends=True))]
     for function, node, new in _changes(ast.parse(text)):
-        start, end = _offsets(text, node)
-        encoded = text.encode()
-        changed = (encoded[:start] + new.encode() + encoded[end:]).decode()
-        if _meaning(changed) not in (None, _meaning(text)):
-            old = " ".join(encoded[start:end].decode().split())
+        start, end = _offsets(starts, node)
+        old = " ".join(encoded[start:end].decode().split())
+        if new != f"({ast.unparse(node)})":
+            changed = (encoded[:start] + new.encode() + encoded[end:]).decode()
             found[changed] = Mutant(path, function, node.lineno, old, new, changed)
     return sorted(found.values(), key=lambda each: each.line)
 
 
-def _meaning(text: str) -> str | None:
-    try:
-        return ast.dump(ast.parse(text))
-    except SyntaxError:
-        return None
-
-
-def _offsets(text: str, node: ast.expr | ast.stmt) -> tuple[int, int]:
-    """Bytes at which a node starts and ends."""
-    lines = [len(line.encode()) for line in text.splitlines(keepends=True)]
+def _offsets(starts: list[int], node: ast.expr | ast.stmt) -> tuple[int, int]:
+    """Bytes at which a node starts and ends, of lines that start at `starts`."""
     assert node.end_lineno is not None and node.end_col_offset is not None
-    before, until = sum(lines[: node.lineno - 1]), sum(lines[: node.end_lineno - 1])
-    return before + node.col_offset, until + node.end_col_offset
+    first, last = starts[node.lineno - 1], starts[node.end_lineno - 1]
+    return first + node.col_offset, last + node.end_col_offset
 
 
 def _changes(tree: ast.Module) -> Iterator[tuple[str, ast.expr | ast.stmt, str]]:
