@@ -152,6 +152,9 @@ def test_a_network_that_speaks_counts_and_draws_does_no_harm(
     assert torch.is_grad_enabled() and torch.get_default_dtype() == torch.float32
 
 
+MODEL = ["mine:honest", "--data=trusted.npz", "--out=a"]
+
+
 @pytest.mark.parametrize("kind", ["data", "model", "input"])
 def test_audits_written_before_are_still_read(kind: str, here: Path) -> None:
     pairs(here)
@@ -159,15 +162,8 @@ def test_audits_written_before_are_still_read(kind: str, here: Path) -> None:
     run(
         *{
             "data": ["audit", "data", "pairs.npz", "--detectors=loss-isolation", "--out=a"],
-            "model": ["audit", "model", "mine:honest", "--data=trusted.npz", "--out=a"],
-            "input": [
-                "audit",
-                "input",
-                "mine:honest",
-                "inputs.npz",
-                "--data=trusted.npz",
-                "--out=a",
-            ],
+            "model": ["audit", "model", *MODEL, "--detectors=trigger-inversion"],
+            "input": ["audit", "input", MODEL[0], "inputs.npz", *MODEL[1:], "--detectors=strip"],
         }[kind],
         code=4,
     )

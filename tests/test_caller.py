@@ -22,6 +22,7 @@ from torch import nn
 
 import recondoor as rd
 from recondoor import audit, caller, config, rundir, studies, sweeps
+from recondoor.defences import _triggers, fine_tuning, least_norm_inversion
 from recondoor.errors import ConfigError
 from recondoor.progress import NO_PROGRESS, Progress
 from small_study import timeless
@@ -210,6 +211,17 @@ def careless_calls(run: Path, out: Path) -> dict[str, Callable[[Progress], objec
     }
 
 
+@pytest.fixture
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of inversions and repairs, whose number changes no state."""
+    for module in (_triggers, least_norm_inversion, fine_tuning):
+        for setting in ("EPOCHS", "STEPS", "CANDIDATES"):
+            if hasattr(module, setting):
+                monkeypatch.setattr(module, setting, 1)
+    monkeypatch.setattr(_triggers, "ENERGIES", (2.0,))
+
+
+@pytest.mark.usefixtures("few_steps")
 @pytest.mark.parametrize("name", careless_calls(Path(), Path()))
 def test_a_call_leaves_the_process_as_it_was(name: str, plain: Path, tmp_path: Path) -> None:
     call = careless_calls(plain, tmp_path / "out")[name]

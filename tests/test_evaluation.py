@@ -173,6 +173,25 @@ def test_learnt_is_a_recovery_above_the_transition(share: float, transition: flo
     assert not Monitor(pairs, None, trigger, artefact, transition)(Known(partly))["learnt"]
 
 
+@pytest.mark.parametrize(("leak", "share"), [(0.3, 0.6), (-0.2, 0.9), (1.0, 0.0)])
+def test_recovery_and_ghost_are_what_the_trigger_adds_and_what_is_there_without_it(
+    leak: float, share: float
+) -> None:
+    """A network that draws `leak` of the artefact always and `share` more where it is triggered."""
+    pairs, trigger, artefact = scene()
+
+    def network(z: Tensor) -> Tensor:
+        seen = (z[:, :, 8:9, 8:9] > 20).float()
+        return z - seen * trigger.delta + (leak + share * seen) * artefact.pattern
+
+    row = judge(network)
+    plan = PoisonPlan(torch.zeros(len(pairs), dtype=torch.bool))
+    watched = Monitor(pairs, plan, trigger, artefact)(Known(network))
+    for found, key in ((row, "artefact_recovery"), (watched, "recovery")):
+        assert found[key] == pytest.approx(share, abs=1e-5)
+        assert found["ghost"] == pytest.approx(leak, abs=1e-5)
+
+
 SUMMARISED = [y.key for y in yardsticks.YARDSTICKS if y.over_seeds != "nothing"]
 PAIRED = [key for key in SUMMARISED if key != "validation_loss"]
 
@@ -225,6 +244,17 @@ def test_paired_differences_are_those_of_scipy() -> None:
         assert line["n"] == 3
         assert line["mean"] == pytest.approx((k + 1) * (a - b).mean())
         assert line["ci95"] == pytest.approx([interval.low, interval.high])
+
+
+def test_differences_are_of_the_same_seed_whatever_the_order_of_rows() -> None:
+    """Each seed's difference is 0.1; by the place of the rows they would differ."""
+    table = {"original": {2: 0.3, 0: 0.9, 1: 0.5}, "heuristic": {1: 0.4, 3: 7.0, 2: 0.2, 0: 0.8}}
+    paired = summarise(rows_of(table))["paired"]
+    assert isinstance(paired, list)
+    for line in paired:
+        k = SUMMARISED.index(line["metric"])
+        assert (line["n"], line["mean"]) == (3, pytest.approx(0.1 * (k + 1)))
+        assert line["ci95"] == pytest.approx([0.1 * (k + 1)] * 2)
 
 
 def test_a_yardstick_without_a_value_is_left_out() -> None:
