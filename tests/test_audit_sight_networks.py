@@ -175,7 +175,7 @@ def test_audits_written_before_are_still_read(kind: str, here: Path) -> None:
     if kind == "model":
         del record["skipped"]
         # A threshold that was a guess for a network of another make.
-        record["detectors"][1] |= {"threshold": 5.74, "basis": "law", "flagged": False}
+        record["detectors"][0] |= {"threshold": 5.74, "basis": "law", "flagged": False}
     for verdict in ("undecided", "clean"):
         record["verdict"] = verdict
         if kind != "data" or verdict == "undecided":

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from recondoor.audit._judge import LEVEL, Judged
 
 from audit_kit import make, small_network
 from recondoor import config, defences
-from recondoor.audit import Request, _data, _judge, audit_data
+from recondoor.audit import Request, _data, _judgement, audit_data
+from recondoor.audit._judgement import LEVEL, Judged
 from recondoor.audit._network import InUnits, unit_of, young_network
 from recondoor.defences import Defender
 from recondoor.errors import ConfigError
@@ -21,7 +21,7 @@ from recondoor.progress import NO_PROGRESS, Progress
 
 
 def by_clean(scores: list[float], clean: list[float], alarm: float) -> Judged:
-    return _judge._by_clean("x", torch.tensor(scores), torch.tensor(clean), alarm, 0.0)
+    return _judgement._by_clean("x", torch.tensor(scores), torch.tensor(clean), alarm, 0.0)
 
 
 @pytest.mark.parametrize(("few", "many", "alarm"), [(3, 4, 0.4), (4, 5, 0.2), (2, 9, 0.1)])
@@ -52,7 +52,7 @@ def test_false_alarms_of_a_threshold_from_a_law_are_binomial(
     monkeypatch.setattr(module, "scores", lambda pairs, defender: scores)
     monkeypatch.setattr(module, "law", lambda defender, given: 2.0 if given == alarm else math.nan)
     pairs = Pairs(torch.zeros(5, 1, 2, 2), torch.zeros(5, 1, 2, 2))
-    found = _judge.judge("measurement-residual", pairs, Defender(), alarm)
+    found = _judgement.judge("measurement-residual", pairs, Defender(), alarm)
     # Two of five are above 2, the threshold itself is not.
     expected = sum(math.comb(5, k) * 0.1**k * 0.9 ** (5 - k) for k in (2, 3, 4, 5))
     assert found.flagged.tolist() == [False, True, True, False, False]
@@ -70,7 +70,7 @@ def test_what_nothing_clean_exceeds_needs_one_alarm(monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(module, "scores", lambda pairs, defender, given=given: given)
         # Trusted pairs or not: its law is certain.
         for clean in (None, pairs):
-            found = _judge.judge("range-test", pairs, Defender(clean), 0.01)
+            found = _judgement.judge("range-test", pairs, Defender(clean), 0.01)
             assert (found.p_value, found.expected, found.basis) == (p_value, 0.0, "law")
 
 
@@ -88,7 +88,7 @@ def test_a_detector_that_compares_takes_the_strictest_threshold(
     monkeypatch.setattr(module, "scores", scores)
     clean = torch.arange(10.0).view(10, 1, 1, 1)
     given = torch.tensor([8.5, 9.5, 10.0]).view(3, 1, 1, 1)
-    found = _judge.judge("pixel-range", Pairs(given, given), Defender(Pairs(clean, clean)), 0.4)
+    found = _judgement.judge("pixel-range", Pairs(given, given), Defender(Pairs(clean, clean)), 0.4)
     assert found.threshold == 9.0
     assert [each[0] for each in seen] == [
         [8.5, 9.5, 10.0],
@@ -121,14 +121,14 @@ def judged(p_value: float | None) -> Judged:
 )
 def test_the_level_is_shared_by_all_tests(p_values: list[float | None], expected: bool) -> None:
     """Bonferroni: with m tests one of them has to be below LEVEL / m."""
-    assert _judge.suspicious([judged(each) for each in p_values]) is expected
+    assert _judgement.suspicious([judged(each) for each in p_values]) is expected
 
 
 def test_clean_pairs_are_called_suspicious_at_the_level(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of uniform p values of ten tests, at a level that a simulation can see."""
-    monkeypatch.setattr(_judge, "LEVEL", 0.1)
+    monkeypatch.setattr(_judgement, "LEVEL", 0.1)
     draws = np.random.default_rng(0).random((4000, 10))
-    called = np.mean([_judge.suspicious([judged(p) for p in row]) for row in draws])
+    called = np.mean([_judgement.suspicious([judged(p) for p in row]) for row in draws])
     assert called == pytest.approx(1 - 0.99**10, abs=4 * (0.1 * 0.9 / 4000) ** 0.5)
 
 
@@ -195,14 +195,17 @@ def test_a_network_in_other_units_is_the_same_function_of_them() -> None:
 @pytest.mark.parametrize("alarm", [0.0, 1.0, -0.1, 1.5, math.nan])
 def test_an_alarm_that_is_no_rate_is_refused(alarm: float) -> None:
     with pytest.raises(ConfigError, match="--alarm"):
-        _judge.require_alarm(alarm)
+        _judgement.require_alarm(alarm)
 
 
 def test_all_detectors_or_those_chosen_once_each() -> None:
-    assert _judge.choose(None, "pairs") == defences.names("pairs")
-    assert _judge.choose(("spectre", "range-test", "spectre"), "pairs") == ("spectre", "range-test")
+    assert _judgement.choose(None, "pairs") == defences.names("pairs")
+    assert _judgement.choose(("spectre", "range-test", "spectre"), "pairs") == (
+        "spectre",
+        "range-test",
+    )
     with pytest.raises(ConfigError, match="'strip' given"):
-        _judge.choose(("strip",), "pairs")
+        _judgement.choose(("strip",), "pairs")
 
 
 def test_scores_that_are_not_finite_are_no_scores() -> None:
@@ -212,7 +215,7 @@ def test_scores_that_are_not_finite_are_no_scores() -> None:
 
 
 def test_without_a_threshold_there_is_no_alarm() -> None:
-    found = _judge._judged("x", torch.tensor([3.0, 1.0]), None, None, None, 0.0)
+    found = _judgement._judged("x", torch.tensor([3.0, 1.0]), None, None, None, 0.0)
     assert not found.flagged.any()
     assert (found.p_value, found.expected, found.least) == (None, None, None)
     assert found.scores.tolist() == [3.0, 1.0]
@@ -220,11 +223,11 @@ def test_without_a_threshold_there_is_no_alarm() -> None:
 
 def test_a_detectors_own_blindness_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = Pairs(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2))
-    assert _judge.blindness("spectre", pairs, Defender()) == {}
+    assert _judgement.blindness("spectre", pairs, Defender()) == {}
     module = defences.load("range-test")
     for why, expected in (("it is dark", {"range-test": "it is dark"}), (None, {})):
         monkeypatch.setattr(module, "blind", lambda pairs, defender, why=why: why)
-        assert _judge.blindness("range-test", pairs, Defender()) == expected
+        assert _judgement.blindness("range-test", pairs, Defender()) == expected
 
 
 def test_settings_of_the_audits_network_are_the_defaults() -> None:

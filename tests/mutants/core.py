@@ -28,7 +28,7 @@ SETS: dict[str, tuple[str, ...]] = {
     "defences/_storage.py": ("test_physics_tolerance", "test_pixel_range"),
     "defences/pixel_range.py": ("test_pixel_range", "test_detection"),
     "defences/*.py": DEFENCES,
-    "audit/_judge.py": ("test_judge", "test_audit"),
+    "audit/_judgement.py": ("test_judge", "test_audit"),
     "audit/_sight.py": ("test_judge", "test_audit_sight"),
     "audit/_network.py": ("test_judge", "test_audit"),
 }
