@@ -103,7 +103,16 @@ def test_a_detector_that_compares_takes_the_strictest_threshold(
 
 
 def judged(p_value: float | None) -> Judged:
-    return Judged("x", np.zeros(1), None, None, None, p_value, None, 0.0)
+    return Judged(
+        name="x",
+        scores=np.zeros(1),
+        threshold=None,
+        basis=None,
+        expected=None,
+        p_value=p_value,
+        least=None,
+        seconds=0.0,
+    )
 
 
 @pytest.mark.parametrize(
