@@ -135,8 +135,8 @@ def _begin(problem: Problem, surrogates: Carried | Ensemble, tools: Tools) -> Cr
 
 def _finished(state: CraftState, settings: config.Attack) -> bool:
     waited = state.iteration - state.numbers.get("best_iteration", state.iteration)
-    tired = settings.patience is not None and waited >= settings.patience
-    return tired or state.iteration >= settings.iterations
+    stalled = settings.patience is not None and waited >= settings.patience
+    return stalled or state.iteration >= settings.iterations
 
 
 def _best(problem: Problem, surrogates: Carried | Ensemble, state: CraftState) -> Weights:

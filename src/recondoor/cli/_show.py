@@ -1,6 +1,7 @@
 """What looks at things that are there: reports, lists, this machine."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,7 +10,9 @@ from cyclopts import Parameter
 from recondoor import registry
 from recondoor.errors import ConfigError, RecondoorError, plain
 
-Kind = Literal["datasets", "operators", "models", "attacks", "defences", "settings", "presets"]
+Kind = Literal[
+    "datasets", "operators", "models", "attacks", "defences", "settings", "presets", "yardsticks"
+]
 
 
 OTHERS = ("config.toml", "provenance.json", "results.json", "sweep.json", "audit.json")
@@ -67,7 +70,7 @@ def _require_apart(folders: list[Path], out: Path) -> None:
 
 
 def list_(what: Kind | None = None, /) -> None:
-    """Print what is registered, one line each; `list settings` prints every key.
+    """Print what is registered, one line each; settings and yardsticks with what they mean.
 
     What another package brings is followed by its name. A class of your own needs no registration:
     give MODULE:NAME, as in --set operator.name=blur:Blur, with blur.py in the current folder.
@@ -79,7 +82,17 @@ def list_(what: Kind | None = None, /) -> None:
 
         print("\n".join(presets()))
     elif what == "settings":
-        _print_settings()
+        from recondoor.config import settings_table
+
+        settings = [
+            (line.key, line.default, line.allowed, line.meaning) for line in settings_table()
+        ]
+        _print_table(("key", "default", "allowed", "meaning"), settings)
+    elif what == "yardsticks":
+        from recondoor.records import yardstick_lines
+
+        head, *known = yardstick_lines()
+        _print_table(head, known)
     else:
         for kind in [what] if what else registry.FOLDERS:
             lines, others = registry.describe(kind), registry.origins(kind)
@@ -103,18 +116,16 @@ def doctor(*, data_dir: Path | None = None) -> None:
         raise SystemExit(1)
 
 
-def _print_settings() -> None:
-    """Print every setting: a table where a person looks on, else lines with tabs."""
-    from recondoor.config import settings_table
-
+def _print_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    """Print a table where a person looks on, else lines with tabs."""
     if not sys.stdout.isatty():
-        for line in settings_table():
-            print(line.key, line.default, line.allowed, line.meaning, sep="\t")
+        for line in lines:
+            print(*line, sep="\t")
         return
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("key", "default", "allowed", "meaning", box=None, pad_edge=False)
-    for line in settings_table():
-        table.add_row(line.key, line.default, line.allowed, line.meaning)
+    table = Table(*head, box=None, pad_edge=False)
+    for line in lines:
+        table.add_row(*line)
     Console().print(table)
