@@ -36,3 +36,17 @@ def test_without_a_generator_the_global_one_draws(name: str) -> None:
 @every
 def test_measure_is_adjoint_of_forward_in_chunks(
     name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shape = SHAPES[1]
+    operator = make(name, shape)
+    x = images(shape, 7)
+    expected = operator.A_adjoint(operator.forward(x, generator()))
+    assert torch.equal(operator.measure(x, generator()), expected)
+    monkeypatch.setattr(_base, "CHUNK_PIXELS", 2 * x[0].numel() + 1)
+    stream = generator()
+    pairs = [x[start : start + 2] for start in range(0, 7, 2)]
+    parts = [operator.A_adjoint(operator.forward(pair, stream)) for pair in pairs]
+    assert torch.equal(operator.measure(x, generator()), torch.cat(parts))
+    monkeypatch.setattr(_base, "CHUNK_PIXELS", 1)
+    assert operator.measure(x, generator()).shape == x.shape
+    assert operator.measure(x[:0], generator()).shape == x[:0].shape
