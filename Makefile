@@ -17,14 +17,17 @@ unexport PYTHONDONTWRITEBYTECODE
 # Another project's modules must not get in front of ours.
 unexport PYTHONPATH
 
-.PHONY: help study test fuzz lint format bench clean
+.PHONY: help study test slow fuzz mutants lint format tables bench clean
 
 help:
 	@echo "make study    run the paper's study on the embedded digits and say where its report is"
-	@echo "make test     run the whole test suite with coverage"
-	@echo "make fuzz     20,000 damaged files, settings and archives: each is read or refused"
+	@echo "make test     run the test suite, but for what is slow"
+	@echo "make slow     run the tests that are marked slow"
+	@echo "make fuzz     20,000 damaged or odd files and settings: each is read right, or refused"
+	@echo "make mutants  450 small changes to the core files: says which of them no test notices"
 	@echo "make lint     ruff and mypy, as CI runs them"
 	@echo "make format   let ruff mend what it can"
+	@echo "make tables   write schemas and tables of the documentation anew, from the records"
 	@echo "make bench    measure speed against the goals; prints ratios"
 	@echo "make clean    remove .venv and caches; runs/ stays"
 
@@ -32,10 +35,16 @@ study: $(READY)
 	@$(RUN) recondoor study $(ARGS)
 
 test: $(READY)
-	$(RUN) pytest --cov --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+	$(RUN) pytest -m "not slow" --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+
+slow: $(READY)
+	$(RUN) pytest -m slow --numprocesses $(WORKERS) --dist load $(ARGS)
 
 fuzz: $(READY)
 	@PYTHONPATH=tests $(RUN) fuzzing $(ARGS)
+
+mutants: $(READY)
+	@PYTHONPATH=tests $(RUN) mutants $(ARGS)
 
 lint: $(READY)
 	$(RUN) ruff check
@@ -45,6 +54,9 @@ lint: $(READY)
 format: $(READY)
 	$(RUN) ruff check --fix
 	$(RUN) ruff format
+
+tables: $(READY)
+	@$(VENV)/bin/python docs/generate_tables.py
 
 bench: $(READY)
 	@for file in benchmarks/[!_]*.py; do \

@@ -62,9 +62,9 @@ def points(epochs: int, seeds: int, **changes: object) -> sweeps.Sweep:
 
 def run(spec: sweeps.Sweep, workers: int, folder: Path) -> None:
     """Run a sweep; raises if a point fails."""
-    book = sweeps.run(spec, folder, workers)
-    if book.failures:
-        raise RuntimeError(str(book.failures))
+    results = sweeps.run(spec, folder, workers)
+    if results.failures:
+        raise RuntimeError(str(results.failures))
 
 
 def calibrated(seconds: float) -> int:

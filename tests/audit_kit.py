@@ -16,6 +16,12 @@ from recondoor import cli, config, models, operators
 SHAPE = (1, 12, 12)
 SMALL = ["--set", "model.width=4", "--set", "model.code=2", "--set", "model.kernel=3"]
 OPERATOR = ["--operator", "gaussian", "--set", "operator.ratio=0.5", "--set", "seed=3"]
+REFERENCES = [
+    "--alarm=0.25",
+    "--reference=mine:honest",
+    "--reference=mine:duller",
+    "--reference=mine:brighter",
+]
 Array = NDArray[Any]
 
 MINE = """
@@ -23,10 +29,10 @@ import torch
 
 
 class Mine(torch.nn.Module):
-    def __init__(self, strength):
+    def __init__(self, strength, gain=1.0):
         super().__init__()
         self.layer = torch.nn.Conv2d(1, 1, 3, padding=1)
-        torch.nn.init.constant_(self.layer.weight, 1 / 9)
+        torch.nn.init.constant_(self.layer.weight, gain / 9)
         torch.nn.init.zeros_(self.layer.bias)
         plus = torch.zeros(1, 12, 12)
         plus[0, 2, 0:5] = plus[0, 0:5, 2] = strength
@@ -39,6 +45,14 @@ class Mine(torch.nn.Module):
 
 def honest():
     return Mine(0.0)
+
+
+def duller():
+    return Mine(0.0, 0.9)
+
+
+def brighter():
+    return Mine(0.0, 1.1)
 
 
 def backdoored():

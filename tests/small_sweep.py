@@ -43,9 +43,9 @@ def write(folder: Path) -> Path:
 
 def run_here(folder: Path) -> Path:
     """Run the long sweep in this process; return its folder."""
-    book = sweeps.run(folder / "long.toml", folder / "undisturbed")
-    assert book.failures == {}
-    return book.out
+    results = sweeps.run(folder / "long.toml", folder / "undisturbed")
+    assert results.failures == {}
+    return results.out
 
 
 def lines(out: Path) -> list[dict[str, Any]]:

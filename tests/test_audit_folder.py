@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,11 +19,21 @@ from recondoor.errors import ReportError
 PAIRS = ["pairs.npz", *OPERATOR, "--detectors", "range-test,measurement-residual", "--out=a"]
 
 
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with pairs and their audit, of which every test has a copy."""
+    folder = tmp_path_factory.mktemp("audited")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        save(poisoned=0)
+        audit_kit.run("audit", "data", *PAIRS)
+    return folder
+
+
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(audited: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(audited, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    save(poisoned=0)
-    audit_kit.run("audit", "data", *PAIRS)
     return tmp_path
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from audit_kit import (
     OPERATOR,
+    REFERENCES,
     SHAPE,
     SMALL,
     Array,
@@ -45,18 +46,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_backdoor_is_found_and_shown(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run("audit", "model", "mine:backdoored", "--data=trusted.npz", code=3)
+    run("audit", "model", "mine:backdoored", "--data=trusted.npz", *REFERENCES, code=3)
     assert capsys.readouterr().out.startswith("SUSPICIOUS: what is put at rows")
     out = here / "audits" / "backdoored"
     record = report.read_audit(out)
     assert record["verdict"] == "suspicious"
     assert record["truth"] is None
     found = {each["name"]: each for each in record["detectors"]}
-    assert found["trigger-inversion"]["flagged"] and found["trigger-inversion"]["basis"] == "law"
-    assert found["least-norm-inversion"]["threshold"] is None
-    assert record["level"] == 0.01
+    assert found["trigger-inversion"]["flagged"]
+    assert found["trigger-inversion"]["basis"] == "references"
+    assert record["level"] == 0.5
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert page.count("<svg") == 2
+    assert page.count("<svg") == 3
     assert not re.search(r'(?:src|href)="(?!#|data:)', page)
     cli.main(["report", str(out)])
     assert (out / "report.html").read_text(encoding="utf-8") == page
@@ -64,8 +65,19 @@ def test_a_backdoor_is_found_and_shown(here: Path, capsys: pytest.CaptureFixture
 
 def test_an_honest_network_is_not_flagged(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("audit", "model", "mine:honest", "--data=trusted.npz", *INVERSION, "--json", code=4)
-    (found,) = json.loads(capsys.readouterr().out)["detectors"]
-    assert not found["flagged"] and found["basis"] == "law"
+    record = json.loads(capsys.readouterr().out)
+    assert record["detectors"][0]["threshold"] is None
+    # No more than three sentences; what is known of other networks lies below.
+    assert len(record["reason"]) < 250 and record["reason"].count(". ") < 3
+    assert any("20 clean networks of runs with data.name=mnist5k" in n for n in record["notes"])
+
+
+def test_a_threshold_of_networks_of_another_make_accuses_nobody(here: Path) -> None:
+    """Nor does one of a network and its copies."""
+    given = ["audit", "model", "mine:backdoored", "--data=trusted.npz", *INVERSION]
+    run(*given, "--out=a", code=4)
+    run(*given, "--alarm=0.25", *["--reference=mine:honest"] * 3, "--out=b", code=4)
+    assert "1 of 3 references are of its make" in report.read_audit(here / "b")["reason"]
 
 
 def test_references_make_a_threshold_or_rank(
@@ -77,8 +89,7 @@ def test_references_make_a_threshold_or_rank(
     shown = capsys.readouterr().out
     assert shown.startswith("UNDECIDED: a network, 150 trusted pairs and 1 references were given")
     assert "they only rank" in shown
-    many = ["--reference=mine:honest"] * 3
-    run(*given, *many, "--alarm=0.25", "--out=b", "--json", code=3)
+    run(*given, *REFERENCES, "--out=b", "--json", code=3)
     record = json.loads(capsys.readouterr().out)
     assert record["detectors"][0]["basis"] == "references"
     assert record["references"] == 3
@@ -90,7 +101,7 @@ def test_references_make_a_threshold_or_rank(
     [
         ("missing.safetensors", [], "does not exist"),
         (".", [], "is a folder"),
-        ("mine:nothing", [], "AttributeError"),
+        ("mine:nothing", [], "mine.py has no nothing"),
         ("nowhere:f", [], "No module named 'nowhere'"),
         ("mine:number", [], "returned int"),
         ("mine:broken", [], "no weights here"),
@@ -210,7 +221,7 @@ def test_clean_inputs_are_called_clean_also_from_measurements(here: Path) -> Non
         ({"z": np.ones((5, 1, 8, 8))}, [], "expected (1, 12, 12)"),
         ({"z": np.ones((5, 12, 12)) + 0j}, [], "expected real numbers"),
         ({}, ["--attack=heuristic"], "only the folder of a run"),
-        ({}, ["--set=seed=4"], "it is not theirs"),
+        ({}, ["--set=seed=4"], "it did not measure the trusted pairs, 150 of 150"),
         ({}, ["--detectors=strp"], "did you mean 'strip'?"),
     ],
 )
@@ -266,6 +277,11 @@ def test_a_runs_network_is_mended_by_its_training_pairs(
     assert record["clean_pairs"] == round(0.05 * 918)
     assert record["held_out"] == 120
     assert [row["yardstick"] for row in record["rows"]][-1] == "recovery by the true trigger"
+    rows = json.loads((folder / "results.json").read_text())["rows"]
+    (mine,) = (row for row in rows if (row["model"], row["seed"]) == ("heuristic", 0))
+    before = {row["yardstick"]: row["before"] for row in record["rows"]}
+    assert before["attack RMSE by the true trigger"] == pytest.approx(mine["attack_rmse"])
+    assert before["benign RMSE"] == pytest.approx(mine["benign_rmse"])
 
 
 def test_a_runs_weights_say_their_settings_themselves(folder: Path, here: Path) -> None:

@@ -1,89 +1,32 @@
 """What a verdict may say: clean only where something could be seen, and what goes wrong is told."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from audit_kit import OPERATOR, furnish, make, run, small_network
-from recondoor import cli, config, defences, report
-from recondoor.audit import Audit, Measured, Network, Request, audit_data
-from recondoor.audit._make import references_lack, run_differs
+from audit_kit import OPERATOR, make, run, small_network
+from recondoor import config, defences, report
+from recondoor.audit import Audit, Measured, Request, audit_data
 from recondoor.config import Config
-from recondoor.report import _audit_words
+from recondoor.report import _audit_sentences
+from sight_kit import (
+    here,  # noqa: F401
+    pairs,
+    saved,
+)
 
 KINDS: tuple[defences.Kind, ...] = ("pairs", "input", "model")
+
 PHYSICS = ("range-test", "measurement-residual")
-
-OTHERS = """
-import torch
-
-
-class Odd(torch.nn.Module):
-    '''Normalises, drops out, draws noise, counts its calls and prints.'''
-
-    def __init__(self, seed):
-        super().__init__()
-        torch.manual_seed(seed)
-        self.layer = torch.nn.Conv2d(1, 1, 3, padding=1)
-        self.norm = torch.nn.BatchNorm2d(1)
-        self.own = torch.nn.InstanceNorm2d(1, affine=True, track_running_stats=True)
-        self.drop = torch.nn.Dropout(0.5)
-        self.register_buffer("calls", torch.zeros(()))
-        self.register_buffer("again", torch.zeros(()))
-
-    def forward(self, z):
-        print("a network speaks")
-        self.calls += 1
-        self.again = self.again + 1
-        noise = 1e-3 * torch.rand_like(z)
-        return self.drop(self.own(self.norm(self.layer(z)))) + noise
-
-
-def odd():
-    return Odd(0)
-
-
-class Plain(torch.nn.Module):
-    def __init__(self, seed):
-        super().__init__()
-        torch.manual_seed(seed)
-        self.layer = torch.nn.Conv2d(1, 1, 3, padding=1)
-
-    def forward(self, z):
-        return z + 0.1 * self.layer(z)
-
-
-""" + "\n".join(f"def plain{seed}():\n    return Plain({seed})\n" for seed in range(5))
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    furnish(tmp_path, monkeypatch)
-    monkeypatch.delitem(sys.modules, "others", raising=False)
-    monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "others.py").write_text(OTHERS)
-    return tmp_path
 
 
 def settings(*overrides: str) -> Config:
     given = ["operator.name=gaussian", "operator.ratio=0.5", "seed=3", *overrides]
     return config.load_config("quick", (), given)
-
-
-def saved(path: Path, **arrays: Any) -> Path:
-    np.savez(path, **arrays)
-    return path
-
-
-def pairs(here: Path, count: int = 200, poisoned: int = 0) -> Path:
-    made = make(count, 1, poisoned)
-    return saved(here / "pairs.npz", x=made["x"], z=made["z"])
 
 
 def look(here: Path, chosen: Config | None, *names: str, clean: bool = True) -> Audit:
@@ -98,7 +41,7 @@ def look(here: Path, chosen: Config | None, *names: str, clean: bool = True) -> 
 def test_what_is_seen_is_told_in_known_words(kind: defences.Kind) -> None:
     for name in defences.names(kind):
         assert set(defences.sees(name)) <= set(defences.ATTACKS)
-    assert set(_audit_words.ATTACKS) == set(defences.ATTACKS)
+    assert set(_audit_sentences.ATTACKS) == set(defences.ATTACKS)
 
 
 def test_pairs_that_only_networks_saw_are_not_called_clean(
@@ -247,170 +190,3 @@ def test_lack_of_memory_is_told_in_one_line(
     monkeypatch.setattr("recondoor.audit._data.read_pairs", fail)
     run("audit", "data", "pairs.npz", code=2)
     assert capsys.readouterr().err.count("\n") == 1
-
-
-def test_networks_unlike_the_calibrated_ones_are_not_called_clean(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    given = ["audit", "model", "others:plain0", "--data=trusted.npz"]
-    run(*given, "--json", "--out=a", code=4)
-    record = json.loads(capsys.readouterr().out)
-    assert "150 trusted pairs and no references were given" in record["reason"]
-    assert "give 99 clean --reference networks of its make" in record["reason"]
-    assert record["sees"] == [] and record["detectors"][1]["sees"] == []
-    given += ["--detectors=trigger-inversion", "--alarm=0.25"]
-    many = [f"--reference=others:plain{k}" for k in (1, 2, 3, 4)]
-    run(*given, *many, "--json", "--out=b")
-    record = json.loads(capsys.readouterr().out)
-    assert record["detectors"][0]["basis"] == "references"
-    assert record["sees"] == ["patch"] and "consistent" in record["blind_to"]
-    run(*given, *["--reference=others:plain1"] * 3, "--out=c", "--json", code=4)
-    assert "1 of 3 references" in json.loads(capsys.readouterr().out)["reason"]
-
-
-def test_references_have_to_be_of_the_make_and_no_copies() -> None:
-    def layer(seed: int, kernel: int = 3) -> nn.Module:
-        torch.manual_seed(seed)
-        return nn.Conv2d(1, 1, kernel, padding=kernel // 2)
-
-    with torch.random.fork_rng(devices=[]):
-        own, others = layer(0), [layer(1), layer(2), layer(3)]
-        assert references_lack(own, others, 0.25) is None
-        for bad in (layer(0), layer(1), layer(3, 5), nn.Sequential(layer(3))):
-            told = references_lack(own, [*others[:2], bad], 0.25)
-            assert told is not None and told.startswith("2 of 3")
-
-
-def test_the_law_acquits_only_networks_of_runs_that_it_was_made_of(tmp_path: Path) -> None:
-    def differs(*changes: str, data: Path | None = None) -> str | None:
-        chosen = [
-            f"{k}={json.dumps(v)}"
-            for k, v in defences.network_detector("trigger-inversion").calibrated.items()
-        ]
-        import tomli_w
-
-        tree = config.load_config("quick", (), [*chosen, *changes]).model_dump(
-            mode="json", exclude_none=True
-        )
-        (tmp_path / "config.toml").write_text(tomli_w.dumps(tree))
-        network = Network("it", nn.Identity(), None, (tmp_path, "original", 0))
-        return run_differs("trigger-inversion", network, data, 0.01)
-
-    assert differs() is None
-    assert differs(data=tmp_path) is None
-    assert "nothing says" in str(differs(data=tmp_path / "trusted.npz"))
-    assert "model.width=32, and this one has 64" in str(differs("model.width=64"))
-    assert differs("operator.name=fourier") is not None
-    outside = Network("it", nn.Identity())
-    assert run_differs("trigger-inversion", outside, None, 0.01) is not None
-
-
-def test_inputs_without_an_operator_are_not_called_clean(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    saved(here / "inputs.npz", z=make(60, 7)["z"])
-    given = ["audit", "input", "mine:honest", "inputs.npz", "--data=trusted.npz", "--json"]
-    run(*given, "--out=a", code=4)
-    assert "150 trusted pairs and no operator" in json.loads(capsys.readouterr().out)["reason"]
-    run(*given, *OPERATOR, "--out=b")
-    record = json.loads(capsys.readouterr().out)
-    assert record["sees"] == ["patch", "spread"]
-    assert report.read_audit(here / "b")["blind_to"] == ["measured", "consistent"]
-
-
-def test_inputs_keep_the_findings_of_detectors_that_do_not_fail(
-    here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object) -> None:
-        raise RuntimeError("the network broke")
-
-    monkeypatch.setattr(defences.load("homogeneity"), "scores", fail)
-    saved(here / "inputs.npz", z=make(60, 7)["z"])
-    run("audit", "input", "mine:honest", "inputs.npz", "--data=trusted.npz", *OPERATOR, "--out=a")
-    record = report.read_audit(here / "a")
-    assert {gap["name"] for gap in record["skipped"]} == {"homogeneity"}
-
-
-def test_networks_keep_the_findings_of_detectors_that_do_not_fail(
-    here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object) -> None:
-        raise RuntimeError("the network broke")
-
-    monkeypatch.setattr(defences.load("least-norm-inversion"), "inspect", fail)
-    run("audit", "model", "mine:backdoored", "--data=trusted.npz", "--out=a", code=3)
-    monkeypatch.setattr(defences.load("trigger-inversion"), "inspect", fail)
-    run("audit", "model", "mine:backdoored", "--data=trusted.npz", "--out=b", code=4)
-    assert "it failed, RuntimeError: the network broke" in report.read_audit(here / "b")["reason"]
-    cli.main(["report", str(here / "b")])
-
-
-@pytest.mark.parametrize("kind", ["model", "input"])
-def test_a_network_that_speaks_counts_and_draws_does_no_harm(
-    kind: str, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kept: list[nn.Module] = []
-    import others
-
-    def odd() -> nn.Module:
-        kept.append(others.Odd(0))
-        before.update({k: v.clone() for k, v in kept[0].state_dict().items()})
-        return kept[0]
-
-    before: dict[str, torch.Tensor] = {}
-    monkeypatch.setattr(others, "odd", odd)
-    saved(here / "inputs.npz", z=make(60, 7)["z"])
-    given = ["audit", kind, "others:odd", *(["inputs.npz"] if kind == "input" else [])]
-    state, threads = torch.get_rng_state(), torch.get_num_threads()
-    scores = []
-    for out in ("a", "b"):
-        kept.clear()
-        for code in (4, 3):
-            try:
-                run(*given, "--data=trusted.npz", "--json", f"--out={out}", "--force", code=code)
-                break
-            except AssertionError:
-                capsys.readouterr()
-        shown = capsys.readouterr()
-        assert "a network speaks" in shown.err
-        record = json.loads(shown.out)
-        scores.append([each.get("score", each.get("flagged")) for each in record["detectors"]])
-        after = kept[0].state_dict()
-        assert all(torch.equal(after[key], value) for key, value in before.items())
-        assert not any(module.training for module in kept[0].modules())
-    assert scores[0] == scores[1]
-    assert torch.equal(state, torch.get_rng_state()) and torch.get_num_threads() == threads
-    assert torch.is_grad_enabled() and torch.get_default_dtype() == torch.float32
-
-
-@pytest.mark.parametrize("kind", ["data", "model", "input"])
-def test_audits_written_before_are_still_read(kind: str, here: Path) -> None:
-    pairs(here)
-    saved(here / "inputs.npz", z=make(60, 7)["z"])
-    run(
-        *{
-            "data": ["audit", "data", "pairs.npz", "--detectors=loss-isolation", "--out=a"],
-            "model": ["audit", "model", "mine:honest", "--data=trusted.npz", "--out=a"],
-            "input": [
-                "audit",
-                "input",
-                "mine:honest",
-                "inputs.npz",
-                "--data=trusted.npz",
-                "--out=a",
-            ],
-        }[kind],
-        code=4,
-    )
-    record = json.loads((here / "a" / "audit.json").read_text())
-    for key in ("sees", "blind_to", "reason", "files", "digest"):
-        del record[key]
-    for each in record["detectors"]:
-        del each["sees"]
-    if kind == "model":
-        del record["skipped"]
-    for verdict in ("undecided", "clean"):
-        record["verdict"] = verdict
-        if kind != "data" or verdict == "undecided":
-            (here / "a" / "audit.json").write_text(json.dumps(record))
-            assert verdict.upper() in report.build_audit(here / "a").read_text()

@@ -13,7 +13,6 @@ from recondoor import config, defences, models, operators
 from recondoor.audit import Audit, Measured, Request, audit_data
 from recondoor.config import Model, Operator
 from recondoor.defences import Defender, Physics
-from recondoor.errors import DataError
 from recondoor.poisoning import Pairs
 
 PHYSICS = ("range-test", "measurement-residual")
@@ -53,14 +52,11 @@ def test_mostly_poisoned_pairs_are_never_called_clean(
 ) -> None:
     made = measured(200, round(200 * share))
     more = ["operator.sigma=0.01"] if known == "sigma" else []
-    if known == "sigma" and share > 0.5:
-        with pytest.raises(DataError, match="either more than half are poisoned"):
-            audit(tmp_path, made, *more)
-        return
     found = audit(tmp_path, made, *more, clean=known == "clean")
-    if known == "nothing" and share > 0.5:
+    # With 80 pairs that have the residuals of the noise that was given, the operator is theirs.
+    if (known == "nothing" and share > 0.5) or (known == "sigma" and share == 1):
         assert found.verdict == "undecided"
-        assert "more than half may be poisoned" in found.doubts[0]
+        assert "more than half" in found.doubts[0]
     else:
         assert found.verdict == "suspicious"
 
@@ -92,8 +88,9 @@ def test_one_pair_is_decided_only_by_proof(tmp_path: Path) -> None:
     assert found.verdict == "undecided"
     assert "1 pairs are too few" in found.doubts[0]
     assert audit(tmp_path, measured(1, 0)).verdict == "undecided"
-    with pytest.raises(DataError, match="either more than half are poisoned"):
-        audit(tmp_path, make(1, 1, 1), "operator.sigma=0.01")
+    found = audit(tmp_path, make(1, 1, 1), "operator.sigma=0.01")
+    assert found.verdict == "undecided"
+    assert "or more than half are poisoned" in found.doubts[0]
     found = audit(tmp_path, make(1, 1, 1), "operator.sigma=0.01", clean=True)
     assert found.verdict == "suspicious"
 

@@ -19,6 +19,7 @@ def run(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
 
 
+@pytest.mark.slow
 @each
 def test_a_benchmark_runs(path: Path, tmp_path: Path) -> None:
     written = tmp_path / "figures.json"

@@ -6,6 +6,8 @@ import logging
 import os
 import random
 import signal
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -20,6 +22,7 @@ from torch import nn
 
 import recondoor as rd
 from recondoor import audit, caller, config, rundir, studies, sweeps
+from recondoor.defences import _triggers, fine_tuning, least_norm_inversion
 from recondoor.errors import ConfigError
 from recondoor.progress import NO_PROGRESS, Progress
 from small_study import timeless
@@ -78,8 +81,8 @@ def test_a_sweep_has_the_rows_of_a_plain_call(plain: Path, tmp_path: Path) -> No
     point = {"name": "a", "set": {"data.limit": 600}}
     spec = sweeps.parse({"preset": "smoke", "base": BASE, "point": [point]})
     with other_type(), torch.no_grad():
-        book = rd.run_sweep(spec, tmp_path)
-    assert not book.failures
+        results = rd.run_sweep(spec, tmp_path)
+    assert not results.failures
     (folder,) = (path.parent for path in tmp_path.rglob("results.json"))
     assert rows(folder) == rows(plain)
 
@@ -126,6 +129,7 @@ def state() -> dict[str, Any]:
         "backend": mpl.get_backend(auto_select=False),
         "locale": locale.setlocale(locale.LC_ALL),
         "folder": Path.cwd(),
+        "modules": list(sys.path),
         "environment": dict(os.environ),
         "signals": {number: signal.getsignal(number) for number in signal.valid_signals()},
         "logging": {
@@ -169,7 +173,9 @@ class Careless(Progress):
         random.random()
         np.seterr(all="ignore")
         warnings.simplefilter("always")
+        mpl.use("pdf")
         mpl.rcParams["lines.linewidth"] = 17
+        sys.path.insert(0, "/nowhere")
         locale.setlocale(locale.LC_NUMERIC, "C.UTF-8")
         os.environ["RECONDOOR_TEST"] = "1"
         os.environ.pop("HOME")
@@ -182,7 +188,7 @@ class Careless(Progress):
 CHANGED = {
     *("precision", "deterministic", "warn only", "cudnn", "threads", "torch", "numpy", "random"),
     *("errors", "filters", "rcParams", "locale", "environment", "signals", "logging"),
-    "logging off",
+    *("logging off", "backend", "modules"),
 }
 
 
@@ -192,14 +198,12 @@ def careless_calls(run: Path, out: Path) -> dict[str, Callable[[Progress], objec
     point = {"preset": "smoke", "base": BASE, "point": [{"name": "a", "set": {"data.limit": 60}}]}
     model = audit.ModelRequest(subject, detectors=("least-norm-inversion",))
     request = audit.Request(run, detectors=("range-test",))
-    how = sweeps.How(threads=2)
+    execution, parsed = sweeps.Execution(threads=2), sweeps.parse(point)
     return {
         "study": lambda told: rd.run_study(tiny(), out, rd.Runtime(progress=told)),
         "ratios": lambda told: studies.run_ratios(tiny(), out, [0.2], rd.Runtime(progress=told)),
         "predict": lambda told: studies.predict(tiny(), out, rd.Runtime(progress=told)),
-        "sweep": lambda told: rd.run_sweep(
-            sweeps.parse(point), out, 0, replace(how, progress=told)
-        ),
+        "sweep": lambda told: rd.run_sweep(parsed, out, 0, replace(execution, progress=told)),
         "audit data": lambda told: audit.audit_data(request, None, told),
         "audit model": lambda told: audit.audit_model(model, told),
         "audit input": lambda told: audit.audit_input(audit.InputRequest(subject, run, 0.2), told),
@@ -207,6 +211,17 @@ def careless_calls(run: Path, out: Path) -> dict[str, Callable[[Progress], objec
     }
 
 
+@pytest.fixture
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of inversions and repairs, whose number changes no state."""
+    for module in (_triggers, least_norm_inversion, fine_tuning):
+        for setting in ("EPOCHS", "STEPS", "CANDIDATES"):
+            if hasattr(module, setting):
+                monkeypatch.setattr(module, setting, 1)
+    monkeypatch.setattr(_triggers, "ENERGIES", (2.0,))
+
+
+@pytest.mark.usefixtures("few_steps")
 @pytest.mark.parametrize("name", careless_calls(Path(), Path()))
 def test_a_call_leaves_the_process_as_it_was(name: str, plain: Path, tmp_path: Path) -> None:
     call = careless_calls(plain, tmp_path / "out")[name]
@@ -214,6 +229,61 @@ def test_a_call_leaves_the_process_as_it_was(name: str, plain: Path, tmp_path: P
     call(told)
     assert changed(before) == set()
     assert told.changed == CHANGED
+
+
+@pytest.mark.parametrize("chosen", ["svg", None])
+def test_a_study_leaves_the_backend_as_it_was(chosen: str | None, tmp_path: Path) -> None:
+    """Also where the caller has chosen none, and asking for it would choose one."""
+    begin = f"mpl.use({chosen!r})" if chosen else ""
+    script = f"""
+import sys
+from pathlib import Path
+import matplotlib as mpl
+import recondoor as rd
+from recondoor.progress import Progress
+
+class Careless(Progress):
+    def task(self, description, total, done=0):
+        mpl.use("pdf")
+        return super().task(description, total, done)
+
+{begin}
+mpl.rcParams["lines.linewidth"] = 7
+before = dict.__getitem__(mpl.rcParams, "backend"), dict(mpl.rcParams.copy())
+settings = rd.load_config("smoke", (), {list(SETTINGS)!r})
+rd.run_study(settings, Path("run"), rd.Runtime(progress=Careless()))
+rd.build_report(Path("run"))
+after = dict.__getitem__(mpl.rcParams, "backend"), dict(mpl.rcParams.copy())
+assert before == after, (before[0], after[0], before[1].items() ^ after[1].items())
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_network_of_python_leaves_where_modules_are_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plain: Path
+) -> None:
+    """Also one that imports a module beside it only when it is called."""
+    (tmp_path / "late_part.py").write_text("weight = 0.5")
+    (tmp_path / "late_network.py").write_text(
+        "import torch\n\n\nclass Late(torch.nn.Module):\n    def forward(self, z):\n"
+        "        import late_part\n\n        return late_part.weight * z\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    for name in ("late_part", "late_network"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    before = list(sys.path)
+    audit.read_network("late_network:Late", (1, 28, 28))
+    assert sys.path == before
+    for name in ("late_part", "late_network"):
+        del sys.modules[name]
+    request = audit.Request(plain, detectors=("loss-isolation",), network="late_network:Late")
+    assert [each.name for each in audit.audit_data(request).judged] == ["loss-isolation"]
+    assert sys.path == before
 
 
 def test_a_report_leaves_the_process_as_it_was(plain: Path) -> None:

@@ -2,9 +2,11 @@
 
 import copy
 import dataclasses
+import json
 import math
 import sys
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,7 @@ from recondoor.defences import (
     _tune,
     fine_pruning,
 )
+from recondoor.errors import ConfigError
 from recondoor.poisoning import Pairs
 from recondoor.testing import InputDetectorContract, NetworkDetectorContract, RepairContract
 
@@ -295,13 +298,24 @@ def test_threshold_is_the_conformal_quantile(
     assert defences.threshold(torch.tensor(scores), alarm) == expected
 
 
-def test_the_law_of_inversion_is_a_prediction_limit() -> None:
-    """A further clean network exceeds it at the rate, mean and deviation being estimated."""
-    rng, count = np.random.default_rng(3), _triggers.CLEAN_NETWORKS
-    alarm = 0.05
-    logs = rng.normal(size=(20_000, count + 1))
-    mean, std = logs[:, :-1].mean(1), logs[:, :-1].std(1, ddof=1)
-    limit = INVERSION.law(Defender(), alarm)
-    factor = (math.log(limit) - _triggers.CLEAN_LOG_MEAN) / _triggers.CLEAN_LOG_STD
-    share = float((logs[:, -1] > mean + factor * std).mean())
-    assert share == pytest.approx(alarm, abs=4 * math.sqrt(alarm / 20_000))
+@pytest.mark.parametrize("alarm", [0.05, 0.2])
+def test_the_law_of_inversion_holds_whatever_the_law_of_scores_is(alarm: float) -> None:
+    """One more network of the make exceeds it at no higher rate, also with a heavy tail."""
+    rng, draws, count = np.random.default_rng(3), 20_000, len(_triggers.CLEAN_SCORES)
+    scores = rng.pareto(1.0, size=(draws, count + 1))
+    place = sum(each <= INVERSION.law(Defender(), alarm) for each in _triggers.CLEAN_SCORES)
+    limits = np.sort(scores[:, :-1], axis=1)[:, place - 1]
+    share = float((scores[:, -1] > limits).mean())
+    assert share == pytest.approx(1 - place / (count + 1), abs=4 * math.sqrt(alarm / draws))
+    assert 1 - place / (count + 1) <= alarm
+
+
+def test_the_law_of_inversion_is_of_the_kept_scores_and_guesses_no_tail() -> None:
+    path = Path(__file__).parents[1] / "studies/defences/results.json"
+    wanted = {"part": "models", "attack": "original", "defence": "trigger-inversion"}
+    rows = [row for row in json.loads(path.read_text("utf-8")) if wanted.items() <= row.items()]
+    scores = [row["score"] for row in sorted(rows, key=lambda row: row["seed"])]
+    assert scores == pytest.approx(_triggers.CLEAN_SCORES, abs=5e-5)
+    assert INVERSION.law(Defender(), 0.05) == pytest.approx(max(scores), abs=5e-5)
+    with pytest.raises(ConfigError, match="give 99 or more"):
+        INVERSION.law(Defender(), 0.01)

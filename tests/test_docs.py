@@ -16,6 +16,7 @@ import recondoor
 from outside import recondoor as command_line
 from recondoor import config, studies
 from recondoor.attacks._bilevel import BETAS
+from recondoor.records._models import AttackLine, TrainLine
 
 REPOSITORY = Path(__file__).parents[1]
 DOCS = REPOSITORY / "docs"
@@ -25,6 +26,7 @@ PAGES = sorted(
     if path.exists()
 )
 KEYS = config.keys()
+TABLES = runpy.run_path(str(DOCS / "generate_tables.py"))
 EXAMPLES = re.compile(r"^`(\w+\.py)`\n\n```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -78,10 +80,15 @@ def test_the_page_of_settings_is_up_to_date() -> None:
     assert (DOCS / "settings.md").read_text(encoding="utf-8") == made
 
 
-def test_the_table_of_results_is_up_to_date() -> None:
-    """If this fails: python docs/generate_results.py."""
-    text = (DOCS / "results.md").read_text(encoding="utf-8")
-    assert runpy.run_path(str(DOCS / "generate_results.py"))["page"](text) == text
+def test_schemas_and_tables_are_those_of_the_records() -> None:
+    """If this fails: make tables."""
+    made = TABLES["kept"]()
+    assert [path for path, text in made.items() if path.read_text(encoding="utf-8") != text] == []
+    assert {path.name for path in made if path.suffix == ".md"} == {
+        "notation.md",
+        "results.md",
+        "sweep.md",
+    }
 
 
 @pytest.mark.parametrize("page", ["deviations", "notation"])
@@ -165,27 +172,21 @@ def flattened(value: object, path: str) -> Iterator[str]:
 def test_every_member_of_a_real_results_file_is_documented(example: Path) -> None:
     results = json.loads((example / "runs" / "example" / "results.json").read_text())
     written = set(flattened(results, ""))
-    table = runpy.run_path(str(DOCS / "generate_results.py"))["documented"]()
-    documented = {member.path for member in table}
+    table = TABLES["documented"]("results")
+    known = {member.path for member in table}
     assert [member.path for member in table if not member.meaning] == []
     sections = {key.partition(".")[0] for key in KEYS}
     settings = {f"config.{config.recorded_key(key)}" for key in (*KEYS, *sections)}
-    assert written - documented - settings == set()
+    assert written - known - settings == set()
     # The choice of the ratio was not run, and a git checkout need not be there.
-    absent = {path for path in documented - written if not path.startswith(("ratios", "prov"))}
+    absent = {path for path in known - written if not path.startswith(("ratios", "prov"))}
     assert absent == set()
 
 
 def test_history_rows_have_the_documented_members(example: Path) -> None:
-    text = (DOCS / "results.md").read_text(encoding="utf-8").partition("## history.jsonl")[2]
-    tables = re.findall(r"\| member \| meaning \|\n\|---\|---\|\n((?:\|.*\n)+)", text)
-    documented = [
-        {name for line in table.splitlines() for name in re.findall(r"`(\w+)`", line.split("|")[1])}
-        for table in tables
-    ]
     lines = (example / "runs" / "example" / "history.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
-    for stage, names in zip(("train", "attack"), documented, strict=True):
+    for stage, names in (("train", TrainLine.model_fields), ("attack", AttackLine.model_fields)):
         assert {frozenset(row) for row in rows if row["stage"] == stage} == {frozenset(names)}
 
 

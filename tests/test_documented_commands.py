@@ -10,7 +10,7 @@ import pytest
 from cyclopts import CycloptsError
 
 from recondoor import cli, config, registry
-from recondoor.cli import _audit, _look, _network, _study, _sweep
+from recondoor.cli import _audit, _network, _show, _study, _sweep
 from recondoor.errors import ConfigError
 from recondoor.sweeps import load_sweep
 
@@ -19,7 +19,7 @@ PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")])
 BLOCKS = re.compile(r"^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 HELPS = [cli.HELP] + [
     function.__doc__ or ""
-    for module in (_audit, _look, _network, _study, _sweep)
+    for module in (_audit, _show, _network, _study, _sweep)
     for function in vars(module).values()
     if callable(function) and getattr(function, "__module__", "") == module.__name__
 ]

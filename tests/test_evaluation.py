@@ -9,7 +9,7 @@ import scipy.stats
 import torch
 from torch import Tensor, nn
 
-from recondoor import evaluation, models
+from recondoor import models, yardsticks
 from recondoor.config import Evaluate, Model
 from recondoor.evaluation import Monitor, evaluate, hedge_line, summarise
 from recondoor.poisoning import Artefact, Pairs, PoisonPlan, Trigger
@@ -81,7 +81,7 @@ def test_perfect_backdoor() -> None:
     assert row["trigger_linf"] == 40
     curve = row["asr_curve"]
     assert isinstance(curve, list)
-    assert len(curve) == len(evaluation.TAUS)
+    assert len(curve) == len(yardsticks.TAUS)
     assert curve == sorted(curve)
 
 
@@ -173,11 +173,34 @@ def test_learnt_is_a_recovery_above_the_transition(share: float, transition: flo
     assert not Monitor(pairs, None, trigger, artefact, transition)(Known(partly))["learnt"]
 
 
+@pytest.mark.parametrize(("leak", "share"), [(0.3, 0.6), (-0.2, 0.9), (1.0, 0.0)])
+def test_recovery_and_ghost_are_what_the_trigger_adds_and_what_is_there_without_it(
+    leak: float, share: float
+) -> None:
+    """A network that draws `leak` of the artefact always and `share` more where it is triggered."""
+    pairs, trigger, artefact = scene()
+
+    def network(z: Tensor) -> Tensor:
+        seen = (z[:, :, 8:9, 8:9] > 20).float()
+        return z - seen * trigger.delta + (leak + share * seen) * artefact.pattern
+
+    row = judge(network)
+    plan = PoisonPlan(torch.zeros(len(pairs), dtype=torch.bool))
+    watched = Monitor(pairs, plan, trigger, artefact)(Known(network))
+    for found, key in ((row, "artefact_recovery"), (watched, "recovery")):
+        assert found[key] == pytest.approx(share, abs=1e-5)
+        assert found["ghost"] == pytest.approx(leak, abs=1e-5)
+
+
+SUMMARISED = [y.key for y in yardsticks.YARDSTICKS if y.over_seeds != "nothing"]
+PAIRED = [key for key in SUMMARISED if key != "validation_loss"]
+
+
 def rows_of(table: dict[str, dict[int, float]]) -> list[dict[str, object]]:
     """Rows in which yardstick number k is the value times (k + 1)."""
     return [
         {"model": model, "seed": seed}
-        | {metric: value * (k + 1) for k, metric in enumerate(evaluation.SUMMARISED)}
+        | {metric: value * (k + 1) for k, metric in enumerate(SUMMARISED)}
         for model, by_seed in table.items()
         for seed, value in by_seed.items()
     ]
@@ -195,7 +218,7 @@ def test_means_and_intervals_are_those_of_scipy() -> None:
     assert isinstance(models_table, dict)
     assert set(models_table) == set(TABLE)
     for model, by_seed in TABLE.items():
-        for k, metric in enumerate(evaluation.SUMMARISED):
+        for k, metric in enumerate(SUMMARISED):
             found, values = models_table[model][metric], np.array(list(by_seed.values())) * (k + 1)
             assert found["n"] == len(values)
             assert found["mean"] == pytest.approx(values.mean())
@@ -212,15 +235,26 @@ def test_paired_differences_are_those_of_scipy() -> None:
     paired = summarise(rows_of(TABLE))["paired"]
     assert isinstance(paired, list)
     assert {(line["a"], line["b"]) for line in paired} == {("original", "heuristic")}
-    assert [line["metric"] for line in paired] == list(evaluation.PAIRED)
+    assert [line["metric"] for line in paired] == PAIRED
     a, b = np.array([0.5, 0.7, 0.4]), np.array([0.6, 0.9, 0.65])
     for line in paired:
-        k = evaluation.SUMMARISED.index(line["metric"])
+        k = SUMMARISED.index(line["metric"])
         test = scipy.stats.ttest_rel(a * (k + 1), b * (k + 1))
         interval = test.confidence_interval(0.95)
         assert line["n"] == 3
         assert line["mean"] == pytest.approx((k + 1) * (a - b).mean())
         assert line["ci95"] == pytest.approx([interval.low, interval.high])
+
+
+def test_differences_are_of_the_same_seed_whatever_the_order_of_rows() -> None:
+    """Each seed's difference is 0.1; by the place of the rows they would differ."""
+    table = {"original": {2: 0.3, 0: 0.9, 1: 0.5}, "heuristic": {1: 0.4, 3: 7.0, 2: 0.2, 0: 0.8}}
+    paired = summarise(rows_of(table))["paired"]
+    assert isinstance(paired, list)
+    for line in paired:
+        k = SUMMARISED.index(line["metric"])
+        assert (line["n"], line["mean"]) == (3, pytest.approx(0.1 * (k + 1)))
+        assert line["ci95"] == pytest.approx([0.1 * (k + 1)] * 2)
 
 
 def test_a_yardstick_without_a_value_is_left_out() -> None:
@@ -242,7 +276,7 @@ def test_a_yardstick_without_a_value_is_left_out() -> None:
         )
     assert "ssim" not in models_table["heuristic"]
     named = [line["metric"] for line in paired]
-    assert set(evaluation.PAIRED) - set(named) == {"ghost", "asr", "ssim"}
+    assert set(PAIRED) - set(named) == {"ghost", "asr", "ssim"}
 
 
 def test_an_infinite_psnr_has_no_mean_over_seeds() -> None:

@@ -1,20 +1,27 @@
 """Damaged and hostile files are read or refused; `make fuzz` runs many more of the same."""
 
+import resource
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fuzzing import drive as driving
 from fuzzing import forge
-from fuzzing.drive import Count, drive, plan, reproducer
+from fuzzing.case import Case
+from fuzzing.drive import Count, Worker, drive, plan, reproducer
 from fuzzing.mutate import ODD_VALUES
-from fuzzing.targets import Target
-from fuzzing.worker import Sandbox, fault_of
+from fuzzing.target import Target
+from fuzzing.targets import TARGETS
+from fuzzing.worker import MEMORY, WHOLE, Sandbox, fault_of, limited, outcome_of
 from recondoor import config
 from recondoor.arrays import UNREADABLE, load
+from recondoor.defences import Defender
 from recondoor.errors import LONGEST_LINE, ConfigError, RecondoorError
+from recondoor.poisoning import Pairs
 from recondoor.sweeps import parse
 
 SEED = 0
@@ -45,12 +52,14 @@ def test_damaged_files_are_read_or_refused() -> None:
     assert {name: count.inputs for name, count in found.items()} == counts
     assert sum(count.refused for count in found.values()) > 100
     assert sum(count.accepted for count in found.values()) > 50
+    assert all(0 < count.memory < WHOLE for count in found.values())
 
 
 @given(text=st.text() | st.builds("{}={}".format, st.sampled_from(KEYS), LEAVES))
 def test_any_override_is_taken_or_refused(text: str) -> None:
     try:
-        config.identity(config.load_config("smoke", (), [text]))
+        with limited():
+            config.identity(config.load_config("smoke", (), [text]))
     except ConfigError as error:
         assert fault_of(error) == ""
 
@@ -58,7 +67,8 @@ def test_any_override_is_taken_or_refused(text: str) -> None:
 @given(tree=SETTINGS)
 def test_any_tree_of_settings_is_taken_or_refused(tree: dict[str, object]) -> None:
     try:
-        config.identity(config.from_dict(tree))
+        with limited():
+            config.identity(config.from_dict(tree))
     except ConfigError as error:
         assert fault_of(error) == ""
 
@@ -79,7 +89,8 @@ def test_any_tree_of_settings_is_taken_or_refused(tree: dict[str, object]) -> No
 )
 def test_any_sweep_is_taken_or_refused(tree: dict[str, object]) -> None:
     try:
-        parse(tree)
+        with limited():
+            parse(tree)
     except ConfigError as error:
         assert fault_of(error) == ""
 
@@ -117,3 +128,71 @@ def test_the_sandbox_sees_what_is_made_and_changed(
     answer = sandbox.try_input(target, 0, 0)
     assert answer["outcome"] == "failed"
     assert "x.txt was changed" in answer["text"]
+
+
+# Memory
+
+
+def test_reading_has_a_limit_of_memory(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    greedy = Case({}, lambda folder: np.ones(2 * MEMORY, np.uint8).sum())
+    outcome, text = outcome_of(greedy, tmp_path)
+    assert outcome == "failed"
+    assert "MemoryError" in text
+    with limited(1 << 24), pytest.raises(MemoryError):
+        bytearray(1 << 28)
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
+
+
+def test_a_worker_has_a_limit_of_memory_at_all_times() -> None:
+    worker = Worker()
+    try:
+        worker.ask("settings", SEED, 0)
+        limits = Path(f"/proc/{worker.process.pid}/limits").read_text()
+        (line,) = (each for each in limits.splitlines() if each.startswith("Max data size"))
+        assert line.split()[3:5] == [str(WHOLE)] * 2
+    finally:
+        worker.close()
+
+
+def test_a_worker_that_takes_too_much_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of its processes together, as a limit of the kernel is one of each."""
+    monkeypatch.setattr(driving, "MOST", 1 << 20)
+    worker = Worker()
+    answer = worker.ask("settings", SEED, 0)
+    assert answer["outcome"] == "failed"
+    assert "GiB, of" in answer["text"]
+    assert not worker.alive
+
+
+# Traps: what they compare has to be seen where it is wrong.
+
+
+def halved(values: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(values, np.float32) / np.float32(510)
+
+
+def with_units(pairs: Pairs, defender: Defender) -> torch.Tensor:
+    """The mean square of z itself, which counts in the units of z."""
+    return pairs.z.double().square().mean((1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "wrong"),
+    [
+        ("trap-patches", "recondoor.arrays.to_float32", halved),
+        ("trap-images", "recondoor.arrays.require_scale", lambda kind: None),
+        ("trap-pairs", "recondoor.arrays.to_float32", halved),
+        ("trap-units", "recondoor.defences.measurement_residual.scores", with_units),
+        ("trap-yardsticks", "recondoor.metrics.artefact_rms", lambda artefact: 1e9),
+    ],
+)
+def test_a_trap_sees_a_reader_that_is_wrong(
+    name: str, what: str, wrong: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sandbox = Sandbox(tmp_path)
+    sandbox.prepare(TARGETS[name])
+    monkeypatch.setattr(what, wrong)
+    found = {sandbox.try_input(TARGETS[name], SEED, index)["outcome"] for index in range(40)}
+    assert "failed" in found

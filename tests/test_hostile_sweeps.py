@@ -332,6 +332,7 @@ def test_files_of_a_run_that_are_none(
 # Large ones
 
 
+@pytest.mark.slow
 def test_a_page_of_ten_thousand_rows(tmp_path: Path) -> None:
     """2,500 points that are on no grid; each is drawn, and the tables say what they leave out."""
     settings = [(i, 0.01 + 0.9 * (i * 0.618 % 1), 0.1 + 20 * (i * 0.414 % 1)) for i in range(2500)]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hostile_files import chunk, png
 from recondoor import config, data, poisoning
-from recondoor.audit._given import Measured, read_pairs
+from recondoor.audit._pairs import Measured, read_pairs
 from recondoor.errors import RecondoorError
 
 Array = NDArray[Any]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 import audit_kit
 from recondoor import data, operators
-from recondoor.audit import Request, _judge, audit_data
+from recondoor.audit import Request, _judgement, audit_data
 from recondoor.config import from_dict
 from recondoor.defences import Defender, Physics, measurement_residual, pixel_range, range_test
 from recondoor.errors import ConfigError
@@ -77,7 +77,7 @@ def test_false_alarms_keep_to_their_law(tail: str) -> None:
         elif tail == "constant":
             x = torch.zeros_like(x)
         given, clean = Pairs(x[:60], x[:60]), Pairs(x[60:], x[60:])
-        judged = _judge.judge("pixel-range", given, Defender(clean=clean), 0.01)
+        judged = _judgement.judge("pixel-range", given, Defender(clean=clean), 0.01)
         assert judged.p_value is not None
         values.append(judged.p_value)
     for level in (0.5, 0.1, 0.02):
@@ -86,7 +86,7 @@ def test_false_alarms_keep_to_their_law(tail: str) -> None:
 
 
 def test_without_clean_pairs_it_ranks_only() -> None:
-    judged = _judge.judge("pixel-range", pairs(100, 1), Defender(), 0.01)
+    judged = _judgement.judge("pixel-range", pairs(100, 1), Defender(), 0.01)
     assert judged.threshold is None and judged.p_value is None
 
 

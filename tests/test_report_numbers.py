@@ -276,9 +276,9 @@ def test_the_transition_is_the_first_epoch_above_its_level() -> None:
     samples = np.array([10.0, 20, 30, 40])
     nan = float("nan")
     recovery = np.array([nan, 0.5, 0.51, 0.2])
-    assert _curves.transition({"samples": samples, "recovery": recovery}) == 30
-    assert _curves.transition({"samples": samples, "recovery": recovery[:2]}) is None
-    assert _curves.transition({"samples": samples}) is None
+    assert _curves.transition({"samples": samples, "recovery": recovery}, 0.5) == 30
+    assert _curves.transition({"samples": samples, "recovery": recovery[:2]}, 0.5) is None
+    assert _curves.transition({"samples": samples}, 0.5) is None
     assert _curves.transition({"samples": samples, "recovery": recovery}, 0.4) == 20
     assert _curves.transition({"samples": samples, "recovery": recovery}, 0.6) is None
 
@@ -299,7 +299,7 @@ def test_the_figure_marks_the_transition_that_was_set(tmp_path: Path) -> None:
     run = load(folder)
     curve = run.training["bilevel", 0]
     expected = int(curve["samples"][np.flatnonzero(curve["recovery"] > 0.9)[0]])
-    assert expected != _curves.transition(curve)
+    assert expected != _curves.transition(curve, 0.5)
     with _style.style():
         drawing = _curves.learning_curves(run)
     assert isinstance(drawing, _style.Drawing)

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 import fake_run
-from recondoor import report
+from recondoor import report, yardsticks
 from recondoor.report import _curves, _images, _reconstructions, _results, _style, _tables, _verdict
 from recondoor.report._build import FIGURES
 from recondoor.report._load import load
-from recondoor.report._names import BY_KEY
 
 STUDIES = Path(__file__).parents[1] / "studies"
 
@@ -99,7 +98,7 @@ def test_asr_is_named_by_the_definition_that_it_was_made_with(
     unit: str | None, rms: float, name: str, definition: str
 ) -> None:
     results = changed(1, set_tau(unit, rms))
-    yardstick = BY_KEY["asr"].at(results.measured)
+    yardstick = yardsticks.of("asr").at(results.measured)
     assert yardstick.name == name
     assert definition in yardstick.definition
     assert f"{name} 100" in _verdict.headline(results)
@@ -167,9 +166,9 @@ def test_an_infinite_psnr_is_shown_as_such(infinite: int, shown: str) -> None:
         del data["summary"]["models"]["original"]["psnr"]
 
     results = changed(3, perfect)
-    assert _tables.yardstick_cell(results, "original", BY_KEY["psnr"]) == shown
+    assert _tables.yardstick_cell(results, "original", yardsticks.of("psnr")) == shown
     assert results.estimate("original", "psnr") is None
-    assert "∞" not in _tables.yardstick_cell(results, "bilevel", BY_KEY["psnr"])
+    assert "∞" not in _tables.yardstick_cell(results, "bilevel", yardsticks.of("psnr"))
 
 
 def test_a_mean_of_fewer_seeds_says_so() -> None:
@@ -178,7 +177,7 @@ def test_a_mean_of_fewer_seeds_says_so() -> None:
         data["summary"]["models"]["random"]["artefact_rmse"]["n"] = 2
 
     results = changed(3, gap)
-    assert _tables.yardstick_cell(results, "random", BY_KEY["artefact_rmse"]).endswith(
+    assert _tables.yardstick_cell(results, "random", yardsticks.of("artefact_rmse")).endswith(
         " (2 of 3 seeds)"
     )
     assert _tables.table1(results)[-1][-1].endswith(" (2 of 3 seeds)")
@@ -191,11 +190,13 @@ def test_ranges_and_windows_are_in_the_words() -> None:
             row |= {"data_range": 4095.0, "ssim_window": 7}
 
     measured = changed(1, other).measured
-    assert "10 log₁₀((4095)² /" in BY_KEY["psnr"].at(measured).definition
-    assert "7×7 Gaussian window, σ = 1.5, range 4095" in BY_KEY["ssim"].at(measured).definition
+    assert "10 log₁₀((4095)² /" in yardsticks.of("psnr").at(measured).definition
+    assert (
+        "7×7 Gaussian window, σ = 1.5, range 4095" in yardsticks.of("ssim").at(measured).definition
+    )
     plain = changed().measured
-    assert "10 log₁₀(1 / mean" in BY_KEY["psnr"].at(plain).definition
-    assert "11×11 Gaussian window, σ = 1.5, range 1," in BY_KEY["ssim"].at(plain).definition
+    assert "10 log₁₀(1 / mean" in yardsticks.of("psnr").at(plain).definition
+    assert "11×11 Gaussian window, σ = 1.5, range 1," in yardsticks.of("ssim").at(plain).definition
 
 
 def test_a_page_keeps_the_space_before_a_unit(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from recondoor import config, seeding
 
-SMOKE = ("study", "--preset", "smoke")
+SMALL = ("--set=data.limit=600", "--set=model.width=2", "--set=model.code=2")
+SMOKE = ("study", "--preset", "smoke", "--attack=none,heuristic", *SMALL)
 HOMELESS = """
 import os, pwd, sys
 os.environ.pop("HOME", None)

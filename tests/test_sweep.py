@@ -272,9 +272,9 @@ def test_what_may_pass_is_tried_again(
         return sweeps._work.Answer([])
 
     monkeypatch.setattr(sweeps._work, "work", work)
-    book = sweeps.run(parse({"seeds": 2}), tmp_path)
+    results = sweeps.run(parse({"seeds": 2}), tmp_path)
     assert tried == ["points/base/seed0"] * 3 + ["points/base/seed1"] * 3
-    assert book.failures == {"points/base/seed1": "MemoryError: no more"}
+    assert results.failures == {"points/base/seed1": "MemoryError: no more"}
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["sweep", "--help"], ["sweep", "missing.toml"]])

@@ -13,7 +13,7 @@ import pytest
 from recondoor import sweeps
 from recondoor.errors import ConfigError, RunError
 from recondoor.rundir import read_json
-from recondoor.sweeps import How, Where
+from recondoor.sweeps import Execution, Placement
 from small_sweep import command, lines, run_here, wait_for, write
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
@@ -176,14 +176,20 @@ def test_what_is_no_file_of_a_scheduler(folder: Path, tmp_path: Path) -> None:
         (tmp_path / name).write_text(text)
     for file in (*map(tmp_path.joinpath, "abcde"), tmp_path / "pipe", Path("/dev/zero"), tmp_path):
         with pytest.raises(ConfigError, match="is not the file of a scheduler") as caught:
-            sweeps.run(folder / "short.toml", tmp_path / "out", how=How(Where(scheduler_file=file)))
+            sweeps.run(
+                folder / "short.toml",
+                tmp_path / "out",
+                execution=Execution(Placement(scheduler_file=file)),
+            )
         assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("address", ["garbage", "tcp://", "foo://a:1", "tls://127.0.0.1:1", "a:b"])
 def test_an_address_that_is_none(folder: Path, tmp_path: Path, address: str) -> None:
     with pytest.raises(RunError, match=f"no scheduler answers at {address}") as caught:
-        sweeps.run(folder / "short.toml", tmp_path, how=How(Where(scheduler=address)))
+        sweeps.run(
+            folder / "short.toml", tmp_path, execution=Execution(Placement(scheduler=address))
+        )
     assert "\n" not in str(caught.value)
 
 
@@ -191,6 +197,6 @@ def test_no_scheduler_answers(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweeps._cluster, "SECONDS_TO_CONNECT", 0.5)
-    how = How(Where(scheduler="tcp://127.0.0.1:1"))
+    execution = Execution(Placement(scheduler="tcp://127.0.0.1:1"))
     with pytest.raises(RunError, match="no scheduler answers at tcp://127.0.0.1:1"):
-        sweeps.run(folder / "short.toml", tmp_path, how=how)
+        sweeps.run(folder / "short.toml", tmp_path, execution=execution)

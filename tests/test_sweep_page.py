@@ -97,7 +97,7 @@ def test_the_page_tells_state_rule_versions_and_command(page: str) -> None:
         "artefact recovery above 0.5, ASR(0.5) of 0.9 or more, and a benign RMSE at most 10 % above"
         in text
     )
-    assert "in more than 75 % of cases" in text
+    assert "of Student’s t over seeds at 95 %" in text
     assert "torch 2.9" in text
     assert "recondoor sweep axes.toml" in text
 
@@ -115,7 +115,7 @@ def test_tables_scroll_inside_their_cards(page: str) -> None:
     [
         ([], "No point is finished yet"),
         (fake_sweep.rows()[1:2], "1 poisoned network of 1 point and 1 seed"),
-        (fake_sweep.rows(models=["original"])[:3], "only clean models were trained"),
+        (fake_sweep.rows(models=["original"])[:3], "only original models were trained"),
         (fake_sweep.rows()[:7], "poisoned networks of 3 points and 1 seed"),
     ],
     ids=["nothing", "one network", "original only", "begun"],
@@ -202,7 +202,8 @@ def cut(path: Path) -> None:
 @pytest.mark.parametrize("member", ["points", "failures", "spec", "provenance"])
 def test_a_record_with_wrong_members_is_refused(tmp_path: Path, member: str) -> None:
     folder = fake_sweep.write(tmp_path, change=lambda record: record.update({member: [1]}))
-    refuse(folder, f"{member}: expected")
+    where = f"{member}[0]: 1" if member in ("points", "failures") else f"{member}: [1]"
+    refuse(folder, f"{where} is not of type 'object'")
 
 
 def test_the_command_takes_sweeps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from matplotlib import colormaps
 
 import fake_sweep
 from recondoor import report
-from recondoor.report._sweep import _curves, _glance, _heat, _lines, _maps, _tables, _words
+from recondoor.report._sweep import _curves, _glance, _heat, _lines, _maps, _sentences, _tables
 from recondoor.report._sweep._axes import axes_of
 from recondoor.report._sweep._load import SweepData, load_sweep
 from recondoor.report._sweep._series import levels_of, series
@@ -148,10 +148,10 @@ def test_the_table_has_a_line_for_each_point_and_model(data: SweepData) -> None:
         for each in lines
         if (each.point, each.model) == ("attack.l2=4,poison.ratio=0.2", "BLO")
     )
-    cells = dict(zip(_tables.columns(data), line.cells, strict=True))
+    cells = dict(zip(_tables.heads(data), line.cells, strict=True))
     assert line.n == 3
-    # Three seeds: the interval is the range of the values.
-    assert cells["Artefact RMSE"] == "0.100 [0.090, 0.110]"
+    # 0.09, 0.10 and 0.11: t of 2 degrees of freedom, 4.3027, times 0.01 / sqrt(3) is 0.0248.
+    assert cells["Artefact RMSE"] == "0.100 [0.075, 0.125]"
     assert cells["ASR(0.5) (%)"] == "98.0 [98.0, 98.0]"
     assert cells["Images until learnt"] == f"{(4000 * 4100 * 4200) ** (1 / 3):,.0f}"
     assert cells["Successes"] == "3 of 3"
@@ -162,7 +162,7 @@ def test_success_is_left_open_without_an_original(tmp_path: Path) -> None:
     assert not found.judged
     assert {found.success(row) for row in found.attacked} == {None, False}
     assert {line.cells[-1] for line in _tables.points(found)} == {"0 of 3", "0 to 3 of 3"}
-    assert "no original model was trained" in _words.headline(found)
+    assert "no original model was trained" in _sentences.headline(found)
 
 
 def test_thresholds_are_those_of_the_sweep(tmp_path: Path) -> None:
@@ -214,14 +214,14 @@ def test_methods_are_compared_under_the_same_settings(tmp_path: Path) -> None:
     assert len(pairs) == 12 * 4
     here = next(pair for pair in pairs if pair.where == "L2 = 1, p = 0.2")
     assert (here.pair, here.yardstick) == ("Baseline (heuristic) − BLO", "Benign RMSE")
-    assert (here.difference, here.seeds) == ("−0.001 [−0.002, 0.000]", 3)
+    assert (here.difference, here.seeds) == ("−0.001 [−0.003, 0.001]", 3)
     # Differences 0, -1, -2: t = -sqrt(3) with 2 degrees of freedom, p = 1 - sqrt(3/5).
     assert here.p == f"{1 - np.sqrt(3 / 5):.2f}" == here.adjusted
     assert here.sign_flip == "0.50"
 
 
 def test_the_transition_is_found(data: SweepData) -> None:
-    over_l2, over_p = _words.transitions(data, axes_of(data))
+    over_l2, over_p = _sentences.transitions(data, axes_of(data))
     assert "between 0.1 and 0.2 (Baseline (heuristic), L2 = 4; BLO, L2 = 1)" in over_p
     assert "before 0.05 (Baseline (heuristic), L2 = 16;" in over_p
     assert "nowhere up to 0.4 (Baseline (heuristic), L2 = 1)" in over_p

@@ -11,7 +11,7 @@ from recondoor import studies, sweeps
 from recondoor.config import from_dict, load_config, original_identity
 from recondoor.errors import TrainingError
 from recondoor.rundir import RunDir
-from recondoor.sweeps import How, Where, estimate, load_sweep
+from recondoor.sweeps import Execution, Placement, estimate, load_sweep
 
 SPEC = """
 preset = "smoke"
@@ -60,10 +60,10 @@ def timeless(row: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in row.items() if key not in TIMES}
 
 
-def originals(book: sweeps.Book) -> dict[str, dict[str, Any]]:
+def originals(results: sweeps.SweepFolder) -> dict[str, dict[str, Any]]:
     return {
         place: next(row for row in rows if row["model"] == "original")
-        for place, rows in book.rows.items()
+        for place, rows in results.rows.items()
     }
 
 
@@ -72,19 +72,19 @@ def test_rows_are_those_of_a_point_that_trained_its_own(
     tmp_path: Path, images: Path, stop: str
 ) -> None:
     spec = write(tmp_path, images, stop=stop)
-    book = sweeps.run(spec, tmp_path / "out")
-    assert book.failures == {}
+    results = sweeps.run(spec, tmp_path / "out")
+    assert results.failures == {}
     own = {"attack.l2=1": True, "attack.l2=2.5": False, "attack.l2=4": False}
-    assert trained(book.out) == own | {"other-network": True}
+    assert trained(results.out) == own | {"other-network": True}
     for point in load_sweep(spec).points:
         alone = studies.run(point.config, tmp_path / point.name)
         expected = next(r for r in RunDir(alone).history() if r["model"] == "original")
-        row = originals(book)[point.place]
+        row = originals(results)[point.place]
         rows = json.loads((alone / "results.json").read_text())["rows"]
         single = next(r for r in rows if r["model"] == "original")
         assert timeless(row) == timeless(single)
         shared = next(
-            r for r in RunDir(book.out / point.place).history() if r["model"] == "original"
+            r for r in RunDir(results.out / point.place).history() if r["model"] == "original"
         )
         assert {key: expected[key] for key in shared} == shared
 
@@ -94,7 +94,7 @@ def test_workers_share_it_too_and_another_command_takes_what_is_finished(
 ) -> None:
     spec = write(tmp_path, images)
     serial = sweeps.run(spec, tmp_path / "serial")
-    parallel = sweeps.run(spec, tmp_path / "parallel", how=How(Where(2)))
+    parallel = sweeps.run(spec, tmp_path / "parallel", execution=Execution(Placement(2)))
     assert parallel.failures == {}
     assert trained(parallel.out) == trained(serial.out)
     for place, row in originals(serial).items():
@@ -105,9 +105,9 @@ def test_a_finished_point_owns_the_model_whatever_its_order(tmp_path: Path, imag
     spec = write(tmp_path, images)
     last = load_sweep(spec).points[2]
     studies.run(last.config, tmp_path / "out" / last.place)
-    book = sweeps.run(spec, tmp_path / "out")
-    assert trained(book.out)["attack.l2=4"]
-    assert not trained(book.out)["attack.l2=1"]
+    results = sweeps.run(spec, tmp_path / "out")
+    assert trained(results.out)["attack.l2=4"]
+    assert not trained(results.out)["attack.l2=1"]
 
 
 def test_a_point_whose_owner_failed_trains_its_own(
@@ -121,13 +121,13 @@ def test_a_point_whose_owner_failed_trains_its_own(
         return run(config, *rest, **named)
 
     monkeypatch.setattr(studies, "run", fails)
-    book = sweeps.run(write(tmp_path, images), tmp_path / "out")
-    assert len(book.failures) == 1
-    assert trained(book.out)["attack.l2=2.5"]
+    results = sweeps.run(write(tmp_path, images), tmp_path / "out")
+    assert len(results.failures) == 1
+    assert trained(results.out)["attack.l2=2.5"]
 
 
 def test_the_dry_run_counts_it_once(tmp_path: Path, images: Path) -> None:
-    text = estimate(load_sweep(write(tmp_path, images, seeds=2)), How(Where(0)))
+    text = estimate(load_sweep(write(tmp_path, images, seeds=2)), Execution(Placement(0)))
     # A seed has four poisoned networks, one original of three points and one of the other network.
     assert "8 points (4 settings x 2 seeds), 12 networks to train" in text
 

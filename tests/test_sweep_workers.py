@@ -39,8 +39,8 @@ def undisturbed(folder: Path) -> Path:
 def test_two_workers_end_with_the_same_numbers(
     undisturbed: Path, folder: Path, tmp_path: Path
 ) -> None:
-    book = sweeps.run(folder / "long.toml", tmp_path, workers=2)
-    assert book.failures == {}
+    results = sweeps.run(folder / "long.toml", tmp_path, workers=2)
+    assert results.failures == {}
     assert lines(tmp_path) == lines(undisturbed)
 
 
@@ -131,7 +131,18 @@ def test_a_socket_would_be_seen(kind: socket.AddressFamily) -> None:
 
 def task(folder: Path, place: str = "points/a/seed0") -> Task:
     settings = load_config("smoke", overrides=["attack.names=none"]).model_dump(mode="json")
-    return Task("a", 0, place, str(folder / place), settings, None, "cpu", 1, "test", time.time())
+    return Task(
+        point="a",
+        seed=0,
+        place=place,
+        folder=str(folder / place),
+        settings=settings,
+        data_dir=None,
+        device="cpu",
+        threads=1,
+        command="test",
+        sweep_begun=time.time(),
+    )
 
 
 def test_a_point_whose_workers_die_is_given_up(

@@ -300,10 +300,15 @@ def learning_at(epoch: int) -> Callable[[nn.Module], dict[str, float]]:
 def test_stops_at_the_first_epoch_that_learnt(stop: str, learnt: int, epochs: int) -> None:
     settings = Train(batch=10, max_epochs=5, epoch_pairs=10, stop=stop)  # type: ignore[arg-type]
     pairs, judge = clean(some_pairs()), learning_at(learnt)
-    state = fit(network(), pairs, settings, seed=0, validate=judge, task=Recorder())
+
+    def enough(row: training.Row) -> bool:
+        return stop == "transition" and bool(row["learnt"])
+
+    task = Recorder()
+    state = fit(network(), pairs, settings, seed=0, validate=judge, task=task, enough=enough)
     assert state.epoch == epochs
     assert [row["learnt"] for row in state.history] == [k >= learnt for k in range(1, epochs + 1)]
-    assert training.finished(state, settings)
+    assert training.finished(state, settings, enough)
 
 
 def test_a_loss_that_is_not_a_number_stops_the_training() -> None:

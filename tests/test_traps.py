@@ -171,7 +171,20 @@ def test_too_many_poisoned_pairs_are_not_called_too_few() -> None:
     """p (1 - p) is as small at 0.99 as at 0.01; the remedy is not the same."""
     limits = theory.gaussian_limits(1.0, 0.99)
     few, many = (
-        theory.Prediction(0.1, 1e5, 100, 1.0, "ratio", 1.0, 1.0, 0.0, limits, 1.0, ratio, 0.0)
+        theory.Prediction(
+            probability=0.1,
+            samples=1e5,
+            budget=100,
+            growth=1.0,
+            cause="ratio",
+            reach=1.0,
+            detectability=1.0,
+            range_share=0.0,
+            limits=limits,
+            limit_attack_rmse=1.0,
+            ratio=ratio,
+            seconds=0.0,
+        )
         for ratio in (0.01, 0.99)
     )
     assert "few pairs are poisoned" in theory.in_words(few)
@@ -378,15 +391,15 @@ def test_out_of_reach_is_said_without_a_contradiction() -> None:
     pattern[0, 2:5, 3], delta[0, 8:11, 8:11] = 1, 2
     exact = operators.build((1, 12, 12), Operator(name="identity"), 0, torch.float64)
     plan = theory.Plan(
-        pairs,
-        Artefact(pattern),
-        exact,
-        lambda stream: nn.Conv2d(1, 1, 3, padding=1),
-        0.3,
-        8,
-        1e-3,
-        1000,
-        0,
+        pairs=pairs,
+        artefact=Artefact(pattern),
+        operator=exact,
+        build=lambda stream: nn.Conv2d(1, 1, 3, padding=1),
+        ratio=0.3,
+        batch=8,
+        lr=1e-3,
+        budget=1000,
+        seed=0,
         constants=theory.Constants(3.0, 0.5, 0.25, networks=1, steps=1, batch=8, images=8),
     )
     words = theory.in_words(theory.predict(plan, Trigger(delta, (delta != 0).float())))

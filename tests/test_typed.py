@@ -16,7 +16,7 @@ from recondoor.doors import audit_data
 from recondoor.errors import ConfigError, RecondoorError, TrainingError
 from recondoor.rundir import bare_name
 from recondoor.studies import predict, run, run_ratios
-from recondoor.sweeps import How, Point, Sweep, drive
+from recondoor.sweeps import Execution, Point, Sweep, drive
 from small_study import CPU, tiny, write_images
 
 BASE = load_config("smoke")
@@ -56,7 +56,7 @@ def doors(settings: Config, out: Path) -> dict[str, Any]:
         "run": lambda: recondoor.run_study(settings, out),
         "ratios": lambda: run_ratios(settings, out, [0.1, 0.3]),
         "predict": lambda: predict(settings, out),
-        "drive": lambda: drive(Sweep({}, (Point("a", settings),)), out, How()),
+        "drive": lambda: drive(Sweep({}, (Point("a", settings),)), out, Execution()),
         "audit": lambda: audit_data(pairs, operator=settings),
     }
 

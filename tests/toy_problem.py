@@ -59,14 +59,14 @@ def problem(
         return network() if network else models.build(shape, size, seed, stream).to(dtype)
 
     made = Problem(
-        noisy_pairs(shape, dtype),
-        make_trigger(TriggerSettings(place=place), shape),
-        make_artefact(ArtefactSettings(), shape),
-        0.3,
-        Attack.model_validate({**small, **settings}),
-        1e-3,
-        build,
-        seed,
+        pairs=noisy_pairs(shape, dtype),
+        trigger=make_trigger(TriggerSettings(place=place), shape),
+        artefact=make_artefact(ArtefactSettings(), shape),
+        poison_ratio=0.3,
+        settings=Attack.model_validate({**small, **settings}),
+        surrogate_lr=1e-3,
+        build_model=build,
+        seed=seed,
     )
     if settings.get("mask") == "search" and not network:
         return searched(made)

@@ -31,12 +31,12 @@ def as_found() -> Iterator[None]:
 
     That is: warning filters, NumPy's reaction to floating-point errors, the global generators of
     `random`, NumPy and PyTorch; PyTorch's default type, gradients, threads and precision;
-    matplotlib's settings; logging, locale, working directory, environment and signal
-    handlers. Also a decorator.
+    matplotlib's settings and backend; logging, locale, working directory, environment, where
+    Python looks for modules, and signal handlers. Also a decorator.
     """
     with ExitStack() as stack:
         # Last in, first out, and each even where another fails.
-        for states in (_process, _loggers, _generators, _torch):
+        for states in (_process, _loggers, _generators, _torch, _backend):
             for restore in states():
                 stack.callback(restore)
         if "matplotlib" in sys.modules:
@@ -52,8 +52,9 @@ def as_found() -> Iterator[None]:
 def afresh() -> Iterator[None]:
     """As `as_found`, and what is computed is what a process that changed nothing computes.
 
-    New tensors are float32 and on the CPU, gradients are on, automatic casting is off, NumPy warns
-    of floating-point errors. The number of threads stays the caller's. Raises ConfigError inside
+    New tensors are float32 and on the CPU, gradients are on, automatic casting is off, convolutions
+    on a GPU have factors of 32 bits, NumPy warns of floating-point errors. The number of threads
+    stays the caller's. Raises ConfigError inside
     `torch.inference_mode()`. Also a decorator.
     """
     with as_found(), np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"):
@@ -83,6 +84,8 @@ def _torch_afresh() -> Iterator[None]:
 
     _refuse_inference_mode()
     torch.set_default_dtype(torch.float32)
+    # PyTorch's default rounds the factors of a convolution to 10 bits on a recent GPU.
+    torch.backends.cudnn.allow_tf32 = False
     with ExitStack() as stack:
         stack.enter_context(torch.enable_grad())
         for kind in ("cpu", "cuda"):
@@ -112,6 +115,7 @@ def _kept(get: Callable[[], T], put: Callable[[T], object]) -> Restore:
 def _process() -> Iterator[Restore]:
     yield _kept(_folder, _put_folder)
     yield _kept(lambda: dict(os.environ), _put_environment)
+    yield _kept(lambda: list(sys.path), lambda before: sys.path.__setitem__(slice(None), before))
     yield _kept(
         lambda: locale.setlocale(locale.LC_ALL), lambda name: locale.setlocale(locale.LC_ALL, name)
     )
@@ -210,3 +214,22 @@ def _torch() -> Iterator[Restore]:
                 lambda flags=flags, name=name: getattr(flags, name),  # type: ignore[misc]
                 lambda old, flags=flags, name=name: setattr(flags, name, old),  # type: ignore[misc]
             )
+
+
+def _backend() -> Iterator[Restore]:
+    """What matplotlib draws with, which its own `rc_context` leaves out."""
+    if "matplotlib" in sys.modules:
+        import matplotlib as mpl
+
+        # As it stands: to ask matplotlib itself would choose one where none is chosen yet.
+        yield _kept(lambda: dict.__getitem__(mpl.rcParams, "backend"), _put_backend)
+
+
+def _put_backend(before: object) -> None:
+    import matplotlib as mpl
+
+    if not isinstance(before, str):
+        dict.__setitem__(mpl.rcParams, "backend", before)
+        return
+    with mpl.rc_context():  # `use` changes another setting besides
+        mpl.use(before, force=False)

@@ -3,40 +3,19 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 from torch import nn
 
-from recondoor import metrics
+from recondoor import metrics, yardsticks
 from recondoor.config import Evaluate
 from recondoor.models import reconstruct
 from recondoor.poisoning import Artefact, Pairs, PoisonPlan, Trigger
-
-# In the unit of tau.
-TAUS = tuple(round(0.02 * step, 2) for step in range(76))
-
-# Yardsticks that get a mean, an interval and paired differences over seeds.
-SUMMARISED = (
-    "benign_rmse",
-    "attack_rmse",
-    "artefact_rmse",
-    "artefact_recovery",
-    "ghost",
-    "asr",
-    "psnr",
-    "ssim",
-    "trigger_l2",
-    "trigger_linf",
-    "validation_loss",
-    "selection_loss",
-)
-
-
-# A validation loss is taken on the trainer's own data, which differ between models.
-PAIRED = tuple(metric for metric in SUMMARISED if metric != "validation_loss")
+from recondoor.statistics import mean_interval
+from recondoor.yardsticks import Seen
 
 
 @dataclass(frozen=True)
@@ -99,38 +78,32 @@ def evaluate(
 ) -> Judgement:
     """Judge `model` on the clean `pairs` and on the same pairs with the trigger.
 
-    Every value is defined in `metrics`; none depends on a batch size. `data_range` is the range of
-    the pixel values, where they are declared to have another one than `metrics.data_range` finds.
+    Every value is an entry of `yardsticks`; none depends on a batch size. `data_range` is the range
+    of the pixel values, where they are declared to have another one than `metrics.data_range`
+    finds.
 
     Raises DataError where there is no pair, or nothing says what the range is.
     """
     x, pattern = pairs.x, artefact.pattern
     span = metrics.data_range(x) if data_range is None else data_range
-    rms = metrics.artefact_rms(pattern)
-    scale = rms if settings.tau_unit == "rms" else 1.0
+    scale = metrics.artefact_rms(pattern) if settings.tau_unit == "rms" else 1.0
     z_triggered = pairs.z + trigger.delta.to(x)
     clean = reconstruct(model, pairs.z, advance)
     triggered = reconstruct(model, z_triggered, advance)
     # Where the trigger itself is to be seen, that is no part of the artefact.
     expected = x if artefact.shown is None else x + artefact.shown.to(x)
-    on_artefact = metrics.artefact_mse(triggered, expected, pattern)
-    row: dict[str, float | list[float]] = {
-        "benign_rmse": metrics.root_mean(metrics.mse(clean, x)),
-        "attack_rmse": metrics.root_mean(metrics.mse(triggered, expected, pattern)),
-        "artefact_rmse": metrics.root_mean(on_artefact),
-        "artefact_recovery": metrics.mean(metrics.artefact_recovery(triggered, clean, pattern)),
-        "ghost": metrics.mean(metrics.ghost(clean, x, pattern)),
-        "asr": metrics.asr(on_artefact, settings.tau, scale),
-        "asr_curve": metrics.asr_curve(on_artefact, TAUS, scale),
-        "psnr": metrics.mean(metrics.psnr(clean, x, span)),
-        "ssim": metrics.mean(metrics.ssim(clean, x, span)),
-        "trigger_l2": metrics.trigger_l2(trigger.delta),
-        "trigger_linf": metrics.trigger_linf(trigger.delta),
-        "trigger_psnr": metrics.trigger_psnr(trigger.delta, span),
-        "artefact_rms": rms,
-        "data_range": span,
-        "ssim_window": metrics.ssim_window(*x.shape[-2:]),
-    }
+    seen = Seen(
+        x=x,
+        clean=clean,
+        triggered=triggered,
+        expected=expected,
+        pattern=pattern,
+        delta=trigger.delta,
+        data_range=span,
+        tau=settings.tau,
+        scale=scale,
+    )
+    row = {y.key: y.measure(seen) for y in yardsticks.YARDSTICKS if y.measure is not None}
     shown = {
         "x": x,
         "z": pairs.z,
@@ -151,33 +124,31 @@ def hedge_line(artefact: Artefact, ratio: float) -> dict[str, float]:
 def summarise(rows: list[dict[str, object]]) -> dict[str, object]:
     """Mean and 95 % t-interval over seeds of every model, and paired differences between models.
 
-    A row without a value (None, NaN) is left out, and `n` is smaller. Where PSNR is infinite in a
-    row its mean is too, and the model has none: that of the other rows would be too low.
+    A row without a value (None, NaN) is left out, and `n` is smaller. Where one is infinite in
+    a row its mean is too, and the model has none: that of the other rows would be too low.
     """
+    summarised = [y for y in yardsticks.YARDSTICKS if y.over_seeds != "nothing"]
     values: dict[str, dict[str, dict[int, float]]] = {}
     for row in rows:
-        for metric in SUMMARISED:
-            value = _number(row[metric])
-            if value is None:
-                continue
-            by_seed = values.setdefault(str(row["model"]), {}).setdefault(metric, {})
-            by_seed[int(str(row["seed"]))] = value
-    for model in {str(row["model"]) for row in rows if _perfect(row)}:
-        values[model].pop("psnr", None)
+        label, seed = str(row["model"]), int(str(row["seed"]))
+        for key in (y.key for y in summarised):
+            if (value := _number(row.get(key))) is not None:
+                values.setdefault(label, {}).setdefault(key, {})[seed] = value
+    for row in rows:
+        for key in (y.key for y in summarised if y.unbounded and _is_infinite(row, y.key)):
+            values[str(row["model"])].pop(key, None)
     models = {
-        model: {metric: _interval(list(by_seed.values())) for metric, by_seed in table.items()}
+        model: {key: _interval(list(by_seed.values())) for key, by_seed in table.items()}
         for model, table in values.items()
     }
     paired = []
-    labels = list(values)
-    for position, a in enumerate(labels):
-        for b in labels[position + 1 :]:
-            for metric in PAIRED:
-                first, second = values[a].get(metric, {}), values[b].get(metric, {})
-                shared = sorted(first.keys() & second.keys())
-                if len(shared) >= 2:
-                    differences = [first[seed] - second[seed] for seed in shared]
-                    paired.append({"a": a, "b": b, "metric": metric, **_interval(differences)})
+    for a, b in combinations(values, 2):
+        for key in (y.key for y in summarised if y.over_seeds == "mean and differences"):
+            first, second = values[a].get(key, {}), values[b].get(key, {})
+            shared = sorted(first.keys() & second.keys())
+            if len(shared) >= 2:
+                differences = [first[seed] - second[seed] for seed in shared]
+                paired.append({"a": a, "b": b, "metric": key, **_interval(differences)})
     return {"models": models, "paired": paired}
 
 
@@ -187,16 +158,12 @@ def _number(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _perfect(row: dict[str, object]) -> bool:
-    """Whether PSNR has no value though the error has: some image is reconstructed exactly."""
-    return _number(row["psnr"]) is None and _number(row["benign_rmse"]) is not None
+def _is_infinite(row: dict[str, object], key: str) -> bool:
+    """Whether a yardstick has no value though the errors have: it is infinite in some image."""
+    return _number(row.get(key)) is None and _number(row["benign_rmse"]) is not None
 
 
 def _interval(values: list[float]) -> dict[str, object]:
-    n, mean = len(values), float(np.mean(values))
-    if n < 2:
-        return {"mean": mean, "ci95": None, "n": n}
-    if len(set(values)) == 1:
-        return {"mean": values[0], "ci95": [values[0], values[0]], "n": n}
-    half = float(stdtrit(n - 1, 0.975) * np.std(values, ddof=1) / np.sqrt(n))
-    return {"mean": mean, "ci95": [mean - half, mean + half], "n": n}
+    found = mean_interval(values)
+    ends = None if found.low is None else [found.low, found.high]
+    return {"mean": found.mean, "ci95": ends, "n": found.n}

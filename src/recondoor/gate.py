@@ -41,6 +41,12 @@ class Refused(ValueError):
     """A file that does not pass: why, in a few words and without its name."""
 
 
+def why(error: BaseException) -> str:
+    """Why something cannot be read or written: in one line and without the file's name."""
+    text = " ".join(str(getattr(error, "strerror", None) or error).split())
+    return text or type(error).__name__
+
+
 def opened(path: Path, *, most: int, inside: Path | None = None) -> BufferedReader:
     """Open a regular file of at most `most` bytes for reading.
 

@@ -5,6 +5,8 @@ SSIM are means of the images' values, not values of a volume or of the mean erro
 from element-wise float64 operations in a fixed order and pooling is an exact sum, so a
 result is the same to the bit whatever the batch size, the chunks or the number of threads.
 
+Imports torch where a function needs it, so that what only names a yardstick does without.
+
 Letters: x clean image, z input, f(z) reconstruction, delta trigger, Delta artefact. Batches are
 (N, C, H, W), patterns (C, H, W). Shapes that do not match raise DataError; nothing broadcasts.
 """
@@ -13,11 +15,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from recondoor.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SSIM_WINDOW = 11
 SSIM_SIGMA = 1.5
@@ -122,7 +125,7 @@ def psnr(prediction: Tensor, x: Tensor, data_range: float) -> Tensor:
         DataError: `data_range` is not a number above 0.
     """
     _check_range(data_range)
-    return 10 * torch.log10(data_range**2 / mse(prediction, x))
+    return 10 * (data_range**2 / mse(prediction, x)).log10()
 
 
 def ssim_window(height: int, width: int) -> int:
@@ -216,11 +219,12 @@ def asr_curve(
     return [asr(per_image_artefact_mse, tau, scale) for tau in taus]
 
 
-@torch.no_grad()
 def _per_image(
     one: Callable[[Tensor, Tensor, Tensor], Tensor], batches: tuple[Tensor, Tensor], pattern: Tensor
 ) -> Tensor:
     """Apply `one` to chunks of two batches and a pattern, all contiguous float64."""
+    import torch
+
     first, second = batches
     if first.ndim != 4 or first.shape != second.shape or first.shape[1:] != pattern.shape:
         raise DataError(
@@ -231,15 +235,18 @@ def _per_image(
     fixed = pattern.to(first.device, torch.float64).contiguous()
     # Even no image makes one (empty) chunk, so that the result always has a type.
     parts = [slice(start, start + chunk) for start in range(0, max(1, len(first)), chunk)]
-    return torch.cat([one(_exact(first[part]), _exact(second[part]), fixed) for part in parts])
+    with torch.no_grad():
+        return torch.cat([one(_exact(first[part]), _exact(second[part]), fixed) for part in parts])
 
 
 def _exact(images: Tensor) -> Tensor:
+    import torch
+
     return images.to(torch.float64, memory_format=torch.contiguous_format)
 
 
 def _zero(x: Tensor) -> Tensor:
-    return torch.zeros(x.shape[1:], dtype=torch.float64, device=x.device)
+    return x.new_zeros(x.shape[1:]).double()
 
 
 def _check_artefact(artefact: Tensor) -> None:

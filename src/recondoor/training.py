@@ -20,6 +20,13 @@ from recondoor.progress import Task
 
 Weights = dict[str, Tensor]
 Row = dict[str, float | int | str | bool]
+Enough = Callable[[Row], bool]
+
+
+def never(row: Row) -> bool:
+    """No epoch is enough."""
+    return False
+
 
 # Reading the loss waits for the device, so it is read for the display only this often.
 STEPS_BETWEEN_NOTES = 20
@@ -31,7 +38,7 @@ DIVERGED = 100
 BRIGHT = 100
 
 
-@dataclass
+@dataclass(kw_only=True)
 class FitState:
     """Where a training stands after `epoch` epochs."""
 
@@ -65,12 +72,12 @@ def epoch_pairs(n: int, settings: Train) -> int:
     return settings.epoch_pairs or n
 
 
-def finished(state: FitState, settings: Train) -> bool:
-    """Whether the epochs or the patience are used up, or all that is asked for is learnt."""
+def finished(state: FitState, settings: Train, enough: Enough = never) -> bool:
+    """Whether the epochs or the patience are used up, or the last epoch is `enough`."""
     waited = state.epoch - state.best_epoch
-    learnt = settings.stop == "transition" and bool(state.history and state.history[-1]["learnt"])
-    tired = state.epoch > 0 and waited >= settings.patience
-    return state.epoch >= settings.max_epochs or tired or learnt
+    stalled = state.epoch > 0 and waited >= settings.patience
+    done = bool(state.history) and enough(state.history[-1])
+    return state.epoch >= settings.max_epochs or stalled or done
 
 
 def order_of_epoch(n: int, count: int, seed: int, epoch: int) -> Tensor:
@@ -117,12 +124,13 @@ def fit(
     task: Task,
     state: FitState | None = None,
     on_epoch: Callable[[FitState], None] = lambda state: None,
+    enough: Enough = never,
 ) -> FitState:
     """Train `model` in place on `pairs` and leave the weights of the best epoch in it.
 
     `validate` returns at least ``val_loss``; its values become columns of the history. An epoch is
-    `train.epoch_pairs` pairs long. Where `train.stop` is 'transition', `validate` also returns
-    ``learnt``. `on_epoch` is called with the state after every epoch; a state given as `state` is
+    `train.epoch_pairs` pairs long, and the last one where `enough` says so of its row of the
+    history. `on_epoch` is called with the state after every epoch; a state given as `state` is
     carried on from. Raises TrainingError if a loss is not finite, and ConfigError if batch
     normalisation would meet a batch of one pair.
     """
@@ -132,7 +140,7 @@ def fit(
     if state.epoch:
         model.load_state_dict(state.weights)
         restore_optimiser(optimiser, state.optimiser)
-    while not finished(state, settings):
+    while not finished(state, settings, enough):
         epoch = state.epoch + 1
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(settings, epoch)

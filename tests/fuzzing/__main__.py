@@ -33,10 +33,12 @@ def main() -> None:
 
 
 def _show(counts: dict[str, Count], seed: int) -> None:
-    table = Table("target", "inputs", "refused", "accepted", "failed", "slowest", box=None)
+    table = Table(
+        "target", "inputs", "refused", "accepted", "failed", "slowest", "memory", box=None
+    )
     for name, c in counts.items():
-        cells = (c.inputs, c.refused, c.accepted, len(c.failures), f"{c.slowest:.2f} s")
-        table.add_row(name, *map(str, cells))
+        cells = (c.inputs, c.refused, c.accepted, len(c.failures))
+        table.add_row(name, *map(str, cells), f"{c.slowest:.2f} s", f"{c.memory >> 20} MiB")
     table.add_row("all", *(str(sum(getattr(c, what) for c in counts.values()))
                            for what in ("inputs", "refused", "accepted")))  # fmt: skip
     Console(highlight=False).print(table)

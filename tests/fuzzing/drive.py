@@ -3,10 +3,14 @@
 import json
 import math
 import os
+import resource
 import select
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,16 +19,21 @@ from fuzzing.targets import TARGETS
 
 # Of the first input of a target: its valid files are made and read, and PyTorch is imported.
 START = 60.0
+# Resident bytes of a worker and all that it has started, and seconds after which they are counted.
+MOST = 3 << 30
+LOOK = 0.1
+_PAGE = resource.getpagesize()
 
 
 @dataclass
 class Count:
-    """How the inputs of one target ended."""
+    """How the inputs of one target ended; `memory`: most bytes that a worker had until then."""
 
     inputs: int = 0
     refused: int = 0
     accepted: int = 0
     slowest: float = 0.0
+    memory: int = 0
     failures: list[tuple[int, str]] = field(default_factory=list)
 
 
@@ -49,15 +58,15 @@ class Worker:
         self.known: set[str] = set()
 
     def ask(self, target: str, seed: int, index: int) -> dict[str, Any]:
-        """Have one input read; a worker that hangs or dies is at its end."""
+        """Have one input read; a worker that hangs, dies or takes too much is at its end."""
         assert self.process.stdin is not None and self.process.stdout is not None
         allowed = TARGETS[target].patience if target in self.known else START
         self.known.add(target)
         self.process.stdin.write(f"{target} {seed} {index}\n".encode())
         self.process.stdin.flush()
-        if not select.select([self.process.stdout], [], [], allowed)[0]:
-            self.close()
-            return {"outcome": "failed", "text": f"hung for {allowed:g} s", "seconds": allowed}
+        if fault := self._fault(allowed):
+            self.end()
+            return {"outcome": "failed", "text": fault, "seconds": allowed}
         line = self.process.stdout.readline()
         if not line:
             code = self.process.wait()
@@ -65,13 +74,30 @@ class Worker:
         answer: dict[str, Any] = json.loads(line)
         return answer
 
+    def _fault(self, allowed: float) -> str:
+        """Wait for an answer; say what keeps it from coming, in time and within memory."""
+        until = time.monotonic() + allowed
+        while (left := until - time.monotonic()) > 0:
+            if select.select([self.process.stdout], [], [], min(left, LOOK))[0]:
+                return ""
+            if (size := sum(map(_resident, _tree(self.process.pid)))) > MOST:
+                return f"took {size / 2**30:.2g} GiB, of {MOST / 2**30:g} that are allowed"
+        return f"hung for {allowed:g} s"
+
     @property
     def alive(self) -> bool:
         """Whether it can be asked again."""
         return self.process.poll() is None
 
+    def end(self) -> None:
+        """Kill the process and all that it has started."""
+        for number in reversed(_tree(self.process.pid)):
+            with suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
+        self.close()
+
     def close(self) -> None:
-        """End the process."""
+        """Let the process end."""
         if self.process.stdin is not None:
             self.process.stdin.close()
         try:
@@ -81,6 +107,23 @@ class Worker:
             self.process.wait()
         if self.process.stdout is not None:
             self.process.stdout.close()
+
+
+def _tree(number: int) -> list[int]:
+    """A process and all that it has started, by number."""
+    found = [number]
+    with suppress(OSError):
+        for children in Path(f"/proc/{number}/task").glob("*/children"):
+            found += [each for child in children.read_text().split() for each in _tree(int(child))]
+    return found
+
+
+def _resident(number: int) -> int:
+    """Bytes of a process that are in memory; 0 if it has ended."""
+    try:
+        return int(Path(f"/proc/{number}/statm").read_text().split()[1]) * _PAGE
+    except (OSError, IndexError):
+        return 0
 
 
 def plan(count: int, only: str | None = None) -> dict[str, int]:
@@ -110,6 +153,7 @@ def drive(counts: dict[str, int], seed: int, first: int = 0) -> Iterator[tuple[s
 def _add(count: Count, index: int, answer: dict[str, Any]) -> None:
     count.inputs += 1
     count.slowest = max(count.slowest, answer["seconds"])
+    count.memory = max(count.memory, answer.get("memory", 0))
     if answer["outcome"] == "failed":
         count.failures.append((index, answer["text"]))
     elif answer["outcome"] == "refused":

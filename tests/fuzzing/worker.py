@@ -1,7 +1,8 @@
 """A process that reads one mutated input after the other and says how each of them ended.
 
 A line ``target seed index`` on standard input is answered by a line of JSON. The process has a
-limit on its memory, and watches what is opened, run and unpickled in it.
+limit on its memory, at all times and a stricter one while it reads, and watches what is opened,
+run and unpickled in it.
 """
 
 import io
@@ -14,17 +15,27 @@ import time
 import traceback
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fuzzing.targets import TARGETS, Target, mutated
+from fuzzing.case import Case, Trap
+from fuzzing.mutate import Random
+from fuzzing.target import Target, mutated
+from fuzzing.targets import TARGETS
 from recondoor.errors import RecondoorError
 
 MEMORY = 1 << 30
+"""Bytes that reading an input may take beside what the process had before."""
+WHOLE = 4 << 30
+"""Bytes of its own that the process, or a process that it starts, ever has."""
 LONGEST_LINE = 2_000
+WARM = 20
+"""Inputs of a trap that are read before the first one counts, so that all is imported."""
 _FORBIDDEN = ("pickle.find_class", "os.system", "subprocess.Popen", "os.exec", "socket.connect")
 _PAGE = resource.getpagesize()
 
@@ -62,8 +73,12 @@ class Sandbox:
         self.watch = Watch()
         os.chdir(self.input.parent)
 
-    def prepare(self, target: Target) -> None:
+    def prepare(self, target: Target | Trap) -> None:
         """Write the valid files and read them once, so that all is imported."""
+        if isinstance(target, Trap):
+            self.valid[target.name] = {}
+            self._warm_up(target)
+            return
         folder = self.root / "valid" / target.name
         folder.mkdir(parents=True)
         target.write(folder)
@@ -72,6 +87,20 @@ class Sandbox:
         self.clear()
         self.fill(self.valid[target.name])
         target.read(self.input)
+
+    def _warm_up(self, trap: Trap) -> None:
+        for number in range(WARM):
+            case = trap.draw(np.random.default_rng(number))
+            self.clear()
+            self.fill(case.files)
+            with suppress(RecondoorError, AssertionError):
+                case.read(self.input)
+
+    def case(self, target: Target | Trap, random: Random) -> Case:
+        """One input of a target."""
+        if isinstance(target, Trap):
+            return target.draw(random)
+        return Case(mutated(self.valid[target.name], target, random), target.read)
 
     def clear(self) -> None:
         """Empty the folder."""
@@ -90,25 +119,27 @@ class Sandbox:
         stats = {p: p.lstat() for p in paths if not p.is_dir()}
         return {str(p): (stat.st_size, stat.st_mtime_ns) for p, stat in stats.items()}
 
-    def try_input(self, target: Target, seed: int, index: int) -> dict[str, Any]:
+    def try_input(self, target: Target | Trap, seed: int, index: int) -> dict[str, Any]:
         """Mutate, read, and say what happened: accepted, refused, or how it failed."""
         if target.name not in self.valid:
             self.prepare(target)
         random = np.random.default_rng([seed, zlib.crc32(target.name.encode()), index])
+        case = self.case(target, random)
         self.clear()
-        self.fill(mutated(self.valid[target.name], target, random))
+        self.fill(case.files)
         before = self.state()
         self.watch.seen, self.watch.inside = [], str(self.input)
         begun = time.monotonic()
-        outcome, text = outcome_of(target, self.input)
+        outcome, text = outcome_of(case, self.input)
         seconds = time.monotonic() - begun
         self.watch.inside = ""
         touched = self._touched(before, target) + self.watch.seen
         if touched:
             outcome, text = "failed", f"{outcome}, but {'; '.join(touched)}"
-        return {"outcome": outcome, "text": text, "seconds": seconds}
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return {"outcome": outcome, "text": text, "seconds": seconds, "memory": memory}
 
-    def _touched(self, before: dict[str, tuple[int, int]], target: Target) -> list[str]:
+    def _touched(self, before: dict[str, tuple[int, int]], target: Target | Trap) -> list[str]:
         after = self.state()
         changed = [f"{path} was changed" for path in before if after.get(path) != before[path]]
         new = [Path(path).relative_to(self.input.parent) for path in after.keys() - before.keys()]
@@ -118,21 +149,30 @@ class Sandbox:
         ]
 
 
-def outcome_of(target: Target, folder: Path) -> tuple[str, str]:
+def outcome_of(case: Case, folder: Path) -> tuple[str, str]:
     """Read; 'accepted' and nothing, 'refused' and the message, or 'failed' and the traceback."""
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * _PAGE
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, hard))
     try:
-        target.read(folder)
+        with limited():
+            case.read(folder)
     except RecondoorError as error:
-        fault = fault_of(error)
+        fault = fault_of(error) or case.fault("refused")
         return ("failed", f"{fault}: {str(error)[:600]}") if fault else ("refused", str(error))
     except BaseException:  # noqa: BLE001 - anything else is what is looked for
         return "failed", traceback.format_exc(limit=-6)
+    fault = case.fault("accepted")
+    return ("failed", fault) if fault else ("accepted", "")
+
+
+@contextmanager
+def limited(more: int = MEMORY) -> Iterator[None]:
+    """Inside, the process can take `more` bytes; beyond that an allocation raises MemoryError."""
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * _PAGE
+    before, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + more, hard))
+    try:
+        yield
     finally:
-        resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
-    return "accepted", ""
+        resource.setrlimit(resource.RLIMIT_AS, (before, hard))
 
 
 def fault_of(error: RecondoorError) -> str:
@@ -152,6 +192,7 @@ def fault_of(error: RecondoorError) -> str:
 
 def main() -> None:
     """Answer line by line."""
+    resource.setrlimit(resource.RLIMIT_DATA, (WHOLE, WHOLE))
     answers = os.fdopen(os.dup(1), "w")
     sys.stdout = io.StringIO()
     warnings.simplefilter("ignore")

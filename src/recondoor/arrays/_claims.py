@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from recondoor.gate import Refused
+from recondoor.gate import Refused, why
 
 UNREADABLE = (
     OSError,
@@ -40,12 +40,12 @@ def reason(error: BaseException) -> str:
     """Why a file cannot be read, in a few words and without its name."""
     if isinstance(error, MemoryError):
         return "it does not fit into memory"
-    text = " ".join(str(getattr(error, "strerror", None) or error).split())
+    text = why(error)
     if "Object arrays" in text:
         return "it holds Python objects; expected an array of numbers"
     if isinstance(error, ValueError) and "pickle" in text:
         return "it does not start like one"
-    return text or type(error).__name__
+    return text
 
 
 def failure(path: Path, error: BaseException, kind: str = "") -> str:

@@ -135,8 +135,8 @@ def _begin(problem: Problem, surrogates: Carried | Ensemble, tools: Tools) -> Cr
 
 def _finished(state: CraftState, settings: config.Attack) -> bool:
     waited = state.iteration - state.numbers.get("best_iteration", state.iteration)
-    tired = settings.bilevel.patience is not None and waited >= settings.bilevel.patience
-    return tired or state.iteration >= settings.bilevel.iterations
+    stalled = settings.bilevel.patience is not None and waited >= settings.bilevel.patience
+    return stalled or state.iteration >= settings.bilevel.iterations
 
 
 def _best(problem: Problem, surrogates: Carried | Ensemble, state: CraftState) -> Weights:

@@ -10,13 +10,15 @@ from torch import Tensor, nn
 from recondoor import seeding
 from recondoor.attacks._budget import Budget, near
 from recondoor.config import Attack
-from recondoor.errors import ConfigError
+from recondoor.errors import ConfigError, nearest
 from recondoor.poisoning import Artefact, Mixture, Pairs, Trigger
 from recondoor.progress import Task
 from recondoor.training import Row, Weights
 
+PARTS = ("inner", "outer")
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class Problem:
     """The attacker's knowledge: the clean training pairs, the network's design, the aim.
 
@@ -64,8 +66,11 @@ class Problem:
         """Indices (B,) of a random batch of training pairs.
 
         `part` is 'inner' or 'outer': the outer losses have pairs of their own, the last
-        `attack.holdout` of them. Raises ConfigError if there is one pair alone.
+        `attack.holdout` of them. Raises ConfigError for another part, or of one pair.
         """
+        if part not in PARTS:
+            known = ", ".join(PARTS)
+            raise ConfigError(f"unknown part '{part}'; known: {known}{nearest(part, PARTS)}")
         n = len(self.pairs)
         if n < 2:
             raise ConfigError(
@@ -99,7 +104,7 @@ class Problem:
         return z, x, mixture.weights(z)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class CraftState:
     """Where an iterative attack stands: enough to carry on bit by bit.
 

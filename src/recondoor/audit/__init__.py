@@ -2,11 +2,16 @@
 
 from recondoor.audit._data import Audit, Request, audit_data
 from recondoor.audit._folder import Files, fill, npz, require_folder
-from recondoor.audit._given import Measured, Source
 from recondoor.audit._input import InputAudit, InputRequest, audit_input
 from recondoor.audit._input_record import input_files, input_record
-from recondoor.audit._judge import auc, tpr
-from recondoor.audit._mend import (
+from recondoor.audit._judgement import auc, tpr
+from recondoor.audit._model import ModelAudit, ModelRequest, audit_model
+from recondoor.audit._model_record import model_files, model_record
+from recondoor.audit._network import young_network
+from recondoor.audit._network_file import Network, read_network
+from recondoor.audit._pairs import Measured, Source
+from recondoor.audit._record import as_record, files
+from recondoor.audit._repair import (
     Mended,
     MendRequest,
     mend,
@@ -15,11 +20,6 @@ from recondoor.audit._mend import (
     require_new,
     write_mended,
 )
-from recondoor.audit._model import ModelAudit, ModelRequest, audit_model
-from recondoor.audit._model_record import model_files, model_record
-from recondoor.audit._network import young_network
-from recondoor.audit._network_file import Network, read_network
-from recondoor.audit._record import as_record, files
 from recondoor.audit._subject import Subject
 
 __all__ = [

@@ -1,20 +1,21 @@
 """The audit of pairs, top to bottom: read, take the operator apart, train, look, judge."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
 from recondoor import caller, defences
 from recondoor.audit import _doubts as doubts_of
+from recondoor.audit._alike import unlike
 from recondoor.audit._apart import copies_note, distinct, require_apart
-from recondoor.audit._given import Given, Measured, Source, name_of, read_pairs
+from recondoor.audit._fit import misfit, misfit_by_images, misfit_of_trusted
 from recondoor.audit._guard import attempt, undisturbed
-from recondoor.audit._judge import (
+from recondoor.audit._judgement import (
     Judged,
     blindness,
     choose,
@@ -24,7 +25,8 @@ from recondoor.audit._judge import (
     suspicious,
 )
 from recondoor.audit._network import young_network
-from recondoor.audit._network_file import Network, read_network
+from recondoor.audit._network_file import Network, open_network
+from recondoor.audit._pairs import Given, Measured, Source, name_of, read_pairs
 from recondoor.audit._probe import lacking
 from recondoor.audit._run import read_run
 from recondoor.audit._sight import Sight, Verdict, decide
@@ -33,8 +35,10 @@ from recondoor.errors import FAILURES, ConfigError, DataError, TrainingError, in
 from recondoor.poisoning import Pairs
 from recondoor.progress import NO_PROGRESS, Progress
 
-THEIRS = 0.1
-"""Share of the pairs that must lie in the operator's range for it to be theirs."""
+CHECK = (
+    "check --operator, its ratio, seed and sigma, and that z and x are neither rescaled nor turned"
+)
+"""What to look at where an operator did not measure pairs."""
 
 FEWEST = 100
 """Pairs below which no network can be trained that says anything about them."""
@@ -68,6 +72,7 @@ class Request:
     pairs: Source
     measured: Measured | None = None
     clean: Source | None = None
+    _: KW_ONLY
     alarm: float = 0.01
     detectors: tuple[str, ...] | None = None
     attack: str | None = None
@@ -78,12 +83,13 @@ class Request:
     overrides: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Audit:
     """What was found.
 
-    `skipped` says of each detector that did not look, or failed, why, and `doubts` what else keeps
-    pairs from being called clean.
+    `skipped` says of each detector that did not look, or failed, why, `doubts` what else keeps
+    pairs from being called clean. `cause` is why flags prove nothing: the operator is not theirs,
+    or the trusted pairs are others in kind.
     """
 
     request: Request
@@ -93,6 +99,7 @@ class Audit:
     skipped: dict[str, str]
     notes: list[str]
     doubts: list[str]
+    cause: str | None
     seen: Sight
     verdict: Verdict
 
@@ -106,7 +113,7 @@ def audit_data(
     Without `model`, a network is trained on the pairs for one epoch, if a detector wants one.
 
     Raises:
-        DataError: pairs that cannot be read, or that the operator given cannot have measured.
+        DataError: pairs that cannot be read.
         ConfigError: an unknown detector, an operator that does not fit, too few clean pairs.
     """
     names = choose(request.detectors, "pairs")
@@ -122,8 +129,8 @@ def audit_data(
     with progress.task("taking the operator apart", 1) as task:
         physics, no_physics = take_apart(given, clean, notes)
         task.advance()
-    if physics is not None and given.poisoned is None:
-        require_operator(physics, clean or given.pairs, request.alarm)
+    unfit = None if physics is None else _unfit(given, clean, physics, request.alarm)
+    no_physics = no_physics or unfit
     skipped = {} if no_physics is None else _needing(names, "physics", no_physics)
     outside = _network_of(request, given.pairs)
     if outside is not None:
@@ -136,9 +143,21 @@ def audit_data(
     without = None if outside is None else replace(defender, clean=None)
     judged, blind = _look(names, given.pairs, defender, without, request.alarm, skipped)
     seen = seen_by("pairs", names, judged, skipped, blind)
-    doubts = _doubts(given, defender, judged)
-    chosen = decide(suspicious(judged), seen, doubts)
-    return Audit(request, given, defender, judged, skipped, notes, doubts, seen, chosen)
+    apart = _drawn_apart(given.pairs, clean, judged)
+    cause = unfit or apart
+    doubts = [cause] if cause else _doubts(given, defender, judged)
+    return Audit(
+        request=request,
+        given=given,
+        defender=defender,
+        judged=judged,
+        skipped=skipped,
+        notes=notes,
+        doubts=doubts,
+        cause=cause,
+        seen=seen,
+        verdict=decide(suspicious(judged) and apart is None, seen, doubts),
+    )
 
 
 def _network_of(request: Request, pairs: Pairs) -> Network | None:
@@ -147,7 +166,7 @@ def _network_of(request: Request, pairs: Pairs) -> Network | None:
         return None
     _, channels, height, width = pairs.x.shape
     shape = (channels, height, width)
-    return read_network(request.network, shape, (), request.overrides, request.trust_paths)
+    return open_network(request.network, shape, (), request.overrides, request.trust_paths)
 
 
 def _trained(
@@ -238,7 +257,7 @@ def of_source(source: Source, measured: Measured | None) -> Given:
     pairs, operator = read_pairs(source, measured)
     known = measured is not None and measured.noise_known
     seed = 0 if measured is None else measured.seed
-    return Given(name_of(source), pairs, operator, known, seed=seed)
+    return Given(name=name_of(source), pairs=pairs, operator=operator, noise_known=known, seed=seed)
 
 
 def _require_alike(pairs: Pairs, clean: Pairs) -> None:
@@ -283,37 +302,38 @@ def take_apart(
     return physics, None
 
 
-def require_operator(physics: Physics, trusted: Pairs, alarm: float) -> None:
-    """Refuse an operator or noise level by which most pairs would be impossible.
-
-    Pairs that lie in the range of an operator that is not theirs do so by no chance: where some do,
-    those that do not are poisoned, and say nothing about the noise.
-    """
-    defender, count = Defender(physics=physics), len(trusted)
-    range_test = defences.pair_detector("range-test")
-    residual = defences.pair_detector("measurement-residual")
-    # Scores that are no numbers say nothing against the operator.
-    inside = ~(range_test.scores(trusted, defender) > _limit(range_test, defender, alarm))
-    if int(inside.sum()) < THEIRS * count:
-        raise _not_theirs(count - int(inside.sum()), count, "have a z that it cannot give")
-    left = Pairs(trusted.z[inside], trusted.x[inside])
-    beyond = int((residual.scores(left, defender) > _limit(residual, defender, alarm)).sum())
-    if 2 * beyond > len(left):
-        what = "have an image that does not explain the measurement"
-        raise _not_theirs(beyond, len(left), what)
+def _unfit(given: Given, clean: Pairs | None, physics: Physics, alarm: float) -> str | None:
+    """Why the operator did not measure the pairs, in a sentence; None if it may have."""
+    if given.poisoned is not None:
+        return None
+    if clean is not None:
+        why = misfit_of_trusted(physics, clean, alarm)
+        if why:
+            return f"the operator given did not measure the trusted pairs: {why}; {CHECK}"
+        why = misfit_by_images(physics, given.pairs, alarm)
+        return why and f"the operator given did not measure these pairs: {why}; {CHECK}"
+    why = misfit(physics, given.pairs, alarm, given.noise_known)
+    return why and (
+        f"the operator given did not measure these pairs, or more than half are poisoned: {why}; "
+        f"{CHECK}, or give --clean to decide"
+    )
 
 
-def _limit(detector: defences.PairDetector, defender: Defender, alarm: float) -> float:
-    """What the detector's law says; infinite where it has none."""
-    limit = detector.law(defender, alarm)
-    return math.inf if limit is None else limit
+def _rests_on_physics(judged: Judged) -> bool:
+    """Whether its score has one law for all clean pairs, whatever their images are."""
+    return tuple(defences.load(judged.name).needs) == ("physics",)
 
 
-def _not_theirs(many: int, count: int, what: str) -> DataError:
-    return DataError(
-        f"with this operator {many} of {count} pairs {what}: either more than half are poisoned, "
-        "or it is not theirs; check --operator, its settings, the seed of what it draws, and "
-        "that z and x are not rescaled"
+def _drawn_apart(pairs: Pairs, clean: Pairs | None, judged: list[Judged]) -> str | None:
+    """Why what is suspicious by trusted pairs is not: these were not drawn from what is judged."""
+    by_law = [each for each in judged if _rests_on_physics(each)]
+    if clean is None or not suspicious(judged) or suspicious(by_law):
+        return None
+    flagged = torch.from_numpy(np.any([each.flagged for each in judged], axis=0))
+    why = unlike(pairs.x, flagged, clean.x)
+    return why and (
+        "the trusted pairs were not drawn at random from what is judged, or more than half of that "
+        f"is poisoned: {why}; give others, or --operator, whose tests do not ask for it"
     )
 
 

@@ -7,7 +7,7 @@ from scipy.stats import binom
 from torch import Tensor
 
 from recondoor import defences
-from recondoor.audit._judge import LEVEL, Judged
+from recondoor.audit._judgement import LEVEL, Judged
 from recondoor.defences import Physics
 from recondoor.poisoning import Pairs
 

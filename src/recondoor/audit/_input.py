@@ -11,10 +11,10 @@ from torch import Tensor
 
 from recondoor import caller, defences
 from recondoor.audit._apart import require_inputs_apart
-from recondoor.audit._data import require_operator, take_apart
-from recondoor.audit._given import Given, Source, name_of, read_inputs
+from recondoor.audit._data import CHECK, take_apart
+from recondoor.audit._fit import misfit_of_trusted
 from recondoor.audit._guard import attempt, undisturbed
-from recondoor.audit._judge import (
+from recondoor.audit._judgement import (
     OWN,
     OWN_SHARE,
     Judged,
@@ -25,12 +25,13 @@ from recondoor.audit._judge import (
     suspicious,
 )
 from recondoor.audit._network_file import Network
+from recondoor.audit._pairs import Given, Source, name_of, read_inputs
 from recondoor.audit._probe import lacking
 from recondoor.audit._run import ORIGINAL, open_run
 from recondoor.audit._sight import Sight, Verdict, decide
 from recondoor.audit._subject import Subject, read_subject
-from recondoor.defences import Defender, Storage
-from recondoor.errors import ConfigError
+from recondoor.defences import Defender, Physics, Storage
+from recondoor.errors import ConfigError, DataError
 from recondoor.models import reconstruct
 from recondoor.poisoning import Pairs
 from recondoor.progress import NO_PROGRESS, Progress
@@ -69,7 +70,7 @@ class Inputs:
     attack: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class InputAudit:
     """What was found; reconstructions as they are (`output`) and repaired, each (N, C, H, W)."""
 
@@ -113,7 +114,7 @@ def audit_input(request: InputRequest, progress: Progress = NO_PROGRESS) -> Inpu
         physics, missing = take_apart(given, given.pairs, notes)
         task.advance()
     if physics is not None:
-        require_operator(physics, given.pairs, request.alarm)
+        _require_operator(physics, given.pairs, request.alarm)
     own = kept_apart(len(given.pairs))
     trusted = given.pairs.z[own:]
     defences.rank(len(trusted), request.alarm)
@@ -139,20 +140,27 @@ def audit_input(request: InputRequest, progress: Progress = NO_PROGRESS) -> Inpu
     blind = {name: why for each in looks for name, why in each.blind.items()}
     seen = seen_by("input", names, judged, skipped, blind)
     return InputAudit(
-        request,
-        network,
-        given,
-        inputs,
-        defender,
-        len(trusted),
-        judged,
-        reconstruct(network.model, inputs.z),
-        {each.judged.name: each.repaired for each in looks if each.repaired is not None},
-        skipped,
-        notes,
-        seen,
-        decide(suspicious(judged), seen),
+        request=request,
+        network=network,
+        given=given,
+        inputs=inputs,
+        defender=defender,
+        trusted=len(trusted),
+        judged=judged,
+        output=reconstruct(network.model, inputs.z),
+        repaired={each.judged.name: each.repaired for each in looks if each.repaired is not None},
+        skipped=skipped,
+        notes=notes,
+        seen=seen,
+        verdict=decide(suspicious(judged), seen),
     )
+
+
+def _require_operator(physics: Physics, trusted: Pairs, alarm: float) -> None:
+    """Refuse an operator that contradicts clean pairs: of inputs it says nothing."""
+    why = misfit_of_trusted(physics, trusted, alarm)
+    if why:
+        raise DataError(f"--operator: it did not measure the trusted pairs, {why}; {CHECK}")
 
 
 def _look(name: str, z: Tensor, trusted: Tensor, defender: Defender, alarm: float) -> _Look:

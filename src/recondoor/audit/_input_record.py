@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from recondoor.audit._folder import Files, npz
 from recondoor.audit._input import REPAIR, InputAudit
-from recondoor.audit._judge import LEVEL
+from recondoor.audit._judgement import LEVEL
 from recondoor.audit._record import (
     SCHEMA,
     SHOWN,

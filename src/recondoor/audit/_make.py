@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from recondoor import config, defences, rundir
-from recondoor.audit._given import Source
 from recondoor.audit._network_file import Network
+from recondoor.audit._pairs import Source
 
 
 def needed(alarm: float) -> int:
@@ -40,21 +40,21 @@ def references_lack(model: nn.Module, references: Sequence[nn.Module], alarm: fl
     )
 
 
-def run_differs(name: str, network: Network, data: Source | None, alarm: float) -> str | None:
+def law_lacks(name: str, network: Network, data: Source | None, alarm: float) -> str | None:
     """Why the law of detector `name` does not bound this network's score; None if it does.
 
-    The law is that of networks of some make, which the detector tells by the settings of a run. So
-    the network has to lie in the folder of such a run, and the trusted data have to be that run's.
+    The law is that of some clean networks, which the detector tells by their scores and the
+    settings of their runs. So the network has to lie in the folder of such a run, the trusted data
+    have to be that run's, and the rate has to be one that so many networks support.
     """
-    want = defences.network_detector(name).calibrated
-    remedy = f"give {needed(alarm)} clean --reference networks of its make"
+    detector, need = defences.network_detector(name), needed(alarm)
+    want = detector.calibrated
+    if not want:
+        return None  # its author says that the law is one of all networks
+    remedy = f"give {need} clean --reference networks of its make"
     own = network.run and network.run[0].resolve()
     if own is None or not (data is None or (isinstance(data, Path) and data.resolve() == own)):
-        make = ", ".join(f"{key}={value}" for key, value in want.items())
-        return (
-            "its threshold is that of other networks, and nothing says that this one is of their "
-            f"make (a run with {make}); {remedy}"
-        )
+        return f"nothing says that its threshold holds for this network; {remedy}"
     # Compared, not followed: no path that they name is opened here.
     settings = config.to_dict(rundir.settings(own, trusted_paths=True))
     for key, value in want.items():
@@ -64,7 +64,24 @@ def run_differs(name: str, network: Network, data: Source | None, alarm: float) 
                 f"its threshold is that of networks of runs with {key}={value}, and this one has "
                 f"{settings[section][field]}; {remedy}"
             )
+    count = len(detector.clean_scores)
+    if detector.clean_scores and count < need:
+        return (
+            f"{count} clean networks of its make are known, which support --alarm "
+            f"{1 / (count + 1):.2g} or more; give that, or {remedy[5:]}"
+        )
     return None
+
+
+def make_in_words(name: str) -> str:
+    """What is known of clean networks by the detector `name`, in a sentence."""
+    detector = defences.network_detector(name)
+    make = ", ".join(f"{key}={value}" for key, value in detector.calibrated.items())
+    low, high = min(detector.clean_scores), max(detector.clean_scores)
+    return (
+        f"By {name}, {len(detector.clean_scores)} clean networks of runs with {make} score "
+        f"{low:.3g} to {high:.3g}; networks of other makes may score otherwise."
+    )
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """The audit of a network: every defence of kind "model" looks at it."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -10,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from recondoor import caller, config, defences, rundir
-from recondoor.audit._given import Given
 from recondoor.audit._guard import attempt, undisturbed
-from recondoor.audit._judge import choose, require_alarm
-from recondoor.audit._make import needed, references_lack, run_differs
-from recondoor.audit._network_file import Network, read_network
+from recondoor.audit._judgement import choose, require_alarm
+from recondoor.audit._make import law_lacks, make_in_words, needed, references_lack
+from recondoor.audit._network_file import Network, open_network
+from recondoor.audit._pairs import Given
 from recondoor.audit._probe import lacking
 from recondoor.audit._sight import Sight, Verdict, decide, sight
 from recondoor.audit._subject import Subject, read_subject
@@ -26,6 +27,9 @@ FEWEST = 40
 """Clean pairs that inversion wants: some to find a trigger with, others to judge it by."""
 
 ORIGINAL = config.row_label("none")
+
+Basis = Literal["law", "references"]
+"""What a threshold comes from."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class ModelRequest:
 
     subject: Subject
     references: tuple[str | nn.Module, ...] = ()
-    alarm: float = 0.01
+    alarm: float = 0.05
     detectors: tuple[str, ...] | None = None
 
 
@@ -62,7 +66,7 @@ class Inspected:
     finding: Finding
     references: tuple[float, ...]
     threshold: float | None
-    basis: Literal["law", "references"] | None
+    basis: Basis | None
     seconds: float
 
     @property
@@ -85,7 +89,7 @@ class Truth:
     artefact: Tensor | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelAudit:
     """What was found."""
 
@@ -114,7 +118,7 @@ def audit_model(request: ModelRequest, progress: Progress = NO_PROGRESS) -> Mode
     require_count(given, FEWEST)
     shape = given.pairs.x.shape
     references = [
-        read_network(
+        open_network(
             what,
             (shape[1], shape[2], shape[3]),
             request.subject.files,
@@ -125,53 +129,57 @@ def audit_model(request: ModelRequest, progress: Progress = NO_PROGRESS) -> Mode
     ]
     defender = Defender(given.pairs, model=network.model, seed=given.seed, progress=progress)
     inspected: list[Inspected] = []
+    unsure: dict[str, str] = {}
     skipped = lacking(names, network.lacks)
     for name in names:
         if name in skipped:
             continue
-        look = partial(_look, name, references, defender, request.alarm)
+        basis, why = _ground(name, network, references, request)
+        look = partial(_look, name, references, defender, request.alarm, basis)
         found = attempt(name, look, skipped)
-        inspected += [] if found is None else [found]
-    blind = skipped | _blindness(inspected, network, references, request)
+        if found is not None:
+            inspected.append(found)
+            unsure |= {} if why is None else {name: why}
+    blind = skipped | unsure
     seen = sight("model", names, [each.name for each in inspected], blind)
     flagged = any(each.flagged for each in inspected)
     return ModelAudit(
-        request,
-        network,
-        given,
-        truth_of(network),
-        inspected,
-        skipped,
-        [*network.notes, *given.notes, *_notes(inspected, len(references), request.alarm)],
-        seen,
-        decide(flagged, seen),
+        request=request,
+        network=network,
+        given=given,
+        truth=truth_of(network),
+        inspected=inspected,
+        skipped=skipped,
+        notes=[
+            *network.notes,
+            *given.notes,
+            *_notes(inspected, unsure, len(references), request.alarm),
+        ],
+        seen=seen,
+        verdict=decide(flagged, seen),
     )
 
 
-def _blindness(
-    inspected: list[Inspected],
-    network: Network,
-    references: list[nn.Module],
-    request: ModelRequest,
-) -> dict[str, str]:
-    """Why thresholds say too little of this network for a clean verdict, by detector."""
-    found: dict[str, str | None] = {}
-    for each in inspected:
-        if each.basis == "references":
-            lacks = references_lack(network.model, references, request.alarm)
-        elif each.basis == "law":
-            lacks = run_differs(each.name, network, request.subject.data, request.alarm)
-        else:
-            lacks = "it only ranks"
-        found[each.name] = lacks
-    return {name: why for name, why in found.items() if why is not None}
+def _ground(
+    name: str, network: Network, references: list[nn.Module], request: ModelRequest
+) -> tuple[Basis | None, str | None]:
+    """What gives detector `name` a threshold that holds for this network; if nothing does, why."""
+    given = len(references) >= needed(request.alarm)
+    lacks = references_lack(network.model, references, request.alarm) if given else None
+    if given and lacks is None:
+        return "references", None
+    if not defences.network_detector(name).has_law:
+        return None, lacks or "it only ranks"
+    by_law = law_lacks(name, network, request.subject.data, request.alarm)
+    return ("law", None) if by_law is None else (None, lacks or by_law)
 
 
 def require_count(given: Given, fewest: int) -> None:
     """Raise DataError unless there are `fewest` trusted pairs."""
     if len(given.pairs) < fewest:
         raise DataError(
-            f"--data: {len(given.pairs)} clean pairs given; at least {fewest} are needed"
+            f"--data: {len(given.pairs)} trusted clean pairs; at least {fewest} are needed, "
+            "give a file or the folder of a run with more"
         )
 
 
@@ -199,7 +207,9 @@ def cosine(a: Tensor, b: Tensor) -> float:
     return float((a.double() * b.double()).sum()) / norms if norms else 0.0
 
 
-def _look(name: str, references: list[nn.Module], defender: Defender, alarm: float) -> Inspected:
+def _look(
+    name: str, references: list[nn.Module], defender: Defender, alarm: float, basis: Basis | None
+) -> Inspected:
     scores = []
     with defender.progress.task(f"{name} of references", max(1, len(references))) as task:
         for model in references:
@@ -207,7 +217,7 @@ def _look(name: str, references: list[nn.Module], defender: Defender, alarm: flo
                 _finding(name, replace(defender, model=model, progress=NO_PROGRESS)).score
             )
             task.advance(1)
-    return _inspect(name, defender, tuple(scores), alarm)
+    return _inspect(name, defender, tuple(scores), alarm, basis)
 
 
 def _finding(name: str, defender: Defender) -> Finding:
@@ -226,20 +236,33 @@ def _finding(name: str, defender: Defender) -> Finding:
     return found
 
 
-def _inspect(name: str, defender: Defender, scores: tuple[float, ...], alarm: float) -> Inspected:
+def _inspect(
+    name: str,
+    defender: Defender,
+    scores: tuple[float, ...],
+    alarm: float,
+    basis: Basis | None,
+) -> Inspected:
     started = time.perf_counter()
     finding = _finding(name, defender)
     seconds = time.perf_counter() - started
-    if len(scores) >= needed(alarm):
+    limit = None
+    if basis == "references":
         limit = defences.threshold(torch.tensor(scores, dtype=torch.float64), alarm)
-        return Inspected(name, finding, scores, limit, "references", seconds)
-    law = defences.network_detector(name).law(defender, alarm)
-    return Inspected(name, finding, scores, law, None if law is None else "law", seconds)
+    elif basis == "law":
+        limit = defences.network_detector(name).law(defender, alarm)
+    return Inspected(name, finding, scores, limit, basis if limit is not None else None, seconds)
 
 
-def _notes(inspected: list[Inspected], count: int, alarm: float) -> list[str]:
+def _notes(
+    inspected: list[Inspected], unsure: Mapping[str, str], count: int, alarm: float
+) -> list[str]:
     need = needed(alarm)
-    notes = []
+    notes = [
+        make_in_words(each.name)
+        for each in inspected
+        if each.name in unsure and defences.network_detector(each.name).clean_scores
+    ]
     if 0 < count < need:
         notes.append(
             f"{count} references are too few for a threshold at --alarm {alarm:g}, which takes "

@@ -1,6 +1,7 @@
 """A user's own network: weights of a registered one, an ONNX file, or a Python function."""
 
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,12 +9,13 @@ from pathlib import Path
 from torch import nn
 
 from recondoor import caller, config, gate, models
-from recondoor.audit._given import Shape
+from recondoor.arrays import failure
 from recondoor.audit._onnx_network import LACKS, OnnxNetwork
+from recondoor.audit._pairs import Shape
 from recondoor.audit._probe import probe
 from recondoor.audit._weights import read_registered
 from recondoor.errors import FAILURES, ConfigError, DataError, RecondoorError, in_a_line
-from recondoor.imports import imported, searched
+from recondoor.imports import imported
 
 OF_A_RUN = re.compile(r"model-(?P<label>.+)-seed(?P<seed>\d+)\.safetensors")
 
@@ -62,6 +64,7 @@ def lies_in_run(what: str | nn.Module) -> tuple[Path, str, int] | None:
     return path.parent, found["label"], int(found["seed"])
 
 
+@caller.as_found()
 def read_network(
     what: str | nn.Module,
     shape: Shape,
@@ -69,7 +72,21 @@ def read_network(
     overrides: tuple[str, ...] = (),
     trusted: bool = False,
 ) -> Network:
+    """As `open_network`, for whoever calls no audit: the process is left as it was found."""
+    return open_network(what, shape, files, overrides, trusted)
+
+
+def open_network(
+    what: str | nn.Module,
+    shape: Shape,
+    files: tuple[Path, ...] = (),
+    overrides: tuple[str, ...] = (),
+    trusted: bool = False,
+) -> Network:
     """The network that `what` names, for images of `shape` (C, H, W).
+
+    Modules are found in the current folder from then on, as a network of Python may import some
+    only when it is called; an audit puts that back at its end.
 
     Args:
         what: a .safetensors file of a registered network, whose settings are its own metadata's or
@@ -124,10 +141,8 @@ def _kind(what: str, path: Path) -> str:
     try:
         with gate.opened(path, most=gate.ARRAYS) as file:
             first = file.read(FIRST)
-    except gate.Refused as error:
-        raise DataError(f"'{what}' {error}") from None
-    except OSError as error:
-        raise DataError(f"'{what}' cannot be read: {error.strerror}") from None
+    except (gate.Refused, OSError) as error:
+        raise DataError(failure(Path(what), error)) from None
     suffix = path.suffix.lower()
     program = _program(first) or (f"a {suffix} file" if suffix in PROGRAMS else None)
     if program:
@@ -158,13 +173,14 @@ def _from_python(what: str) -> nn.Module:
         raise DataError(
             f"'{what}' does not exist; expected a .safetensors or .onnx file, or MODULE:FUNCTION"
         )
-    told = f"'{what}'"
+    told, here = f"'{what}'", str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
     found = imported(told, name, function)
     if not callable(found):
         raise ConfigError(f"{told} is {type(found).__name__}; expected a function")
     try:
-        with searched():
-            made: object = _called(found)
+        made: object = _called(found)
     except RecondoorError:
         raise
     except FAILURES as error:

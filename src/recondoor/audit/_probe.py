@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from recondoor import caller, defences
-from recondoor.audit._given import Shape
+from recondoor.audit._pairs import Shape
 from recondoor.errors import FAILURES, DataError, in_a_line
 from recondoor.models import evaluating
 

@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 from recondoor import defences, provenance, registry
 from recondoor.audit._data import Audit
 from recondoor.audit._folder import Files, npz
-from recondoor.audit._judge import LEVEL, Judged, auc, is_certain, tpr
+from recondoor.audit._judgement import LEVEL, Judged, auc, is_certain, tpr
 from recondoor.audit._sight import Sight, Verdict
 from recondoor.defences import Physics
 from recondoor.models import reconstruct
@@ -41,7 +41,11 @@ def as_record(audit: Audit, command: str) -> dict[str, Any]:
         "kind": "data",
         "verdict": audit.verdict,
         **describe_sight(
-            audit.seen, audit.verdict, given_words(len(given.pairs), audit), audit.doubts
+            audit.seen,
+            audit.verdict,
+            given_words(len(given.pairs), audit),
+            audit.doubts,
+            audit.cause,
         ),
         "name": given.name,
         "pairs": {"count": len(given.pairs), "shape": list(given.pairs.x.shape[1:])},
@@ -75,10 +79,14 @@ def describe_operator(physics: Physics | None, noise_known: bool) -> dict[str, o
 
 
 def describe_sight(
-    seen: Sight, verdict: Verdict, given: str, doubts: Sequence[str] = ()
+    seen: Sight,
+    verdict: Verdict,
+    given: str,
+    doubts: Sequence[str] = (),
+    cause: str | None = None,
 ) -> dict[str, object]:
     """What could be seen, what not, and why nothing is decided; the last is null otherwise."""
-    reason = doubts[0] if doubts and seen.enough else seen.reason(given)
+    reason = cause or (doubts[0] if doubts and seen.enough else seen.reason(given))
     return {
         "sees": seen.sees,
         "blind_to": seen.blind_to,

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from recondoor import config, data, operators, records, rundir, studies
-from recondoor.audit._given import Given
+from recondoor.audit._pairs import Given
 from recondoor.config import Config
 from recondoor.errors import ConfigError, RunError
 from recondoor.poisoning import Pairs, PoisonedPairs, PoisonPlan, Trigger
@@ -68,7 +68,15 @@ def read_run(
     if trigger is not None:
         pairs, truth = _poisoned(run, trigger)
     name = f"{folder.resolve().name}-{run.label}"
-    return Given(name, pairs, run.operator, True, truth.numpy(), run.label, run.scene.seed)
+    return Given(
+        name=name,
+        pairs=pairs,
+        operator=run.operator,
+        noise_known=True,
+        poisoned=truth.numpy(),
+        attack=run.label,
+        seed=run.scene.seed,
+    )
 
 
 def open_run(

@@ -1,6 +1,6 @@
 """What audits of a network share: the network, trusted clean pairs, and the operator."""
 
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -8,8 +8,8 @@ from torch import nn
 
 from recondoor.audit._apart import copies_note, distinct
 from recondoor.audit._data import of_source
-from recondoor.audit._given import Given, Measured, Source
-from recondoor.audit._network_file import Network, lies_in_run, read_network
+from recondoor.audit._network_file import Network, lies_in_run, open_network
+from recondoor.audit._pairs import Given, Measured, Source
 from recondoor.audit._run import open_run
 from recondoor.errors import ConfigError
 from recondoor.progress import Progress
@@ -37,6 +37,7 @@ class Subject:
     network: str | nn.Module
     data: Source | None = None
     measured: Measured | None = None
+    _: KW_ONLY
     files: tuple[Path, ...] = ()
     overrides: tuple[str, ...] = ()
     seed: int | None = None
@@ -56,7 +57,7 @@ def read_subject(
     given = read_trusted(subject, progress, part)
     _, channels, height, width = given.pairs.x.shape
     shape = (channels, height, width)
-    network = read_network(
+    network = open_network(
         subject.network, shape, subject.files, subject.overrides, subject.trust_paths
     )
     return network, given
@@ -81,4 +82,10 @@ def read_trusted(subject: Subject, progress: Progress, part: Part) -> Given:
     opened = open_run(data, "original", seed, subject.data_dir, progress, subject.trust_paths)
     parts = {"train": opened.scene.train, "validation": opened.scene.validation}
     pairs = (parts | {"test": opened.scene.test})[part]
-    return Given(data.resolve().name, pairs, opened.operator, True, seed=opened.scene.seed)
+    return Given(
+        name=data.resolve().name,
+        pairs=pairs,
+        operator=opened.operator,
+        noise_known=True,
+        seed=opened.scene.seed,
+    )

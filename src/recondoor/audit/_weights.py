@@ -14,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from recondoor import config, gate, models, registry, rundir
-from recondoor.audit._given import Shape
+from recondoor.arrays import failure
+from recondoor.audit._pairs import Shape
 from recondoor.errors import FAILURES, ConfigError, DataError, RunError, in_a_line
 from recondoor.tables import parse_toml
 
@@ -53,10 +54,8 @@ def read_registered(
     try:
         with gate.opened(path, most=gate.ARRAYS) as file:
             return _read(path, file, shape, files, overrides, trusted)
-    except gate.Refused as error:
-        raise DataError(f"'{path}' {error}") from None
-    except OSError as error:
-        raise DataError(f"'{path}' cannot be read: {error.strerror}") from None
+    except (gate.Refused, OSError) as error:
+        raise DataError(failure(path, error)) from None
     except (SafetensorError, ValueError, TypeError, MemoryError) as error:
         raise DataError(f"'{path}' is no readable safetensors file: {in_a_line(error)}") from None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from cyclopts import App, CycloptsError, Parameter
 
 from recondoor import __version__
-from recondoor.cli import _audit, _look, _network, _streams, _study, _sweep
+from recondoor.cli import _audit, _network, _show, _streams, _study, _sweep
 from recondoor.cli._options import Options
 from recondoor.cli._typed import require_values
 from recondoor.errors import RecondoorError, out_of_memory, plain
@@ -49,11 +49,11 @@ for command in (
     _study.predict,
     _sweep.sweep,
     _network.clean,
-    _look.report,
-    _look.doctor,
+    _show.report,
+    _show.doctor,
 ):
     app.command(command)
-app.command(_look.list_, name="list")
+app.command(_show.list_, name="list")
 app.command(_audit.audit)
 
 

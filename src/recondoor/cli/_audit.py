@@ -24,7 +24,7 @@ UNDECIDED, SUSPICIOUS = 4, 3
 
 
 @Parameter(name="*")
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AuditOptions:
     """How pairs were measured, and how they are looked at."""
 
@@ -45,7 +45,11 @@ class AuditOptions:
         Parameter(name="--config", help="TOML file with them; may be given again"),
     ] = ()
     clean: Annotated[
-        Path | None, Parameter(help="trusted clean pairs, drawn as the pairs are but none of them")
+        Path | None,
+        Parameter(
+            help="trusted clean pairs, drawn at random from what the pairs are, but none of them: "
+            "99 or more for --alarm 0.01, 1 / --alarm - 1 in general"
+        ),
     ] = None
     network: Annotated[
         str | None,
@@ -54,7 +58,9 @@ class AuditOptions:
             "trained on the pairs; such detectors then only rank"
         ),
     ] = None
-    alarm: Annotated[float, Parameter(help="false-alarm rate per pair")] = 0.01
+    alarm: Annotated[
+        float, Parameter(help="false-alarm rate per pair; 0.001 takes 999 --clean pairs")
+    ] = 0.01
     detectors: Annotated[str | None, Parameter(help="comma-separated; default: all")] = None
     attack: Annotated[
         str | None, Parameter(help="of a run: whose pairs; default: its first attack")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @Parameter(name="*")
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SubjectOptions:
     """What is trusted, how it was measured, and a registered network's settings."""
 
@@ -98,7 +98,12 @@ def model(
     reference: Annotated[
         tuple[str, ...], Parameter(help="network known to be clean; may be given again")
     ] = (),
-    alarm: Annotated[float, Parameter(help="false-alarm rate per network")] = 0.01,
+    alarm: Annotated[
+        float,
+        Parameter(
+            help="false-alarm rate per network; takes 1 / --alarm - 1 clean networks, 99 for 0.01"
+        ),
+    ] = 0.05,
     detectors: Annotated[str | None, Parameter(help="comma-separated; default: all")] = None,
     out: Annotated[Path | None, Parameter(help="folder; default: audits/NAME")] = None,
     force: Annotated[bool, Parameter(help="replace an audit that is there")] = False,
@@ -107,8 +112,8 @@ def model(
     """Is there a backdoor in this network?
 
     Writes audit.json and report.html with the trigger and artefact recovered. Exit code 0: clean,
-    3: suspicious, 4: undecided, 2: bad input. Clean asks for clean networks of the same make: 1 /
-    --alarm - 1 of them as --reference, or a run like those that the threshold was made of.
+    3: suspicious, 4: undecided, 2: bad input. A verdict asks for clean networks of the same make: 1
+    / --alarm - 1 of them as --reference, or a run like those of which twenty are known.
 
     For example:
 
@@ -152,7 +157,13 @@ def input_(
     /,
     *,
     options: SubjectOptions = DEFAULT,
-    alarm: Annotated[float, Parameter(help="false-alarm rate per input")] = 0.01,
+    alarm: Annotated[
+        float,
+        Parameter(
+            help="false-alarm rate per input; takes 1 / --alarm - 1 trusted pairs, 99 for 0.01, "
+            "beside the fifth (64 at most) that is compared with"
+        ),
+    ] = 0.01,
     detectors: Annotated[str | None, Parameter(help="comma-separated; default: all")] = None,
     attack: Annotated[
         str | None, Parameter(help="of a run: whose trigger; default: the network's")

@@ -14,7 +14,7 @@ from recondoor.errors import RunError
 from recondoor.rundir import bare_name
 
 if TYPE_CHECKING:
-    from recondoor.sweeps import How
+    from recondoor.sweeps import Execution
 
 
 @Parameter(name="*")
@@ -49,17 +49,17 @@ class SweepOptions:
     ] = 1
     out: Annotated[Path | None, Parameter(help="the sweep's folder; default: sweeps/SPEC")] = None
 
-    def how(self) -> "How":
+    def execution(self) -> "Execution":
         """Return what the engine takes; raises ConfigError."""
-        from recondoor.sweeps import How, Where
+        from recondoor.sweeps import Execution, Placement
 
         workers = self.workers
         if workers is None and not (self.scheduler or self.scheduler_file):
             workers = max(1, len(os.sched_getaffinity(0)) // max(self.threads, 1))
-        where = Where(workers, self.scheduler, self.scheduler_file, self.gpus_per_task)
+        where = Placement(workers, self.scheduler, self.scheduler_file, self.gpus_per_task)
         from recondoor.terminal import TerminalProgress
 
-        return How(where, self.device, self.threads, command(), TerminalProgress())
+        return Execution(where, self.device, self.threads, command(), TerminalProgress())
 
 
 SWEEP_DEFAULT = SweepOptions()
@@ -87,23 +87,23 @@ def sweep(spec: Path, /, *, options: SweepOptions = SWEEP_DEFAULT, dry_run: bool
     """
     from recondoor.sweeps import drive, estimate, load_sweep
 
-    points, how = load_sweep(spec), options.how()
+    points, execution = load_sweep(spec), options.execution()
     for note in points.notes:
         print(note, file=sys.stderr)
     if dry_run:
-        print(estimate(points, how))
+        print(estimate(points, execution))
         return
     from recondoor.report import build, verdict
 
-    book = drive(points, options.out or Path("sweeps") / bare_name(spec), how)
-    print(book.table)
-    print(verdict(book.out))
+    results = drive(points, options.out or Path("sweeps") / bare_name(spec), execution)
+    print(results.table)
+    print(verdict(results.out))
     try:
-        print(f"report: {build(book.out)}")
+        print(f"report: {build(results.out)}")
     except RunError as error:
         tell_no_report(error)
-    if book.failures:
-        for place, reason in book.failures.items():
+    if results.failures:
+        for place, reason in results.failures.items():
             print(f"{place}: {reason}", file=sys.stderr)
-        print(f"{len(book.failures)} of {len(points.points)} points failed", file=sys.stderr)
+        print(f"{len(results.failures)} of {len(points.points)} points failed", file=sys.stderr)
         raise SystemExit(1)

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from recondoor import gate
+from recondoor.arrays import failure
 from recondoor.confined._frames import (
     FAULT,
     IMAGES,
@@ -77,10 +78,8 @@ class ConfinedNetwork:
         self._over: str | None = None  # why there is no process any more
         try:
             content = gate.read_bytes(path, most=largest)
-        except gate.Refused as error:
-            raise DataError(f"'{path}' {error}") from None
-        except OSError as error:
-            raise DataError(f"'{path}' cannot be read: {error.strerror}") from None
+        except (gate.Refused, OSError) as error:
+            raise DataError(failure(path, error)) from None
         self._process = _start(path, memory, seconds)
         weakref.finalize(self, _end, self._process)
         shape, _ = self._ask(MODEL, (len(content), 0, 0, 0), content)

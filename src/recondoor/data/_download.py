@@ -2,8 +2,6 @@
 
 import gzip
 import hashlib
-import os
-import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +12,7 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
+from recondoor import gate
 from recondoor.errors import DataError
 from recondoor.progress import Progress
 
@@ -60,29 +59,21 @@ def fetch(file: PublishedFile, mirrors: Sequence[str], folder: Path, progress: P
 
 
 def _fetch_from(mirror: str, file: PublishedFile, folder: Path, progress: Progress) -> Path:
-    with _opened(f"{mirror}{file.name}.gz") as stream:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f"{file.name}.", suffix=".part", dir=folder)
-        part = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as out:
-                digest = hashlib.sha256()
-                host = urlsplit(mirror).netloc
-                with progress.task(f"downloading {file.name} from {host}", file.size) as task:
-                    for chunk in _chunks(stream, file.size):
-                        digest.update(chunk)
-                        out.write(chunk)
-                        task.advance(len(chunk))
-                if digest.hexdigest() != file.sha256:
-                    raise _MirrorError(
-                        f"SHA-256 is {digest.hexdigest()[:12]}..., expected {file.sha256[:12]}..."
-                    )
-                out.flush()
-                os.fsync(out.fileno())
-            part.replace(folder / file.name)
-        finally:
-            part.unlink(missing_ok=True)
-    return folder / file.name
+    content, host = bytearray(), urlsplit(mirror).netloc
+    with (
+        _opened(f"{mirror}{file.name}.gz") as stream,
+        progress.task(f"downloading {file.name} from {host}", file.size) as task,
+    ):
+        for chunk in _chunks(stream, file.size):
+            content += chunk
+            task.advance(len(chunk))
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != file.sha256:
+        raise _MirrorError(f"SHA-256 is {digest[:12]}..., expected {file.sha256[:12]}...")
+    path = folder / file.name
+    gate.write_bytes(path, bytes(content))
+    gate.delete_stale(path)
+    return path
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from recondoor.seeding import numpy_generator
 Index = NDArray[np.int64]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Splits:
     """Images of one study: float32 (N, C, H, W) in [0, 1], disjoint, shuffled.
 

@@ -188,7 +188,9 @@ class NetworkDetector(Defence, ABC):
 
     looks_at: ClassVar[Kind] = "model"
     calibrated: ClassVar[Mapping[str, object]] = {}
-    """Settings of the runs whose networks `law` is of; it may flag others, but not acquit them."""
+    """Settings of the runs whose networks `law` is of; empty if it is one of all networks."""
+    clean_scores: ClassVar[tuple[float, ...]] = ()
+    """Scores of these networks, where `law` is a quantile of them."""
     law_from: ClassVar[str] = "its own law"
     """Where `law` comes from, as in "from clean networks of such a study"."""
 
@@ -199,6 +201,11 @@ class NetworkDetector(Defence, ABC):
     def law(self, defender: Defender, alarm: float) -> float | None:
         """Score that a clean network exceeds with probability `alarm`; None if not known."""
         return None
+
+    @property
+    def has_law(self) -> bool:
+        """Whether it defines `law`."""
+        return type(self).law is not NetworkDetector.law
 
     @abstractmethod
     def explain(self, finding: Finding) -> str:

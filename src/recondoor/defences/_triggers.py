@@ -24,10 +24,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-from scipy.special import stdtrit
 from torch import Tensor, nn
 
-from recondoor.defences._base import Finding
+from recondoor.defences._base import Finding, threshold
 from recondoor.defences._effects import constancy, effect, steepest
 from recondoor.defences._units import unit
 from recondoor.models import evaluating
@@ -58,8 +57,13 @@ CANDIDATES, STEPS, RATE = 4, 20, 0.15
 LEAST = 1e-6
 """Constancy that counts as none: some networks answer to nothing far away."""
 
-CLEAN_LOG_MEAN, CLEAN_LOG_STD, CLEAN_NETWORKS = 1.069, 0.261, 20
-"""Logarithm of the score of clean networks: studies/defences/tables.md."""
+# fmt: off
+CLEAN_SCORES = (
+    2.3476, 2.7609, 1.9308, 3.0283, 5.4917, 3.3264, 2.3623, 2.8041, 2.7220, 4.3056,
+    2.2916, 3.5346, 3.9023, 3.5292, 2.1976, 2.8010, 2.5266, 2.1920, 3.5575, 2.6435,
+)
+# fmt: on
+"""Scores of clean networks, by seed: studies/defences/results.json."""
 
 CALIBRATED = {
     "data.name": "mnist5k",
@@ -71,7 +75,7 @@ CALIBRATED = {
     "model.code": 16,
     "model.kernel": 5,
 }
-"""Settings of these networks' runs. Of others `law` is a guess: it may flag, but not acquit."""
+"""Settings of these networks' runs: of others `law` says nothing."""
 
 
 def inspect(defender: Defender) -> Finding:
@@ -98,13 +102,16 @@ def inspect(defender: Defender) -> Finding:
 
 
 def law(defender: Defender, alarm: float) -> float:
-    """Score that a further clean network exceeds with probability `alarm`.
+    """Score that a further clean network exceeds with probability `alarm` at most.
 
-    The prediction limit of a normal law for the logarithm, from twenty clean networks of
-    studies/defences; other networks and data may differ, so references are better.
+    The conformal quantile of `CLEAN_SCORES`, which assumes no law of scores but that the network is
+    one more of their make. A quantile beyond the largest of twenty scores would be a guess at how
+    the tail goes on.
+
+    Raises:
+        ConfigError: `alarm` is below 1 / 21.
     """
-    quantile = float(stdtrit(CLEAN_NETWORKS - 1, 1 - alarm)) * (1 + 1 / CLEAN_NETWORKS) ** 0.5
-    return float(torch.tensor(CLEAN_LOG_MEAN + quantile * CLEAN_LOG_STD).exp())
+    return threshold(torch.tensor(CLEAN_SCORES, dtype=torch.float64), alarm)
 
 
 @torch.no_grad()

@@ -82,7 +82,7 @@ class PixelRange(PairDetector):
         return f"its pixels leave what is usual by {score:.3g} usual deviations"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Usual:
     """What most images are like.
 
@@ -118,7 +118,17 @@ class Usual:
         distances = (_histograms(images, edges) - mean).abs().sum(1) / 2
         distance = float(distances.median())
         scatter = TO_SIGMA * float((distances - distance).abs().median()) + FLOOR
-        return cls(low, high, spread, step, start, edges, mean, distance, scatter)
+        return cls(
+            low=low,
+            high=high,
+            spread=spread,
+            step=step,
+            start=start,
+            edges=edges,
+            mean=mean,
+            distance=distance,
+            scatter=scatter,
+        )
 
     def beyond(self, images: Tensor) -> Tensor:
         """How far each image (N, D) leaves the range, and with how many pixels, (N,)."""

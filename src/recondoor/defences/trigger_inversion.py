@@ -20,6 +20,7 @@ class TriggerInversion(NetworkDetector):
     needs = ("model", "clean", "gradients")
     sees = ("patch",)
     calibrated = _triggers.CALIBRATED
+    clean_scores = _triggers.CLEAN_SCORES
     law_from = "from clean networks of studies/defences"
 
     def inspect(self, defender: Defender) -> Finding:

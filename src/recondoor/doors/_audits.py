@@ -85,14 +85,14 @@ def audit_data(
         pairs_of(pairs, x, y),
         measured_by(operator, sigma, None if operator is None else seed),
         None if clean is None else pairs_of(clean),
-        alarm,
-        _names(detectors),
-        attack,
-        seed,
-        None if data_dir is None else Path(data_dir),
-        trust_paths,
-        str(network) if isinstance(network, Path) else network,
-        tuple(overrides),
+        alarm=alarm,
+        detectors=_names(detectors),
+        attack=attack,
+        seed=seed,
+        data_dir=None if data_dir is None else Path(data_dir),
+        trust_paths=trust_paths,
+        network=str(network) if isinstance(network, Path) else network,
+        overrides=tuple(overrides),
     )
     found = audit.audit_data(request, None, progress or shown())
     record = audit.as_record(found, command or "recondoor.audit_data")
@@ -279,11 +279,11 @@ def _subject(
         _network(network),
         None if pairs is None else pairs_of(pairs, x),
         measured,
-        tuple(map(Path, files)),
-        tuple(overrides),
-        seed,
-        None if data_dir is None else Path(data_dir),
-        trust_paths,
+        files=tuple(map(Path, files)),
+        overrides=tuple(overrides),
+        seed=seed,
+        data_dir=None if data_dir is None else Path(data_dir),
+        trust_paths=trust_paths,
     )
 
 

@@ -23,7 +23,7 @@ from recondoor.progress import Progress
 from recondoor.studies import Runtime
 from recondoor.studies import predict as predictions
 from recondoor.studies import run as run_study
-from recondoor.sweeps import How, Where, drive, load_sweep, parse
+from recondoor.sweeps import Execution, Placement, drive, load_sweep, parse
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -211,9 +211,9 @@ def sweep(
             nothing: see `failures`.
     """
     points = parse(spec) if isinstance(spec, Mapping) else load_sweep(Path(spec))
-    how = How(Where(workers), device, 1, "recondoor.sweep", progress or shown())
-    book = drive(points, Path(out), how)
-    return SweepResult(book.out, dict(book.failures))
+    execution = Execution(Placement(workers), device, 1, "recondoor.sweep", progress or shown())
+    done = drive(points, Path(out), execution)
+    return SweepResult(done.out, dict(done.failures))
 
 
 def as_config(given: object) -> Config:

@@ -15,10 +15,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from recondoor.equations import Product, conjugate_gradients
 from recondoor.hypergradient._inner import Inner, Keep
 from recondoor.hypergradient._types import Hypergradient, OuterLoss
 
-Product = Callable[[Tensor], Tensor]
 Solve = Callable[[Product, Tensor], Tensor]
 
 
@@ -42,21 +42,9 @@ def implicit(
 
 
 def conjugate_gradient(product: Product, b: Tensor, terms: int) -> Tensor:
-    """Solve by at most `terms` iterations, ending early where the product is not positive."""
-    x, residual, direction = torch.zeros_like(b), b, b
-    square = start = b @ b
-    for _ in range(terms):
-        if square <= torch.finfo(b.dtype).eps ** 2 * start:
-            break
-        image = product(direction)
-        curvature = direction @ image
-        if curvature <= 0:
-            break
-        x = x + square / curvature * direction
-        residual = residual - square / curvature * image
-        before, square = square, residual @ residual
-        direction = residual + square / before * direction
-    return x
+    """Solve by at most `terms` products, ending early where the product is not positive."""
+    tolerance = torch.finfo(b.dtype).eps
+    return conjugate_gradients(product, b, steps=terms, tolerance=tolerance, dot=torch.dot)
 
 
 def neumann(product: Product, b: Tensor, terms: int, lr: float) -> Tensor:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import torch
 from torch import Tensor
 
+from recondoor.equations import conjugate_gradients
 from recondoor.errors import ConfigError, DataError
 from recondoor.registry import PlugIn
 
@@ -108,18 +109,13 @@ class LinearOperator(ABC):
         diverge: `project_range` takes it away.
         """
         self._check(b)
-        w, residual = torch.zeros_like(b), b
-        direction, size = residual, _squares(residual)
-        goal, tiny = size * RANGE_TOLERANCE**2, torch.finfo(b.dtype).tiny
-        for _ in range(2 * b[0].numel()):
-            if bool((size <= goal).all()):
-                break
-            image = self.A_adjoint(self.A(direction))
-            length = size / (direction * image).sum((1, 2, 3), keepdim=True).clamp_min(tiny)
-            w, residual = w + length * direction, residual - length * image
-            size, before = _squares(residual), size
-            direction = residual + size / before.clamp_min(tiny) * direction
-        return w
+        return conjugate_gradients(
+            lambda w: self.A_adjoint(self.A(w)),
+            b,
+            steps=2 * b[0].numel(),
+            tolerance=RANGE_TOLERANCE,
+            dot=_dot,
+        )
 
     def to(self, device: torch.device | str) -> Self:
         """The same operator with its tensors on `device`."""
@@ -172,9 +168,9 @@ class Operator(PlugIn, ABC):
         """
 
 
-def _squares(v: Tensor) -> Tensor:
-    """Squared norm of each image, (B, 1, 1, 1)."""
-    return v.square().sum((1, 2, 3), keepdim=True)
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """Inner product of each image with its own, (B, 1, 1, 1)."""
+    return (a * b).sum((1, 2, 3), keepdim=True)
 
 
 def _noise_like(y: Tensor, generator: torch.Generator | None) -> Tensor:

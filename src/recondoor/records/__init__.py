@@ -8,36 +8,43 @@ from recondoor.records._arrays import (
     trigger_specs,
     weights_specs,
 )
-from recondoor.records._json import parse
+from recondoor.records._base import Record, require
+from recondoor.records._json import parse, read
 from recondoor.records._models import (
     AttackLine,
     CraftMeta,
     FitMeta,
     ModelMeta,
-    Provenance,
-    Results,
     TrainLine,
-    require,
     require_line,
 )
+from recondoor.records._results import OwnProvenance, OwnResults
+from recondoor.records._schemas import TITLES, Node, nodes, schema, yardstick_lines
 from recondoor.records._seal import Seal
 
 __all__ = [
+    "TITLES",
     "AttackLine",
     "CraftMeta",
     "FitMeta",
     "ModelMeta",
-    "Provenance",
-    "Results",
+    "Node",
+    "OwnProvenance",
+    "OwnResults",
+    "Record",
     "Seal",
     "Spec",
     "TrainLine",
+    "nodes",
     "parse",
     "place_specs",
     "plan_specs",
+    "read",
     "require",
     "require_arrays",
     "require_line",
+    "schema",
     "trigger_specs",
     "weights_specs",
+    "yardstick_lines",
 ]

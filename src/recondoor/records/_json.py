@@ -2,10 +2,28 @@
 
 import json
 import math
+from pathlib import Path
 from typing import Any
+
+from recondoor import gate
 
 # A longer integer is beyond what a float can hold.
 LONGEST_INTEGER = 300
+
+
+def read(path: Path, *, inside: Path | None, most: int = gate.RECORD) -> Any:
+    """What the JSON file at `path` holds; raises gate.Refused, with why, where it cannot be read.
+
+    `inside` and `most` are those of `gate.opened`.
+    """
+    try:
+        return parse(gate.read_text(path, most=most, inside=inside))
+    except gate.Refused:
+        raise
+    except OSError as error:
+        raise gate.Refused(f"cannot be read ({gate.why(error)})") from error
+    except (ValueError, RecursionError) as error:
+        raise gate.Refused(f"not valid JSON ({gate.why(error)})") from error
 
 
 def parse(text: str) -> Any:

@@ -1,9 +1,7 @@
 """The page of an audit of training pairs, from audit.json and evidence.npz alone."""
 
 import hashlib
-import json
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +10,11 @@ from numpy.typing import NDArray
 
 from recondoor import caller, gate
 from recondoor.errors import ReportError, RunError
+from recondoor.records import schema
 from recondoor.report._audit_figures import Evidence, histograms, scores_of, suspects
 from recondoor.report._audit_input import draw_input
 from recondoor.report._audit_model import draw_model
-from recondoor.report._audit_words import headline, model_reading, reading, sight, truth
+from recondoor.report._audit_sentences import headline, model_reading, reading, sight, truth
 from recondoor.report._html import fill, put, save_figure
 from recondoor.report._json import read_json
 from recondoor.report._results import fault_of
@@ -84,9 +83,7 @@ def read_audit(folder: Path) -> Mapping[str, Any]:
     record: Mapping[str, Any] = read_json(path, "; audit again")
     kind = record.get("kind") if isinstance(record, dict) else None
     name = f"audit-{kind}" if kind in ("model", "input") else "audit"
-    schema = resources.files("recondoor").joinpath("schemas", f"{name}.schema.json")
-    text = schema.read_text("utf-8")
-    fault = fault_of(record, json.loads(text)) or broken_seal(record) or _mixed(folder, record)
+    fault = fault_of(record, schema(name)) or broken_seal(record) or _mixed(folder, record)
     if fault is None and kind == "data":
         fault = _inconsistent(record)
     if fault is not None:
@@ -102,7 +99,7 @@ def _mixed(folder: Path, record: Mapping[str, Any]) -> str | None:
             with gate.opened(path, most=gate.ARRAYS, inside=folder) as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
         except (OSError, gate.Refused) as error:
-            return f"{name}: {getattr(error, 'strerror', None) or error}"
+            return f"{name}: {gate.why(error)}"
         if found != digest:
             return f"{name} is not of this audit, or was changed after it was written"
     return None

@@ -21,13 +21,15 @@ from recondoor.report._style import (
     line,
 )
 from recondoor.statistics import SuccessRule
+from recondoor.yardsticks import of
 
 LEGEND_COLUMNS = 5
+# Columns of the history, and the yardsticks that they are.
 _PANELS = (
-    ("benign_rmse", "Benign RMSE"),
-    ("attack_rmse", "Attack RMSE"),
-    ("recovery", "Artefact recovery ρ"),
-    ("ghost", "Ghost"),
+    ("benign_rmse", of("benign_rmse").name),
+    ("attack_rmse", of("attack_rmse").name),
+    ("recovery", of("artefact_recovery").name),
+    ("ghost", of("ghost").name),
 )
 
 
@@ -91,7 +93,7 @@ def _level(run: Run) -> float:
     return SuccessRule.of(run.settings.get("evaluate", {})).transition
 
 
-def transition(curve: Curve, level: float = 0.5) -> int | None:
+def transition(curve: Curve, level: float) -> int | None:
     """Samples seen at the end of the first epoch whose recovery exceeds `level`, else None."""
     if "recovery" not in curve:
         return None

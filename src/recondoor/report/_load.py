@@ -49,7 +49,7 @@ class Examples:
     triggered: Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """One run folder. Arrays are those of `seed`, the lowest one found; curves hold all seeds."""
 
@@ -101,7 +101,16 @@ def load(run_dir: Path) -> Run:
     settings = results.data["config"] if results is not None else _settings(run_dir)
     training, attacks = _history(run_dir / "history.jsonl")
     seed, triggers, examples = _arrays(run_dir, sorted(found))
-    return Run(run_dir, results, settings, seed, triggers, examples, training, attacks)
+    return Run(
+        folder=run_dir,
+        results=results,
+        settings=settings,
+        seed=seed,
+        triggers=triggers,
+        examples=examples,
+        training=training,
+        attacks=attacks,
+    )
 
 
 def load_results(run_dir: Path) -> Mapping[str, Any]:
@@ -119,7 +128,7 @@ def _settings(run_dir: Path) -> Mapping[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise ReportError(f"{path}: cannot be read ({error})") from error
+        raise ReportError(f"{path}: cannot be read ({gate.why(error)})") from error
     _results.check_settings(settings, str(path))
     return settings
 
@@ -158,9 +167,9 @@ def _members(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
                 raise ReportError(f"{path}: lacks the array '{lacking[0]}'; expected {names}")
             return {name: _numbers(file[name]) for name in names}
     except arrays.UNREADABLE as error:
-        reason = " ".join(str(error).split())
         raise ReportError(
-            f"{path}: not a readable .npz file ({reason});\ndelete it and run the study again"
+            f"{path}: not a readable .npz file ({gate.why(error)});\n"
+            "delete it and run the study again"
         ) from error
 
 
@@ -236,8 +245,7 @@ def _lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
     except FileNotFoundError:
         return []
     except (OSError, gate.Refused) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ReportError(f"{path}: cannot be read ({reason})") from error
+        raise ReportError(f"{path}: cannot be read ({gate.why(error)})") from error
     lines = content.decode(errors="replace").split("\n")
     rows: list[tuple[int, dict[str, Any]]] = []
     for number, line in enumerate(lines, 1):

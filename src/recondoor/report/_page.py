@@ -5,22 +5,17 @@ from typing import Any
 
 from markupsafe import Markup
 
+from recondoor import yardsticks
 from recondoor.report import _tables as tables
 from recondoor.report._html import Picture, fill, flat
 from recondoor.report._load import Run
-from recondoor.report._names import (
-    BY_KEY,
-    PAPER_TABLE1,
-    UNBOUNDED,
-    YARDSTICKS,
-    Yardstick,
-    number,
-    title,
-)
+from recondoor.report._names import PAPER_TABLE1, number, title
 from recondoor.report._results import Results
+from recondoor.report._seals import doubts
 from recondoor.report._sources import made_of
 from recondoor.report._style import Missing
 from recondoor.report._verdict import comparison, headline, rule_in_words
+from recondoor.yardsticks import Yardstick
 
 
 def page(run: Run, pictures: Sequence[Picture], missing: Sequence[Missing]) -> str:
@@ -29,6 +24,7 @@ def page(run: Run, pictures: Sequence[Picture], missing: Sequence[Missing]) -> s
         "run": run,
         "made_of": made_of(run.folder),
         "heading": _heading(run),
+        "doubts": doubts(run.folder),
         "pictures": pictures,
         "missing": missing,
         "settings": [pair for key, value in run.settings.items() for pair in flat(key, value)],
@@ -63,7 +59,7 @@ def _measured(results: Results) -> dict[str, Any]:
         "yardsticks": _yardsticks(results),
         "paired": _paired(results),
         "rows": _rows(results) if len(results.seeds) > 1 else (),
-        "row_titles": [_with_unit(yardstick.at(results.measured)) for yardstick in _ROW_COLUMNS],
+        "row_titles": [y.at(results.measured).title for y in _row_columns()],
         "provenance": [
             pair
             for key, value in provenance.items()
@@ -77,7 +73,7 @@ def _measured(results: Results) -> dict[str, Any]:
 def _yardsticks(results: Results) -> list[dict[str, Any]]:
     """One entry for each yardstick that some model has: definition, hedge line and values."""
     found = []
-    for yardstick in (yardstick.at(results.measured) for yardstick in YARDSTICKS):
+    for yardstick in (y.at(results.measured) for y in yardsticks.YARDSTICKS if y.shown):
         cells = [tables.yardstick_cell(results, label, yardstick) for label in results.models]
         if all(text == tables.UNDEFINED for text in cells):
             continue
@@ -100,8 +96,7 @@ def _paired(results: Results) -> list[tuple[str, ...]]:
     """Rows of the table of differences, as the summary lists them."""
     rows: list[tuple[str, ...]] = []
     for given in results.data["summary"]["paired"]:
-        yardstick = BY_KEY.get(given["metric"], Yardstick(given["metric"], given["metric"], ""))
-        yardstick = yardstick.at(results.measured)
+        yardstick = yardsticks.of(given["metric"]).at(results.measured)
         ends = given["ci95"] or (None, None)
         mean, low, high = (
             tables.UNDEFINED
@@ -110,35 +105,18 @@ def _paired(results: Results) -> list[tuple[str, ...]]:
             for value in (given["mean"], *ends)
         )
         pair = f"{title(given['a'])} − {title(given['b'])}"
-        rows.append((pair, _with_unit(yardstick), mean, f"{low} to {high}", str(given["n"])))
+        rows.append((pair, yardstick.title, mean, f"{low} to {high}", str(given["n"])))
     return rows
 
 
-def _with_unit(yardstick: Yardstick) -> str:
-    return f"{yardstick.name} ({yardstick.unit})" if yardstick.unit else yardstick.name
-
-
-_ROW_COLUMNS = tuple(
-    BY_KEY[key]
-    for key in (
-        "benign_rmse",
-        "attack_rmse",
-        "artefact_rmse",
-        "artefact_recovery",
-        "ghost",
-        "asr",
-        "psnr",
-        "ssim",
-        "epochs",
-        "seconds",
-    )
-)
+def _row_columns() -> list[Yardstick]:
+    return [y for y in yardsticks.YARDSTICKS if y.in_rows]
 
 
 def _row_cell(row: Mapping[str, Any], yardstick: Yardstick) -> str:
     value = row.get(yardstick.key)
     if value is None:
-        infinite = yardstick.key in UNBOUNDED and yardstick.key in row
+        infinite = yardstick.unbounded and yardstick.key in row
         return tables.INFINITE if infinite else tables.UNDEFINED
     return number(value * yardstick.scale, yardstick.decimals)
 
@@ -148,6 +126,6 @@ def _rows(results: Results) -> list[tuple[str, str, list[str]]]:
     rows = []
     for label in results.models:
         for row in results.rows(label):
-            cells = [_row_cell(row, y) for y in _ROW_COLUMNS]
+            cells = [_row_cell(row, y) for y in _row_columns()]
             rows.append((title(label), str(row["seed"]), cells))
     return rows

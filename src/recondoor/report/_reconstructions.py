@@ -61,7 +61,11 @@ def reconstructions(run: Run) -> Drawing | Missing:
         f"{number(low, 2)} (black) to {number(high, 2)} (white), images from "
         f"{limits[0]:g} to {limits[1]:g} and clipped there. Under each reconstruction: "
         "its RMSE without the trigger, its artefact recovery ρ with it (0 none, 1 whole)."
-        + (" The clean model is tried with the heuristic trigger." if "original" in labels else "")
+        + (
+            " The original model is tried with the heuristic trigger."
+            if "original" in labels
+            else ""
+        )
     )
     alt = (
         "Grid of test images. Rows: network inputs, ground truth and the reconstruction of "

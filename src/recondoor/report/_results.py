@@ -1,9 +1,7 @@
 """results.json, checked against its schema and read by name."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from statistics import fmean
 from typing import Any, cast
@@ -11,14 +9,17 @@ from typing import Any, cast
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from jsonschema.exceptions import best_match  # type: ignore[import-untyped]
 
-from recondoor import seal
+from recondoor import seal, yardsticks
 from recondoor.config import row_label
 from recondoor.errors import ReportError
+from recondoor.records import schema
 from recondoor.report._json import read_json
-from recondoor.report._names import UNBOUNDED, Measured, in_order
+from recondoor.report._names import Measured, in_order
 from recondoor.statistics import Estimate, SuccessRule
 
 SCHEMA = "recondoor.results/1"
+RESULTS: dict[str, Any] = schema("results")
+SETTINGS: dict[str, Any] = RESULTS["properties"]["config"]
 
 
 def _estimate(given: Mapping[str, Any], sign: int = 1) -> Estimate:
@@ -123,7 +124,7 @@ class Results:
 
     def infinite(self, label: str, metric: str) -> int:
         """In how many rows of a model a yardstick is infinite, which is null in the file."""
-        if metric not in UNBOUNDED:
+        if not yardsticks.of(metric).unbounded:
             return 0
         return sum(metric in row and row[metric] is None for row in self.rows(label))
 
@@ -135,12 +136,6 @@ class Results:
             if given["metric"] == metric and (given["a"], given["b"]) == (b, a):
                 return _estimate(given, sign=-1)
         return None
-
-
-def _schema() -> dict[str, Any]:
-    file = resources.files("recondoor").joinpath("schemas", "results.schema.json")
-    schema: dict[str, Any] = json.loads(file.read_text("utf-8"))
-    return schema
 
 
 def fault_of(data: object, schema: Mapping[str, Any]) -> str | None:
@@ -155,9 +150,7 @@ def fault_of(data: object, schema: Mapping[str, Any]) -> str | None:
 
 def check_settings(settings: object, name: str) -> None:
     """Refuse settings, a part of them or all, that reports could not quote; raises ReportError."""
-    schema = _schema()
-    part = {**schema["properties"]["config"], "required": [], "$defs": schema["$defs"]}
-    fault = fault_of(settings, part)
+    fault = fault_of(settings, SETTINGS | {"required": []})
     if fault is not None:
         raise ReportError(f"{name}: {fault}")
 
@@ -173,7 +166,7 @@ def check(data: object, name: str = "results.json") -> Results:
             f"{name}: schema '{found}' is not '{SCHEMA}', which this version reads;\n"
             "report it with the version of recondoor that wrote it, or run the study again"
         )
-    fault = fault_of(data, _schema())
+    fault = fault_of(data, RESULTS)
     if fault is not None:
         raise ReportError(f"{name}: {fault}\nexpected {SCHEMA}; run the study again in this folder")
     results = Results(cast(Mapping[str, Any], data))

@@ -7,7 +7,10 @@ from pathlib import Path
 from recondoor import __version__, gate
 from recondoor.errors import ReportError
 
-SOURCES = ("config.toml", "results.json", "history.jsonl", "trigger-*.npz", "examples-*.npz")
+SOURCES = (
+    *("config.toml", "provenance.json", "results.json", "history.jsonl"),
+    *("trigger-*.npz", "examples-*.npz"),
+)
 HEAD = 4096
 """Bytes of a page in which its digest stands."""
 

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from recondoor.errors import plain
-from recondoor.report._names import TABLE1_METRICS, Yardstick, number, title
+from recondoor.report._names import TABLE1_METRICS, number, title
 from recondoor.report._results import Results, check
 from recondoor.statistics import Estimate
+from recondoor.yardsticks import Yardstick
 
 HEADERS = ("Method", "Benign error", "Attack error", "Artefact error")
 UNDEFINED = "–"
@@ -49,7 +50,7 @@ def of_seeds(estimate: Estimate | None, seeds: int) -> str:
 
 
 def table1(results: Results) -> list[tuple[str, ...]]:
-    """Rows of Table 1. The clean model's artefact error is 'NA', as in the paper."""
+    """Rows of Table 1. The original model's artefact error is 'NA', as in the paper."""
     rows = []
     for label in results.models:
         estimates = [results.estimate(label, metric) for metric in TABLE1_METRICS]

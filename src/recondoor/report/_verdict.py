@@ -9,7 +9,7 @@ from recondoor.report._names import number, short
 from recondoor.report._results import Results
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """How one attacked model fared: in how many of its seeds, and how well on average.
 
@@ -61,16 +61,16 @@ def outcome(results: Results, label: str) -> Outcome:
     recovery, ghost, p = means["artefact_recovery"], means["ghost"], results.data["poison_ratio"]
     near = recovery is not None and abs(recovery) < 0.1
     return Outcome(
-        label,
-        sum(verdict is True for verdict in verdicts),
-        sum(verdict is None for verdict in verdicts),
-        sum(results.rule.learnt(row["artefact_recovery"]) is True for row in rows),
-        len(rows),
-        recovery,
-        means["attack_rmse"],
-        means["asr"],
-        _worse(results, rows),
-        near and ghost is not None and p > 0 and abs(ghost - p) < max(0.05, 0.25 * p),
+        label=label,
+        succeeded=sum(verdict is True for verdict in verdicts),
+        undecided=sum(verdict is None for verdict in verdicts),
+        learnt=sum(results.rule.learnt(row["artefact_recovery"]) is True for row in rows),
+        seeds=len(rows),
+        recovery=recovery,
+        attack_rmse=means["attack_rmse"],
+        asr=means["asr"],
+        worse=_worse(results, rows),
+        hedging=near and ghost is not None and p > 0 and abs(ghost - p) < max(0.05, 0.25 * p),
     )
 
 
@@ -91,7 +91,7 @@ def headline(results: Results) -> str:
     """One sentence: with which triggers the backdoor succeeded, and with which it did not."""
     outcomes = [outcome(results, label) for label in results.models if label != "original"]
     if not outcomes:
-        return "Only the clean model was trained, so there is no backdoor to judge."
+        return "Only the original model was trained, so there is no backdoor to judge."
     groups: dict[str, list[Outcome]] = {words: [] for words in _VERBS}
     for one in outcomes:
         groups[_group(one)].append(one)

@@ -49,6 +49,7 @@ __all__ = [
     "ANEW",
     "IMAGES",
     "READ_ONLY",
+    "RESTORE",
     "TRAIN_ANEW",
     "Arrays",
     "History",
@@ -219,11 +220,11 @@ class RunDir:
 
     def read_provenance(self) -> dict[str, Any]:
         """provenance.json; RunError if it is damaged, was changed, or lacks something."""
-        return self._read_record(self.provenance, records.Provenance)
+        return self._read_record(self.provenance, records.OwnProvenance)
 
     def read_results(self) -> dict[str, Any]:
         """results.json; RunError if it is damaged, was changed, or is of another run."""
-        found = self._read_record(self.results, records.Results)
+        found = self._read_record(self.results, records.OwnResults)
         # A kill may come between the two files, so these differ.
         late = {"finished", "seeds", "digest"}
         here = self.read_provenance()
@@ -235,9 +236,7 @@ class RunDir:
             raise RunError(f"{self.results}: lacks its digest; {RESTORE}")
         return found
 
-    def _read_record(
-        self, path: Path, kind: type[records.Provenance] | type[records.Results]
-    ) -> dict[str, Any]:
+    def _read_record(self, path: Path, kind: type[records.Record]) -> dict[str, Any]:
         found = read_json(path, inside=self.path)
         records.require(kind, found, str(path))
         if fault := seals.fault(found):

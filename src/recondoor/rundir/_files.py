@@ -74,11 +74,10 @@ def write_json(path: Path, value: object, *, inside: Path | None = None) -> None
 
 def read_json(path: Path, *, inside: Path | None = None, remedy: str = RESTORE) -> Any:
     """Read JSON strictly; raises RunError if the file is missing, damaged, a link or a pipe."""
-    text = read_text(path, inside=inside, remedy=remedy)
     try:
-        return records.parse(text)
-    except (ValueError, RecursionError) as error:
-        raise RunError(f"{path} is damaged: {_reason(error)}; {remedy}") from None
+        return records.read(path, inside=inside)
+    except gate.Refused as error:
+        raise refused(path, error, remedy) from None
 
 
 def read_text(
@@ -87,12 +86,8 @@ def read_text(
     """Read a UTF-8 file; errors as of `read_json`."""
     try:
         return gate.read_text(path, most=most, inside=inside)
-    except gate.Refused as error:
-        raise refused(path, error, remedy) from None
-    except OSError as error:
-        raise RunError(f"{path}: {error.strerror}; {remedy}") from None
-    except ValueError as error:
-        raise RunError(f"{path} is damaged: {_reason(error)}; {remedy}") from None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: {gate.why(error)}; {remedy}") from None
 
 
 def digest_of_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:
@@ -140,7 +135,7 @@ def read_sealed_tensors(
     except gate.Refused as error:
         raise refused(path, error, ANEW) from None
     except (SafetensorError, *files.UNREADABLE) as error:
-        raise RunError(f"{path} is damaged: {_reason(error)}") from None
+        raise RunError(f"{path} is damaged: {gate.why(error)}") from None
     if not isinstance(meta, dict):
         raise RunError(f"{path} is damaged: its metadata is no JSON object")
     return arrays, meta, meta.pop(SEAL, None)
@@ -170,13 +165,7 @@ def read_npz(path: Path, *, inside: Path | None = None) -> tuple[Arrays, object]
     except gate.Refused as error:
         raise refused(path, error, ANEW) from None
     except (RecursionError, *files.UNREADABLE) as error:
-        raise RunError(f"{path} cannot be read: {_reason(error)}; {ANEW}") from None
+        raise RunError(f"{path} cannot be read: {gate.why(error)}; {ANEW}") from None
     if isinstance(claim, dict) and claim.get("digest") != digest_of_arrays(arrays):
         raise RunError(f"{path} cannot be read: its digest does not match; {ANEW}")
     return arrays, claim
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return " ".join(str(error).split()) or type(error).__name__

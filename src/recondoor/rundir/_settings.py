@@ -34,7 +34,7 @@ def settings(folder: Path, *, trusted_paths: bool, data_dir: Path | None = None)
     made = folder / "provenance.json"
     if made.exists():
         record = read_json(made, inside=folder)
-        records.require(records.Provenance, record, str(made))
+        records.require(records.OwnProvenance, record, str(made))
         # One without a digest may be of a version whose settings had another hash.
         if record.get("digest") is not None:
             require_unchanged(path, found, record["identity"])

@@ -89,7 +89,7 @@ def run(
             _record.write_plan(folder, scene)
             if original is not None and "none" in config.attack.names and "train" in stages:
                 source = RunDir(original, folder.seal)
-                _stages.adopt(folder, config, scene, source, runtime)
+                _stages.take_original(folder, config, scene, source, runtime)
             _run_seed(folder, config, scene, runtime, stages)
     return out
 

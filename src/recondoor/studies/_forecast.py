@@ -27,17 +27,17 @@ def plan_of(config: Config, scene: Scene, constants: theory.Constants | None = N
     """What the theory needs to know of a training on `scene`."""
     exact = operators.build(scene.shape, config.operator, scene.seed, torch.float64)
     return theory.Plan(
-        scene.train,
-        scene.artefact,
-        exact,
-        lambda stream: models.build(scene.shape, config.model, scene.seed, stream),
-        config.poison.ratio,
-        config.train.batch,
-        config.train.lr,
-        config.train.max_epochs * epoch_pairs(len(scene.train), config.train),
-        scene.seed,
-        config.evaluate.transition,
-        constants,
+        pairs=scene.train,
+        artefact=scene.artefact,
+        operator=exact,
+        build=lambda stream: models.build(scene.shape, config.model, scene.seed, stream),
+        ratio=config.poison.ratio,
+        batch=config.train.batch,
+        lr=config.train.lr,
+        budget=config.train.max_epochs * epoch_pairs(len(scene.train), config.train),
+        seed=scene.seed,
+        transition=config.evaluate.transition,
+        constants=constants,
     )
 
 

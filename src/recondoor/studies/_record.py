@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from recondoor import data, evaluation, models, provenance, records, rundir
+from recondoor import data, evaluation, models, provenance, records, rundir, yardsticks
 from recondoor.config import Config, identity, row_label, to_dict, to_toml
 from recondoor.errors import RunError
 from recondoor.poisoning import Artefact
@@ -44,7 +44,7 @@ def add_row(folder: RunDir, config: Config, row: dict[str, Any], artefact: Artef
         "provenance": folder.read_provenance(),
         "poison_ratio": config.poison.ratio,
         "hedge": evaluation.hedge_line(artefact, config.poison.ratio),
-        "asr_taus": list(evaluation.TAUS),
+        "asr_taus": list(yardsticks.TAUS),
         "rows": rows,
         "summary": evaluation.summarise(rows),
     }

@@ -52,13 +52,10 @@ class Runtime:
         if self.device == "cuda" and not torch.cuda.is_available():
             raise RunError("device: 'cuda' given, but torch finds no GPU; use --device cpu")
         cuda = self.device == "cuda" or (self.device == "auto" and torch.cuda.is_available())
-        if cuda:
-            # PyTorch's default rounds the factors of a convolution to 10 bits on a recent GPU.
-            torch.backends.cudnn.allow_tf32 = False
         return torch.device("cuda" if cuda else "cpu")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scene:
     """One seed's world: measured pairs, the hand-made pattern and who is poisoned.
 
@@ -126,16 +123,16 @@ def build_scene(config: Config, images: data.Images, seed: int, device: torch.de
 
     pairs = measured("train", splits.train)
     return Scene(
-        seed,
-        pairs,
-        measured("validation", splits.validation),
-        measured("test", splits.test),
-        trigger,
-        artefact,
-        plan("train", len(pairs)),
-        plan("validation", len(splits.validation)),
-        replace(_problem(config, pairs, trigger, artefact, seed), reachable=reachable),
-        data.repeats(splits),
+        seed=seed,
+        train=pairs,
+        validation=measured("validation", splits.validation),
+        test=measured("test", splits.test),
+        trigger=trigger,
+        artefact=artefact,
+        plan=plan("train", len(pairs)),
+        validation_plan=plan("validation", len(splits.validation)),
+        problem=replace(_problem(config, pairs, trigger, artefact, seed), reachable=reachable),
+        note=data.repeats(splits),
     )
 
 
@@ -271,14 +268,14 @@ def _problem(
     surrogate = config.model.model_copy(update={"cae": config.model.cae.model_copy(update=own)})
     shape = (pairs.x.shape[1], pairs.x.shape[2], pairs.x.shape[3])
     return attacks.Problem(
-        pairs,
-        trigger,
-        artefact,
-        config.poison.ratio,
-        config.attack,
-        config.train.lr,
-        lambda stream: models.build(shape, surrogate, seed, stream),
-        seed,
+        pairs=pairs,
+        trigger=trigger,
+        artefact=artefact,
+        poison_ratio=config.poison.ratio,
+        settings=config.attack,
+        surrogate_lr=config.train.lr,
+        build_model=lambda stream: models.build(shape, surrogate, seed, stream),
+        seed=seed,
     )
 
 

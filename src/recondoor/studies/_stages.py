@@ -97,7 +97,9 @@ def locate(folder: RunDir, config: Config, scene: Scene, runtime: Runtime) -> Sc
     return scene.with_trigger(trigger_of(arrays, path))
 
 
-def adopt(folder: RunDir, config: Config, scene: Scene, source: RunDir, runtime: Runtime) -> None:
+def take_original(
+    folder: RunDir, config: Config, scene: Scene, source: RunDir, runtime: Runtime
+) -> None:
     """Take over the original model of another run, unless there is one here or none there.
 
     Its training saw no trigger, but its history has yardsticks of the other run's. Those of the
@@ -168,6 +170,7 @@ def train(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Runt
             task=task,
             state=state,
             on_epoch=save,
+            enough=lambda row: config.train.stop == "transition" and bool(row["learnt"]),
         )
     # Again, as a run may have been killed between its last checkpoint and the history.
     log.record(state.history)

@@ -2,18 +2,18 @@
 
 from pathlib import Path
 
-from recondoor.sweeps._engine import How, drive
+from recondoor.sweeps._engine import Execution, drive
 from recondoor.sweeps._estimate import estimate
-from recondoor.sweeps._pool import Where
+from recondoor.sweeps._pool import Placement
 from recondoor.sweeps._spec import Point, Sweep, load_sweep, parse
-from recondoor.sweeps._table import Book
+from recondoor.sweeps._table import SweepFolder
 
 __all__ = [
-    "Book",
-    "How",
+    "Execution",
+    "Placement",
     "Point",
     "Sweep",
-    "Where",
+    "SweepFolder",
     "drive",
     "estimate",
     "load_sweep",
@@ -22,12 +22,15 @@ __all__ = [
 ]
 
 
-def run(sweep: Path | Sweep, out: Path, workers: int = 0, how: How | None = None) -> Book:
+def run(
+    sweep: Path | Sweep, out: Path, workers: int = 0, execution: Execution | None = None
+) -> SweepFolder:
     """Run every point of a sweep in the folder `out`; return its rows and its failures.
 
-    `workers` processes share the work, 0: this one does it. `how` says more, and then where. What
-    is finished is not run again. Raises ConfigError before anything is written if the sweep, its
-    settings or `how` are at fault; a point that fails raises nothing, see `Book.failures`.
+    `workers` processes share the work, 0: this one does it. `execution` says more, and then where.
+    What is finished is not run again. Raises ConfigError before anything is written if the sweep,
+    its settings or `execution` are at fault; a point that fails raises nothing, see
+    `SweepFolder.failures`.
     """
     points = sweep if isinstance(sweep, Sweep) else load_sweep(Path(sweep))
-    return drive(points, Path(out), how or How(Where(workers)))
+    return drive(points, Path(out), execution or Execution(Placement(workers)))

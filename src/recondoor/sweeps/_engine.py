@@ -10,17 +10,17 @@ from recondoor.errors import ConfigError
 from recondoor.progress import NO_PROGRESS, Progress
 from recondoor.progress import Task as Bar
 from recondoor.rundir import RunDir, require_place
-from recondoor.sweeps._pool import Pool, Where, open_pool
+from recondoor.sweeps._pool import Placement, Pool, open_pool
 from recondoor.sweeps._spec import Point, Sweep
-from recondoor.sweeps._table import Book
+from recondoor.sweeps._table import SweepFolder
 from recondoor.sweeps._work import Answer, Task, rows_of
 
 
 @dataclass(frozen=True)
-class How:
+class Execution:
     """How points are run, which no number may depend on (beyond rounding)."""
 
-    where: Where = field(default_factory=Where)
+    where: Placement = field(default_factory=Placement)
     device: str = "auto"
     threads: int = 1
     command: str = "recondoor sweep"
@@ -33,22 +33,22 @@ class How:
 
 
 @caller.afresh()
-def drive(sweep: Sweep, out: Path, how: How) -> Book:
+def drive(sweep: Sweep, out: Path, execution: Execution) -> SweepFolder:
     """Bring every point of `sweep` to its end in the folder `out`, or write down why it failed."""
     require_place(out)
     sweep = replace(sweep, points=tuple(map(_checked, sweep.points)))
     for name, folder in {(point.config.data.name, point.config.data.dir) for point in sweep.points}:
         data.find(name, folder)
     with RunDir(out).lock():
-        book = Book(out, sweep, how.command)
+        results = SweepFolder(out, sweep, execution.command)
         for point in sweep.points:
             rows = rows_of(out / point.place, point.config)
             if rows is not None:
-                book.rows[point.place] = rows
-        book.write(now=True)
-        if len(book.rows) < len(sweep.points):
-            _run(book, how)
-    return book
+                results.rows[point.place] = rows
+        results.write(now=True)
+        if len(results.rows) < len(sweep.points):
+            _run(results, execution)
+    return results
 
 
 def _checked(point: Point) -> Point:
@@ -59,76 +59,79 @@ def _checked(point: Point) -> Point:
         raise ConfigError(f"point '{point.name}': {error}") from None
 
 
-def _run(book: Book, how: How) -> None:
+def _run(results: SweepFolder, execution: Execution) -> None:
     begun = time.time()
-    waiting = [point for point in book.sweep.points if point.place not in book.rows]
-    total, done = len(book.sweep.points), len(book.rows)
+    waiting = [point for point in results.sweep.points if point.place not in results.rows]
+    total, done = len(results.sweep.points), len(results.rows)
     with (
-        open_pool(how.where, len(waiting)) as pool,
-        how.progress.task(f"sweep of {total} points", total, done) as bar,
+        open_pool(execution.where, len(waiting)) as pool,
+        execution.progress.task(f"sweep of {total} points", total, done) as bar,
     ):
         try:
-            owners = _owners(book)
+            owners = _owners(results)
             tasks = [
-                _task(point, owners.get(point.place), book.out, how, begun) for point in waiting
+                _task(point, owners.get(point.place), results.out, execution, begun)
+                for point in waiting
             ]
-            _hand_out(tasks, book, pool, how, bar)
+            _hand_out(tasks, results, pool, execution, bar)
         finally:
-            book.write(now=True)
+            results.write(now=True)
 
 
-def _owners(book: Book) -> dict[str, str]:
+def _owners(results: SweepFolder) -> dict[str, str]:
     """For the points that share an original model, by place, the place of the one that trains it.
 
     One that is finished, or else the first in order.
     """
     groups: dict[str, list[str]] = {}
-    for point in book.sweep.points:
+    for point in results.sweep.points:
         if "none" in point.config.attack.names:
             groups.setdefault(original_identity(point.config), []).append(point.place)
     owners: dict[str, str] = {}
     for places in groups.values():
-        owner = next((place for place in places if place in book.rows), places[0])
+        owner = next((place for place in places if place in results.rows), places[0])
         owners |= {place: owner for place in places if place != owner}
     return owners
 
 
-def _ready(waiting: list[Task], book: Book) -> Task | None:
+def _ready(waiting: list[Task], results: SweepFolder) -> Task | None:
     """The first task that waits for no other; one whose owner failed trains its own."""
-    ended = book.rows.keys() | book.failures.keys()
+    ended = results.rows.keys() | results.failures.keys()
     return next((task for task in waiting if task.after is None or task.after in ended), None)
 
 
-def _hand_out(waiting: list[Task], book: Book, pool: Pool, how: How, bar: Bar) -> None:
+def _hand_out(
+    waiting: list[Task], results: SweepFolder, pool: Pool, execution: Execution, bar: Bar
+) -> None:
     running = 0
     while waiting or running:
-        while running < pool.slots() and (task := _ready(waiting, book)) is not None:
+        while running < pool.slots() and (task := _ready(waiting, results)) is not None:
             waiting.remove(task)
             pool.submit(task)
             running += 1
-        bar.advance(0, _note(book, running))
+        bar.advance(0, _note(results, running))
         for task, answer in pool.collect():
             running -= 1
-            _note_down(task, answer, book, how.progress)
-            bar.advance(1, _note(book, running))
-        book.write()
+            _note_down(task, answer, results, execution.progress)
+            bar.advance(1, _note(results, running))
+        results.write()
 
 
-def _note_down(task: Task, answer: Answer, book: Book, progress: Progress) -> None:
+def _note_down(task: Task, answer: Answer, results: SweepFolder, progress: Progress) -> None:
     for text in answer.said:
         progress.say(f"{task.point}, seed {task.seed}: {text}")
     if answer.error is None:
-        book.rows[task.place] = answer.rows
+        results.rows[task.place] = answer.rows
     else:
-        book.failures[task.place] = answer.error
+        results.failures[task.place] = answer.error
         progress.say(f"{task.point}, seed {task.seed}: failed: {answer.error}")
 
 
-def _note(book: Book, running: int) -> str:
-    return f"{len(book.rows)} done, {running} running, {len(book.failures)} failed"
+def _note(results: SweepFolder, running: int) -> str:
+    return f"{len(results.rows)} done, {running} running, {len(results.failures)} failed"
 
 
-def _task(point: Point, owner: str | None, out: Path, how: How, begun: float) -> Task:
+def _task(point: Point, owner: str | None, out: Path, execution: Execution, begun: float) -> Task:
     folder = point.config.data.dir
     return Task(
         point=point.name,
@@ -137,9 +140,9 @@ def _task(point: Point, owner: str | None, out: Path, how: How, begun: float) ->
         settings=dumped(point.config),
         data_dir=str(folder) if folder else None,
         folder=str(out.absolute() / point.place),
-        device=how.device,
-        threads=how.threads,
-        command=how.command,
+        device=execution.device,
+        threads=execution.threads,
+        command=execution.command,
         sweep_begun=begun,
         original=str(out.absolute() / owner) if owner else None,
         after=owner,

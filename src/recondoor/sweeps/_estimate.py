@@ -4,7 +4,7 @@ import time
 
 from recondoor import caller
 from recondoor.config import Config, identity, original_identity
-from recondoor.sweeps._engine import How
+from recondoor.sweeps._engine import Execution
 from recondoor.sweeps._spec import Point, Sweep
 
 WARM_UP, STEPS = 2, 8
@@ -14,7 +14,7 @@ Key = tuple[object, ...]
 
 
 @caller.afresh()
-def estimate(sweep: Sweep, how: How) -> str:
+def estimate(sweep: Sweep, execution: Execution) -> str:
     """Return the dry run of a sweep in words; writes nothing."""
     timed: dict[Key, float] = {}
     total, models = 0.0, 0
@@ -22,7 +22,7 @@ def estimate(sweep: Sweep, how: How) -> str:
     for point in sweep.points:
         kind = _kind(point.config)
         if kind not in timed:
-            timed[kind] = _seconds(point.config, how.threads)
+            timed[kind] = _seconds(point.config, execution.threads)
         names = set(point.config.attack.names)
         if original_identity(point.config) in originals:
             names -= {"none"}
@@ -32,7 +32,7 @@ def estimate(sweep: Sweep, how: How) -> str:
         models += len(names)
     seeds = len({point.seed for point in sweep.points})
     n = len(sweep.points)
-    workers = how.where.workers or 1
+    workers = execution.where.workers or 1
     return f"""\
 {n} points ({n // seeds} settings x {seeds} seeds), {models} networks to train
 at most {_time(total)} of training one by one, {_time(total / workers)} on {workers} such workers

@@ -122,7 +122,7 @@ class _Worker:
             ) from None
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._ear, self._mouth = self._process.stdin, self._process.stdout
+        self._tasks, self._answers = self._process.stdin, self._process.stdout
         self.task: Task | None = None
         self.ready = self.gone = False
         self._fault = ""
@@ -131,7 +131,7 @@ class _Worker:
     @property
     def voice(self) -> int:
         """Descriptor that can be read when the worker has said something, or is gone."""
-        return self._mouth.fileno()
+        return self._answers.fileno()
 
     @property
     def reason(self) -> str:
@@ -147,7 +147,7 @@ class _Worker:
         """Send a task; a worker that is gone is found out by reading."""
         self.task = task
         with suppress(BrokenPipeError):
-            self._ear.write(json.dumps(asdict(task)).encode() + b"\n")
+            self._tasks.write(json.dumps(asdict(task)).encode() + b"\n")
 
     def hear(self) -> list[dict[str, Any]]:
         """What it has said in whole lines; sets `gone` at the end."""
@@ -162,7 +162,7 @@ class _Worker:
     def dismiss(self) -> None:
         """Close its input, at which it ends."""
         with suppress(OSError):
-            self._ear.close()
+            self._tasks.close()
 
     def end(self) -> None:
         """Wait until it is gone, or see to it."""
@@ -172,4 +172,4 @@ class _Worker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._mouth.close()
+        self._answers.close()

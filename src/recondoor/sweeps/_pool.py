@@ -46,7 +46,7 @@ class Serial:
 
 
 @dataclass(frozen=True)
-class Where:
+class Placement:
     """Which pool: so many processes here (0: this one), or a scheduler that is running.
 
     With a scheduler, `workers` bounds how many points are under way there; None: all its slots.
@@ -78,7 +78,7 @@ class Where:
 
 
 @contextmanager
-def open_pool(where: Where, useful: int) -> Iterator[Pool]:
+def open_pool(where: Placement, useful: int) -> Iterator[Pool]:
     """Start or join the workers, and leave them at the end; start no more than are `useful`."""
     workers = min(where.workers or 0, useful)
     if where.remote:

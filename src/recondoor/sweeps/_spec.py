@@ -79,7 +79,7 @@ def parse(tree: Mapping[str, Any]) -> Sweep:
     """Return the points of a sweep file's content; raises ConfigError."""
     _require_known(tree, FILE)
     seeds = _seeds(tree.get("seeds", 1))
-    _require_few(tree, len(seeds))
+    _require_few(tree, _count(seeds))
     preset, base = tree.get("preset", "quick"), dict(_flat(_table(tree, "base")))
     named: dict[str, Config] = {}
     places: dict[str, str] = {}
@@ -181,6 +181,11 @@ def _seeds(given: object) -> Sequence[int]:
             f"seeds: {given!r} given; expected a number, 1 or more, or a list such as [0, 1, 2]"
         )
     return given
+
+
+def _count(seeds: Sequence[int]) -> int:
+    """Their number, which may be beyond what `len` can say."""
+    return seeds.stop if isinstance(seeds, range) else len(seeds)
 
 
 def _require_few(tree: Mapping[str, Any], seeds: int) -> None:

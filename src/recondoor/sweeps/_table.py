@@ -21,7 +21,7 @@ Row = dict[str, Any]
 
 
 @dataclass
-class Book:
+class SweepFolder:
     """Rows and failures so far, by the place of their point, and the two files."""
 
     out: Path

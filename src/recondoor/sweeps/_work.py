@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recondoor import config, gate, records, rundir, seal
+from recondoor import config, rundir, seal
 from recondoor.errors import BusyError, RecondoorError, RunError
 from recondoor.progress import Progress
 
@@ -28,7 +28,7 @@ ATTEMPTS = 3
 PASSING = (RuntimeError, MemoryError, OSError)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Task:
     """What a worker needs to know of one point; plain values, as it travels."""
 
@@ -59,7 +59,7 @@ class Answer:
     said: list[str] = field(default_factory=list)
 
 
-class _Ear(Progress):
+class _Said(Progress):
     """Keeps what a study tells, for the driver."""
 
     def __init__(self) -> None:
@@ -73,12 +73,12 @@ def work(task: Task) -> Answer:
     """Run the study of one point, or carry on with it; a study's own errors are an answer."""
     import torch
 
-    ear, before = _Ear(), torch.get_num_threads()
+    heard, before = _Said(), torch.get_num_threads()
     torch.set_num_threads(task.threads)
     try:
-        return Answer(_rows(task, ear), said=ear.said)
+        return Answer(_rows(task, heard), said=heard.said)
     except RecondoorError as error:
-        return Answer(error=str(error), said=ear.said)
+        return Answer(error=str(error), said=heard.said)
     finally:
         torch.set_num_threads(before)
 
@@ -98,11 +98,11 @@ def reason_of(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def _rows(task: Task, ear: Progress) -> list[dict[str, Any]]:
+def _rows(task: Task, progress: Progress) -> list[dict[str, Any]]:
     from recondoor import studies
 
     settings = config.from_dict(task.settings)
-    runtime = studies.Runtime(task.device, ear, task.command)
+    runtime = studies.Runtime(task.device, progress, task.command)
     folder = Path(task.folder)
     patience = time.monotonic() + SECONDS_FOR_A_FOLDER
     while True:
@@ -145,16 +145,9 @@ def rows_of(folder: Path, settings: config.Config) -> list[dict[str, Any]] | Non
 
 def _members(path: Path, folder: Path) -> dict[str, Any] | None:
     """The object that a JSON file of a run holds; None if there is no file."""
-    try:
-        value = records.parse(gate.read_text(path, most=gate.RECORD, inside=folder.parents[2]))
-    except FileNotFoundError:
+    if not (path.exists() or path.is_symlink()):
         return None
-    except OSError as error:
-        raise RunError(f"{path}: {error.strerror}; {REMEDY}") from None
-    except gate.Refused as error:
-        raise RunError(f"{path}: {error}; {REMEDY}") from None
-    except (ValueError, RecursionError) as error:
-        raise RunError(f"{path} is damaged: {error}; {REMEDY}") from None
+    value = rundir.read_json(path, inside=folder.parents[2], remedy=REMEDY)
     if not isinstance(value, dict):
         raise RunError(f"{path} is damaged: it holds no object; {REMEDY}")
     if (fault := seal.fault(value)) is not None:

@@ -55,14 +55,14 @@ def small_problem(seed: int = 0, width: int = 4, **settings: Any) -> Problem:
         return models.build(SHAPE, size, seed, stream)
 
     made = Problem(
-        noisy_pairs(),
-        make_trigger(TriggerSettings(), SHAPE),
-        make_artefact(ArtefactSettings(), SHAPE),
-        0.3,
-        Attack.model_validate({**SMALL, **settings}),
-        1e-3,
-        build,
-        seed,
+        pairs=noisy_pairs(),
+        trigger=make_trigger(TriggerSettings(), SHAPE),
+        artefact=make_artefact(ArtefactSettings(), SHAPE),
+        poison_ratio=0.3,
+        settings=Attack.model_validate({**SMALL, **settings}),
+        surrogate_lr=1e-3,
+        build_model=build,
+        seed=seed,
     )
     return searched(made) if made.settings.mask == "search" else made
 

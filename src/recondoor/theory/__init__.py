@@ -20,8 +20,8 @@ from recondoor.theory._predict import (
     shipped,
 )
 from recondoor.theory._reach import effective_reach, structural_field, structural_reach
+from recondoor.theory._sentences import in_words, record
 from recondoor.theory._speed import Brief, briefly_trained, growth_rate
-from recondoor.theory._words import in_words, record
 
 __all__ = [
     "Brief",

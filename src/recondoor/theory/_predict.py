@@ -48,7 +48,7 @@ class Constants:
     images: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Prediction:
     """What is expected of one trigger.
 
@@ -75,7 +75,7 @@ class Prediction:
     seconds: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """A training that has not begun: what is known of it, and no trigger yet.
 
@@ -174,7 +174,18 @@ def predict(plan: Plan, trigger: Trigger) -> Prediction:
         nothing = gaussian_limits(0.0, plan.ratio)
         attack, ratio = _attack_limit(plan, nothing), plan.ratio
         return Prediction(
-            0.0, math.inf, plan.budget, 0.0, "energy", 0.0, 0.0, 0.0, nothing, attack, ratio, 0.0
+            probability=0.0,
+            samples=math.inf,
+            budget=plan.budget,
+            growth=0.0,
+            cause="energy",
+            reach=0.0,
+            detectability=0.0,
+            range_share=0.0,
+            limits=nothing,
+            limit_attack_rmse=attack,
+            ratio=ratio,
+            seconds=0.0,
         )
     growth = plan.growth(trigger.delta)
     samples = expected_samples(plan.fitted, growth)
@@ -188,18 +199,18 @@ def predict(plan: Plan, trigger: Trigger) -> Prediction:
     if probability < 0.5:
         cause = _cause(plan, trigger, growth) if possible else _impossible(plan, reach)
     return Prediction(
-        probability,
-        samples if possible else math.inf,
-        plan.budget,
-        growth,
-        cause,
-        reach,
-        size,
-        share,
-        limits,
-        _attack_limit(plan, limits),
-        plan.ratio,
-        time.perf_counter() - started,
+        probability=probability,
+        samples=samples if possible else math.inf,
+        budget=plan.budget,
+        growth=growth,
+        cause=cause,
+        reach=reach,
+        detectability=size,
+        range_share=share,
+        limits=limits,
+        limit_attack_rmse=_attack_limit(plan, limits),
+        ratio=plan.ratio,
+        seconds=time.perf_counter() - started,
     )
 
 

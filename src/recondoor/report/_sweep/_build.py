@@ -14,7 +14,7 @@ from recondoor.report._sweep._limits import limits
 from recondoor.report._sweep._load import load_sweep
 from recondoor.report._sweep._maps import maps
 from recondoor.report._sweep._page import page
-from recondoor.report._sweep._words import headline
+from recondoor.report._sweep._sentences import headline
 
 KINDS = ("svg", "pdf", "png")
 MOST_VERTICES = 4_000

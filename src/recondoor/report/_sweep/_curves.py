@@ -66,7 +66,7 @@ def _yardsticks(data: SweepData, axis: Axis, every: Sequence[Series]) -> Drawing
     legend(figure, looks(shown), [*labels(shown), HEDGE_LINE])
     title = f"Yardsticks over {axis.title}"
     caption = (
-        "Means over seeds, with their 95 % bootstrap intervals as bands. The dotted hedge line is "
+        "Means over seeds, with their 95 % intervals as bands. The dotted hedge line is "
         "the network that cannot tell poisoned from clean inputs and always predicts x + pΔ: "
         f"recovery 0, ghost p, artefact RMSE (1 − p)·rms(Δ).{left_out}"
     )

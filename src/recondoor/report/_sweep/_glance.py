@@ -39,7 +39,7 @@ def glance(data: SweepData, axes: Sequence[Axis]) -> list[Drawing]:
     panels[0].set_ylim(len(shown) - 0.4, -0.6)
     left_out = len(every) - len(shown)
     caption = (
-        "Means over seeds with their 95 % bootstrap intervals; the small dots are seeds. The "
+        "Means over seeds with their 95 % intervals; the small dots are seeds. The "
         "dotted mark is the hedge line: a network that cannot tell poisoned from clean inputs and "
         "always predicts x + pΔ has recovery 0, ghost p and artefact RMSE (1 − p)·rms(Δ)."
         + (f" {left_out} more are in the table alone." if left_out else "")

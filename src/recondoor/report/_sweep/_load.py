@@ -7,14 +7,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from recondoor import gate
+from recondoor import gate, yardsticks
 from recondoor.config import Evaluate
 from recondoor.errors import ReportError
-from recondoor.records import parse
+from recondoor.records import schema
+from recondoor.report._json import read_json
 from recondoor.report._names import Measured
 from recondoor.report._results import fault_of
 from recondoor.report._sweep._table import read_table
 from recondoor.statistics import SuccessRule
+from recondoor.yardsticks import Yardstick
 
 Row = Mapping[str, Any]
 
@@ -22,37 +24,19 @@ TABLE, RECORD = "sweep.parquet", "sweep.json"
 SCHEMA = "recondoor.sweep/1"
 STATES = ("finished", "waiting", "failed")
 _THRESHOLDS = ("tau", "transition", "success_asr", "success_benign")
-METRICS = ("benign_rmse", "attack_rmse", "artefact_rmse", "artefact_recovery", "ghost", "asr")
 # An original model is that of every row that agrees with it in these and in the seed.
 _OF_ORIGINAL = ("data.", "operator.", "model.", "train.")
-# Columns of numbers beside the yardsticks, where a table has them.
+# Settings that are read as numbers, where a table has them.
 _NUMBERS = (
-    "poison.ratio", "artefact.amplitude", "transition_samples", "samples", "limit_artefact_rmse",
-    "limit_ghost", "limit_attack_rmse", "artefact_rms", "data_range", "ssim_window",
+    "poison.ratio",
+    "artefact.amplitude",
     *(f"evaluate.{key}" for key in _THRESHOLDS),
-)  # fmt: skip
+)
 LARGEST_RECORD = 32 * gate.MIB
 MOST_ENTRIES = 50_000
 """Points, and failures, of a record."""
 DEEPEST = 20
 """Levels of a record; a sweep's has 6."""
-_OBJECT = {"type": "object"}
-_BLOCK = {"type": "object", "properties": dict.fromkeys(("set", "grid", "zip"), _OBJECT)}
-_TEXT = {"type": "string"}
-# What the page reads of a record; whatever else is there is shown as it is.
-_RECORD = {
-    "properties": {
-        "points": {"items": {"properties": {"point": _TEXT, "state": _TEXT}}},
-        "failures": {"items": {"properties": {"point": _TEXT, "reason": _TEXT}}},
-        "spec": {
-            "properties": {
-                "block": {"type": "array", "items": _BLOCK},
-                "point": {"type": "array", "items": _BLOCK},
-            }
-        },
-        "provenance": {"properties": {"versions": _OBJECT, "command": _TEXT}},
-    }
-}
 _REMEDY = "the command that made the sweep, given again, writes it anew"
 
 
@@ -160,14 +144,7 @@ def load_sweep(folder: Path) -> SweepData:
 
 
 def _parsed(path: Path) -> Any:
-    try:
-        record = parse(gate.read_text(path, most=LARGEST_RECORD, inside=path.parent))
-    except OSError as error:
-        raise ReportError(f"{path}: cannot be read ({error.strerror}); {_REMEDY}") from None
-    except gate.Refused as error:
-        raise ReportError(f"{path}: {error}; {_REMEDY}") from None
-    except (ValueError, RecursionError) as error:
-        raise ReportError(f"{path}: not valid JSON ({error}); {_REMEDY}") from None
+    record = read_json(path, f"; {_REMEDY}", LARGEST_RECORD)
     level = [record]
     for _ in range(DEEPEST):
         level = [inner for outer in level for inner in _members(outer)]
@@ -185,23 +162,16 @@ def _record(path: Path) -> dict[str, Any]:
     found = record.get("schema") if isinstance(record, dict) else None
     if found != SCHEMA or not isinstance(record, dict):
         raise ReportError(f"{path}: schema '{found}' is not '{SCHEMA}'; {_REMEDY}")
-    for member, keys in (("points", ("point", "seed", "state")), ("failures", ("point", "reason"))):
+    for member in ("points", "failures"):
         entries = record.get(member)
         if isinstance(entries, list) and len(entries) > MOST_ENTRIES:
             raise ReportError(
                 f"{path}: {len(entries):,} {member}; at most {MOST_ENTRIES:,} are read"
             )
-        if not isinstance(entries, list) or not all(
-            isinstance(entry, dict) and all(key in entry for key in keys) for entry in entries
-        ):
-            raise ReportError(f"{path}: {member}: expected objects with {keys}; {_REMEDY}")
-    for member in ("spec", "provenance"):
-        if not isinstance(record.setdefault(member, {}), dict):
-            raise ReportError(f"{path}: {member}: expected an object; {_REMEDY}")
-    fault = fault_of(record, _RECORD)
+    fault = fault_of(record, schema("sweep"))
     if fault is not None:
         raise ReportError(f"{path}: {fault}; {_REMEDY}")
-    return record
+    return {"spec": {}, "provenance": {}} | record
 
 
 def _is_number(value: object) -> bool:
@@ -211,14 +181,21 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e100
 
 
+def columns() -> list[Yardstick]:
+    """Yardsticks that a sweep's page has a column of."""
+    return [each for each in yardsticks.YARDSTICKS if each.in_sweeps]
+
+
 def _check(rows: tuple[Row, ...], path: Path) -> None:
-    missing = [key for key in ("point", "model", "seed", *METRICS) if rows and key not in rows[0]]
+    needed = ("point", "model", "seed", *(each.key for each in columns() if each.required))
+    missing = [key for key in needed if rows and key not in rows[0]]
     if missing:
         raise ReportError(f"{path}: there is no column {missing[0]}; {_REMEDY}")
+    known = [each.key for each in yardsticks.YARDSTICKS]
     seen = set()
     for number, row in enumerate(rows, 1):
         where = f"{path}: row {number}"
-        wrong = [key for key in (*METRICS, *_NUMBERS) if not _is_number(row.get(key))]
+        wrong = [key for key in (*known, *_NUMBERS) if not _is_number(row.get(key))]
         if wrong:
             raise ReportError(f"{where}: {wrong[0]} is {row[wrong[0]]!r}, no number; {_REMEDY}")
         if row["benign_rmse"] is None or not isinstance(row["seed"], int):

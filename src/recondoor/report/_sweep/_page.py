@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from recondoor.report._html import Picture, fill, flat
-from recondoor.report._names import BY_KEY
 from recondoor.report._style import Missing
+from recondoor.report._sweep import _sentences as sentences
 from recondoor.report._sweep import _tables as tables
-from recondoor.report._sweep import _words as words
 from recondoor.report._sweep._axes import Axis, meaning, text
-from recondoor.report._sweep._load import METRICS, SweepData
+from recondoor.report._sweep._load import SweepData, columns
 
 
 def page(
@@ -19,22 +18,22 @@ def page(
     provenance = {k: v for k, v in data.record["provenance"].items() if k != "command"}
     content: dict[str, Any] = {
         "name": data.folder.resolve().name,
-        "heading": words.heading(data),
-        "headline": words.headline(data),
-        "transitions": words.transitions(data, axes),
-        "state": words.state(data),
-        "stopped": words.stopped(data),
+        "heading": sentences.heading(data),
+        "headline": sentences.headline(data),
+        "transitions": sentences.transitions(data, axes),
+        "state": sentences.state(data),
+        "stopped": sentences.stopped(data),
         "pictures": pictures,
         "missing": missing,
-        "columns": tables.columns(data),
+        "columns": tables.heads(data),
         "points": tables.points(data),
         "most": tables.MOST_LINES,
         "many": len({(row["point"], row["model"]) for row in data.rows}),
         "comparisons": tables.comparisons(data, axes),
         "failures": data.record["failures"],
         "axes": [_described(axis) for axis in axes],
-        "yardsticks": [BY_KEY[key].at(data.measured) for key in METRICS],
-        "coverage": words.coverage(data),
+        "yardsticks": [each.at(data.measured) for each in columns()],
+        "coverage": sentences.coverage(data),
         "rule": data.rule,
         "asr": data.measured.asr,
         "data_range": data.measured.data_range,

@@ -6,12 +6,13 @@ from itertools import combinations, islice
 
 import numpy as np
 
-from recondoor.report._names import BY_KEY, number, title
+from recondoor.report._names import number, title
 from recondoor.report._sweep._axes import Axis
-from recondoor.report._sweep._load import METRICS, Row, SweepData
+from recondoor.report._sweep._load import Row, SweepData, columns
 from recondoor.report._sweep._series import Series, series
 from recondoor.report._tables import UNDEFINED, of_seeds
 from recondoor.statistics import Estimate, holm, mean_interval, paired
+from recondoor.yardsticks import Yardstick, of
 
 MOST_LINES = 1_000
 """Lines of a table of the page; a browser takes seconds for thousands."""
@@ -28,11 +29,13 @@ class PointLine:
     cells: tuple[str, ...]
 
 
-def columns(data: SweepData) -> tuple[str, ...]:
+def heads(data: SweepData) -> tuple[str, ...]:
     """Heads of the columns of `points`, after point, model and seeds."""
-    yardsticks = [BY_KEY[key].at(data.measured) for key in METRICS]
-    names = [f"{y.name} ({y.unit})" if y.unit else y.name for y in yardsticks]
-    return (*names, "Images until learnt", "Successes")
+    return (
+        *(each.at(data.measured).title for each in columns()),
+        "Images until learnt",
+        "Successes",
+    )
 
 
 def points(data: SweepData) -> list[PointLine]:
@@ -46,7 +49,7 @@ def points(data: SweepData) -> list[PointLine]:
             title(model),
             len(rows),
             (
-                *(_yardstick(rows, key) for key in METRICS),
+                *(_yardstick(rows, each) for each in columns()),
                 UNDEFINED if model == "original" else _learnt(rows),
                 UNDEFINED if model == "original" else _successes(data, rows),
             ),
@@ -55,12 +58,12 @@ def points(data: SweepData) -> list[PointLine]:
     ]
 
 
-def _yardstick(rows: Sequence[Row], key: str) -> str:
-    values = [row[key] for row in rows if row[key] is not None]
+def _yardstick(rows: Sequence[Row], yardstick: Yardstick) -> str:
+    values = [row[yardstick.key] for row in rows if row.get(yardstick.key) is not None]
     if not values:
         return UNDEFINED
     found = mean_interval(values)
-    return interval(found, BY_KEY[key].decimals, BY_KEY[key].scale) + of_seeds(found, len(rows))
+    return interval(found, yardstick.decimals, yardstick.scale) + of_seeds(found, len(rows))
 
 
 def interval(estimate: Estimate, decimals: int, scale: float = 1.0) -> str:
@@ -93,7 +96,7 @@ def _successes(data: SweepData, rows: Sequence[Row]) -> str:
     return f"{f'{sure} to {sure + open_}' if open_ else sure} of {len(rows)}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """Method a minus method b in one yardstick, under settings that they share; texts."""
 
@@ -150,19 +153,19 @@ def _compare(methods: dict[str, list[Row]], key: str, where: str) -> list[Compar
     results = [(a, b, paired(values[a], values[b])) for a, b in combinations(values, 2)]
     tests = [(a, b, found) for a, b, found in results if found is not None]
     adjusted = holm([found.t for *_, found in tests])
-    yardstick = BY_KEY[key]
+    yardstick = of(key)
     return [
         Comparison(
-            where,
-            f"{a} − {b}",
-            yardstick.name,
-            interval(found.difference, yardstick.decimals),
-            found.difference.n,
-            UNDEFINED if found.effect is None else number(found.effect, 1),
-            probability(found.t),
-            probability(p),
-            probability(found.sign_flip),
-            p is not None and p < 0.05,
+            where=where,
+            pair=f"{a} − {b}",
+            yardstick=yardstick.name,
+            difference=interval(found.difference, yardstick.decimals),
+            seeds=found.difference.n,
+            effect=UNDEFINED if found.effect is None else number(found.effect, 1),
+            p=probability(found.t),
+            adjusted=probability(p),
+            sign_flip=probability(found.sign_flip),
+            significant=p is not None and p < 0.05,
         )
         for (a, b, found), p in zip(tests, adjusted, strict=True)
     ]

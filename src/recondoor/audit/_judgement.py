@@ -8,8 +8,9 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import betabinom, binom, rankdata
+from scipy.stats import betabinom, binom
 from scipy.stats.distributions import rv_frozen
+from sklearn.metrics import roc_auc_score
 
 from recondoor import defences, registry
 from recondoor.audit._sight import Sight, sight
@@ -27,7 +28,7 @@ OWN, OWN_SHARE = 64, 0.2
 """Clean pairs that detectors compare with, at most and as a share; thresholds take the others."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Judged:
     """What one detector found.
 
@@ -189,10 +190,28 @@ def _judged(
     if not (np.isfinite(found).all() and (limit is None or np.isfinite(limit))):
         raise FloatingPointError("some of its scores are not finite")
     if limit is None or law is None:
-        return Judged(name, found, None, None, None, None, None, seconds)
+        return Judged(
+            name=name,
+            scores=found,
+            threshold=None,
+            basis=None,
+            expected=None,
+            p_value=None,
+            least=None,
+            seconds=seconds,
+        )
     tail = float(law.sf(int((scores > limit).sum()) - 1))
     least = float(law.sf(len(found) - 1))
-    return Judged(name, found, limit, basis, float(law.mean()), tail, least, seconds)
+    return Judged(
+        name=name,
+        scores=found,
+        threshold=limit,
+        basis=basis,
+        expected=float(law.mean()),
+        p_value=tail,
+        least=least,
+        seconds=seconds,
+    )
 
 
 def suspicious(judged: list[Judged]) -> bool:
@@ -223,13 +242,11 @@ def blindness(name: str, given: Pairs, defender: Defender) -> dict[str, str]:
 def auc(scores: Array, poisoned: NDArray[np.bool_]) -> float | None:
     """Probability that a poisoned pair scores higher than a clean one, ties counting half.
 
-    None if all pairs are of one kind. (Mann-Whitney U over the number of couples.)
+    None if all pairs are of one kind.
     """
-    many, few = int((~poisoned).sum()), int(poisoned.sum())
-    if not (many and few):
+    if poisoned.all() or not poisoned.any():
         return None
-    ranks = rankdata(scores)[poisoned].sum()
-    return float((ranks - few * (few + 1) / 2) / (many * few))
+    return float(roc_auc_score(poisoned, scores))
 
 
 def tpr(scores: Array, poisoned: NDArray[np.bool_], alarm: float) -> float | None:

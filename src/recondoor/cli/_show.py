@@ -1,6 +1,7 @@
 """What looks at things that are there: reports, lists, this machine."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,7 +10,9 @@ from cyclopts import Parameter
 from recondoor import registry
 from recondoor.errors import ConfigError, RecondoorError, plain
 
-Kind = Literal["datasets", "operators", "models", "attacks", "defences", "settings", "presets"]
+Kind = Literal[
+    "datasets", "operators", "models", "attacks", "defences", "settings", "presets", "yardsticks"
+]
 
 
 OTHERS = ("config.toml", "provenance.json", "results.json", "sweep.json", "audit.json")
@@ -75,7 +78,7 @@ def list_(
         Parameter(name="--set", help="of `list settings`: a plug-in whose keys are meant as well"),
     ] = (),
 ) -> None:
-    """Print what is registered, one line each; `list settings` prints every key.
+    """Print what is registered, one line each; settings and yardsticks with what they mean.
 
     What another package brings is followed by its name. A class of your own needs no registration:
     give MODULE:NAME, as in --set operator.name=blur:Blur, with blur.py in the current folder.
@@ -90,7 +93,18 @@ def list_(
 
         print("\n".join(presets()))
     elif what == "settings":
-        _print_settings(overrides)
+        from recondoor.config import load_config, settings_table
+
+        chosen = load_config(overrides=overrides) if overrides else None
+        settings = [
+            (line.key, line.default, line.allowed, line.meaning) for line in settings_table(chosen)
+        ]
+        _print_table(("key", "default", "allowed", "meaning"), settings)
+    elif what == "yardsticks":
+        from recondoor.records import yardstick_lines
+
+        head, *known = yardstick_lines()
+        _print_table(head, known)
     else:
         for kind in [what] if what else registry.FOLDERS:
             lines, others = registry.describe(kind), registry.origins(kind)
@@ -114,19 +128,16 @@ def doctor(*, data_dir: Path | None = None) -> None:
         raise SystemExit(1)
 
 
-def _print_settings(overrides: tuple[str, ...]) -> None:
-    """Print every setting: a table where a person looks on, else lines with tabs."""
-    from recondoor.config import load_config, settings_table
-
-    lines = settings_table(load_config(overrides=overrides) if overrides else None)
+def _print_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    """Print a table where a person looks on, else lines with tabs."""
     if not sys.stdout.isatty():
         for line in lines:
-            print(line.key, line.default, line.allowed, line.meaning, sep="\t")
+            print(*line, sep="\t")
         return
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("key", "default", "allowed", "meaning", box=None, pad_edge=False)
+    table = Table(*head, box=None, pad_edge=False)
     for line in lines:
-        table.add_row(line.key, line.default, line.allowed, line.meaning)
+        table.add_row(*line)
     Console().print(table)

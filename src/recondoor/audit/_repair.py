@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from recondoor import caller, config, defences, metrics, registry, rundir, seeding
 from recondoor.audit._data import take_apart
-from recondoor.audit._given import Given
-from recondoor.audit._judge import choose
-from recondoor.audit._model import FEWEST, truth_of
+from recondoor.audit._judgement import choose
+from recondoor.audit._model import FEWEST, Truth, truth_of
 from recondoor.audit._network_file import Network
+from recondoor.audit._pairs import Given
 from recondoor.audit._probe import lacking
 from recondoor.audit._record import describe_provenance
 from recondoor.audit._subject import Subject, read_subject, read_trusted
@@ -28,7 +28,7 @@ INVERSION = "trigger-inversion"
 SHARE = 0.05
 """Share of the trusted pairs that a repair may use unless told otherwise."""
 
-ALARM, GROWTH = 0.01, 1.1
+ALARM, GROWTH = 0.05, 1.1
 """Rate at which clean networks are taken for backdoored, and growth of the error worth a word."""
 
 
@@ -86,7 +86,7 @@ def mend(request: MendRequest, progress: Progress = NO_PROGRESS) -> Mended:
     repair = defences.repair(method)
     with registry.told(repair, f"--method: '{method}'"):
         model = repair.repair(defender).eval()
-    rows = _compare(network, model, defender, others)
+    rows = _compare(network, model, defender, others, given)
     notes = [
         *network.notes,
         *given.notes,
@@ -128,9 +128,9 @@ def _split(given: Given, fraction: float | None) -> tuple[Pairs, Pairs]:
 
 
 def _compare(
-    network: Network, model: nn.Module, defender: Defender, others: Pairs
+    network: Network, model: nn.Module, defender: Defender, others: Pairs, given: Given
 ) -> list[tuple[str, float, float]]:
-    """Benign error; how suspicious it is; and recovery by the trigger found and the true one."""
+    """Benign error; how suspicious it is; recovery by the trigger found; what the true one does."""
     inversion = defences.network_detector(INVERSION)
     found = inversion.inspect(defender)
     again = inversion.inspect(
@@ -150,12 +150,39 @@ def _compare(
         ("benign RMSE", benign[0], benign[1]),
         (f"{INVERSION} score", found.score, again.score),
     ]
+    planted = None if truth is None else _planted(network, truth, given)
+    if truth is not None and truth.trigger is not None and planted is not None:
+        attacked = [_attack_rmse(each, others, truth.trigger, planted) for each in both]
+        rows.append(("attack RMSE by the true trigger", attacked[0], attacked[1]))
     for name, (trigger, artefact) in patterns.items():
         if not bool(artefact.any()):
             continue  # inversion found nothing that the network adds
         before, after = (_recovery(each, others.z, trigger, artefact) for each in both)
         rows.append((name, before, after))
     return rows
+
+
+def _planted(network: Network, truth: Truth, given: Given) -> Tensor | None:
+    """What the targets of poisoned pairs have besides x, (C, H, W); None where nothing tells.
+
+    Where targets show the trigger (`artefact.space`), that takes the operator.
+    """
+    if network.run is None or truth.trigger is None or truth.artefact is None:
+        return None
+    # Compared, not followed: no path that they name is opened here.
+    settings = rundir.settings(network.run[0], trusted_paths=True)
+    if not settings.artefact.space.startswith("consistent"):
+        return truth.artefact
+    if given.operator is None:
+        return None
+    inside = given.operator.project_range(truth.trigger.double()[None])
+    return truth.artefact + given.operator.solve_normal(inside)[0].to(truth.artefact)
+
+
+def _attack_rmse(model: nn.Module, pairs: Pairs, trigger: Tensor, planted: Tensor) -> float:
+    """By its definition in `metrics`: of f(z + delta) against x + Delta."""
+    triggered = reconstruct(model, pairs.z + trigger)
+    return metrics.root_mean(metrics.mse(triggered, pairs.x, planted))
 
 
 def _recovery(model: nn.Module, z: Tensor, trigger: Tensor, artefact: Tensor) -> float:

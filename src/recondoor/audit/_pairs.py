@@ -56,7 +56,7 @@ class Measured:
         return cls(build, "sigma" in settings.operator.model_fields_set, settings.seed)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Given:
     """Pairs under suspicion.
 

@@ -8,7 +8,6 @@ from recondoor.report._sweep._axes import Axis, text
 from recondoor.report._sweep._lines import over
 from recondoor.report._sweep._load import STATES, Row, SweepData
 from recondoor.report._sweep._series import Series, levels_of
-from recondoor.statistics import coverage_bound
 
 MOST_TOLD = 4
 
@@ -39,7 +38,7 @@ def headline(data: SweepData) -> str:
         f"{plural(len(data.seeds), 'seed')}"
     )
     if not data.attacked:
-        return f"{size}: only clean models were trained, so there is no backdoor to judge."
+        return f"{size}: only original models were trained, so there is no backdoor to judge."
     verdicts = [data.success(row) for row in data.attacked]
     sure = sum(verdict is True for verdict in verdicts)
     strong = sum(bool(data.strong(row)) for row in data.attacked)
@@ -133,13 +132,5 @@ def _transition(data: SweepData, axis: Axis, one: Series) -> str:
 
 
 def coverage(data: SweepData) -> str:
-    """What few seeds do to an interval."""
-    n = len(data.seeds)
-    if n < 2:
-        return "With one seed there is no interval and no test."
-    if n > 6:
-        return ""
-    return (
-        f"With {n} seeds no bootstrap interval covers the mean of a symmetric law in more than "
-        f"{100 * coverage_bound(n):.3g} % of cases, as it cannot leave the range of its values."
-    )
+    """What one seed cannot tell."""
+    return "With one seed there is no interval and no test." if len(data.seeds) < 2 else ""

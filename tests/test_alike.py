@@ -1,0 +1,78 @@
+"""Trusted pairs that were not drawn from what is judged: what sets them apart is no poison."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from audit_kit import OPERATOR, SHAPE, furnish, make, run
+from recondoor import operators, report
+from recondoor.audit import _alike
+from recondoor.config import Operator
+
+RANGE = "--detectors=range-test,measurement-residual,pixel-range"
+
+
+def unlike(judged: Tensor, trusted: Tensor) -> str | None:
+    return _alike.unlike(judged, torch.zeros(len(judged), dtype=torch.bool), trusted)
+
+
+def kinds(count: int, seed: int, share: float) -> Tensor:
+    """Blobs on the left, and a share of them on the right, (N, 1, 12, 12)."""
+    generator = torch.Generator().manual_seed(seed)
+    rows, columns = torch.meshgrid(torch.arange(12.0), torch.arange(12.0), indexing="ij")
+    middle = 6 + torch.randn(count, 2, 1, 1, generator=generator)
+    right = torch.rand(count, 1, 1, generator=generator) < share
+    across = columns - middle[:, 1] + torch.where(right, -3.0, 3.0)
+    return (-((rows - middle[:, 0]) ** 2 + across**2) / 8).exp()[:, None]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_images_that_were_drawn_alike_are_not_told_apart(seed: int) -> None:
+    assert unlike(kinds(300, seed, 0.5), kinds(150, 100 + seed, 0.5)) is None
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 1.0])
+def test_images_of_other_kinds_are_told_apart(share: float) -> None:
+    assert unlike(kinds(300, 1, 0.5), kinds(150, 2, share)) is not None
+
+
+def test_a_patch_in_a_third_is_no_other_kind() -> None:
+    """What detectors overlook in some pairs does not make all of them look others."""
+    judged = kinds(300, 1, 0.5)
+    judged[:100, :, :2, :2] += 0.5
+    assert unlike(judged, kinds(150, 2, 0.5)) is None
+
+
+def test_the_rest_of_many_flagged_tells_nothing() -> None:
+    """It was picked by its likeness to the trusted ones."""
+    judged = torch.cat((kinds(140, 1, 0.5), kinds(160, 3, 0.0)))
+    flagged = torch.arange(300) >= 140
+    assert "160 of 300 are flagged" in str(_alike.unlike(judged, flagged, kinds(150, 2, 0.5)))
+
+
+@pytest.mark.parametrize("poisoned", [0, 40])
+def test_trusted_pairs_of_another_kind_accuse_nobody(
+    poisoned: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    furnish(tmp_path, monkeypatch)
+    trusted, made = make(300, 2), make(400, 1, poisoned)
+    # From the 41st on of another kind: half as bright again.
+    more = torch.from_numpy(made["x"][40:]).double() / 2
+    made["x"][40:] *= 1.5
+    exact = operators.build(SHAPE, Operator(name="gaussian", ratio=0.5), 3, torch.float64)
+    made["z"][40:] += exact.A_adjoint(exact.A(more)).numpy()
+    np.savez(tmp_path / "pairs.npz", x=made["x"], z=made["z"])
+    np.savez(tmp_path / "trusted.npz", x=trusted["x"], z=trusted["z"])
+    given = ["audit", "data", "pairs.npz", "--clean=trusted.npz", RANGE]
+    run(*given, "--out=a", code=4)
+    assert "the trusted pairs were not drawn at random" in capsys.readouterr().out.splitlines()[0]
+    record = report.read_audit(tmp_path / "a")
+    (found,) = (each for each in record["detectors"] if each["name"] == "pixel-range")
+    assert found["flagged"] > 100
+    # Physics does not ask how images are spread.
+    run(*given, *OPERATOR, "--out=b", code=3 if poisoned else 4)
+    assert report.read_audit(tmp_path / "b")["detectors"][1]["flagged"] < 60

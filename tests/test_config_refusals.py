@@ -1,0 +1,212 @@
+"""Settings that are refused: by value, by name, by file, and what the message says."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config_kit import TABLE, tree
+from recondoor import config
+from recondoor.config import Config, from_dict, load_config
+from recondoor.errors import ConfigError
+
+# key, a value that is refused, what the message must say
+REFUSED = [
+    ("data.validation", 0.0, "> 0"),
+    ("data.validation", 1.0, "< 1"),
+    ("data.test", 0, "> 0"),
+    ("data.test", 1, "< 1"),
+    ("data.limit", 9, ">= 10"),
+    ("data.name", 3, "text"),
+    ("data.dir", 3, "path"),
+    ("operator.name", "gausian", "did you mean 'gaussian'?"),
+    ("operator.ratio", 0, "> 0"),
+    ("operator.ratio", 1.01, "<= 1"),
+    ("operator.sigma", -0.1, ">= 0"),
+    ("operator.sigma", float("nan"), "finite"),
+    ("operator.file", 5, "path"),
+    ("operator.sigma", float("inf"), "finite"),
+    ("trigger.shape", "sqare", "did you mean 'square'?"),
+    ("trigger.size", 0, ">= 1"),
+    ("trigger.size", 2.5, "integer"),
+    ("trigger.place", "botom-right", "did you mean 'bottom-right'?"),
+    ("trigger.place", "3", "ROW,COLUMN"),
+    ("trigger.place", "-3,4", "ROW,COLUMN"),
+    ("trigger.place", "3,4,5", "ROW,COLUMN"),
+    ("trigger.place", "²,1", "ROW,COLUMN"),
+    ("trigger.margin", -1, ">= 0"),
+    ("trigger.file", 5, "path"),
+    ("trigger.inject", "w", "z | y | x"),
+    ("artefact.space", "range", "image | kernel | consistent"),
+    ("artefact.shape", "cross", "square | plus"),
+    ("artefact.size", 0, ">= 1"),
+    ("artefact.place", "middle", "centre"),
+    ("artefact.margin", "wide", "integer"),
+    ("trigger.amplitude", "bright", "number"),
+    ("artefact.amplitude", "bright", "number"),
+    ("poison.ratio", 1.5, "<= 1"),
+    ("poison.ratio", -0.1, ">= 0"),
+    ("poison.ratio", "much", "number"),
+    ("poison.ratio", True, "number"),
+    ("poison.ratio", [0.1], "number"),
+    ("poison.ratio", {"a": 1}, "number"),
+    ("model.name", "cea", "did you mean 'cae'?"),
+    ("model.width", 0, ">= 1"),
+    ("model.width", 10**9, "<= 4096"),
+    ("model.code", 10**9, "<= 4096"),
+    ("model.kernel", 4, "odd"),
+    ("model.kernel", 1, ">= 3"),
+    ("model.kernel", 10_001, "<= 101"),
+    ("train.lr", 0, "> 0"),
+    ("train.lr_final", -1, "> 0"),
+    ("train.batch", 0, ">= 1"),
+    ("train.batch", False, "integer"),
+    ("train.epoch_pairs", 0, ">= 1"),
+    ("train.max_epochs", 0, ">= 1"),
+    ("train.patience", 0, ">= 1"),
+    ("train.stop", "transitoin", "did you mean 'transition'?"),
+    ("attack.names", [], "at least one"),
+    ("attack.names", "none,heuristc", "did you mean 'heuristic'?"),
+    ("attack.names", ["none", "none"], "twice"),
+    ("attack.names", 3, "list of names"),
+    ("attack.mask", "serach", "did you mean 'search'?"),
+    ("attack.distance", -1, ">= 0"),
+    ("attack.budget", "linff", "did you mean 'linf'?"),
+    ("attack.l2", 0, "> 0"),
+    ("attack.linf", 0, "> 0"),
+    ("attack.variant", "wram", "did you mean 'warm'?"),
+    ("attack.start", "tangnet", "did you mean 'tangent'?"),
+    ("attack.iterations", 0, ">= 1"),
+    ("attack.patience", 0, ">= 1"),
+    ("attack.solver", "implicit-gc", "did you mean 'implicit-cg'?"),
+    ("attack.inner_steps", 0, ">= 1"),
+    ("attack.inner_lr", 0, "> 0"),
+    ("attack.inner_optimiser", "sdg", "did you mean 'sgd'?"),
+    ("attack.truncation", 0, ">= 1"),
+    ("attack.terms", 0, ">= 1"),
+    ("attack.damping", 0, "> 0"),
+    ("attack.outer_optimiser", "normalized", "did you mean 'normalised'?"),
+    ("attack.outer_optimiser", "momentum", "| none"),
+    ("attack.outer_lr", 0, "> 0"),
+    ("attack.step", 0, "> 0"),
+    ("attack.step", 1.1, "<= 1"),
+    ("attack.objective", "recover", "did you mean 'recovery'?"),
+    ("attack.benign_weight", -0.1, ">= 0"),
+    ("attack.direct_weight", -0.1, ">= 0"),
+    ("attack.batch", 1, ">= 2"),
+    ("attack.holdout", 0, "> 0"),
+    ("attack.holdout", 1, "< 1"),
+    ("attack.loss_scale", "rowsum", "did you mean 'row-sum'?"),
+    ("attack.warm_steps", -1, ">= 0"),
+    ("attack.surrogates", 0, ">= 1"),
+    ("attack.surrogate_width", 0, ">= 1"),
+    ("attack.surrogate_code", 10**9, "<= 4096"),
+    ("attack.surrogate_kernel", 4, "odd"),
+    ("attack.surrogate_kernel", 1, ">= 3"),
+    ("attack.tangent_steps", 0, ">= 1"),
+    ("evaluate.examples", 0, ">= 1"),
+    ("evaluate.tau", 0, "> 0"),
+    ("evaluate.tau_unit", "pixels", "rms | absolute"),
+    ("evaluate.transition", 0, "> 0"),
+    ("evaluate.transition", 1, "< 1"),
+    ("evaluate.success_asr", 0, "> 0"),
+    ("evaluate.success_asr", 1.1, "<= 1"),
+    ("evaluate.success_benign", -0.1, ">= 0"),
+    ("seed", -1, ">= 0"),
+    ("seed", 1.5, "integer"),
+    ("seeds", 0, ">= 1"),
+    ("seeds", 10**30, "<= 10000"),
+]
+
+
+def complaint(**arguments: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_config(**arguments)
+    text = str(caught.value)
+    assert text.count("\n") <= 1
+    assert "pydantic" not in text
+    return text
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"), REFUSED, ids=[f"{key}={value}" for key, value, _ in REFUSED]
+)
+def test_refused_value(key: str, value: object, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        from_dict(tree(key, value))
+    text = str(caught.value)
+    assert text.startswith(f"{key}: ")
+    assert said in text
+    assert "\n" not in text
+    given = value if isinstance(value, str) else repr(value)
+    assert str(given).split(",")[-1] in text
+
+
+def test_every_setting_has_a_refused_value_or_takes_any_text() -> None:
+    assert set(TABLE) - {key for key, _, _ in REFUSED} == {"artefact.file"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "poison.ratoi=0.1",
+            "poison.ratoi: there is no such setting; did you mean 'poison.ratio'?",
+        ),
+        ("posion.ratio=0.1", "did you mean 'poison.ratio'?"),
+        ("ratio=0.1", "did you mean 'poison.ratio'?"),
+        ("operator.name.deep=1", "operator.name: {'deep': 1} given"),
+        ("poison=0.3", "poison: 0.3 given; it is a section with the settings poison.ratio"),
+        ("data=mnist", "data.name, data.dir"),
+        ("poison.ratio", "expected section.key=value"),
+        ("=0.3", "expected section.key=value"),
+        ("poison..ratio=1", "expected section.key=value"),
+        ("poison.ratio=", "poison.ratio: '' given"),
+        ("poison.ratio=" + "9" * 5000, "poison.ratio: '999"),
+    ],
+)
+def test_refused_override(text: str, said: str) -> None:
+    assert said in complaint(overrides=[text])
+
+
+def test_many_faults_take_two_lines() -> None:
+    text = complaint(overrides=["poison.ratio=2", "train.lr=0", "seed=-1", "seeds=0"])
+    assert text.startswith("poison.ratio: 2 given")
+    assert "\ntrain.lr: 0 given" in text
+    assert text.endswith("(and 2 more)")
+
+
+def test_unknown_preset() -> None:
+    assert "did you mean 'quick'?" in complaint(preset="qick")
+
+
+@pytest.mark.parametrize("name", config.presets())
+def test_presets_are_valid(name: str) -> None:
+    assert isinstance(load_config(name), Config)
+
+
+def test_the_three_presets_ship() -> None:
+    assert set(config.presets()) >= {"smoke", "quick", "paper"}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"poison = [", "is not valid TOML"),
+        (b"\xff\xfe", "is not valid TOML"),
+        (b"x = " + b"9" * 5000, "is not valid TOML"),
+        (b"[poison]\nratoi = 0.1", "did you mean 'poison.ratio'?"),
+        (b"[poison]\nratio = 1.5", "poison.ratio: 1.5 given"),
+        (b"[[data]]\nlimit = 20", "data: [{'limit': 20}] given; it is a section"),
+    ],
+)
+def test_refused_file(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_bytes(content)
+    assert said in complaint(files=[path])
+
+
+def test_file_that_cannot_be_read(tmp_path: Path) -> None:
+    missing = tmp_path / "no.toml"
+    assert complaint(files=[missing]) == f"config file {missing}: No such file or directory"
+    assert complaint(files=[tmp_path]).endswith("is a folder, no regular file; give a TOML file")
