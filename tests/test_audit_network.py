@@ -101,7 +101,7 @@ def test_references_make_a_threshold_or_rank(
     [
         ("missing.safetensors", [], "does not exist"),
         (".", [], "is a folder"),
-        ("mine:nothing", [], "AttributeError"),
+        ("mine:nothing", [], "mine.py has no nothing"),
         ("nowhere:f", [], "No module named 'nowhere'"),
         ("mine:number", [], "returned int"),
         ("mine:broken", [], "no weights here"),

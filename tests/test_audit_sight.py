@@ -12,7 +12,6 @@ from audit_kit import OPERATOR, make, run, small_network
 from recondoor import config, defences, report
 from recondoor.audit import Audit, Measured, Request, audit_data
 from recondoor.config import Config
-from recondoor.defences import measurement_residual
 from recondoor.report import _audit_sentences
 from sight_kit import (
     here,  # noqa: F401
@@ -129,7 +128,7 @@ def test_a_detector_that_fails_is_skipped_and_acquits_nobody(
         raise error
 
     pairs(here)
-    monkeypatch.setattr(measurement_residual, "blind", fail)
+    monkeypatch.setattr(defences.load("measurement-residual"), "blind", fail)
     found = look(here, settings(), *PHYSICS, "loss-isolation")
     assert [each.name for each in found.judged] == ["range-test", "loss-isolation"]
     assert said in found.skipped["measurement-residual"]
@@ -150,7 +149,7 @@ def test_scores_that_are_no_numbers_acquit_nobody(
         return torch.full((len(given),), float("nan"))
 
     pairs(here)
-    monkeypatch.setattr(measurement_residual, "scores", nan)
+    monkeypatch.setattr(defences.load("measurement-residual"), "scores", nan)
     found = look(here, None, "spectral-signatures", "loss-isolation")
     assert set(found.skipped) == set()
     monkeypatch.setattr(defences.load("range-test"), "scores", nan)
@@ -163,7 +162,7 @@ def test_ctrl_c_passes(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise KeyboardInterrupt
 
     pairs(here)
-    monkeypatch.setattr(measurement_residual, "blind", stop)
+    monkeypatch.setattr(defences.load("measurement-residual"), "blind", stop)
     with pytest.raises(KeyboardInterrupt):
         look(here, settings(), *PHYSICS)
 

@@ -11,7 +11,6 @@ from audit_kit import OPERATOR, REFERENCES, make, run
 from recondoor import cli, config, defences, report
 from recondoor.audit import Network
 from recondoor.audit._make import law_lacks, references_lack
-from recondoor.defences import homogeneity, trigger_inversion
 from sight_kit import (
     here,  # noqa: F401
     pairs,
@@ -53,7 +52,10 @@ def test_references_have_to_be_of_the_make_and_no_copies() -> None:
 
 def test_the_law_acquits_only_networks_of_runs_that_it_was_made_of(tmp_path: Path) -> None:
     def differs(*changes: str, data: Path | None = None, alarm: float = 0.05) -> str | None:
-        chosen = [f"{k}={json.dumps(v)}" for k, v in trigger_inversion.CALIBRATED.items()]
+        chosen = [
+            f"{k}={json.dumps(v)}"
+            for k, v in defences.network_detector("trigger-inversion").calibrated.items()
+        ]
         import tomli_w
 
         tree = config.load_config("quick", (), [*chosen, *changes]).model_dump(
@@ -92,7 +94,7 @@ def test_inputs_keep_the_findings_of_detectors_that_do_not_fail(
     def fail(*_: object) -> None:
         raise RuntimeError("the network broke")
 
-    monkeypatch.setattr(homogeneity, "scores", fail)
+    monkeypatch.setattr(defences.load("homogeneity"), "scores", fail)
     saved(here / "inputs.npz", z=make(60, 7)["z"])
     run("audit", "input", "mine:honest", "inputs.npz", "--data=trusted.npz", *OPERATOR, "--out=a")
     record = report.read_audit(here / "a")
@@ -108,7 +110,7 @@ def test_networks_keep_the_findings_of_detectors_that_do_not_fail(
     monkeypatch.setattr(defences.load("least-norm-inversion"), "inspect", fail)
     given = ["audit", "model", "mine:backdoored", "--data=trusted.npz", *REFERENCES]
     run(*given, "--out=a", code=3)
-    monkeypatch.setattr(trigger_inversion, "inspect", fail)
+    monkeypatch.setattr(defences.load("trigger-inversion"), "inspect", fail)
     run(*given, "--out=b", code=4)
     assert "it failed, RuntimeError: the network broke" in report.read_audit(here / "b")["reason"]
     cli.main(["report", str(here / "b")])

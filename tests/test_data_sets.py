@@ -12,6 +12,7 @@ from recondoor import data, registry
 from recondoor.config import Data
 from recondoor.data import fashion_mnist, mnist, mnist5k
 from recondoor.errors import DataError
+from recondoor.testing import DataSetContract
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +24,13 @@ def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def digits() -> data.Images:
     return data.load("mnist5k")
+
+
+class TestContract(DataSetContract):
+    names = registry.names("datasets")
+
+    def fetches(self, name: str) -> bool:
+        return name != "mnist5k"
 
 
 def test_embedded_digits(digits: data.Images) -> None:
@@ -107,7 +115,7 @@ def test_every_registered_set_describes_itself() -> None:
     assert set(described) >= {"fashion-mnist", "mnist", "mnist5k"}
     for name, line in described.items():
         assert line.endswith(".")
-        assert callable(registry.load("datasets", name).load)
+        assert issubclass(registry.load("datasets", name), data.DataSet)
 
 
 def test_published_sizes_follow_from_the_format() -> None:

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import json
 import math
+import sys
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy.stats import betabinom, chi2, kstest
+from scipy.stats import chi2, kstest
 from torch import Tensor, nn
 
-from recondoor import defences, models, operators, registry
+from recondoor import defences, models, operators
 from recondoor.config import Model, Operator
 from recondoor.defences import (
     Defender,
@@ -23,17 +24,16 @@ from recondoor.defences import (
     _triggers,
     _tune,
     fine_pruning,
-    trigger_inversion,
 )
 from recondoor.errors import ConfigError
 from recondoor.poisoning import Pairs
+from recondoor.testing import InputDetectorContract, NetworkDetectorContract, RepairContract
 
 SHAPE = (1, 12, 12)
-ALARM = 0.05
+INVERSION = defences.network_detector("trigger-inversion")
 KINDS: tuple[defences.Kind, ...] = ("input", "model", "repair")
 OF = {kind: defences.names(kind) for kind in KINDS}
 every = pytest.mark.parametrize("name", [name for kind in KINDS for name in OF[kind]])
-every_input = pytest.mark.parametrize("name", OF["input"])
 PROMISED = {
     "input": {"range-projection", "measurement-consistency", "strip", "homogeneity"},
     "model": {"trigger-inversion", "least-norm-inversion"},
@@ -64,101 +64,32 @@ def part(start: int, stop: int) -> Pairs:
 @pytest.fixture
 def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """For what does not depend on their number."""
-    for module in [*(defences.load(name) for kind in KINDS for name in OF[kind]), _triggers]:
+    plug_ins = [defences.load(name) for kind in KINDS for name in OF[kind]]
+    for module in [*(sys.modules[type(each).__module__] for each in plug_ins), _triggers]:
         for setting in ("EPOCHS", "ROUNDS", "STEPS", "CANDIDATES"):
             if hasattr(module, setting):
                 monkeypatch.setattr(module, setting, 2)
     monkeypatch.setattr(_triggers, "ENERGIES", (2.0,))
 
 
-def outputs(name: str, defender: Defender) -> list[Tensor]:
-    """All that a defence returns, as tensors."""
-    module, z = defences.load(name), world()[0].z[:50]
-    if module.KIND == "input":
-        repaired = [module.repaired(z, defender)] if hasattr(module, "repaired") else []
-        return [module.scores(z, defender), *repaired]
-    if module.KIND == "model":
-        found = module.inspect(defender)
-        return [torch.tensor(found.score), found.trigger, found.artefact, found.counts]
-    return [value.clone() for value in module.repair(defender).state_dict().values()]
+@pytest.mark.usefixtures("few_steps")
+class TestInputDetectors(InputDetectorContract):
+    names = OF["input"]
+
+
+@pytest.mark.usefixtures("few_steps")
+class TestNetworkDetectors(NetworkDetectorContract):
+    names = OF["model"]
+
+
+@pytest.mark.usefixtures("few_steps")
+class TestRepairs(RepairContract):
+    names = OF["repair"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_promised_is_registered(kind: defences.Kind) -> None:
     assert PROMISED[kind] <= set(OF[kind])
-
-
-@every
-def test_description_is_one_line(name: str) -> None:
-    assert 10 < len(registry.describe("defences")[name]) <= 100
-    assert set(defences.load(name).NEEDS) <= {"model", "physics", "clean", "gradients", "layers"}
-
-
-@every
-@pytest.mark.usefixtures("few_steps")
-@pytest.mark.parametrize("training", [True, False])
-def test_nothing_is_changed_and_all_is_repeatable(name: str, training: bool) -> None:
-    """Weights to the bit, training flags, data, global generators; same seed, same result."""
-    clean, (pairs, physics, model) = part(0, 60), world()
-    model.train(training)
-    before = {key: value.clone() for key, value in model.state_dict().items()}
-    given = pairs.z.clone(), clean.z.clone(), clean.x.clone()
-    state, legacy = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-    needs_grad = [parameter.requires_grad for parameter in model.parameters()]
-    first, second = (outputs(name, Defender(clean, physics, model, seed=5)) for _ in range(2))
-    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-    assert all(bool(each.isfinite().all()) for each in first)
-    after = model.state_dict()
-    assert all(torch.equal(before[key], after[key]) for key in before)
-    assert {module.training for module in model.modules()} == {training}
-    assert [parameter.requires_grad for parameter in model.parameters()] == needs_grad
-    assert all(parameter.grad is None for parameter in model.parameters())
-    assert torch.equal(pairs.z, given[0])
-    assert torch.equal(clean.z, given[1]) and torch.equal(clean.x, given[2])
-    assert torch.equal(state, torch.get_rng_state())
-    assert np.array_equal(legacy, np.random.get_state()[1])  # noqa: NPY002
-
-
-@every
-@pytest.mark.usefixtures("few_steps")
-def test_outputs_have_the_shapes_of_the_contract(name: str) -> None:
-    pairs, physics, model = world()
-    found = outputs(name, Defender(part(0, 60), physics, model))
-    kind = defences.load(name).KIND
-    if kind == "input":
-        assert found[0].shape == (50,)
-        assert all(each.shape == (50, *SHAPE) and each.dtype == pairs.z.dtype for each in found[1:])
-        assert len(defences.load(name).in_words(1.5)) > 10
-    elif kind == "model":
-        assert [each.shape for each in found] == [(), SHAPE, SHAPE, SHAPE]
-        assert set(found[3].unique().tolist()) <= {0.0, 1.0}
-    else:
-        expected = [value.shape for value in model.state_dict().values()]
-        assert [each.shape for each in found] == expected
-
-
-@every_input
-def test_inputs_are_scored_one_by_one(name: str) -> None:
-    """A score depends on no other input that is looked at: this makes clean scores exchangeable."""
-    _, physics, model = world()
-    defender, z = Defender(part(0, 60), physics, model), world()[0].z[100:140]
-    scores = defences.load(name).scores
-    alone = torch.cat([scores(each[None], defender) for each in z])
-    torch.testing.assert_close(scores(z, defender), alone, rtol=1e-3, atol=1e-5)
-
-
-@every_input
-def test_false_alarms_on_clean_inputs_keep_to_the_rate(name: str) -> None:
-    """The number of false alarms has the beta-binomial law that exchangeability gives, exactly."""
-    _, physics, model = world()
-    module, defender = defences.load(name), Defender(part(0, 60), physics, model)
-    trusted, further = part(100, 500), part(500, 900)
-    clean = module.scores(trusted.z, defender)
-    limit, rank = defences.threshold(clean, ALARM), defences.rank(len(clean), ALARM)
-    alarms = int((module.scores(further.z, defender) > limit).sum())
-    assert betabinom(400, len(clean) - rank + 1, rank).sf(alarms - 1) > 1e-3
-    if getattr(module, "CERTAIN", False):
-        assert int((module.scores(further.z, defender) > module.law(defender, ALARM)).sum()) == 0
 
 
 def dense(name: str, **settings: Any) -> tuple[np.ndarray[Any, Any], Physics, Any]:
@@ -232,18 +163,19 @@ UNITS = [(1e-5, 1e-5), (1e5, 1e5), (1e5, 1e-5), (1e-5, 1e5), (2.0**-17, 2.0**9)]
 @pytest.mark.parametrize(("c", "d"), UNITS)
 def test_units_of_the_data_do_not_matter(name: str, c: float, d: float) -> None:
     """Scores stay, patterns and reconstructions scale, and a repaired network computes the same."""
-    clean, (pairs, physics, model), kind = part(0, 60), world(), defences.load(name).KIND
+    clean, (pairs, physics, model), kind = part(0, 60), world(), defences.load(name).looks_at
     other = Pairs(c * clean.z, d * clean.x)
     before = Defender(clean, physics, model, seed=5)
     after = Defender(other, rescaled(physics, c, d), Rescaled(model, c, d), seed=5)
-    module, z = defences.load(name), pairs.z[:50]
+    module: Any = defences.load(name)
+    z = pairs.z[:50]
     # Factors that are powers of two change no rounding.
     close = partial(torch.testing.assert_close, rtol=1e-5 if c < 1e-5 else 5e-3)
     if kind == "input":
         close(module.scores(c * z, after), module.scores(z, before), atol=1e-4)
-        if hasattr(module, "repaired"):
-            found = module.repaired(c * z, after) / d
-            close(found, module.repaired(z, before), atol=1e-4)
+        expected = module.repaired(z, before)
+        if expected is not None:
+            close(module.repaired(c * z, after) / d, expected, atol=1e-4)
     elif kind == "model":
         found, expected = module.inspect(after), module.inspect(before)
         close(torch.tensor(found.score), torch.tensor(expected.score), atol=0)
@@ -281,7 +213,7 @@ def noise(count: int) -> Pairs:
 
 def test_inversion_finds_a_planted_backdoor_and_its_artefact() -> None:
     model = Planted(1.0)
-    found = trigger_inversion.inspect(Defender(noise(60), model=model))
+    found = INVERSION.inspect(Defender(noise(60), model=model))
     assert isinstance(model.plus, Tensor)
     energy = found.trigger[0].square() / found.trigger.square().sum()
     places = torch.arange(16.0)
@@ -290,7 +222,7 @@ def test_inversion_finds_a_planted_backdoor_and_its_artefact() -> None:
     artefact = found.artefact * found.counts
     cosine = float((artefact * model.plus).sum() / (artefact.norm() * model.plus.norm()))
     assert cosine > 0.98
-    honest = trigger_inversion.inspect(Defender(noise(60), model=Planted(0.0)))
+    honest = INVERSION.inspect(Defender(noise(60), model=Planted(0.0)))
     assert found.score > 10 * honest.score
 
 
@@ -341,7 +273,7 @@ def test_fine_pruning_removes_exactly_a_dormant_channel() -> None:
     assert _tune.channels(model) == [(model.hidden, 0), (model.hidden, 1)]
     pruned = fine_pruning._prune(_tune.duplicate(model), pairs)
     assert [channel for _, channel in pruned] == [1]
-    mended = fine_pruning.repair(Defender(pairs, model=model))
+    mended = defences.repair("fine-pruning").repair(Defender(pairs, model=model))
     hidden = mended.hidden
     assert isinstance(hidden, nn.Conv2d)
     assert hidden.bias is not None
@@ -371,7 +303,7 @@ def test_the_law_of_inversion_holds_whatever_the_law_of_scores_is(alarm: float) 
     """One more network of the make exceeds it at no higher rate, also with a heavy tail."""
     rng, draws, count = np.random.default_rng(3), 20_000, len(_triggers.CLEAN_SCORES)
     scores = rng.pareto(1.0, size=(draws, count + 1))
-    place = sum(each <= trigger_inversion.law(Defender(), alarm) for each in _triggers.CLEAN_SCORES)
+    place = sum(each <= INVERSION.law(Defender(), alarm) for each in _triggers.CLEAN_SCORES)
     limits = np.sort(scores[:, :-1], axis=1)[:, place - 1]
     share = float((scores[:, -1] > limits).mean())
     assert share == pytest.approx(1 - place / (count + 1), abs=4 * math.sqrt(alarm / draws))
@@ -384,6 +316,6 @@ def test_the_law_of_inversion_is_of_the_kept_scores_and_guesses_no_tail() -> Non
     rows = [row for row in json.loads(path.read_text("utf-8")) if wanted.items() <= row.items()]
     scores = [row["score"] for row in sorted(rows, key=lambda row: row["seed"])]
     assert scores == pytest.approx(_triggers.CLEAN_SCORES, abs=5e-5)
-    assert trigger_inversion.law(Defender(), 0.05) == pytest.approx(max(scores), abs=5e-5)
+    assert INVERSION.law(Defender(), 0.05) == pytest.approx(max(scores), abs=5e-5)
     with pytest.raises(ConfigError, match="give 99 or more"):
-        trigger_inversion.law(Defender(), 0.01)
+        INVERSION.law(Defender(), 0.01)

@@ -1,6 +1,5 @@
 """Contract of every registered defence of pairs, and closed forms of the ones that have any."""
 
-import pickle
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -8,23 +7,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy.stats import binom
 from torch import Tensor, nn
 
-from recondoor import defences, models, operators, registry
+from recondoor import defences, models, operators
 from recondoor.config import Model, Operator
 from recondoor.defences import (
     Defender,
     Physics,
     _features,
-    activation_clustering,
-    loss_isolation,
-    range_test,
-    spectral_signatures,
     spectre,
 )
 from recondoor.errors import ConfigError
 from recondoor.poisoning import Pairs
+from recondoor.testing import PairDetectorContract
 
 NAMES = defences.names("pairs")
 SHAPE = (1, 12, 12)
@@ -56,56 +51,19 @@ def part(pairs: Pairs, start: int, stop: int) -> Pairs:
     return Pairs(pairs.z[start:stop].clone(), pairs.x[start:stop].clone())
 
 
+class TestContract(PairDetectorContract):
+    names = NAMES
+
+
 def variants(name: str) -> list[Callable[[Pairs, Defender], Tensor]]:
-    module = defences.load(name)
-    return [getattr(module, way) for way in ("scores", "baseline") if hasattr(module, way)]
+    detector: Any = defences.pair_detector(name)
+    published = detector.baseline(part(world()[0], 0, 20), defender())
+    return [detector.scores] if published is None else [detector.scores, detector.baseline]
 
 
 def test_every_detector_of_pairs_is_registered() -> None:
     expected = {"measurement-residual", "range-test", "spectral-signatures", "spectre"}
     assert {*expected, "activation-clustering", "loss-isolation"} <= set(NAMES)
-
-
-@every
-def test_description_is_one_line(name: str) -> None:
-    assert 10 < len(registry.describe("defences")[name]) <= 100
-    assert set(defences.load(name).NEEDS) <= {"model", "physics", "clean", "gradients", "layers"}
-    assert len(defences.load(name).in_words(1.5)) > 10
-
-
-@every
-def test_nothing_is_changed_and_all_is_repeatable(name: str) -> None:
-    pairs, model = part(world()[0], 0, 200), world()[2]
-    for training in (True, False):
-        model.train(training)
-        weights = pickle.dumps([value.numpy() for value in model.state_dict().values()])
-        state = torch.get_rng_state(), pickle.dumps(np.random.get_state(legacy=False))  # noqa: NPY002
-        z, x = pairs.z.clone(), pairs.x.clone()
-        for scores in variants(name):
-            first, second = scores(pairs, defender(seed=5)), scores(pairs, defender(seed=5))
-            assert first.shape == (200,)
-            assert bool(first.isfinite().all())
-            assert torch.equal(first, second)
-        assert torch.equal(pairs.z, z) and torch.equal(pairs.x, x)
-        assert model.training == training
-        assert weights == pickle.dumps([value.numpy() for value in model.state_dict().values()])
-        assert torch.equal(state[0], torch.get_rng_state())
-        assert state[1] == pickle.dumps(np.random.get_state(legacy=False))  # noqa: NPY002
-
-
-@every
-def test_false_alarms_on_clean_pairs_keep_to_the_rate(name: str) -> None:
-    """By the law, and by a threshold from the other half of the clean pairs."""
-    pairs, module = world()[0], defences.load(name)
-    half, other = part(pairs, 0, 400), part(pairs, 400, 800)
-    if hasattr(module, "law"):
-        alarms = int((module.scores(pairs, defender()) > module.law(defender(), ALARM)).sum())
-        assert binom.sf(alarms - 1, 800, ALARM) > 1e-3
-    for scores in variants(name):
-        found, clean = defences.pooled(scores, half, defender(clean=other))
-        alarms = int((found > defences.threshold(clean, ALARM)).sum())
-        # The rate of the threshold is itself random, with a spread of about that of the count.
-        assert binom.sf(alarms - 1, 400, ALARM + 2 * (ALARM * (1 - ALARM) / 400) ** 0.5) > 1e-3
 
 
 @every
@@ -129,17 +87,17 @@ def planted(share: float) -> tuple[Pairs, Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("module", "share"),
+    ("name", "share"),
     [
-        (spectral_signatures, 0.3),
-        (activation_clustering, 0.3),
-        (spectre, 0.05),
-        (loss_isolation, 0.05),
+        ("spectral-signatures", 0.3),
+        ("activation-clustering", 0.3),
+        ("spectre", 0.05),
+        ("loss-isolation", 0.05),
     ],
 )
-def test_a_strong_artefact_in_the_residual_is_found(module: Any, share: float) -> None:
+def test_a_strong_artefact_in_the_residual_is_found(name: str, share: float) -> None:
     pairs, poisoned = planted(share)
-    scores = module.scores(pairs, defender())
+    scores = defences.pair_detector(name).scores(pairs, defender())
     assert float(scores[poisoned].min()) > float(scores[~poisoned].quantile(0.95))
 
 
@@ -148,7 +106,8 @@ def test_spectral_signature_is_numpys_top_singular_vector() -> None:
     features = world()[2].features(pairs.z).flatten(1).detach().double().numpy()  # type: ignore[operator]
     centred = features - features.mean(0)
     _, _, vectors = np.linalg.svd(centred, full_matrices=False)
-    found = spectral_signatures.baseline(pairs, defender())
+    found = defences.pair_detector("spectral-signatures").baseline(pairs, defender())
+    assert found is not None
     np.testing.assert_allclose(found.numpy(), (centred @ vectors[0]) ** 2, rtol=1e-4, atol=1e-9)
 
 
@@ -222,4 +181,4 @@ def test_a_threshold_that_cannot_be_is_refused(count: int, alarm: float, said: s
     with pytest.raises(ConfigError, match=said):
         defences.threshold(torch.rand(count), alarm)
     with pytest.raises(ConfigError, match="no clean pairs"):
-        defences.pooled(range_test.scores, world()[0], defender())
+        defences.pooled(defences.pair_detector("range-test").scores, world()[0], defender())

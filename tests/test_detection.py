@@ -13,11 +13,9 @@ from recondoor.config import Operator
 from recondoor.defences import (
     Defender,
     Physics,
-    homogeneity,
     measurement_consistency,
     range_projection,
     strip,
-    strip_blending,
 )
 from recondoor.operators import LinearOperator
 from recondoor.poisoning import Pairs
@@ -103,7 +101,9 @@ def some(count: int, seed: int) -> Tensor:
 def test_strip_is_the_energy_of_an_inputs_part_over_that_of_its_spread() -> None:
     """Of f = z + z^2 the part of z over z_k is z + z^2 + 2 z z_k; the last 8 clean ones count."""
     z, clean = some(5, 1), some(20, 2)
-    found = strip.scores(z, Defender(Pairs(clean, clean), model=Function(1.0)))
+    found = defences.input_detector("strip").scores(
+        z, Defender(Pairs(clean, clean), model=Function(1.0))
+    )
     last, flat = clean[-8:].flatten(1).double().numpy(), z.flatten(1).double().numpy()
     energy = ((flat + flat**2 + 2 * flat * last.mean(0)) ** 2).sum(1)
     spread = (4 * flat**2 * last.var(0)).sum(1)
@@ -113,7 +113,9 @@ def test_strip_is_the_energy_of_an_inputs_part_over_that_of_its_spread() -> None
 def test_strip_of_a_linear_network_is_bounded_by_rounding() -> None:
     """Its part is z whatever it lies over; units of x are those of the clean pairs."""
     z, clean = some(5, 1), some(20, 2)
-    found = strip.scores(z, Defender(Pairs(clean, 2 * clean), model=Function(0.0)))
+    found = defences.input_detector("strip").scores(
+        z, Defender(Pairs(clean, 2 * clean), model=Function(0.0))
+    )
     of_x = 4 * clean.square().mean()
     assert found.shape == (5,)
     most = z.square().mean((1, 2, 3)) / of_x / strip.ROUNDING**2
@@ -123,7 +125,9 @@ def test_strip_of_a_linear_network_is_bounded_by_rounding() -> None:
 
 def test_strip_blending_is_minus_the_variance_of_half_and_half_blends() -> None:
     z, clean = some(5, 1), some(20, 2)
-    found = strip_blending.scores(z, Defender(Pairs(clean, clean), model=Function(1.0)))
+    found = defences.input_detector("strip-blending").scores(
+        z, Defender(Pairs(clean, clean), model=Function(1.0))
+    )
     last, flat = clean[-8:].flatten(1).double().numpy(), z.flatten(1).double().numpy()
     blends = (flat[:, None] + last) / 2
     of_x = float(clean.double().square().mean())
@@ -133,7 +137,9 @@ def test_strip_blending_is_minus_the_variance_of_half_and_half_blends() -> None:
 def test_homogeneity_is_the_distance_from_the_usual_change_at_half_the_scale() -> None:
     """Of f = z + z^3: f(z / 2) / (1 / 2) - f(z) = -(3 / 4) z^3."""
     z, clean = some(5, 1), some(70, 2)
-    found = homogeneity.scores(z, Defender(Pairs(clean, clean), model=Function(0.0, 1.0)))
+    found = defences.input_detector("homogeneity").scores(
+        z, Defender(Pairs(clean, clean), model=Function(0.0, 1.0))
+    )
 
     def change(images: Tensor) -> np.ndarray:
         v = images.flatten(1).double().numpy()

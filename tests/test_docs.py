@@ -4,7 +4,6 @@ import ast
 import json
 import re
 import runpy
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 
 import recondoor
+from outside import recondoor as command_line
 from recondoor import config, studies
 from recondoor.attacks._bilevel import BETAS
 from recondoor.records._models import AttackLine, TrainLine
@@ -27,7 +27,7 @@ PAGES = sorted(
 )
 KEYS = config.keys()
 TABLES = runpy.run_path(str(DOCS / "generate_tables.py"))
-EXAMPLES = re.compile(r"^`src/(\S+)`\n\n```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+EXAMPLES = re.compile(r"^`(\w+\.py)`\n\n```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
@@ -191,30 +191,35 @@ def test_history_rows_have_the_documented_members(example: Path) -> None:
 
 
 def test_the_examples_of_new_methods_run(tmp_path: Path) -> None:
-    package = Path(recondoor.__file__).parent
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(package, tmp_path / "recondoor", ignore=ignored)
+    """From an empty folder: a study and an audit with all of them, and their contracts."""
     found = EXAMPLES.findall((DOCS / "adding-a-method.md").read_text(encoding="utf-8"))
     assert len(found) == 5
     for path, code in found:
-        assert not (tmp_path / path).exists()
         (tmp_path / path).write_text(code)
-    overrides = ["data.name=squares", "operator.name=column-mask", "model.name=residual"]
-    overrides += ["model.width=4", "attack.names=none,random-signs,bilevel"]
+    settings = ["operator.name=column_mask:ColumnMask", "model.name=residual:Residual"]
     # Two 5x5 kernels do not reach from the corner to the artefact.
-    overrides += ["attack.mask=image"]
-    code = (
-        "from pathlib import Path; from recondoor import config, defences, studies; "
-        "assert 'input-energy' in defences.names('input'); "
-        f"studies.run(config.load_config('smoke', (), {overrides}), Path('run'))"
-    )
-    # The folder that a process is started in comes first on the path of ``python -c``.
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    settings += ["model.width=4", "attack.mask=image", "data.name=squares:Squares"]
+    options = [part for text in settings for part in ("--set", text)]
+    attacks = ["--attack", "none,random_signs:RandomSigns,bilevel"]
+    study = ["study", "--preset", "smoke", *options, *attacks, "--out", "run"]
+    done = command_line(*study, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "run" / "results.json").read_text())["rows"]
     assert [row["model"] for row in rows] == ["original", "bilevel", "random-signs"]
     assert rows[2]["trigger_l2"] == pytest.approx(3, abs=1e-6)
+    network = "run/model-original-seed0.safetensors"
+    audit = ["audit", "input", network, "run", "--detectors", "energy:Energy", "--alarm", "0.3"]
+    done = command_line(*audit, "--trust-paths", cwd=tmp_path)
+    assert done.returncode in (0, 3, 4), done.stderr
+    names = re.findall(
+        r"^class (\w+)\((?:Operator|Network|DataSet|Attack|InputDetector)\)",
+        "".join(code for _, code in found),
+        re.M,
+    )
+    plug_ins = [f"{Path(path).stem}:{name}" for (path, _), name in zip(found, names, strict=True)]
+    command = [sys.executable, "-m", "recondoor.testing", *plug_ins, "-q"]
+    contracts = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert contracts.returncode == 0, contracts.stdout
 
 
 def test_the_script_of_a_pipeline_runs_as_it_stands(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_half_of_a_batch_carries_the_trigger_that_was_found(
 
     monkeypatch.setattr(trigger_unlearning, "inspect", lambda defender: finding)
     monkeypatch.setattr(trigger_unlearning, "tune", tune)
-    trigger_unlearning.repair(Defender(model=nn.Conv2d(1, 1, 1)))
+    defences.repair("trigger-unlearning").repair(Defender(model=nn.Conv2d(1, 1, 1)))
     ((inputs, targets),) = batches
     assert torch.equal(targets, x)
     strength = ((inputs - z) * delta).sum((1, 2, 3)) / 5

@@ -13,6 +13,7 @@ from recondoor.config import Model
 from recondoor.errors import ConfigError
 from recondoor.models.cae import NarrowConv2d
 from recondoor.seeding import torch_generator
+from recondoor.testing import NetworkContract
 
 every = pytest.mark.parametrize("name", registry.names("models"))
 
@@ -23,6 +24,10 @@ def small(name: str = "cae", kernel: int = 3) -> Model:
 
 def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch_generator(seed, "test"), dtype=torch.float64)
+
+
+class TestContract(NetworkContract):
+    names = registry.names("models")
 
 
 def test_paper_network_has_233057_parameters() -> None:
@@ -55,48 +60,6 @@ def test_any_image_size(name: str, height: int, width: int, channels: int, kerne
     answer = model(z)
     assert answer.shape == z.shape
     assert bool(answer.isfinite().all())
-
-
-@every
-def test_images_are_reconstructed_one_by_one(name: str) -> None:
-    model = models.build((1, 9, 11), small(name), 0).double()
-    z = random(5, 1, 9, 11)
-    alone = torch.cat([model(one[None]) for one in z])
-    torch.testing.assert_close(model(z), alone, rtol=1e-12, atol=1e-12)
-
-
-@every
-def test_a_network_is_built_without_memory(name: str) -> None:
-    """So that what a file claims is compared with it before memory is taken."""
-    settings = small(name)
-    with torch.device("meta"):
-        claimed = models.build((1, 9, 11), settings, 0).state_dict()
-    built = models.build((1, 9, 11), settings, 0).state_dict()
-    assert {k: v.shape for k, v in claimed.items()} == {k: v.shape for k, v in built.items()}
-    assert all(value.is_meta for value in claimed.values())
-
-
-@every
-def test_weights_follow_from_the_stream_and_leave_the_global_generator(name: str) -> None:
-    torch.manual_seed(1)
-    before = torch.random.get_rng_state()
-    first = models.build((1, 8, 8), small(name), 3, "victim").state_dict()
-    assert torch.equal(torch.random.get_rng_state(), before)
-    torch.manual_seed(2)
-    again = models.build((1, 8, 8), small(name), 3, "victim").state_dict()
-    assert first.keys() == again.keys()
-    assert all(torch.equal(first[key], again[key]) for key in first)
-    for stream in [(4, "victim"), (3, "surrogate")]:
-        other = models.build((1, 8, 8), small(name), *stream).state_dict()
-        assert not any(torch.equal(first[key], other[key]) for key in first)
-
-
-@every
-def test_weights_are_channels_last(name: str) -> None:
-    model = models.build((1, 8, 8), Model(name=name, width=4, code=4, kernel=3), 0)
-    kernels = [p for p in model.parameters() if p.dim() == 4]
-    assert kernels
-    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)
 
 
 def test_unknown_network() -> None:
@@ -160,16 +123,3 @@ def test_narrow_convolution_against_finite_differences() -> None:
     inputs = (random(1, 2, 4, 3).requires_grad_(), weight)
     assert gradcheck(value, inputs)
     assert gradgradcheck(value, inputs)
-
-
-@every
-def test_a_network_is_differentiable_twice(name: str) -> None:
-    # Wide enough that not all of its units are off.
-    model = models.build((1, 8, 8), Model(name=name, width=8, code=8, kernel=3), 0).double()
-    z = random(2, 1, 8, 8).requires_grad_()
-    parameters = list(model.parameters())
-    slope = torch.autograd.grad(model(z).square().sum(), parameters, create_graph=True)
-    along = torch.stack([g.square().sum() for g in slope]).sum()
-    second = torch.autograd.grad(along, [z, *parameters])
-    assert all(bool(g.isfinite().all()) for g in second)
-    assert bool((second[0] != 0).any())

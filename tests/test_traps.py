@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from recondoor import data, operators, registry, studies, theory
-from recondoor.attacks import Crafted
+from recondoor.attacks import Attack, Crafted, Problem, Tools
 from recondoor.audit._input import kept_apart
 from recondoor.config import Config, Data, Evaluate, Operator, Train, from_dict
 from recondoor.data import Images
@@ -335,18 +335,16 @@ def plug_in(monkeypatch: pytest.MonkeyPatch, value: float) -> None:
     """An attack `random` whose trigger has one pixel of `value`."""
     real = registry.load
 
-    def craft(problem: Any, tools: Any) -> Crafted:
-        delta = torch.zeros_like(problem.mask)
-        delta[problem.mask == 1] = value
-        return Crafted(Trigger(delta, problem.mask))
+    class OnePixel(Attack):
+        draws = trains = False
 
-    class Module:
-        pass
-
-    Module.craft = staticmethod(craft)  # type: ignore[attr-defined]
+        def craft(self, problem: Problem, tools: Tools) -> Crafted:
+            delta = torch.zeros_like(problem.mask)
+            delta[problem.mask == 1] = value
+            return Crafted(Trigger(delta, problem.mask))
 
     def load(kind: str, name: str) -> Any:
-        return Module if (kind, name) == ("attacks", "random") else real(kind, name)
+        return OnePixel if (kind, name) == ("attacks", "random") else real(kind, name)
 
     monkeypatch.setattr(registry, "load", load)
 

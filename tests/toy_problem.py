@@ -1,29 +1,30 @@
 """A small problem for attacks, and what a checkpoint does to the state of one."""
 
-import copy
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from recondoor import models, seeding
-from recondoor.attacks import Crafted, CraftState, Problem, Tools, best_place, craft
+from recondoor.attacks import CraftState, Problem, craft
 from recondoor.config import ArtefactSettings, Attack, Model, TriggerSettings
-from recondoor.poisoning import Pairs, make_artefact, make_trigger
-from recondoor.progress import Task
+from recondoor.poisoning import make_artefact, make_trigger
+from recondoor.testing._problem import (
+    COUNT,
+    SHAPE,
+    SMALL,
+    Recorder,
+    delta_of,
+    noisy_pairs,
+    searched,
+    through_file,
+    tools,
+)
 
-SHAPE = (1, 10, 11)
-N, HELD_OUT = 24, 2  # a tenth of the pairs, rounded
+__all__ = ["SHAPE", "Recorder", "delta_of", "through_file", "tools"]
 
-
-class Recorder(Task):
-    def __init__(self) -> None:
-        self.units = 0
-
-    def advance(self, n: int = 1, note: str = "") -> None:
-        self.units += n
+N, HELD_OUT = COUNT, 2  # a tenth of the pairs, rounded
 
 
 def problem(
@@ -37,18 +38,8 @@ def problem(
     **settings: Any,
 ) -> Problem:
     """24 noisy pairs; the mask `search` is already applied, as the study does it."""
-    generator = seeding.torch_generator(0, "test pairs")
-    x = torch.rand(N, *shape, generator=generator).to(dtype)
-    pairs = Pairs(x + 0.1 * torch.randn(x.shape, generator=generator).to(x), x)
-    small: dict[str, Any] = {
-        "iterations": 7,
-        "batch": 8,
-        "warm_steps": 4,
-        "surrogates": 2,
-        "tangent_steps": 3,
-    }
     # Everything plain, so that a test says which of the attack's departures it is about.
-    small |= {
+    small = SMALL | {
         "variant": "warm",
         "start": "random",
         "objective": "image",
@@ -64,7 +55,7 @@ def problem(
         return network() if network else models.build(shape, size, seed, stream).to(dtype)
 
     made = Problem(
-        pairs=pairs,
+        pairs=noisy_pairs(shape, dtype),
         trigger=make_trigger(TriggerSettings(place=place), shape),
         artefact=make_artefact(ArtefactSettings(), shape),
         poison_ratio=0.3,
@@ -74,37 +65,12 @@ def problem(
         seed=seed,
     )
     if settings.get("mask") == "search" and not network:
-        return replace(made, trigger=best_place(made, tools())[0])
+        return searched(made)
     return made
-
-
-def tools(**given: Any) -> Tools:
-    return Tools(Recorder(), **given)
 
 
 def bilevel(**settings: Any) -> CraftState:
     return craft("bilevel", problem(**settings), tools()).state
-
-
-def delta_of(crafted: Crafted) -> Tensor:
-    return torch.zeros(0) if crafted.trigger is None else crafted.trigger.delta
-
-
-def through_file(state: CraftState) -> CraftState:
-    """What a checkpoint does: values stay, memory layout and identity are lost."""
-
-    def fresh(value: Tensor) -> Tensor:
-        return torch.from_numpy(value.contiguous().numpy().copy())
-
-    return replace(
-        state,
-        delta=fresh(state.delta),
-        path=[fresh(delta) for delta in state.path],
-        arrays={key: fresh(value) for key, value in state.arrays.items()},
-        numbers=copy.deepcopy(state.numbers),
-        path_iteration=list(state.path_iteration),
-        history=copy.deepcopy(state.history),
-    )
 
 
 def draw(task: Problem, part: str, *stream: str | int) -> Tensor:

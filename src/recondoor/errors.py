@@ -73,6 +73,7 @@ FAILURES = (
     AttributeError,
     AssertionError,
     ImportError,
+    NameError,
     OSError,
 )
 """What a stranger's network may raise, and numerical libraries; Ctrl-C is not among them."""

@@ -157,8 +157,9 @@ def by(case: Case, version: str) -> Iterator[Row]:
     defender = Defender(scene.validation, case.physics, young, seed=scene.seed)
     truth = scene.plan.poisoned.numpy()
     for detector in chosen("pairs"):
-        function = getattr(defences.load(detector), version, None)
-        if function is not None:
+        plug_in = defences.pair_detector(detector)
+        function = plug_in.scores if version == "scores" else plug_in.baseline
+        if function(given, defender) is not None:
             started = time.perf_counter()
             scores, clean = defences.pooled(function, given, defender)
             seconds = time.perf_counter() - started
@@ -176,11 +177,12 @@ def inputs(case: Case) -> Iterator[Row]:
     defender = Defender(scene.validation, case.physics, case.model, seed=scene.seed)
     before = yardsticks(case, reconstruct(case.model, both).split(len(z)), x)
     for detector in chosen("input"):
-        module = defences.load(detector)
+        module = defences.input_detector(detector)
         scores, clean = module.scores(both, defender), module.scores(scene.validation.z, defender)
         row = judged(detector, scores, truth, clean)
-        if hasattr(module, "repaired"):
-            after = yardsticks(case, module.repaired(both, defender).split(len(z)), x)
+        repaired = module.repaired(both, defender)
+        if repaired is not None:
+            after = yardsticks(case, repaired.split(len(z)), x)
             row |= {
                 f"{at}_{k}": v
                 for at, d in (("before", before), ("after", after))
@@ -195,7 +197,7 @@ def models(case: Case) -> Iterator[Row]:
     defender = Defender(scene.validation, model=case.model, seed=scene.seed)
     for detector in chosen("model"):
         started = time.perf_counter()
-        finding = defences.load(detector).inspect(defender)
+        finding = defences.network_detector(detector).inspect(defender)
         seconds = time.perf_counter() - started
         row: Row = {"defence": detector, "score": finding.score, "seconds": seconds}
         if not case.clean:
@@ -219,7 +221,7 @@ def repairs(case: Case) -> Iterator[Row]:
     before = yardsticks(case, reconstruct(case.model, both).split(len(z)), x)
     for repair in chosen("repair"):
         started = time.perf_counter()
-        mended = defences.load(repair).repair(defender)
+        mended = defences.repair(repair).repair(defender)
         seconds = time.perf_counter() - started
         after = yardsticks(case, reconstruct(mended, both).split(len(z)), x)
         row: Row = {"defence": repair, "seconds": seconds}

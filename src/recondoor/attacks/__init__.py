@@ -1,15 +1,18 @@
 """Attacks: each proposes a trigger, this room checks that it keeps to the mask and the budget."""
 
-from collections.abc import Callable
+from typing import cast
 
 from recondoor import registry
+from recondoor.attacks._base import Attack
 from recondoor.attacks._budget import Budget
 from recondoor.attacks._growth import best_place, recovery_gradient
 from recondoor.attacks._problem import Crafted, CraftState, Problem, Tools
-from recondoor.config import Attack
-from recondoor.errors import RecondoorError
+from recondoor.errors import ConfigError, RecondoorError
+from recondoor.imports import told_in_a_line
+from recondoor.poisoning import Trigger
 
 __all__ = [
+    "Attack",
     "Budget",
     "CraftState",
     "Crafted",
@@ -17,30 +20,24 @@ __all__ = [
     "Tools",
     "best_place",
     "craft",
+    "load",
     "recovery_gradient",
-    "steps",
 ]
 
 
-def steps(name: str, settings: Attack) -> int:
-    """Steps that the attack reports as progress; a plug-in with more than one has `steps`."""
-    count: Callable[[Attack], int] = getattr(registry.load("attacks", name), "steps", lambda _: 1)
-    return count(settings)
-
-
-def _bounded(name: str, settings: Attack) -> bool:
-    bounded: Callable[[Attack], bool]
-    bounded = getattr(registry.load("attacks", name), "bounded", lambda _: True)
-    return bounded(settings)
+def load(name: str) -> Attack:
+    """The plug-in `name`; raises ConfigError, with the nearest name if there is none."""
+    return cast("type[Attack]", registry.load("attacks", name))()
 
 
 def craft(name: str, problem: Problem, tools: Tools) -> Crafted:
     """Run the attack `name`; its trigger must stay in the mask and in the budget, and not be zero.
 
-    Raises RecondoorError if it does not, or is. A plug-in whose recipe knows no budget, as the
-    paper's literal one, says so with `bounded(settings)`.
+    Raises RecondoorError if it does not, or is, and for one's own whatever its code raises. Only a
+    plug-in whose recipe knows no budget, as the paper's literal one, is not held to it.
     """
-    crafted: Crafted = registry.load("attacks", name).craft(problem, tools)
+    attack = load(name)
+    crafted = _propose(name, attack, problem, tools)
     trigger = crafted.trigger
     if trigger is None:
         return crafted
@@ -50,12 +47,29 @@ def craft(name: str, problem: Problem, tools: Tools) -> Crafted:
             f"attack.distance={problem.settings.distance})"
         )
     excess = problem.budget.excess(trigger.delta)
-    if _bounded(name, problem.settings) and excess:
+    if attack.bounded(problem.settings) and excess:
         raise RecondoorError(f"attack '{name}': {excess}")
     fault = trigger.fault
     if fault:
         raise RecondoorError(
             f"attack '{name}': {fault}; give it other pixels (attack.mask, attack.distance, "
             "trigger.place) or another attack.budget"
+        )
+    return crafted
+
+
+def _propose(name: str, attack: Attack, problem: Problem, tools: Tools) -> Crafted:
+    if not registry.is_outside(type(attack)):
+        return attack.craft(problem, tools)
+    told = f"attack '{name}'"
+    with told_in_a_line(told):
+        crafted: object = attack.craft(problem, tools)
+    trigger = crafted.trigger if isinstance(crafted, Crafted) else crafted
+    if not isinstance(crafted, Crafted) or not (trigger is None or isinstance(trigger, Trigger)):
+        raise ConfigError(f"{told} returns {type(trigger).__name__}; expected Crafted of a Trigger")
+    if trigger is not None and trigger.delta.shape != problem.mask.shape:
+        raise ConfigError(
+            f"{told} returns a trigger of {tuple(trigger.delta.shape)}; expected "
+            f"{tuple(problem.mask.shape)}, one image's"
         )
     return crafted

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from recondoor import config
+from recondoor.attacks._base import Attack
 from recondoor.attacks._outer import outer_step
 from recondoor.attacks._problem import Crafted, CraftState, Problem, Tools, random_pattern
 from recondoor.attacks._surrogates import Carried, Ensemble, inner_optimiser, parameters
 from recondoor.attacks._tangent import tangent
-from recondoor.config import Attack
 from recondoor.errors import ConfigError, RunError, TrainingError
 from recondoor.hypergradient import Hypergradient, Parameters, Split, solve
 from recondoor.models import couples_rows
@@ -27,50 +28,54 @@ UNSTEERED_AFTER = 5
 BETAS = {"sgd": 0.01, "momentum": 0.01, "adam": 1e-3}
 
 
-def steps(settings: Attack) -> int:
-    """Outer steps."""
-    return settings.iterations
+class Learned(Attack):
+    """Alternate surrogates' steps and one step on the trigger until `attack.iterations`."""
 
+    draws = True
+    trains = True
 
-def bounded(settings: Attack) -> bool:
-    """Whether the trigger keeps to the budget: not in the paper's literal recipe."""
-    return settings.variant != "paper"
+    def steps(self, settings: config.Attack) -> int:
+        """Outer steps."""
+        return settings.iterations
 
+    def bounded(self, settings: config.Attack) -> bool:
+        """Not in the paper's literal recipe."""
+        return settings.variant != "paper"
 
-def learn(problem: Problem, tools: Tools) -> Crafted:
-    """Alternate surrogates' steps and one step on the trigger until `attack.iterations`.
+    def craft(self, problem: Problem, tools: Tools) -> Crafted:
+        """Learn the trigger in the variant `attack.variant`.
 
-    Variant `paper` is the recipe as written: random theta and delta, plain SGD on both, no bound.
-    The others start within the budget and are projected on it after each step. Raises TrainingError
-    if a loss or the trigger is not finite or nothing steers the search, and ConfigError if it is
-    known beforehand that nothing will.
-    """
-    settings = problem.settings
-    _require_steering(problem)
-    kind = Ensemble if settings.variant == "ensemble" else Carried
-    surrogates: Carried | Ensemble = kind(problem, tools)
-    if tools.state is None:
-        state = _begin(problem, surrogates, tools)
-    else:
-        state = tools.state
-        _require_fit(surrogates, state)
-        surrogates.restore(state.arrays)
-    every = max(1, settings.iterations // SNAPSHOTS)
-    while not _finished(state, settings):
-        _step(problem, surrogates, state)
-        k, last = state.iteration, _finished(state, settings)
-        if k == UNSTEERED_AFTER or last:
-            _require_steered(state, settings)
-        if k % every == 0 or last:
-            state.path.append(state.delta.cpu())
-            state.path_iteration.append(k)
-        if k % STEPS_BETWEEN_SAVES == 0 or last:
-            tools.on_step(state)
-        _warn_if_stalled(state, tools)
-        skipped = settings.iterations - k if last else 0
-        tools.task.advance(1 + skipped, f"outer loss {state.history[-1]['outer_loss']:.4f}")
-    kept = state.arrays.get("best", state.delta)
-    return Crafted(Trigger(kept.cpu(), problem.mask.cpu()), state)
+        Variant `paper` is the recipe as written: random theta and delta, plain SGD on both, no
+        bound. The others start within the budget and are projected on it after each step. Raises
+        TrainingError if a loss or the trigger is not finite or nothing steers the search, and
+        ConfigError if it is known beforehand that nothing will.
+        """
+        settings = problem.settings
+        _require_steering(problem)
+        kind = Ensemble if settings.variant == "ensemble" else Carried
+        surrogates: Carried | Ensemble = kind(problem, tools)
+        if tools.state is None:
+            state = _begin(problem, surrogates, tools)
+        else:
+            state = tools.state
+            _require_fit(surrogates, state)
+            surrogates.restore(state.arrays)
+        every = max(1, settings.iterations // SNAPSHOTS)
+        while not _finished(state, settings):
+            _step(problem, surrogates, state)
+            k, last = state.iteration, _finished(state, settings)
+            if k == UNSTEERED_AFTER or last:
+                _require_steered(state, settings)
+            if k % every == 0 or last:
+                state.path.append(state.delta.cpu())
+                state.path_iteration.append(k)
+            if k % STEPS_BETWEEN_SAVES == 0 or last:
+                tools.on_step(state)
+            _warn_if_stalled(state, tools)
+            skipped = settings.iterations - k if last else 0
+            tools.task.advance(1 + skipped, f"outer loss {state.history[-1]['outer_loss']:.4f}")
+        kept = state.arrays.get("best", state.delta)
+        return Crafted(Trigger(kept.cpu(), problem.mask.cpu()), state)
 
 
 def _require_fit(surrogates: Carried | Ensemble, state: CraftState) -> None:
@@ -128,7 +133,7 @@ def _begin(problem: Problem, surrogates: Carried | Ensemble, tools: Tools) -> Cr
     )
 
 
-def _finished(state: CraftState, settings: Attack) -> bool:
+def _finished(state: CraftState, settings: config.Attack) -> bool:
     waited = state.iteration - state.numbers.get("best_iteration", state.iteration)
     stalled = settings.patience is not None and waited >= settings.patience
     return stalled or state.iteration >= settings.iterations
@@ -183,12 +188,12 @@ def _outer_loss(
     return _weight(problem) * loss
 
 
-def objective(settings: Attack) -> str:
+def objective(settings: config.Attack) -> str:
     """What the outer loss asks for."""
     return settings.objective or ("image" if settings.variant == "paper" else "recovery")
 
 
-def direct_weight(settings: Attack) -> float:
+def direct_weight(settings: config.Attack) -> float:
     """The weight of the direct part; without it a step follows only what training would learn."""
     if settings.direct_weight is not None:
         return settings.direct_weight
@@ -306,7 +311,7 @@ def _require_steering(problem: Problem) -> None:
         )
 
 
-def _require_steered(state: CraftState, settings: Attack) -> None:
+def _require_steered(state: CraftState, settings: config.Attack) -> None:
     """Refuse to go on if nothing but rounding has steered the search.
 
     Where networks do not answer to the trigger at all, the direct part is exactly 0 and the

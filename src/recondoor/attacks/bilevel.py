@@ -1,11 +1,7 @@
 """Trigger learned by bi-level optimisation through unrolled SGD (paper, section 3.2, eq. 3-6)."""
 
-from recondoor.attacks._bilevel import bounded as bounded
-from recondoor.attacks._bilevel import learn
-from recondoor.attacks._bilevel import steps as steps
-from recondoor.attacks._problem import Crafted, Problem, Tools
+from recondoor.attacks._bilevel import Learned
 
 
-def craft(problem: Problem, tools: Tools) -> Crafted:
-    """Learn the trigger in the variant `attack.variant`."""
-    return learn(problem, tools)
+class Bilevel(Learned):
+    """Hypergradients through the inner steps of surrogates."""

@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 
-from recondoor.attacks._bilevel import bounded as bounded
-from recondoor.attacks._bilevel import learn
-from recondoor.attacks._bilevel import steps as steps
+from recondoor.attacks._bilevel import Learned
 from recondoor.attacks._problem import Crafted, Problem, Tools
 
 
-def craft(problem: Problem, tools: Tools) -> Crafted:
-    """Learn the trigger as `bilevel` does, from the outer loss's own gradient by delta alone."""
-    settings = problem.settings.model_copy(update={"solver": "direct", "direct_weight": 1.0})
-    return learn(replace(problem, settings=settings), tools)
+class Direct(Learned):
+    """The outer loss's own gradient by delta alone."""
+
+    def craft(self, problem: Problem, tools: Tools) -> Crafted:
+        """Learn the trigger as `bilevel` does, but for what the outer steps follow."""
+        settings = problem.settings.model_copy(update={"solver": "direct", "direct_weight": 1.0})
+        return super().craft(replace(problem, settings=settings), tools)

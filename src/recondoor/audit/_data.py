@@ -165,7 +165,8 @@ def _network_of(request: Request, pairs: Pairs) -> Network | None:
     if request.network is None:
         return None
     _, channels, height, width = pairs.x.shape
-    return open_network(request.network, (channels, height, width), (), request.overrides)
+    shape = (channels, height, width)
+    return open_network(request.network, shape, (), request.overrides, request.trust_paths)
 
 
 def _trained(
@@ -208,7 +209,7 @@ def _look(
     """
 
     def look(name: str) -> tuple[Judged, dict[str, str]]:
-        through = without is not None and "model" in defences.load(name).NEEDS
+        through = without is not None and "model" in defences.load(name).needs
         mine = without if without is not None and through else defender
         with undisturbed(defender.model, defender.seed, name):
             return judge(name, pairs, mine, alarm), blindness(name, pairs, mine)
@@ -320,7 +321,7 @@ def _unfit(given: Given, clean: Pairs | None, physics: Physics, alarm: float) ->
 
 def _rests_on_physics(judged: Judged) -> bool:
     """Whether its score has one law for all clean pairs, whatever their images are."""
-    return tuple(defences.load(judged.name).NEEDS) == ("physics",)
+    return tuple(defences.load(judged.name).needs) == ("physics",)
 
 
 def _drawn_apart(pairs: Pairs, clean: Pairs | None, judged: list[Judged]) -> str | None:
@@ -337,7 +338,7 @@ def _drawn_apart(pairs: Pairs, clean: Pairs | None, judged: list[Judged]) -> str
 
 
 def _needing(names: Sequence[str], what: str, reason: str) -> dict[str, str]:
-    return {name: reason for name in names if what in defences.load(name).NEEDS}
+    return {name: reason for name in names if what in defences.load(name).needs}
 
 
 def _together(pairs: Pairs, clean: Pairs | None) -> Pairs:

@@ -58,8 +58,10 @@ def of_rankings(judged: Sequence[Judged], pairs: Pairs) -> list[str]:
     """What a detector that only ranks shows, where a few pairs are of another make than others."""
     found = []
     for each in judged:
-        ask = getattr(defences.load(each.name), "apart", None)
-        many = 0 if ask is None or each.threshold is not None else int(ask(pairs).sum())
+        apart = None
+        if each.threshold is None:
+            apart = defences.pair_detector(each.name).apart(pairs)
+        many = 0 if apart is None else int(apart.sum())
         if many:
             found.append(
                 f"{many} of {len(each.scores)} pairs stand apart from the others by {each.name}, "

@@ -6,6 +6,8 @@ residuals tell: with the right operator most of them are clean, and their residu
 of noise, no direction, and nothing to do with the image (docs/limits.md).
 """
 
+import math
+
 from scipy.special import chdtri
 from scipy.stats import binom
 from torch import Tensor
@@ -107,7 +109,9 @@ def misfit_of_trusted(physics: Physics, trusted: Pairs, alarm: float) -> str | N
     outside = int(_outside(physics, trusted).sum())
     if outside:
         return _cannot_give(outside, len(trusted))
-    scores = defences.load("measurement-residual").scores(trusted, Defender(physics=physics))
+    scores = defences.pair_detector("measurement-residual").scores(
+        trusted, Defender(physics=physics)
+    )
     beyond = int((scores > _limit(physics, alarm)).sum())
     return _does_not_explain(beyond, len(trusted)) if 2 * beyond > len(trusted) else None
 
@@ -122,13 +126,14 @@ def _does_not_explain(many: int, count: int) -> str:
 
 def _outside(physics: Physics, pairs: Pairs) -> Tensor:
     """Which pairs the range test flags, (N,); scores that are no numbers speak against nothing."""
-    test, defender = defences.load("range-test"), Defender(physics=physics)
-    found: Tensor = test.scores(pairs, defender) > test.law(defender, 0.5)
-    return found
+    test, defender = defences.pair_detector("range-test"), Defender(physics=physics)
+    limit = test.law(defender, 0.5)
+    return test.scores(pairs, defender) > (math.inf if limit is None else limit)
 
 
 def _limit(physics: Physics, alarm: float) -> float:
-    return float(defences.load("measurement-residual").law(Defender(physics=physics), alarm))
+    limit = defences.pair_detector("measurement-residual").law(Defender(physics=physics), alarm)
+    return math.inf if limit is None else limit
 
 
 def _visible(physics: Physics, x: Tensor, alarm: float) -> Tensor:

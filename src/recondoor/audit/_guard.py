@@ -7,8 +7,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from recondoor import caller, seeding
+from recondoor import caller, defences, registry, seeding
 from recondoor.errors import FAILURES, in_a_line
+from recondoor.imports import fault_of
 from recondoor.models import evaluating
 
 Found = TypeVar("Found")
@@ -22,7 +23,8 @@ def attempt(name: str, work: Callable[[], Found], skipped: dict[str, str]) -> Fo
     try:
         return work()
     except FAILURES as error:
-        skipped[name] = f"it failed, {in_a_line(error)}"
+        outside = registry.is_outside(type(defences.load(name)))
+        skipped[name] = f"it failed, {fault_of(error) if outside else in_a_line(error)}"
         return None
 
 

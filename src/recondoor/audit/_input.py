@@ -18,7 +18,6 @@ from recondoor.audit._judgement import (
     OWN,
     OWN_SHARE,
     Judged,
-    blindness,
     choose,
     judge_inputs,
     require_alarm,
@@ -127,7 +126,7 @@ def audit_input(request: InputRequest, progress: Progress = NO_PROGRESS) -> Inpu
         physics = replace(physics, stored=stored)
     compared = Pairs(given.pairs.z[:own], given.pairs.x[:own])
     defender = Defender(compared, physics, network.model, seed=given.seed, progress=progress)
-    needing = [name for name in names if "physics" in defences.load(name).NEEDS]
+    needing = [name for name in names if "physics" in defences.load(name).needs]
     skipped = lacking(names, network.lacks)
     skipped |= dict.fromkeys(needing, missing) if missing is not None else {}
     looks: list[_Look] = []
@@ -165,11 +164,15 @@ def _require_operator(physics: Physics, trusted: Pairs, alarm: float) -> None:
 
 
 def _look(name: str, z: Tensor, trusted: Tensor, defender: Defender, alarm: float) -> _Look:
-    module = defences.load(name)
+    detector = defences.input_detector(name)
     with undisturbed(defender.model, defender.seed, name):
         judged = judge_inputs(name, z, trusted, defender, alarm)
-        repaired = module.repaired(z, defender) if hasattr(module, "repaired") else None
-        return _Look(judged, repaired, blindness(name, z, defender))
+        repaired = detector.repaired(z, defender)
+        if repaired is not None and repaired.shape != z.shape:
+            raise ValueError(f"it repairs to {tuple(repaired.shape)}; expected {tuple(z.shape)}")
+        return _Look(
+            judged, repaired, {} if (why := detector.blind(z, defender)) is None else {name: why}
+        )
 
 
 def _of_one_run(request: InputRequest, network: Network) -> bool:

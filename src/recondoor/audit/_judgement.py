@@ -12,7 +12,7 @@ from scipy.stats import betabinom, binom
 from scipy.stats.distributions import rv_frozen
 from sklearn.metrics import roc_auc_score
 
-from recondoor import defences
+from recondoor import defences, registry
 from recondoor.audit._sight import Sight, sight
 from recondoor.defences import Defender
 from recondoor.errors import ConfigError, nearest
@@ -66,9 +66,13 @@ def choose(
     """Names of defences of one kind, all or those chosen; raises ConfigError for others."""
     known = defences.names(kind)
     for name in chosen or ():
-        if name not in known:
+        if registry.is_own_code(name):
+            if defences.load(name).looks_at != kind:
+                raise ConfigError(f"{option}: '{name}' looks at {defences.load(name).looks_at}")
+        elif name not in known:
             raise ConfigError(
-                f"{option}: '{name}' given; there are {', '.join(known)}" + nearest(name, known)
+                f"{option}: '{name}' given; there are {', '.join(known)}, or give MODULE:NAME, a "
+                "class of your own" + nearest(name, known)
             )
     return known if chosen is None else tuple(dict.fromkeys(chosen))
 
@@ -90,22 +94,33 @@ def judge(name: str, pairs: Pairs, defender: Defender, alarm: float) -> Judged:
     Raises:
         ConfigError: there are too few clean pairs for `alarm`.
     """
-    module, started = defences.load(name), time.perf_counter()
-    certain = is_certain(name)
-    if defender.clean is not None and len(defender.clean) > 1 and hasattr(module, "COMPARES"):
+    detector, started = defences.pair_detector(name), time.perf_counter()
+    if defender.clean is not None and len(defender.clean) > 1 and detector.compares:
         return _by_comparison(name, pairs, defender, defender.clean, started)
-    if defender.clean is not None and not certain:
-        scores, clean = defences.pooled(module.scores, pairs, defender)
+    if defender.clean is not None and not detector.certain:
+        scores, clean = defences.pooled(_checked(detector), pairs, defender)
         return _by_clean(name, scores, clean, alarm, started)
-    scores = module.scores(pairs, defender)
-    if not hasattr(module, "law"):
-        return _judged(name, scores, None, None, None, started)
+    scores = _of_each(detector.scores(pairs, defender), len(pairs))
     return _by_law(name, scores, defender, alarm, started)
+
+
+def _checked(detector: defences.PairDetector) -> defences.Scores:
+    """The detector's scores, one of each pair."""
+    return lambda pairs, defender: _of_each(detector.scores(pairs, defender), len(pairs))
+
+
+def _of_each(scores: object, count: int) -> torch.Tensor:
+    """Scores of `count` pairs or inputs; ValueError for what is none."""
+    if not isinstance(scores, torch.Tensor):
+        raise ValueError(f"its scores are {type(scores).__name__}; expected a tensor of ({count},)")
+    if scores.shape != (count,):
+        raise ValueError(f"its scores are of {tuple(scores.shape)}; expected ({count},)")
+    return scores
 
 
 def is_certain(name: str) -> bool:
     """Whether nothing clean is ever above the detector's law."""
-    return bool(getattr(defences.load(name), "CERTAIN", False))
+    return defences.scorer(name).certain
 
 
 def judge_inputs(
@@ -119,10 +134,11 @@ def judge_inputs(
     Raises:
         ConfigError: there are too few trusted inputs for `alarm`.
     """
-    module, started = defences.load(name), time.perf_counter()
-    if is_certain(name):
-        return _by_law(name, module.scores(z, defender), defender, alarm, started)
-    scores, clean = module.scores(z, defender), module.scores(trusted, defender)
+    detector, started = defences.input_detector(name), time.perf_counter()
+    scores = _of_each(detector.scores(z, defender), len(z))
+    if detector.certain:
+        return _by_law(name, scores, defender, alarm, started)
+    clean = _of_each(detector.scores(trusted, defender), len(trusted))
     return _by_clean(name, scores, clean, alarm, started)
 
 
@@ -134,19 +150,21 @@ def _by_comparison(
     The strictest threshold that they give: of pairs that stand out by far, a few are as sure as
     many. The number above it is beta-binomial as for any other rank.
     """
-    module, own = defences.load(name), min(OWN, max(1, int(OWN_SHARE * len(clean))))
+    detector, own = defences.pair_detector(name), min(OWN, max(1, int(OWN_SHARE * len(clean))))
     compared = replace(defender, clean=Pairs(clean.z[:own], clean.x[:own]))
-    scores, others = module.scores(pairs, compared), Pairs(clean.z[own:], clean.x[own:])
-    strictest = 1 / (len(others) + 1)
-    return _by_clean(name, scores, module.scores(others, compared), strictest, started)
+    look, others = _checked(detector), Pairs(clean.z[own:], clean.x[own:])
+    scores, strictest = look(pairs, compared), 1 / (len(others) + 1)
+    return _by_clean(name, scores, look(others, compared), strictest, started)
 
 
 def _by_law(
     name: str, scores: torch.Tensor, defender: Defender, alarm: float, started: float
 ) -> Judged:
-    module = defences.load(name)
-    limit = module.law(defender, alarm)
-    law = binom(len(scores), 0.0 if is_certain(name) else alarm)
+    detector = defences.scorer(name)
+    limit = detector.law(defender, alarm)
+    if limit is None:
+        return _judged(name, scores, None, None, None, started)
+    law = binom(len(scores), 0.0 if detector.certain else alarm)
     return _judged(name, scores, limit, "law", law, started)
 
 
@@ -215,10 +233,9 @@ def seen_by(
     return sight(kind, chosen, ran, {**skipped, **ranks, **blind})
 
 
-def blindness(name: str, given: Pairs | torch.Tensor, defender: Defender) -> dict[str, str]:
+def blindness(name: str, given: Pairs, defender: Defender) -> dict[str, str]:
     """Why the detector `name` sees nothing in what is given, under its name; empty if it does."""
-    ask = getattr(defences.load(name), "blind", None)
-    why = None if ask is None else ask(given, defender)
+    why = defences.pair_detector(name).blind(given, defender)
     return {} if why is None else {name: why}
 
 

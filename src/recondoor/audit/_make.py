@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,8 +47,10 @@ def law_lacks(name: str, network: Network, data: Source | None, alarm: float) ->
     settings of their runs. So the network has to lie in the folder of such a run, the trusted data
     have to be that run's, and the rate has to be one that so many networks support.
     """
-    module, need = defences.load(name), needed(alarm)
-    want: dict[str, Any] = getattr(module, "CALIBRATED", {})
+    detector, need = defences.network_detector(name), needed(alarm)
+    want = detector.calibrated
+    if not want:
+        return None  # its author says that the law is one of all networks
     remedy = f"give {need} clean --reference networks of its make"
     own = network.run and network.run[0].resolve()
     if own is None or not (data is None or (isinstance(data, Path) and data.resolve() == own)):
@@ -63,8 +64,8 @@ def law_lacks(name: str, network: Network, data: Source | None, alarm: float) ->
                 f"its threshold is that of networks of runs with {key}={value}, and this one has "
                 f"{settings[section][field]}; {remedy}"
             )
-    count = len(module.CLEAN_SCORES)
-    if count < need:
+    count = len(detector.clean_scores)
+    if detector.clean_scores and count < need:
         return (
             f"{count} clean networks of its make are known, which support --alarm "
             f"{1 / (count + 1):.2g} or more; give that, or {remedy[5:]}"
@@ -74,12 +75,12 @@ def law_lacks(name: str, network: Network, data: Source | None, alarm: float) ->
 
 def make_in_words(name: str) -> str:
     """What is known of clean networks by the detector `name`, in a sentence."""
-    module = defences.load(name)
-    make = ", ".join(f"{key}={value}" for key, value in module.CALIBRATED.items())
-    low, high = min(module.CLEAN_SCORES), max(module.CLEAN_SCORES)
+    detector = defences.network_detector(name)
+    make = ", ".join(f"{key}={value}" for key, value in detector.calibrated.items())
+    low, high = min(detector.clean_scores), max(detector.clean_scores)
     return (
-        f"By {name}, {len(module.CLEAN_SCORES)} clean networks of runs with {make} score {low:.3g} "
-        f"to {high:.3g}; networks of other makes may score otherwise."
+        f"By {name}, {len(detector.clean_scores)} clean networks of runs with {make} score "
+        f"{low:.3g} to {high:.3g}; networks of other makes may score otherwise."
     )
 
 

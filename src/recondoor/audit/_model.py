@@ -123,6 +123,7 @@ def audit_model(request: ModelRequest, progress: Progress = NO_PROGRESS) -> Mode
             (shape[1], shape[2], shape[3]),
             request.subject.files,
             request.subject.overrides,
+            request.subject.trust_paths,
         ).model
         for what in request.references
     ]
@@ -167,7 +168,7 @@ def _ground(
     lacks = references_lack(network.model, references, request.alarm) if given else None
     if given and lacks is None:
         return "references", None
-    if not hasattr(defences.load(name), "law"):
+    if not defences.network_detector(name).has_law:
         return None, lacks or "it only ranks"
     by_law = law_lacks(name, network, request.subject.data, request.alarm)
     return ("law", None) if by_law is None else (None, lacks or by_law)
@@ -221,9 +222,16 @@ def _look(
 
 def _finding(name: str, defender: Defender) -> Finding:
     with undisturbed(defender.model, defender.seed, name):
-        found: Finding = defences.load(name).inspect(defender)
-    values = found.trigger.isfinite().all() and found.artefact.isfinite().all()
-    if not (np.isfinite(found.score) and bool(values)):
+        found: object = defences.network_detector(name).inspect(defender)
+    if not isinstance(found, Finding):
+        raise ValueError(f"it returns {type(found).__name__}; expected a Finding")
+    shape = None if defender.clean is None else defender.clean.z.shape[1:]
+    for pattern in (found.trigger, found.artefact, found.counts):
+        if pattern is not None and pattern.shape != shape:
+            raise ValueError(f"it finds a pattern of {tuple(pattern.shape)}; expected an image's")
+        if pattern is not None and not bool(pattern.isfinite().all()):
+            raise FloatingPointError("its score is not finite")
+    if not np.isfinite(found.score):
         raise FloatingPointError("its score is not finite")
     return found
 
@@ -235,15 +243,15 @@ def _inspect(
     alarm: float,
     basis: Basis | None,
 ) -> Inspected:
-    module, started = defences.load(name), time.perf_counter()
+    started = time.perf_counter()
     finding = _finding(name, defender)
     seconds = time.perf_counter() - started
     limit = None
     if basis == "references":
         limit = defences.threshold(torch.tensor(scores, dtype=torch.float64), alarm)
     elif basis == "law":
-        limit = float(module.law(defender, alarm))
-    return Inspected(name, finding, scores, limit, basis, seconds)
+        limit = defences.network_detector(name).law(defender, alarm)
+    return Inspected(name, finding, scores, limit, basis if limit is not None else None, seconds)
 
 
 def _notes(
@@ -253,7 +261,7 @@ def _notes(
     notes = [
         make_in_words(each.name)
         for each in inspected
-        if each.name in unsure and hasattr(defences.load(each.name), "CLEAN_SCORES")
+        if each.name in unsure and defences.network_detector(each.name).clean_scores
     ]
     if 0 < count < need:
         notes.append(

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from recondoor import defences, registry
 from recondoor.audit._folder import Files, npz
 from recondoor.audit._model import Inspected, ModelAudit, Truth, cosine
 from recondoor.audit._record import SCHEMA, describe_provenance, describe_sight
@@ -14,9 +15,6 @@ from recondoor.rundir import Arrays
 
 SHOWN = 4
 """Clean inputs that are shown with and without the recovered trigger."""
-
-VISIBLE = 0.2
-"""Share of a trigger's largest pixel above which a pixel belongs to its place."""
 
 
 def model_files(audit: ModelAudit) -> Files:
@@ -66,19 +64,24 @@ def _detector(each: Inspected, truth: Truth | None) -> dict[str, object]:
     overlap: dict[str, float | None] = {"trigger": None, "artefact": None}
     if truth is not None and truth.trigger is not None and truth.artefact is not None:
         overlap = {
-            "trigger": cosine(finding.trigger, truth.trigger),
-            "artefact": cosine(finding.artefact * finding.counts, truth.artefact),
+            "trigger": _overlap(finding.trigger, truth.trigger),
+            "artefact": _overlap(finding.counted, truth.artefact),
         }
+    detector, place = defences.network_detector(each.name), finding.place
+    with registry.told(detector, f"--detectors: '{each.name}'"):
+        explained = detector.explain(finding)
     return {
         "name": each.name,
         "score": finding.score,
         "threshold": each.threshold,
         "basis": each.basis,
+        "law_from": detector.law_from if each.basis == "law" else None,
+        "explained": explained,
         "flagged": None if each.threshold is None else each.flagged,
         "references_above": sum(score >= finding.score for score in each.references),
-        "place": _place(finding.trigger),
-        "trigger_l2": float(finding.trigger.norm()),
-        "artefact_l2": float((finding.artefact * finding.counts).norm()),
+        "place": place and {"rows": list(place[0]), "columns": list(place[1])},
+        "trigger_l2": _l2(finding.trigger),
+        "artefact_l2": _l2(finding.counted),
         "overlap_trigger": overlap["trigger"],
         "overlap_artefact": overlap["artefact"],
         "seconds": each.seconds,
@@ -90,14 +93,12 @@ def _given(audit: ModelAudit) -> str:
     return f"a network, {pairs} trusted pairs and {count or 'no'} references were given"
 
 
-def _place(trigger: torch.Tensor) -> dict[str, list[int]]:
-    """First and last row and column of the pixels that matter."""
-    seen = trigger.abs().amax(0)
-    rows, columns = torch.nonzero(seen > VISIBLE * seen.max(), as_tuple=True)
-    return {
-        "rows": [int(rows.min()), int(rows.max())],
-        "columns": [int(columns.min()), int(columns.max())],
-    }
+def _l2(pattern: torch.Tensor | None) -> float | None:
+    return None if pattern is None else float(pattern.norm())
+
+
+def _overlap(found: torch.Tensor | None, true: torch.Tensor) -> float | None:
+    return None if found is None else cosine(found, true)
 
 
 def _evidence(audit: ModelAudit) -> Arrays:
@@ -108,14 +109,21 @@ def _evidence(audit: ModelAudit) -> Arrays:
         "z": _array(z),
         "output": _array(reconstruct(model, z)),
     }
-    if audit.inspected:
-        first = min(audit.inspected, key=lambda each: each.threshold is None)
+    inverted = [each for each in audit.inspected if each.finding.trigger is not None]
+    if inverted:
+        first = min(inverted, key=lambda each: each.threshold is None)
+        assert first.finding.trigger is not None
         arrays["triggered"] = _array(reconstruct(model, z + first.finding.trigger))
         arrays["shown"] = np.array(first.name)
     for each in audit.inspected:
-        arrays[f"trigger-{each.name}"] = _array(each.finding.trigger)
-        arrays[f"artefact-{each.name}"] = _array(each.finding.artefact)
-        arrays[f"counts-{each.name}"] = _array(each.finding.counts)
+        patterns = {
+            "trigger": each.finding.trigger,
+            "artefact": each.finding.artefact,
+            "counts": each.finding.counts,
+        }
+        for what, pattern in patterns.items():
+            if pattern is not None:
+                arrays[f"{what}-{each.name}"] = _array(pattern)
         arrays[f"references-{each.name}"] = np.array(each.references, dtype=np.float64)
     if audit.truth is not None and audit.truth.trigger is not None:
         assert audit.truth.artefact is not None

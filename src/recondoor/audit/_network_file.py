@@ -1,6 +1,5 @@
 """A user's own network: weights of a registered one, an ONNX file, or a Python function."""
 
-import importlib
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -16,6 +15,7 @@ from recondoor.audit._pairs import Shape
 from recondoor.audit._probe import probe
 from recondoor.audit._weights import read_registered
 from recondoor.errors import FAILURES, ConfigError, DataError, RecondoorError, in_a_line
+from recondoor.imports import imported
 
 OF_A_RUN = re.compile(r"model-(?P<label>.+)-seed(?P<seed>\d+)\.safetensors")
 
@@ -70,9 +70,10 @@ def read_network(
     shape: Shape,
     files: tuple[Path, ...] = (),
     overrides: tuple[str, ...] = (),
+    trusted: bool = False,
 ) -> Network:
     """As `open_network`, for whoever calls no audit: the process is left as it was found."""
-    return open_network(what, shape, files, overrides)
+    return open_network(what, shape, files, overrides, trusted)
 
 
 def open_network(
@@ -80,6 +81,7 @@ def open_network(
     shape: Shape,
     files: tuple[Path, ...] = (),
     overrides: tuple[str, ...] = (),
+    trusted: bool = False,
 ) -> Network:
     """The network that `what` names, for images of `shape` (C, H, W).
 
@@ -94,6 +96,7 @@ def open_network(
         files: TOML files with settings of a registered network, which count before those of a run,
             but not before the file's own.
         overrides: the same as ``model.key=value``.
+        trusted: whether code that the file or its folder names may be run.
 
     Raises:
         DataError: no such file, one that holds programs, a damaged one, weights of other settings,
@@ -111,7 +114,7 @@ def open_network(
         name, model = path.stem, OnnxNetwork(path)
     else:
         name = path.stem
-        model, settings, notes = read_registered(path, shape, files, overrides)
+        model, settings, notes = read_registered(path, shape, files, overrides, trusted)
     model = model.float().cpu().eval()
     probed = probe(what, model, shape)
     lacks = LACKS if isinstance(model, OnnxNetwork) else probed.lacks
@@ -170,15 +173,18 @@ def _from_python(what: str) -> nn.Module:
         raise DataError(
             f"'{what}' does not exist; expected a .safetensors or .onnx file, or MODULE:FUNCTION"
         )
-    here = str(Path.cwd())
+    told, here = f"'{what}'", str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
+    found = imported(told, name, function)
+    if not callable(found):
+        raise ConfigError(f"{told} is {type(found).__name__}; expected a function")
     try:
-        made: object = _called(getattr(importlib.import_module(name), function))
+        made: object = _called(found)
     except RecondoorError:
         raise
     except FAILURES as error:
-        raise ConfigError(f"'{what}': {in_a_line(error)}") from None
+        raise ConfigError(f"{told}: {in_a_line(error)}") from None
     if not isinstance(made, nn.Module):
         raise ConfigError(f"'{what}' returned {type(made).__name__}; expected a torch.nn.Module")
     return made

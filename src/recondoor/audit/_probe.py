@@ -73,7 +73,7 @@ def lacking(names: Iterable[str], lacks: Mapping[str, str]) -> dict[str, str]:
     """Of defences, those that need what a network lacks, and why it does."""
     found = {}
     for name in names:
-        why = [lacks[need] for need in defences.load(name).NEEDS if need in lacks]
+        why = [lacks[need] for need in defences.load(name).needs if need in lacks]
         if why:
             found[name] = why[0]
     return found

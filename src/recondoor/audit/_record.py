@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from recondoor import defences, provenance
+from recondoor import defences, provenance, registry
 from recondoor.audit._data import Audit
 from recondoor.audit._folder import Files, npz
 from recondoor.audit._judgement import LEVEL, Judged, auc, is_certain, tpr
@@ -146,6 +146,12 @@ def ranking(judged: list[Judged]) -> NDArray[np.int64]:
     return np.lexsort((places, -flags, ~proven))
 
 
+def _explained(name: str, score: float) -> str:
+    detector = defences.scorer(name)
+    with registry.told(detector, f"--detectors: '{name}'"):
+        return detector.explain(score)
+
+
 def table(judged: list[Judged], ranked: NDArray[np.int64]) -> str:
     """suspicious.csv: every pair or input, the most suspicious first."""
     buffer = io.StringIO()
@@ -153,7 +159,7 @@ def table(judged: list[Judged], ranked: NDArray[np.int64]) -> str:
     writer.writerow(["index", *(each.name for each in judged), "flagged_by", "reason"])
     for index in ranked:
         by = [each for each in judged if each.flagged[index]]
-        reasons = [defences.load(each.name).in_words(each.scores[index]) for each in by]
+        reasons = [_explained(each.name, each.scores[index]) for each in by]
         writer.writerow(
             [
                 index,

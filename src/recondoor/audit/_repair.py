@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recondoor import caller, defences, metrics, rundir, seeding
+from recondoor import caller, defences, metrics, registry, rundir, seeding
 from recondoor.audit._data import take_apart
 from recondoor.audit._judgement import choose
 from recondoor.audit._model import FEWEST, Truth, truth_of
@@ -16,7 +16,7 @@ from recondoor.audit._pairs import Given
 from recondoor.audit._probe import lacking
 from recondoor.audit._record import describe_provenance
 from recondoor.audit._subject import Subject, read_subject, read_trusted
-from recondoor.defences import Defender, Finding
+from recondoor.defences import Defender
 from recondoor.errors import ConfigError, DataError, RunError
 from recondoor.models import reconstruct
 from recondoor.poisoning import Pairs
@@ -80,23 +80,25 @@ def mend(request: MendRequest, progress: Progress = NO_PROGRESS) -> Mended:
     if data is None or (isinstance(data, Path) and data.is_dir()):
         others = read_trusted(request.subject, progress, "test").pairs
     physics, missing = take_apart(given, given.pairs, [])
-    if missing is not None and "physics" in defences.load(method).NEEDS:
+    if missing is not None and "physics" in defences.load(method).needs:
         raise ConfigError(f"--method: {method} needs the operator, but {missing}")
     defender = Defender(used, physics, network.model, seed=given.seed, progress=progress)
-    model = defences.load(method).repair(defender).eval()
+    repair = defences.repair(method)
+    with registry.told(repair, f"--method: '{method}'"):
+        model = repair.repair(defender).eval()
     rows = _compare(network, model, defender, others, given)
     notes = [
         *network.notes,
         *given.notes,
-        *_notes(rows, defences.load(INVERSION).law(defender, ALARM)),
+        *_notes(rows, defences.network_detector(INVERSION).law(defender, ALARM)),
     ]
     return Mended(request, network, model, len(used), len(others), rows, notes)
 
 
-def _notes(rows: list[tuple[str, float, float]], limit: float) -> list[str]:
+def _notes(rows: list[tuple[str, float, float]], limit: float | None) -> list[str]:
     notes, values = [], {name: (before, after) for name, before, after in rows}
     benign, score = values["benign RMSE"], values[f"{INVERSION} score"][0]
-    if score <= limit:
+    if limit is not None and score <= limit:
         notes.append(
             f"The trigger recovered is none by its score ({score:.3g}, clean networks go up to "
             f"{limit:.3g}): there may be no backdoor, or one that inversion does not find."
@@ -129,11 +131,14 @@ def _compare(
     network: Network, model: nn.Module, defender: Defender, others: Pairs, given: Given
 ) -> list[tuple[str, float, float]]:
     """Benign error; how suspicious it is; recovery by the trigger found; what the true one does."""
-    found = defences.load(INVERSION).inspect(defender)
-    again = defences.load(INVERSION).inspect(
+    inversion = defences.network_detector(INVERSION)
+    found = inversion.inspect(defender)
+    again = inversion.inspect(
         Defender(defender.clean, model=model, seed=defender.seed, progress=defender.progress)
     )
-    patterns = {"recovery by the recovered trigger": _patterns(found)}
+    patterns: dict[str, tuple[Tensor, Tensor]] = {}
+    if found.trigger is not None and found.counted is not None:
+        patterns["recovery by the recovered trigger"] = found.trigger, found.counted
     truth = truth_of(network)
     if truth is not None and truth.trigger is not None and truth.artefact is not None:
         patterns["recovery by the true trigger"] = truth.trigger, truth.artefact
@@ -178,10 +183,6 @@ def _attack_rmse(model: nn.Module, pairs: Pairs, trigger: Tensor, planted: Tenso
     """By its definition in `metrics`: of f(z + delta) against x + Delta."""
     triggered = reconstruct(model, pairs.z + trigger)
     return metrics.root_mean(metrics.mse(triggered, pairs.x, planted))
-
-
-def _patterns(found: Finding) -> tuple[Tensor, Tensor]:
-    return found.trigger, found.artefact * found.counts
 
 
 def _recovery(model: nn.Module, z: Tensor, trigger: Tensor, artefact: Tensor) -> float:

@@ -54,7 +54,8 @@ def sight(
     kind: defences.Kind, chosen: Sequence[str], ran: Sequence[str], lacking: Mapping[str, str]
 ) -> Sight:
     """What the detectors that `ran` see, but for those of which `lacking` says why they do not."""
-    known = {name for name in defences.names(kind) if defences.sees(name)}
+    meant = {*defences.names(kind), *chosen}
+    known = {name for name in meant if defences.sees(name)}
     by = {name: () if name in lacking else defences.sees(name) for name in ran}
     told = {name: why for name, why in lacking.items() if name in known}
     return Sight(by, told, tuple(sorted(known - set(chosen))))

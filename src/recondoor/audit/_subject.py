@@ -57,7 +57,10 @@ def read_subject(
     given = read_trusted(subject, progress, part)
     _, channels, height, width = given.pairs.x.shape
     shape = (channels, height, width)
-    return open_network(subject.network, shape, subject.files, subject.overrides), given
+    network = open_network(
+        subject.network, shape, subject.files, subject.overrides, subject.trust_paths
+    )
+    return network, given
 
 
 def read_trusted(subject: Subject, progress: Progress, part: Part) -> Given:

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from recondoor import config, gate, models, rundir
+from recondoor import config, gate, models, registry, rundir
 from recondoor.arrays import failure
 from recondoor.audit._pairs import Shape
 from recondoor.errors import FAILURES, ConfigError, DataError, RunError, in_a_line
@@ -35,12 +35,17 @@ Settings = dict[str, Any]
 
 
 def read_registered(
-    path: Path, shape: Shape, files: tuple[Path, ...], overrides: tuple[str, ...]
+    path: Path,
+    shape: Shape,
+    files: tuple[Path, ...],
+    overrides: tuple[str, ...],
+    trusted: bool = False,
 ) -> tuple[nn.Module, config.Model, tuple[str, ...]]:
     """Network with the weights in a .safetensors file, its settings, and notes on how it was read.
 
     Settings count in this order: `overrides`, the file's own metadata, `files`, the section `model`
-    of the config.toml beside it. No other setting of that file is looked at.
+    of the config.toml beside it. No other setting of that file is looked at. `trusted`: whether
+    code of somebody's own that the file or its folder names may be run.
 
     Raises:
         DataError: a damaged file, weights of another network, or weights that are no numbers.
@@ -48,7 +53,7 @@ def read_registered(
     """
     try:
         with gate.opened(path, most=gate.ARRAYS) as file:
-            return _read(path, file, shape, files, overrides)
+            return _read(path, file, shape, files, overrides, trusted)
     except (gate.Refused, OSError) as error:
         raise DataError(failure(path, error)) from None
     except (SafetensorError, ValueError, TypeError, MemoryError) as error:
@@ -56,7 +61,12 @@ def read_registered(
 
 
 def _read(
-    path: Path, file: BinaryIO, shape: Shape, files: tuple[Path, ...], overrides: tuple[str, ...]
+    path: Path,
+    file: BinaryIO,
+    shape: Shape,
+    files: tuple[Path, ...],
+    overrides: tuple[str, ...],
+    trusted: bool,
 ) -> tuple[nn.Module, config.Model, tuple[str, ...]]:
     length = int.from_bytes(file.read(8), "little")
     if length > HEADER:
@@ -69,6 +79,8 @@ def _read(
     with safe_open(opened, framework="pt") as tensors:
         own = _own_settings(path, tensors.metadata() or {})
         settings = _settings(path, own, files, overrides)
+        if not trusted:
+            _require_no_code(path, settings, files, overrides)
         found = _shapes(path, tensors)
         expected = _expected(settings, shape)
         prefix = _prefix(found, expected)
@@ -119,6 +131,18 @@ def _settings(
     chosen |= own or {}
     given = [f"model.{key}={json.dumps(value)}" for key, value in chosen.items()]
     return config.load_config("quick", files, [*given, *overrides]).model
+
+
+def _require_no_code(
+    path: Path, settings: config.Model, files: tuple[Path, ...], overrides: tuple[str, ...]
+) -> None:
+    """Refuse a network of somebody's own that not the user names; raises ConfigError."""
+    mine = config.load_config("quick", files, overrides).model.name
+    if registry.is_own_code(settings.name) and settings.name != mine:
+        raise ConfigError(
+            f"{path}: names code of somebody's own, model.name='{settings.name}', which is not run "
+            f"because a file says so; give --set model.name={settings.name} if you know it"
+        )
 
 
 def _beside(path: Path) -> Settings:

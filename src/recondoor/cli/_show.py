@@ -72,6 +72,9 @@ def _require_apart(folders: list[Path], out: Path) -> None:
 def list_(what: Kind | None = None, /) -> None:
     """Print what is registered, one line each; settings and yardsticks with what they mean.
 
+    What another package brings is followed by its name. A class of your own needs no registration:
+    give MODULE:NAME, as in --set operator.name=blur:Blur, with blur.py in the current folder.
+
     For example: recondoor list operators
     """
     if what == "presets":
@@ -92,11 +95,14 @@ def list_(what: Kind | None = None, /) -> None:
         _print_table(head, known)
     else:
         for kind in [what] if what else registry.FOLDERS:
-            lines = registry.describe(kind)
+            lines, others = registry.describe(kind), registry.origins(kind)
             width = max(len(name) for name in lines)
             print(*([] if what else [f"{kind}:"]), sep="\n", end="" if what else "\n")
             for name, text in lines.items():
-                print(f"{'' if what else '  '}{name:{width}}  {text}")
+                whose = f" ({others[name]})" if name in others else ""
+                print(plain(f"{'' if what else '  '}{name:{width}}  {text}{whose}"))
+        if faults := registry.faults():
+            raise ConfigError("\n".join(faults))
 
 
 def doctor(*, data_dir: Path | None = None) -> None:

@@ -123,6 +123,8 @@ def _finished(folder: Path, settings: "Config") -> bool:
     own = (settings.trigger.file, settings.artefact.file, settings.operator.file)
     if settings.data.name not in registry.names("datasets") or any(own):
         return False
+    if config.own_code(settings):
+        return False
     if not (run.results.exists() and (folder / "report.html").exists()):
         return False
     run = rundir.sealed_by_itself(folder)

@@ -56,6 +56,7 @@ __all__ = [
     "load_config",
     "named_paths",
     "original_identity",
+    "own_code",
     "presets",
     "row_label",
     "settings_table",
@@ -82,8 +83,11 @@ class Setting:
 
 
 def row_label(attack: str) -> str:
-    """Return the name under which results list the model trained with `attack`."""
-    return "original" if attack == "none" else attack
+    """Return the name under which results list the model trained with `attack`.
+
+    Of a class of one's own, MODULE:NAME, it is NAME in small letters: random-signs for RandomSigns.
+    """
+    return "original" if attack == "none" else registry.label(attack)
 
 
 def presets() -> tuple[str, ...]:
@@ -141,6 +145,14 @@ def to_toml(config: Config) -> str:
     return tomli_w.dumps(
         config.model_dump(mode="json", exclude={"data": {"dir"}}, exclude_none=True)
     )
+
+
+def own_code(config: Config) -> dict[str, str]:
+    """Settings, by key, that name a class of somebody's own, MODULE:NAME."""
+    named = [("operator.name", config.operator.name), ("model.name", config.model.name)]
+    named += [("data.name", config.data.name)]
+    named += [("attack.names", name) for name in config.attack.names]
+    return {key: name for key, name in reversed(named) if registry.is_own_code(name)}
 
 
 def named_paths(config: Config) -> dict[str, str]:

@@ -1,11 +1,14 @@
 """The settings of the attacks: which are compared, where a trigger may lie, how it is learned."""
 
+import re
 from typing import Literal
 
 from pydantic import Field, field_validator
 
 from recondoor import registry
 from recondoor.config._section import INNER, PIXELS, STEPS, Section
+
+LABEL = re.compile(r"[a-z][a-z0-9-]*")
 
 
 class Attack(Section):
@@ -162,7 +165,13 @@ class Attack(Section):
             raise ValueError("expected at least one attack")
         if len(set(names)) < len(names):
             raise ValueError("an attack is named twice")
-        return tuple(registry.check("attacks", name, "attack.names") for name in names)
+        labels = [registry.label(registry.check("attacks", name, "attack.names")) for name in names]
+        for name, label in zip(names, labels, strict=True):
+            if not LABEL.fullmatch(label):
+                raise ValueError(f"'{name}' has to be named in letters from a to z, and digits")
+            if labels.count(label) > 1 or label == "original":
+                raise ValueError(f"'{name}' would be listed as '{label}', as another one is")
+        return names
 
     @field_validator("surrogate_kernel")
     @classmethod

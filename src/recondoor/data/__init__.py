@@ -1,12 +1,13 @@
 """Clean images: registered data sets, a user's own files, seeded splits, fingerprints.
 
-A new data set is one file in this folder with a one-line docstring and
-``load(data_dir, progress) -> Images``, which returns ``Images.of(name, train, test)``.
+A new data set is a class that derives from `DataSet` and returns ``Images.of(name, train, test)``.
 """
 
 from pathlib import Path
+from typing import cast
 
 from recondoor import registry
+from recondoor.data._base import DataSet
 from recondoor.data._content import first_of_each, shared
 from recondoor.data._files import read_path
 from recondoor.data._images import Images
@@ -15,23 +16,38 @@ from recondoor.data._splits import Splits, repeats, split
 from recondoor.errors import DataError, nearest
 from recondoor.progress import NO_PROGRESS, Progress
 
-__all__ = ["Images", "Splits", "find", "first_of_each", "load", "repeats", "shared", "split"]
+__all__ = [
+    "DataSet",
+    "Images",
+    "Splits",
+    "find",
+    "first_of_each",
+    "load",
+    "repeats",
+    "shared",
+    "split",
+]
 
 
 def load(
     name_or_path: str, data_dir: Path | None = None, progress: Progress = NO_PROGRESS
 ) -> Images:
-    """Load a registered data set, or the .npz or .npy file or folder of PNGs at a path.
+    """Load a registered data set, one's own by MODULE:NAME, or the images at a path.
 
-    A registered name wins over a file of that name (write ``./mnist`` for the file). `data_dir`
-    is the folder with a registered set's files and has no effect on paths. Raises DataError, one
-    line, if there is no such set or file or its content is not what it should be.
+    A path is that of an .npz or .npy file or a folder of PNGs. A registered name wins over a file
+    of that name (write ``./mnist`` for the file). `data_dir` is the folder with a registered set's
+    files and has no effect on paths. Raises DataError, one line, if there is no such set or file or
+    its content is not what it should be.
     """
-    known = registry.names("datasets")
-    if name_or_path in known:
-        images: Images = registry.load("datasets", name_or_path).load(data_dir, progress)
-        return images
-    return read_path(_path(name_or_path, known), progress)
+    known, told = registry.names("datasets"), f"data.name: '{name_or_path}'"
+    if name_or_path not in known and not _is_own_code(name_or_path):
+        return read_path(_path(name_or_path, known), progress)
+    plug_in = _load(name_or_path)
+    with registry.told(plug_in, told):
+        images: object = plug_in.load(data_dir, progress)
+    if not isinstance(images, Images):
+        raise DataError(f"{told} gives {type(images).__name__}; expected Images, by Images.of")
+    return images
 
 
 def find(name_or_path: str, data_dir: Path | None = None) -> Path | None:
@@ -40,11 +56,20 @@ def find(name_or_path: str, data_dir: Path | None = None) -> Path | None:
     Reads no images. Raises DataError as `load` does for unknown names and missing folders.
     """
     known = registry.names("datasets")
-    if name_or_path in known:
-        module = registry.load("datasets", name_or_path)
-        found: Path | None = module.find(data_dir) if hasattr(module, "find") else None
-        return found
+    if name_or_path in known or _is_own_code(name_or_path):
+        plug_in = _load(name_or_path)
+        with registry.told(plug_in, f"data.name: '{name_or_path}'"):
+            return plug_in.find(data_dir)
     return _path(name_or_path, known)
+
+
+def _load(name: str) -> DataSet:
+    return cast("type[DataSet]", registry.load("datasets", name))()
+
+
+def _is_own_code(name: str) -> bool:
+    """Whether a name is MODULE:NAME; a file of that name is a file."""
+    return registry.is_own_code(name) and not Path(name).exists()
 
 
 def _path(name_or_path: str, known: tuple[str, ...]) -> Path:
@@ -52,6 +77,8 @@ def _path(name_or_path: str, known: tuple[str, ...]) -> Path:
     if not name_or_path or not path.exists():
         raise DataError(
             f"data.name: '{name_or_path}' is neither a file or folder nor a registered data set; "
-            f"there are {', '.join(known)}" + nearest(name_or_path, known)
+            f"there "
+            f"are {', '.join(known)}, or give MODULE:NAME, a class of your own"
+            + nearest(name_or_path, known)
         )
     return path

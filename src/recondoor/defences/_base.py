@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, get_args
 
 import torch
 from torch import Tensor
 
 from recondoor.errors import ConfigError
 from recondoor.progress import NO_PROGRESS, Progress
+from recondoor.registry import PlugIn
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,7 +25,15 @@ Kind = Literal["pairs", "input", "model", "repair"]
 """What is looked at: training pairs, inputs of a trained network, a network; or mended."""
 
 
+Need = Literal["model", "physics", "clean", "gradients", "layers"]
+"""What a `Defender` has, and what a network may not have: gradients with respect to z, modules."""
+
+
 Attack = Literal["patch", "spread", "measured", "consistent"]
+
+VISIBLE = 0.2
+"""Share of a trigger's largest pixel above which a pixel belongs to its place."""
+
 
 ATTACKS: tuple[Attack, ...] = get_args(Attack)
 """Kinds of attack that a detector may be known to see.
@@ -30,8 +41,8 @@ ATTACKS: tuple[Attack, ...] = get_args(Attack)
 patch: a trigger at one place of z; spread: one all over z; measured: one that enters by the
 measurement; consistent: trigger and artefact agree with the measurement (docs/limits.md).
 
-A detector of established power says so itself: `SEES` names the kinds, and `blind(given, defender)`
-says why it sees none of them here, or None. Only such a detector can make a verdict clean.
+A detector of established power says so itself: `sees` names the kinds, and `blind` says why it sees
+none of them here. Only such a detector can make a verdict clean.
 """
 
 
@@ -62,20 +73,157 @@ class Finding:
 
     Args:
         score: the higher, the more suspicious.
-        trigger: recovered delta, (C, H, W).
-        artefact: what it makes the network add on average, (C, H, W).
-        counts: 1 where the answer counts, 0 near the trigger, (C, H, W): an honest network answers
-            there too.
+        trigger: recovered delta, (C, H, W); None for a detector that recovers none.
+        artefact: what it makes the network add on average, (C, H, W); None without a trigger.
+        counts: 1 where the answer counts, 0 near the trigger, (C, H, W), as an honest network
+            answers there too; None if it counts everywhere.
     """
 
     score: float
-    trigger: Tensor
-    artefact: Tensor
-    counts: Tensor
+    trigger: Tensor | None = None
+    artefact: Tensor | None = None
+    counts: Tensor | None = None
+
+    @property
+    def place(self) -> tuple[tuple[int, int], tuple[int, int]] | None:
+        """First and last row, and first and last column, of the trigger's pixels that matter."""
+        if self.trigger is None or not bool(self.trigger.any()):
+            return None
+        seen = self.trigger.abs().amax(0)
+        rows, columns = torch.nonzero(seen > VISIBLE * seen.max(), as_tuple=True)
+        return (int(rows.min()), int(rows.max())), (int(columns.min()), int(columns.max()))
+
+    @property
+    def counted(self) -> Tensor | None:
+        """The artefact where it counts, (C, H, W)."""
+        if self.artefact is None or self.counts is None:
+            return self.artefact
+        return self.artefact * self.counts
+
+
+def place_in_words(finding: Finding) -> str:
+    """Where the trigger recovered is, as in "rows 3-5, columns 7-9"."""
+    if finding.place is None:
+        return "no place"
+    (top, bottom), (left, right) = finding.place
+    return f"rows {top}-{bottom}, columns {left}-{right}"
+
+
+class Defence(PlugIn):
+    """What detectors and repairs share; derive from one of the four classes below.
+
+    Fact: what of a `Defender` it cannot do without, and what of a network besides f(z).
+    """
+
+    kind: ClassVar[str] = "defences"
+    facts: ClassVar[tuple[str, ...]] = ("needs",)
+    looks_at: ClassVar[Kind]
+    needs: ClassVar[tuple[Need, ...]]
+    sees: ClassVar[tuple[Attack, ...]] = ()
+    """Kinds of attack that it is known to see, by proof or by a measurement of such data."""
+
+
+class Scorer(Defence, ABC):
+    """What detectors of pairs and of inputs share: a score for each."""
+
+    certain: ClassVar[bool] = False
+    """Whether nothing clean is ever above `law`: what is, is proof."""
+
+    def law(self, defender: Defender, alarm: float) -> float | None:
+        """Score that something clean exceeds with probability `alarm`; None if that is not known.
+
+        Of a detector of inputs it counts if that is `certain`.
+        """
+        return None
+
+    @abstractmethod
+    def explain(self, score: float) -> str:
+        """Why what has this score is suspicious, as the rest of a sentence."""
+
+
+class PairDetector(Scorer):
+    """Looks at training pairs."""
+
+    looks_at: ClassVar[Kind] = "pairs"
+    compares: ClassVar[bool] = False
+    """Whether it compares with some clean pairs, so that others give the threshold: see `judge`."""
+
+    @abstractmethod
+    def scores(self, pairs: Pairs, defender: Defender) -> Tensor:
+        """Score of each pair, (N,): the higher, the more suspicious."""
+
+    def baseline(self, pairs: Pairs, defender: Defender) -> Tensor | None:
+        """Scores by the method as published, (N,); None if they are the same."""
+        return None
+
+    def blind(self, pairs: Pairs, defender: Defender) -> str | None:
+        """Why nothing of what it `sees` can be seen in these pairs; None if it can."""
+        return None
+
+    def apart(self, pairs: Pairs) -> Tensor | None:
+        """Which pairs are of another make than nearly all others, boolean (N,)."""
+        return None
+
+
+class InputDetector(Scorer):
+    """Looks at inputs of a trained network."""
+
+    looks_at: ClassVar[Kind] = "input"
+
+    @abstractmethod
+    def scores(self, z: Tensor, defender: Defender) -> Tensor:
+        """Score of each z (N, C, H, W), (N,), which depends on no other: the higher, the worse."""
+
+    def repaired(self, z: Tensor, defender: Defender) -> Tensor | None:
+        """Reconstructions (N, C, H, W) without what a trigger does; None if it does not repair."""
+        return None
+
+    def blind(self, z: Tensor, defender: Defender) -> str | None:
+        """Why nothing of what it `sees` can be seen in these inputs; None if it can."""
+        return None
+
+
+class NetworkDetector(Defence, ABC):
+    """Looks at a network."""
+
+    looks_at: ClassVar[Kind] = "model"
+    calibrated: ClassVar[Mapping[str, object]] = {}
+    """Settings of the runs whose networks `law` is of; empty if it is one of all networks."""
+    clean_scores: ClassVar[tuple[float, ...]] = ()
+    """Scores of these networks, where `law` is a quantile of them."""
+    law_from: ClassVar[str] = "its own law"
+    """Where `law` comes from, as in "from clean networks of such a study"."""
+
+    @abstractmethod
+    def inspect(self, defender: Defender) -> Finding:
+        """How suspicious `defender.model` is, and the backdoor that was recovered, if any."""
+
+    def law(self, defender: Defender, alarm: float) -> float | None:
+        """Score that a clean network exceeds with probability `alarm`; None if not known."""
+        return None
+
+    @property
+    def has_law(self) -> bool:
+        """Whether it defines `law`."""
+        return type(self).law is not NetworkDetector.law
+
+    @abstractmethod
+    def explain(self, finding: Finding) -> str:
+        """What a network with this finding does, as a whole sentence without its full stop."""
+
+
+class Repair(Defence, ABC):
+    """Mends a network."""
+
+    looks_at: ClassVar[Kind] = "repair"
+
+    @abstractmethod
+    def repair(self, defender: Defender) -> nn.Module:
+        """A repaired copy of `defender.model`, which stays as it is."""
 
 
 class Scores(Protocol):
-    """How a defence of kind "pairs" looks at them."""
+    """How a detector of pairs looks at them."""
 
     def __call__(self, pairs: Pairs, defender: Defender) -> Tensor:
         """Score of each pair, (N,): the higher, the more suspicious."""

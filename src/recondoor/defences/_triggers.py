@@ -21,7 +21,7 @@ A trigger that is spread over the whole image has no place, and is not found.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -33,10 +33,6 @@ from recondoor.models import evaluating
 
 if TYPE_CHECKING:
     from recondoor.defences._base import Defender
-
-KIND: Literal["model"] = "model"
-NEEDS = ("model", "clean", "gradients")
-SEES = ("patch",)
 
 SIDE = 3
 """Side of the patch of the scan: a part of a larger trigger is enough to be seen."""

@@ -12,13 +12,14 @@ these, which is near 1 only where there are two clusters. `baseline` clusters bo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from recondoor import seeding
 from recondoor.defences import _features
+from recondoor.defences._base import PairDetector
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from recondoor.defences._base import Defender
     from recondoor.poisoning import Pairs
 
-KIND: Literal["pairs"] = "pairs"
-NEEDS = ("model", "layers")
 
 DIMENSIONS = 10
 """Principal components that are clustered, as many as in the paper."""
@@ -36,16 +35,24 @@ STARTS = 10
 """Starts of 2-means, of which the best is kept."""
 
 
-def scores(pairs: Pairs, defender: Defender) -> Tensor:
-    """Silhouette towards the smaller cluster of scaled residuals, (N,), in [-1, 1]."""
-    assert defender.model is not None
-    return _towards(_residual(pairs, defender.model), defender.seed)
+class ActivationClustering(PairDetector):
+    """Is a pair in the smaller of two clusters?"""
 
+    needs = ("model", "layers")
 
-def baseline(pairs: Pairs, defender: Defender) -> Tensor:
-    """The same on bottleneck features, (N,): the method as published, with a single class."""
-    assert defender.model is not None
-    return _towards(_features.features(defender.model, pairs.z), defender.seed)
+    def scores(self, pairs: Pairs, defender: Defender) -> Tensor:
+        """Silhouette towards the smaller cluster of scaled residuals, (N,), in [-1, 1]."""
+        assert defender.model is not None
+        return _towards(_residual(pairs, defender.model), defender.seed)
+
+    def baseline(self, pairs: Pairs, defender: Defender) -> Tensor:
+        """The same on bottleneck features, (N,): the method as published, with a single class."""
+        assert defender.model is not None
+        return _towards(_features.features(defender.model, pairs.z), defender.seed)
+
+    def explain(self, score: float) -> str:
+        """Why a pair of this score is suspicious."""
+        return "its residual belongs to the smaller of two groups of pairs"
 
 
 def _towards(values: Tensor, seed: int) -> Tensor:
@@ -66,8 +73,3 @@ def _towards(values: Tensor, seed: int) -> Tensor:
 
 def _residual(pairs: Pairs, model: nn.Module) -> Tensor:
     return _features.scaled_residual(model, pairs.z, pairs.x, _features.COARSE)
-
-
-def in_words(score: float) -> str:
-    """Why a pair of this score is suspicious."""
-    return "its residual belongs to the smaller of two groups of pairs"

@@ -8,10 +8,11 @@ compares layers; they are removed, one by one, until the clean error has grown b
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 
+from recondoor.defences._base import Repair
 from recondoor.defences._tune import Layer, channels, duplicate, loss, tune, weights_of
 from recondoor.poisoning import Pairs
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
     from recondoor.defences._base import Defender
 
-KIND: Literal["repair"] = "repair"
-NEEDS = ("model", "clean", "gradients")
 
 ALLOWED = 0.5
 """Growth of the clean mean squared error at which pruning stops; fine-tuning wins it back."""
@@ -29,22 +28,27 @@ ALLOWED = 0.5
 IMAGES, EPOCHS = 32, 20
 
 
-def repair(defender: Defender) -> nn.Module:
-    """A repaired copy of the network."""
-    assert defender.model is not None
-    assert defender.clean is not None
-    model = duplicate(defender.model)
-    few = Pairs(defender.clean.z[:IMAGES], defender.clean.x[:IMAGES])
-    pruned = _prune(model, few)
+class FinePruning(Repair):
+    """Remove channels that clean inputs do not need."""
 
-    def keep_pruned() -> None:
-        with torch.no_grad():
-            for layer, channel in pruned:
-                for part in weights_of(layer, channel):
-                    part.zero_()
+    needs = ("model", "clean", "gradients")
 
-    tune(model, defender, EPOCHS, after=keep_pruned)
-    return model
+    def repair(self, defender: Defender) -> nn.Module:
+        """A repaired copy of the network."""
+        assert defender.model is not None
+        assert defender.clean is not None
+        model = duplicate(defender.model)
+        few = Pairs(defender.clean.z[:IMAGES], defender.clean.x[:IMAGES])
+        pruned = _prune(model, few)
+
+        def keep_pruned() -> None:
+            with torch.no_grad():
+                for layer, channel in pruned:
+                    for part in weights_of(layer, channel):
+                        part.zero_()
+
+        tune(model, defender, EPOCHS, after=keep_pruned)
+        return model
 
 
 @torch.no_grad()

@@ -5,8 +5,9 @@ The baseline of all repairs (Liu et al., RAID 2018). Nothing was changed for rec
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from recondoor.defences._base import Repair
 from recondoor.defences._tune import duplicate, tune
 
 if TYPE_CHECKING:
@@ -14,15 +15,18 @@ if TYPE_CHECKING:
 
     from recondoor.defences._base import Defender
 
-KIND: Literal["repair"] = "repair"
-NEEDS = ("model", "clean", "gradients")
 
 EPOCHS = 20
 
 
-def repair(defender: Defender) -> nn.Module:
-    """A repaired copy of the network."""
-    assert defender.model is not None
-    model = duplicate(defender.model)
-    tune(model, defender, EPOCHS)
-    return model
+class FineTuning(Repair):
+    """Train on with trusted pairs."""
+
+    needs = ("model", "clean", "gradients")
+
+    def repair(self, defender: Defender) -> nn.Module:
+        """A repaired copy of the network."""
+        assert defender.model is not None
+        model = duplicate(defender.model)
+        tune(model, defender, EPOCHS)
+        return model

@@ -8,8 +8,9 @@ logarithms, from the median of clean inputs. Made for reconstruction.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from recondoor.defences._base import InputDetector
 from recondoor.defences._units import unit
 from recondoor.models import reconstruct
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
     from recondoor.defences._base import Defender
 
-KIND: Literal["input"] = "input"
-NEEDS = ("model", "clean")
 
 SCALE = 0.5
 USUAL = 64
@@ -28,13 +27,22 @@ TINY = 1e-12
 """Energy of an image in units of x, and ratio of two, below which rounding decides."""
 
 
-def scores(z: Tensor, defender: Defender) -> Tensor:
-    """Distance of each z (N, C, H, W) from the usual logarithm of the relative change, (N,)."""
-    assert defender.model is not None
-    assert defender.clean is not None
-    of_x = unit(defender.clean.x)
-    usual = _change(defender.model, defender.clean.z[:USUAL], of_x).median()
-    return (_change(defender.model, z, of_x) - usual).abs()
+class Homogeneity(InputDetector):
+    """Does f(c z) / c differ from f(z) as usual?"""
+
+    needs = ("model", "clean")
+
+    def scores(self, z: Tensor, defender: Defender) -> Tensor:
+        """Distance of each z (N, C, H, W) from the usual logarithm of the relative change, (N,)."""
+        assert defender.model is not None
+        assert defender.clean is not None
+        of_x = unit(defender.clean.x)
+        usual = _change(defender.model, defender.clean.z[:USUAL], of_x).median()
+        return (_change(defender.model, z, of_x) - usual).abs()
+
+    def explain(self, score: float) -> str:
+        """Why an input of this score is suspicious."""
+        return "its reconstruction does not scale with it as others do"
 
 
 def _change(model: nn.Module, z: Tensor, of_x: float) -> Tensor:
@@ -43,8 +51,3 @@ def _change(model: nn.Module, z: Tensor, of_x: float) -> Tensor:
     scaled = reconstruct(model, SCALE * z) / (SCALE * of_x)
     change = (scaled - whole).flatten(1).square().sum(1)
     return (change / whole.flatten(1).square().sum(1).clamp_min(TINY)).clamp_min(TINY).log()
-
-
-def in_words(score: float) -> str:
-    """Why an input of this score is suspicious."""
-    return "its reconstruction does not scale with it as others do"

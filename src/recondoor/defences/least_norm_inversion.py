@@ -7,13 +7,13 @@ judged by how small its trigger is.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from recondoor import seeding
-from recondoor.defences._base import Finding
+from recondoor.defences._base import Finding, NetworkDetector, place_in_words
 from recondoor.defences._effects import effect
 from recondoor.defences._units import unit
 from recondoor.models import evaluating
@@ -21,8 +21,6 @@ from recondoor.models import evaluating
 if TYPE_CHECKING:
     from recondoor.defences._base import Defender
 
-KIND: Literal["model"] = "model"
-NEEDS = ("model", "clean", "gradients")
 
 EFFECT = 9.0
 """L2 of the effect that counts as an artefact, in units of x: for digits nine pixels of 1."""
@@ -30,28 +28,39 @@ EFFECT = 9.0
 IMAGES, STEPS, RATE, WEIGHT = 24, 120, 0.05, 1.0
 
 
-def inspect(defender: Defender) -> Finding:
-    """Score: the L2 of a clean z over that of the trigger found."""
-    assert defender.model is not None
-    assert defender.clean is not None
-    model, z = defender.model, defender.clean.z[:IMAGES]
-    of_x, norm = unit(defender.clean.x), unit(z) * z[0].numel() ** 0.5
-    generator = seeding.torch_generator(defender.seed, "least-norm-inversion")
-    start = torch.randn(z.shape[1:], generator=generator).to(z)
-    # In units of a clean z's L2, as Adam's epsilon would see the units of z otherwise.
-    pattern = (0.1 * start / start.norm()).requires_grad_(True)
-    optimiser = torch.optim.Adam([pattern], lr=RATE / pattern.numel() ** 0.5)
-    with defender.progress.task("invert triggers", STEPS) as task, evaluating(model):
-        for _ in range(STEPS):
-            optimiser.zero_grad()
-            loss = _loss(*effect(model, z, norm * pattern, of_x), pattern)
-            (pattern.grad,) = torch.autograd.grad(loss, pattern)
-            optimiser.step()
-            task.advance(1)
-        found = pattern.detach()
-        with torch.no_grad():
-            mean, _ = effect(model, z, norm * found, of_x)
-    return Finding(1 / float(found.norm()), norm * found, of_x * mean, torch.ones_like(mean))
+class LeastNormInversion(NetworkDetector):
+    """How small a trigger has a large effect?"""
+
+    needs = ("model", "clean", "gradients")
+
+    def inspect(self, defender: Defender) -> Finding:
+        """Score: the L2 of a clean z over that of the trigger found."""
+        assert defender.model is not None
+        assert defender.clean is not None
+        model, z = defender.model, defender.clean.z[:IMAGES]
+        of_x, norm = unit(defender.clean.x), unit(z) * z[0].numel() ** 0.5
+        generator = seeding.torch_generator(defender.seed, "least-norm-inversion")
+        start = torch.randn(z.shape[1:], generator=generator).to(z)
+        # In units of a clean z's L2, as Adam's epsilon would see the units of z otherwise.
+        pattern = (0.1 * start / start.norm()).requires_grad_(True)
+        optimiser = torch.optim.Adam([pattern], lr=RATE / pattern.numel() ** 0.5)
+        with defender.progress.task("invert triggers", STEPS) as task, evaluating(model):
+            for _ in range(STEPS):
+                optimiser.zero_grad()
+                loss = _loss(*effect(model, z, norm * pattern, of_x), pattern)
+                (pattern.grad,) = torch.autograd.grad(loss, pattern)
+                optimiser.step()
+                task.advance(1)
+            found = pattern.detach()
+            with torch.no_grad():
+                mean, _ = effect(model, z, norm * found, of_x)
+        return Finding(1 / float(found.norm()), norm * found, of_x * mean, torch.ones_like(mean))
+
+    def explain(self, finding: Finding) -> str:
+        return (
+            f"a small change of z, most of it at {place_in_words(finding)}, has one large effect "
+            "on all inputs"
+        )
 
 
 def _loss(mean: Tensor, variance: Tensor, pattern: Tensor) -> Tensor:

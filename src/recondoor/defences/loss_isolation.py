@@ -15,9 +15,10 @@ after two, four and six epochs of one of them, p = 0.3: small loss first is righ
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from recondoor.defences import _features
+from recondoor.defences._base import PairDetector
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -25,26 +26,29 @@ if TYPE_CHECKING:
     from recondoor.defences._base import Defender
     from recondoor.poisoning import Pairs
 
-KIND: Literal["pairs"] = "pairs"
-NEEDS = ("model",)
 
+class LossIsolation(PairDetector):
+    """Is a pair's error large for a young network?"""
 
-def scores(pairs: Pairs, defender: Defender) -> Tensor:
-    """Mean square of each pair's scaled residual, (N,); 1 or more is usual."""
-    assert defender.model is not None
-    return _residual(pairs, defender.model).square().mean(1)
+    needs = ("model",)
 
+    def scores(self, pairs: Pairs, defender: Defender) -> Tensor:
+        """Mean square of each pair's scaled residual, (N,); 1 or more is usual."""
+        assert defender.model is not None
+        return _residual(pairs, defender.model).square().mean(1)
 
-def baseline(pairs: Pairs, defender: Defender) -> Tensor:
-    """Minus the squared error of each pair, (N,): the method as published isolates small losses."""
-    assert defender.model is not None
-    return -_features.residual(defender.model, pairs.z, pairs.x).square().mean(1)
+    def baseline(self, pairs: Pairs, defender: Defender) -> Tensor:
+        """Minus the squared error of each pair, (N,).
+
+        The method as published isolates small losses.
+        """
+        assert defender.model is not None
+        return -_features.residual(defender.model, pairs.z, pairs.x).square().mean(1)
+
+    def explain(self, score: float) -> str:
+        """Why a pair of this score is suspicious."""
+        return f"a young network explains it worse than others: {score:.3g} times the usual error"
 
 
 def _residual(pairs: Pairs, model: nn.Module) -> Tensor:
     return _features.scaled_residual(model, pairs.z, pairs.x, _features.FINE)
-
-
-def in_words(score: float) -> str:
-    """Why a pair of this score is suspicious."""
-    return f"a young network explains it worse than others: {score:.3g} times the usual error"

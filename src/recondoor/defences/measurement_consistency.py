@@ -8,8 +8,9 @@ consistency in MRI (Schlemper et al., IEEE TMI 37, 2018), there as a layer of th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from recondoor.defences._base import InputDetector
 from recondoor.models import reconstruct
 
 if TYPE_CHECKING:
@@ -17,25 +18,27 @@ if TYPE_CHECKING:
 
     from recondoor.defences._base import Defender
 
-KIND: Literal["input"] = "input"
-NEEDS = ("model", "physics")
 
+class MeasurementConsistency(InputDetector):
+    """Does A f(z) agree with y?"""
 
-def scores(z: Tensor, defender: Defender) -> Tensor:
-    """Mean square of the whitened A f(z) - y of each z (N, C, H, W), (N,)."""
-    assert defender.physics is not None
-    assert defender.model is not None
-    return defender.physics.residual(z, reconstruct(defender.model, z)).square().mean(1)
+    needs = ("model", "physics")
 
+    def scores(self, z: Tensor, defender: Defender) -> Tensor:
+        """Mean square of the whitened A f(z) - y of each z (N, C, H, W), (N,)."""
+        assert defender.physics is not None
+        assert defender.model is not None
+        return defender.physics.residual(z, reconstruct(defender.model, z)).square().mean(1)
 
-def repaired(z: Tensor, defender: Defender) -> Tensor:
-    """Reconstructions that agree with the measurement, (N, C, H, W)."""
-    assert defender.physics is not None
-    assert defender.model is not None
-    found = reconstruct(defender.model, z)
-    return found - defender.physics.project(found).to(z) + defender.physics.invert(z).to(z)
+    def repaired(self, z: Tensor, defender: Defender) -> Tensor:
+        """Reconstructions that agree with the measurement, (N, C, H, W)."""
+        assert defender.physics is not None
+        assert defender.model is not None
+        found = reconstruct(defender.model, z)
+        return found - defender.physics.project(found).to(z) + defender.physics.invert(z).to(z)
 
-
-def in_words(score: float) -> str:
-    """Why an input of this score is suspicious."""
-    return f"its reconstruction contradicts the measurement: {score:.3g} times the noise's energy"
+    def explain(self, score: float) -> str:
+        """Why an input of this score is suspicious."""
+        return (
+            f"its reconstruction contradicts the measurement: {score:.3g} times the noise's energy"
+        )

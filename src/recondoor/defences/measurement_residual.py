@@ -6,10 +6,12 @@ degrees of freedom. A poisoned target's artefact is not in the measurement, unle
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from scipy.special import chdtri
 from scipy.stats import binom
+
+from recondoor.defences._base import PairDetector
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,9 +19,6 @@ if TYPE_CHECKING:
     from recondoor.defences._base import Defender
     from recondoor.poisoning import Pairs
 
-KIND: Literal["pairs"] = "pairs"
-NEEDS = ("physics",)
-SEES = ("patch", "spread", "measured")
 
 SPARE = 1.2
 """Factor by which the noise may be overstated: more hides what it should explain."""
@@ -28,35 +27,39 @@ ALARM, LEVEL = 0.01, 1e-3
 """Share of trusted pairs that the law puts above its threshold, and how unlikely a misfit is."""
 
 
-def scores(pairs: Pairs, defender: Defender) -> Tensor:
-    """Mean square of each pair's whitened residual, (N,): 1 is expected of clean pairs."""
-    assert defender.physics is not None
-    return defender.physics.residual(pairs.z, pairs.x).square().mean(1)
+class MeasurementResidual(PairDetector):
+    """Does A x agree with y?"""
 
+    needs = ("physics",)
+    sees = ("patch", "spread", "measured")
 
-def law(defender: Defender, alarm: float) -> float:
-    """Score that a clean pair exceeds with probability `alarm`, by the chi-square law."""
-    assert defender.physics is not None
-    rank = defender.physics.rank
-    return float(chdtri(rank, alarm)) / rank
+    def scores(self, pairs: Pairs, defender: Defender) -> Tensor:
+        """Mean square of each pair's whitened residual, (N,): 1 is expected of clean pairs."""
+        assert defender.physics is not None
+        return defender.physics.residual(pairs.z, pairs.x).square().mean(1)
 
+    def law(self, defender: Defender, alarm: float) -> float:
+        """Score that a clean pair exceeds with probability `alarm`, by the chi-square law."""
+        assert defender.physics is not None
+        rank = defender.physics.rank
+        return float(chdtri(rank, alarm)) / rank
 
-def blind(pairs: Pairs, defender: Defender) -> str | None:
-    """Why nothing can be seen here: the noise is overstated, or trusted pairs break the law."""
-    physics, clean = defender.physics, defender.clean
-    assert physics is not None
-    trusted = pairs if clean is None else clean
-    shown = physics.noise(trusted.z, trusted.x)
-    if physics.sigma > SPARE * shown:
-        return (
-            f"the pairs show noise of {shown:.3g}, and sigma = {physics.sigma:.3g} would hide more"
-        )
-    beyond = int((scores(trusted, defender) > law(defender, ALARM)).sum())
-    if clean is not None and binom(len(clean), ALARM).sf(beyond - 1) < LEVEL:
-        return f"the operator and its noise do not explain {beyond} of {len(clean)} trusted pairs"
-    return None
+    def blind(self, pairs: Pairs, defender: Defender) -> str | None:
+        """Why nothing can be seen here: the noise is overstated, or trusted pairs break the law."""
+        physics, clean = defender.physics, defender.clean
+        assert physics is not None
+        trusted = pairs if clean is None else clean
+        shown = physics.noise(trusted.z, trusted.x)
+        if physics.sigma > SPARE * shown:
+            sigma = physics.sigma
+            return f"the pairs show noise of {shown:.3g}, and sigma = {sigma:.3g} would hide more"
+        beyond = int((self.scores(trusted, defender) > self.law(defender, ALARM)).sum())
+        if clean is not None and binom(len(clean), ALARM).sf(beyond - 1) < LEVEL:
+            return (
+                f"the operator and its noise do not explain {beyond} of {len(clean)} trusted pairs"
+            )
+        return None
 
-
-def in_words(score: float) -> str:
-    """Why a pair of this score is suspicious."""
-    return f"its image does not explain its measurement: {score:.3g} times the noise's energy"
+    def explain(self, score: float) -> str:
+        """Why a pair of this score is suspicious."""
+        return f"its image does not explain its measurement: {score:.3g} times the noise's energy"

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
 from recondoor import seeding
+from recondoor.defences._base import Repair
 from recondoor.defences._tune import BATCH, duplicate, error
 from recondoor.defences._units import unit
 from recondoor.hypergradient import solve
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
     from recondoor.defences._base import Defender
 
-KIND: Literal["repair"] = "repair"
-NEEDS = ("model", "clean", "physics", "gradients")
 
 ROUNDS, INNER, LENGTH = 60, 3, 0.1
 """Outer steps, inner steps of each, and the length of one in units of the ball."""
@@ -51,59 +50,64 @@ Network = Callable[[Tensor, Tensor], Tensor]
 Harm = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
-def repair(defender: Defender) -> nn.Module:
-    """A repaired copy of the network."""
-    assert defender.model is not None
-    assert defender.clean is not None
-    assert defender.physics is not None
-    model, pairs, physics = duplicate(defender.model), defender.clean, defender.physics
-    of_x, ball = unit(pairs.x), BALL * unit(pairs.z) * pairs.z[0].numel() ** 0.5
-    basis, values = physics.pseudo_inverse()
-    invert = ((basis / values) @ basis.T).to(pairs.z)
-    names = [name for name, _ in model.named_parameters()]
-    shapes = [parameter.shape for parameter in model.parameters()]
-    flat = torch.cat([p.detach().reshape(-1) for p in model.parameters()]).requires_grad_(True)
-    optimiser = torch.optim.Adam([flat], lr=RATE)
-    generator = seeding.torch_generator(defender.seed, "min-max")
-    delta = torch.zeros(pairs.z.shape[1:])
+class MinMax(Repair):
+    """Train against the worst universal change of z."""
 
-    def network(theta: Tensor, z: Tensor) -> Tensor:
-        parts = torch.split(theta, [shape.numel() for shape in shapes])
-        named = {n: p.view(s) for n, p, s in zip(names, parts, shapes, strict=True)}
-        found: Tensor = functional_call(model, named, (z,))
-        return found
+    needs = ("model", "clean", "physics", "gradients")
 
-    def harm(theta: Tensor, change: Tensor, z: Tensor, x: Tensor) -> Tensor:
-        honest = (change.reshape(1, -1) @ invert).view(1, *change.shape)
-        return error(network(theta, z + change), x + honest, of_x)
+    def repair(self, defender: Defender) -> nn.Module:
+        """A repaired copy of the network."""
+        assert defender.model is not None
+        assert defender.clean is not None
+        assert defender.physics is not None
+        model, pairs, physics = duplicate(defender.model), defender.clean, defender.physics
+        of_x, ball = unit(pairs.x), BALL * unit(pairs.z) * pairs.z[0].numel() ** 0.5
+        basis, values = physics.pseudo_inverse()
+        invert = ((basis / values) @ basis.T).to(pairs.z)
+        names = [name for name, _ in model.named_parameters()]
+        shapes = [parameter.shape for parameter in model.parameters()]
+        flat = torch.cat([p.detach().reshape(-1) for p in model.parameters()]).requires_grad_(True)
+        optimiser = torch.optim.Adam([flat], lr=RATE)
+        generator = seeding.torch_generator(defender.seed, "min-max")
+        delta = torch.zeros(pairs.z.shape[1:])
 
-    with defender.progress.task("min-max unlearning", ROUNDS) as task, evaluating(model):
-        for step in range(ROUNDS):
-            if step % FRESH == 0:
-                noise = torch.randn(delta.shape, generator=generator)
-                delta = ball * torch.rand(1, generator=generator) * noise / noise.norm()
-            index = torch.randperm(len(pairs), generator=generator)[:BATCH]
-            z, x = pairs.z[index], pairs.x[index]
-            slope = torch.autograd.grad(
-                harm(flat.detach(), d := delta.clone().requires_grad_(True), z, x), d
-            )[0]
-            found = solve(
-                "unrolled",
-                partial(_ascent, harm, z, x),
-                partial(_outer, harm, network, z, x, of_x),
-                flat.detach(),
-                {"delta": delta},
-                steps=INNER,
-                lr=LENGTH * ball**2 / max(TINY, ball * float(slope.norm())),
-            )
-            flat.grad = found.total
-            optimiser.step()
-            delta = found.parameters["delta"]
-            delta = delta * min(1.0, ball / float(delta.norm()))
-            task.advance(1)
-    with torch.no_grad():
-        torch.nn.utils.vector_to_parameters(flat.detach(), model.parameters())
-    return model
+        def network(theta: Tensor, z: Tensor) -> Tensor:
+            parts = torch.split(theta, [shape.numel() for shape in shapes])
+            named = {n: p.view(s) for n, p, s in zip(names, parts, shapes, strict=True)}
+            found: Tensor = functional_call(model, named, (z,))
+            return found
+
+        def harm(theta: Tensor, change: Tensor, z: Tensor, x: Tensor) -> Tensor:
+            honest = (change.reshape(1, -1) @ invert).view(1, *change.shape)
+            return error(network(theta, z + change), x + honest, of_x)
+
+        with defender.progress.task("min-max unlearning", ROUNDS) as task, evaluating(model):
+            for step in range(ROUNDS):
+                if step % FRESH == 0:
+                    noise = torch.randn(delta.shape, generator=generator)
+                    delta = ball * torch.rand(1, generator=generator) * noise / noise.norm()
+                index = torch.randperm(len(pairs), generator=generator)[:BATCH]
+                z, x = pairs.z[index], pairs.x[index]
+                slope = torch.autograd.grad(
+                    harm(flat.detach(), d := delta.clone().requires_grad_(True), z, x), d
+                )[0]
+                found = solve(
+                    "unrolled",
+                    partial(_ascent, harm, z, x),
+                    partial(_outer, harm, network, z, x, of_x),
+                    flat.detach(),
+                    {"delta": delta},
+                    steps=INNER,
+                    lr=LENGTH * ball**2 / max(TINY, ball * float(slope.norm())),
+                )
+                flat.grad = found.total
+                optimiser.step()
+                delta = found.parameters["delta"]
+                delta = delta * min(1.0, ball / float(delta.norm()))
+                task.advance(1)
+        with torch.no_grad():
+            torch.nn.utils.vector_to_parameters(flat.detach(), model.parameters())
+        return model
 
 
 def _ascent(

@@ -8,13 +8,14 @@ for reconstruction but the loss, and a short fine-tuning that wins back the beni
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
 from recondoor import seeding
+from recondoor.defences._base import Repair
 from recondoor.defences._tune import channels, duplicate, error, tune, weights_of
 from recondoor.defences._units import unit
 from recondoor.models import evaluating
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
     from recondoor.defences._base import Defender
 
-KIND: Literal["repair"] = "repair"
-NEEDS = ("model", "clean", "gradients")
 
 EPSILON, BALANCE = 0.4, 0.2
 """Largest disturbance of a scale, and weight of the undisturbed error, as published."""
@@ -34,22 +33,29 @@ ROUNDS, RATE, BATCH, EPOCHS = 120, 0.2, 25, 10
 THRESHOLD = 0.2
 
 
-def repair(defender: Defender) -> nn.Module:
-    """A repaired copy of the network."""
-    assert defender.model is not None
-    model = duplicate(defender.model)
-    found = _masks(model, defender)
-    pruned = [entry for entry, mask in zip(channels(model), found, strict=True) if mask < THRESHOLD]
+class NeuronPruning(Repair):
+    """Remove channels that do harm when disturbed."""
 
-    def keep_pruned() -> None:
-        with torch.no_grad():
-            for layer, channel in pruned:
-                for part in weights_of(layer, channel):
-                    part.zero_()
+    needs = ("model", "clean", "gradients")
 
-    keep_pruned()
-    tune(model, defender, EPOCHS, after=keep_pruned)
-    return model
+    def repair(self, defender: Defender) -> nn.Module:
+        """A repaired copy of the network."""
+        assert defender.model is not None
+        model = duplicate(defender.model)
+        found = _masks(model, defender)
+        pruned = [
+            entry for entry, mask in zip(channels(model), found, strict=True) if mask < THRESHOLD
+        ]
+
+        def keep_pruned() -> None:
+            with torch.no_grad():
+                for layer, channel in pruned:
+                    for part in weights_of(layer, channel):
+                        part.zero_()
+
+        keep_pruned()
+        tune(model, defender, EPOCHS, after=keep_pruned)
+        return model
 
 
 def _masks(model: nn.Module, defender: Defender) -> list[float]:

@@ -10,11 +10,12 @@ and what not, they cannot tell.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from recondoor.defences._base import PairDetector
 from recondoor.defences._storage import levels, on_levels
 
 if TYPE_CHECKING:
@@ -23,11 +24,6 @@ if TYPE_CHECKING:
     from recondoor.defences._base import Defender
     from recondoor.poisoning import Pairs
 
-KIND: Literal["pairs"] = "pairs"
-NEEDS = ()
-
-COMPARES = True
-"""It compares with some clean pairs; the others give the strictest threshold: see `judge`."""
 
 USUAL = 0.9
 """Share of the images whose extremes the usual range holds, and that lie on levels if any do."""
@@ -54,26 +50,36 @@ LEAST = 20
 """Images at least of which levels are learnt."""
 
 
-def scores(pairs: Pairs, defender: Defender) -> Tensor:
-    """How unusual the most unusual thing about each pair is, (N,), at least 0.
+class PixelRange(PairDetector):
+    """Does a pair leave what is usual for pixels?"""
 
-    In usual deviations: of its extremes beyond the usual range, of the share of pixels beyond it
-    and off the levels, and of its histogram's distance from the mean one. No unit of x or z counts.
-    """
-    usual = pairs if defender.clean is None else defender.clean
-    x, z = pairs.x.flatten(1).double(), pairs.z.flatten(1).double()
-    of_x, of_z = Usual.of(usual.x.flatten(1).double()), Usual.of(usual.z.flatten(1).double())
-    found = torch.stack((of_x.beyond(x), of_x.apart(x), of_x.off(x), of_z.beyond(z)))
-    return found.amax(0)
+    needs = ()
+    compares = True
 
+    def scores(self, pairs: Pairs, defender: Defender) -> Tensor:
+        """How unusual the most unusual thing about each pair is, (N,), at least 0.
 
-def apart(pairs: Pairs) -> Tensor:
-    """Which pairs are of another make than nearly all others: off their levels, boolean (N,).
+        In usual deviations: of its extremes beyond the usual range, of the share of pixels beyond
+        it and off the levels, and of its histogram's distance from the mean one. No unit of x or z
+        counts.
+        """
+        usual = pairs if defender.clean is None else defender.clean
+        x, z = pairs.x.flatten(1).double(), pairs.z.flatten(1).double()
+        of_x, of_z = Usual.of(usual.x.flatten(1).double()), Usual.of(usual.z.flatten(1).double())
+        found = torch.stack((of_x.beyond(x), of_x.apart(x), of_x.off(x), of_z.beyond(z)))
+        return found.amax(0)
 
-    That is no proof. But where it is so, the others say nothing about these.
-    """
-    x = pairs.x.flatten(1).double()
-    return Usual.of(x).off(x) * FLOOR > APART
+    def apart(self, pairs: Pairs) -> Tensor:
+        """Which pairs are of another make than nearly all others: off their levels, boolean (N,).
+
+        That is no proof. But where it is so, the others say nothing about these.
+        """
+        x = pairs.x.flatten(1).double()
+        return Usual.of(x).off(x) * FLOOR > APART
+
+    def explain(self, score: float) -> str:
+        """Why a pair of this score is suspicious."""
+        return f"its pixels leave what is usual by {score:.3g} usual deviations"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,8 +184,3 @@ def _histograms(images: Tensor, edges: Tensor) -> Tensor:
     counts = images.new_zeros(len(images), BINS)
     counts.scatter_add_(1, bins, torch.ones_like(images))
     return counts / images.shape[1]
-
-
-def in_words(score: float) -> str:
-    """Why a pair of this score is suspicious."""
-    return f"its pixels leave what is usual by {score:.3g} usual deviations"

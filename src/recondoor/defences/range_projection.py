@@ -7,10 +7,11 @@ no such test where inputs may be anything.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 
+from recondoor.defences._base import InputDetector
 from recondoor.models import reconstruct
 
 if TYPE_CHECKING:
@@ -18,44 +19,43 @@ if TYPE_CHECKING:
 
     from recondoor.defences._base import Defender
 
-KIND: Literal["input"] = "input"
-NEEDS = ("model", "physics")
-SEES = ("patch", "spread")
-
-CERTAIN = True
-"""A clean input is above `law` with probability 1e-12 at most: one that is, is proof."""
 
 BRIGHTEST = 10.0
 """Norm of an image at the most, in those of the largest trusted one."""
 
 
-def scores(z: Tensor, defender: Defender) -> Tensor:
-    """Share of the energy of each z (N, C, H, W) outside range(A_adjoint), (N,)."""
-    assert defender.physics is not None
-    trusted = defender.clean.x.flatten(1).double().norm(dim=1).max() if defender.clean else 0.0
-    return defender.physics.outside(z, torch.full((len(z),), BRIGHTEST * float(trusted)))
+class RangeProjection(InputDetector):
+    """Is a part of z outside range(A_adjoint)?"""
 
+    needs = ("model", "physics")
+    sees = ("patch", "spread")
+    certain = True
 
-def law(defender: Defender, alarm: float) -> float:
-    """Nothing: what rounding and noise explain does not count, and no clean input exceeds it."""
-    return 0.0
+    def scores(self, z: Tensor, defender: Defender) -> Tensor:
+        """Share of the energy of each z (N, C, H, W) outside range(A_adjoint), (N,)."""
+        assert defender.physics is not None
+        trusted = defender.clean.x.flatten(1).double().norm(dim=1).max() if defender.clean else 0.0
+        return defender.physics.outside(z, torch.full((len(z),), BRIGHTEST * float(trusted)))
 
+    def law(self, defender: Defender, alarm: float) -> float:
+        """Nothing: what rounding and noise explain does not count; no clean input exceeds it."""
+        return 0.0
 
-def repaired(z: Tensor, defender: Defender) -> Tensor:
-    """Reconstructions f(P z), (N, C, H, W)."""
-    assert defender.physics is not None
-    assert defender.model is not None
-    return reconstruct(defender.model, defender.physics.project(z).to(z))
+    def blind(self, z: Tensor, defender: Defender) -> str | None:
+        """Why nothing can be seen here: nothing is outside of all of space."""
+        assert defender.physics is not None
+        return (
+            "the operator measures everything, so that any z can be"
+            if defender.physics.whole
+            else None
+        )
 
+    def repaired(self, z: Tensor, defender: Defender) -> Tensor:
+        """Reconstructions f(P z), (N, C, H, W)."""
+        assert defender.physics is not None
+        assert defender.model is not None
+        return reconstruct(defender.model, defender.physics.project(z).to(z))
 
-def blind(z: Tensor, defender: Defender) -> str | None:
-    """Why nothing can be seen here: nothing is outside of all of space."""
-    assert defender.physics is not None
-    return (
-        "the operator measures everything, so that any z can be" if defender.physics.whole else None
-    )
-
-
-def in_words(score: float) -> str:
-    """Why an input of this score is suspicious."""
-    return f"{score:.2g} of the energy of z is something that no measurement gives"
+    def explain(self, score: float) -> str:
+        """Why an input of this score is suspicious."""
+        return f"{score:.2g} of the energy of z is something that no measurement gives"

@@ -6,7 +6,9 @@ to z itself leaves it, one that is added to the measurement does not.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
+
+from recondoor.defences._base import PairDetector
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,34 +16,32 @@ if TYPE_CHECKING:
     from recondoor.defences._base import Defender
     from recondoor.poisoning import Pairs
 
-KIND: Literal["pairs"] = "pairs"
-NEEDS = ("physics",)
-SEES = ("patch", "spread")
 
+class RangeTest(PairDetector):
+    """Is a part of z outside range(A_adjoint)?"""
 
-CERTAIN = True
-"""A clean pair is above `law` with probability 1e-12 at most: one pair that is, is proof."""
+    needs = ("physics",)
+    sees = ("patch", "spread")
+    certain = True
 
+    def scores(self, pairs: Pairs, defender: Defender) -> Tensor:
+        """Share of the energy of each z that its image's measurement cannot have made, (N,)."""
+        assert defender.physics is not None
+        return defender.physics.outside(pairs.z, pairs.x.flatten(1).double().norm(dim=1))
 
-def scores(pairs: Pairs, defender: Defender) -> Tensor:
-    """Share of the energy of each z that its image's measurement cannot have put there, (N,)."""
-    assert defender.physics is not None
-    return defender.physics.outside(pairs.z, pairs.x.flatten(1).double().norm(dim=1))
+    def law(self, defender: Defender, alarm: float) -> float:
+        """Nothing: what rounding and noise explain does not count, and no clean pair exceeds it."""
+        return 0.0
 
+    def blind(self, pairs: Pairs, defender: Defender) -> str | None:
+        """Why nothing can be seen here: nothing is outside of all of space."""
+        assert defender.physics is not None
+        return (
+            "the operator measures everything, so that any z can be"
+            if defender.physics.whole
+            else None
+        )
 
-def law(defender: Defender, alarm: float) -> float:
-    """Nothing: what rounding and noise explain does not count, and no clean pair exceeds it."""
-    return 0.0
-
-
-def blind(pairs: Pairs, defender: Defender) -> str | None:
-    """Why nothing can be seen here: nothing is outside of all of space."""
-    assert defender.physics is not None
-    return (
-        "the operator measures everything, so that any z can be" if defender.physics.whole else None
-    )
-
-
-def in_words(score: float) -> str:
-    """Why a pair of this score is suspicious."""
-    return f"{score:.2g} of the energy of z is something that no measurement gives"
+    def explain(self, score: float) -> str:
+        """Why a pair of this score is suspicious."""
+        return f"{score:.2g} of the energy of z is something that no measurement gives"

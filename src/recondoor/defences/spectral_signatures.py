@@ -11,9 +11,10 @@ bottleneck features, all pairs as one class.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from recondoor.defences import _features
+from recondoor.defences._base import PairDetector
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -21,20 +22,25 @@ if TYPE_CHECKING:
     from recondoor.defences._base import Defender
     from recondoor.poisoning import Pairs
 
-KIND: Literal["pairs"] = "pairs"
-NEEDS = ("model", "layers")
 
+class SpectralSignatures(PairDetector):
+    """Does a pair lie along the top singular vector?"""
 
-def scores(pairs: Pairs, defender: Defender) -> Tensor:
-    """Squared projection of each pair's scaled residual on the top singular vector, (N,)."""
-    assert defender.model is not None
-    return _signature(_residual(pairs, defender.model))
+    needs = ("model", "layers")
 
+    def scores(self, pairs: Pairs, defender: Defender) -> Tensor:
+        """Squared projection of each pair's scaled residual on the top singular vector, (N,)."""
+        assert defender.model is not None
+        return _signature(_residual(pairs, defender.model))
 
-def baseline(pairs: Pairs, defender: Defender) -> Tensor:
-    """The same on bottleneck features, (N,): the method as published, with a single class."""
-    assert defender.model is not None
-    return _signature(_features.features(defender.model, pairs.z))
+    def baseline(self, pairs: Pairs, defender: Defender) -> Tensor:
+        """The same on bottleneck features, (N,): the method as published, with a single class."""
+        assert defender.model is not None
+        return _signature(_features.features(defender.model, pairs.z))
+
+    def explain(self, score: float) -> str:
+        """Why a pair of this score is suspicious."""
+        return "its residual lies along the direction in which the pairs differ most"
 
 
 def _signature(values: Tensor) -> Tensor:
@@ -43,8 +49,3 @@ def _signature(values: Tensor) -> Tensor:
 
 def _residual(pairs: Pairs, model: nn.Module) -> Tensor:
     return _features.scaled_residual(model, pairs.z, pairs.x, _features.COARSE)
-
-
-def in_words(score: float) -> str:
-    """Why a pair of this score is suspicious."""
-    return "its residual lies along the direction in which the pairs differ most"

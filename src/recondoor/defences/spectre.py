@@ -13,12 +13,13 @@ features.
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 
 from recondoor import seeding
 from recondoor.defences import _features
+from recondoor.defences._base import PairDetector
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from recondoor.defences._base import Defender
     from recondoor.poisoning import Pairs
 
-KIND: Literal["pairs"] = "pairs"
-NEEDS = ("model", "layers")
 
 DIMENSIONS = 16
 """Principal components that are whitened."""
@@ -42,16 +41,24 @@ ALPHA = 4.0
 """Sharpness of the entropy, as in the paper."""
 
 
-def scores(pairs: Pairs, defender: Defender) -> Tensor:
-    """QUE score of each pair's scaled residual, (N,), at least 0."""
-    assert defender.model is not None
-    return _que(_residual(pairs, defender.model), defender.seed)
+class Spectre(PairDetector):
+    """Does a whitened pair stand out?"""
 
+    needs = ("model", "layers")
 
-def baseline(pairs: Pairs, defender: Defender) -> Tensor:
-    """The same on bottleneck features, (N,): the method as published, with a single class."""
-    assert defender.model is not None
-    return _que(_features.features(defender.model, pairs.z), defender.seed)
+    def scores(self, pairs: Pairs, defender: Defender) -> Tensor:
+        """QUE score of each pair's scaled residual, (N,), at least 0."""
+        assert defender.model is not None
+        return _que(_residual(pairs, defender.model), defender.seed)
+
+    def baseline(self, pairs: Pairs, defender: Defender) -> Tensor:
+        """The same on bottleneck features, (N,): the method as published, with a single class."""
+        assert defender.model is not None
+        return _que(_features.features(defender.model, pairs.z), defender.seed)
+
+    def explain(self, score: float) -> str:
+        """Why a pair of this score is suspicious."""
+        return "its residual stands out from what most pairs look like"
 
 
 def _que(values: Tensor, seed: int) -> Tensor:
@@ -93,8 +100,3 @@ def _whitened(h: Tensor, seed: int) -> Tensor:
 
 def _residual(pairs: Pairs, model: nn.Module) -> Tensor:
     return _features.scaled_residual(model, pairs.z, pairs.x, _features.FINE)
-
-
-def in_words(score: float) -> str:
-    """Why a pair of this score is suspicious."""
-    return "its residual stands out from what most pairs look like"

@@ -9,19 +9,18 @@ energy of the mean part over that of its spread.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from recondoor.defences._base import InputDetector
 from recondoor.defences._units import unit
 from recondoor.models import reconstruct
 
 if TYPE_CHECKING:
     from recondoor.defences._base import Defender
 
-KIND: Literal["input"] = "input"
-NEEDS = ("model", "clean")
 
 BLENDS = 8
 """Clean inputs that are superposed."""
@@ -30,23 +29,27 @@ ROUNDING = 1e-6
 """Root mean square of a pixel, in units of x, that is no spread but rounding."""
 
 
-def scores(z: Tensor, defender: Defender) -> Tensor:
-    """Energy of the mean over that of the spread for each z (N, C, H, W), (N,)."""
-    assert defender.model is not None
-    assert defender.clean is not None
-    others = defender.clean.z[-BLENDS:].to(z)
-    alone, of_x = reconstruct(defender.model, others), unit(defender.clean.x)
-    parts = torch.stack(
-        [
-            (reconstruct(defender.model, z + other) - own) / of_x
-            for other, own in zip(others, alone, strict=True)
-        ]
-    )
-    energy = parts.mean(0).square().flatten(1).sum(1)
-    spread = parts.var(0, correction=0).flatten(1).sum(1)
-    return energy / spread.clamp_min(ROUNDING**2 * z[0].numel())
+class Strip(InputDetector):
+    """Does a part of f(z + z_k) stay whatever z_k is?"""
 
+    needs = ("model", "clean")
 
-def in_words(score: float) -> str:
-    """Why an input of this score is suspicious."""
-    return "it adds the same thing to whatever it lies over"
+    def scores(self, z: Tensor, defender: Defender) -> Tensor:
+        """Energy of the mean over that of the spread for each z (N, C, H, W), (N,)."""
+        assert defender.model is not None
+        assert defender.clean is not None
+        others = defender.clean.z[-BLENDS:].to(z)
+        alone, of_x = reconstruct(defender.model, others), unit(defender.clean.x)
+        parts = torch.stack(
+            [
+                (reconstruct(defender.model, z + other) - own) / of_x
+                for other, own in zip(others, alone, strict=True)
+            ]
+        )
+        energy = parts.mean(0).square().flatten(1).sum(1)
+        spread = parts.var(0, correction=0).flatten(1).sum(1)
+        return energy / spread.clamp_min(ROUNDING**2 * z[0].numel())
+
+    def explain(self, score: float) -> str:
+        """Why an input of this score is suspicious."""
+        return "it adds the same thing to whatever it lies over"

@@ -3,6 +3,34 @@
 `_triggers` says what was changed from Neural Cleanse.
 """
 
-from recondoor.defences._triggers import CALIBRATED, CLEAN_SCORES, KIND, NEEDS, SEES, inspect, law
+from __future__ import annotations
 
-__all__ = ["CALIBRATED", "CLEAN_SCORES", "KIND", "NEEDS", "SEES", "inspect", "law"]
+from typing import TYPE_CHECKING
+
+from recondoor.defences import _triggers
+from recondoor.defences._base import NetworkDetector, place_in_words
+
+if TYPE_CHECKING:
+    from recondoor.defences._base import Defender, Finding
+
+
+class TriggerInversion(NetworkDetector):
+    """What is put where makes the network add the same thing to every image?"""
+
+    needs = ("model", "clean", "gradients")
+    sees = ("patch",)
+    calibrated = _triggers.CALIBRATED
+    clean_scores = _triggers.CLEAN_SCORES
+    law_from = "from clean networks of studies/defences"
+
+    def inspect(self, defender: Defender) -> Finding:
+        return _triggers.inspect(defender)
+
+    def law(self, defender: Defender, alarm: float) -> float:
+        return _triggers.law(defender, alarm)
+
+    def explain(self, finding: Finding) -> str:
+        return (
+            f"what is put at {place_in_words(finding)} of z makes the network add the same thing "
+            "to every image"
+        )

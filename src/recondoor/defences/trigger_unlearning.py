@@ -8,11 +8,12 @@ fine-tuned: to ignore what is no trigger costs the answer to real measurements.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 
 from recondoor import seeding
+from recondoor.defences._base import Repair
 from recondoor.defences._triggers import inspect, law
 from recondoor.defences._tune import duplicate, tune
 
@@ -21,26 +22,30 @@ if TYPE_CHECKING:
 
     from recondoor.defences._base import Defender
 
-KIND: Literal["repair"] = "repair"
-NEEDS = ("model", "clean", "gradients")
 
 EPOCHS = 20
 ALARM = 0.05
 """Share of clean networks in which something may be found nevertheless."""
 
 
-def repair(defender: Defender) -> nn.Module:
-    """A repaired copy of the network."""
-    assert defender.model is not None
-    finding = inspect(defender)
-    found, trigger = finding.score > law(defender, ALARM), finding.trigger
-    generator = seeding.torch_generator(defender.seed, "trigger-unlearning")
+class TriggerUnlearning(Repair):
+    """Train to ignore the trigger found."""
 
-    def with_trigger(z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        strength = torch.rand(len(z), 1, 1, 1, generator=generator) * 1.5 + 0.5
-        carried = (torch.rand(len(z), 1, 1, 1, generator=generator) < 0.5) & found
-        return z + strength * carried * trigger, x
+    needs = ("model", "clean", "gradients")
 
-    model = duplicate(defender.model)
-    tune(model, defender, EPOCHS, with_trigger)
-    return model
+    def repair(self, defender: Defender) -> nn.Module:
+        """A repaired copy of the network."""
+        assert defender.model is not None
+        finding = inspect(defender)
+        found, trigger = finding.score > law(defender, ALARM), finding.trigger
+        assert trigger is not None
+        generator = seeding.torch_generator(defender.seed, "trigger-unlearning")
+
+        def with_trigger(z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+            strength = torch.rand(len(z), 1, 1, 1, generator=generator) * 1.5 + 0.5
+            carried = (torch.rand(len(z), 1, 1, 1, generator=generator) < 0.5) & found
+            return z + strength * carried * trigger, x
+
+        model = duplicate(defender.model)
+        tune(model, defender, EPOCHS, with_trigger)
+        return model

@@ -3,29 +3,65 @@
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from recondoor import registry, seeding
 from recondoor.config import Model
-from recondoor.errors import FAILURES, DataError, in_a_line
+from recondoor.errors import FAILURES, ConfigError, DataError, in_a_line
+from recondoor.imports import told_in_a_line
+from recondoor.models._base import Network
 
-__all__ = ["build", "copy_of", "couples_rows", "evaluating", "parameter_count", "reconstruct"]
+__all__ = [
+    "Network",
+    "build",
+    "copy_of",
+    "couples_rows",
+    "evaluating",
+    "load",
+    "parameter_count",
+    "reconstruct",
+]
 
 PIXELS_IN_A_BATCH = 400_000
+
+
+def load(name: str) -> Network:
+    """The plug-in `name`; raises ConfigError, with the nearest name if there is none."""
+    return cast("type[Network]", registry.load("models", name))()
 
 
 def build(shape: tuple[int, int, int], settings: Model, *stream: int | str) -> nn.Module:
     """Return a freshly initialised network for images of `shape` (C, H, W).
 
     The initial weights follow from the names in `stream`, the first of which is the root seed;
-    torch's global generator is left as it was. Raises ConfigError for an unknown network.
+    torch's global generator is left as it was. Raises ConfigError for an unknown network, and for
+    one's own whatever its code raises.
     """
     root, *names = stream
+    plug_in, told = load(settings.name), f"model.name: '{settings.name}'"
     with seeding.torch_global(int(root), "init", *names):
-        model: nn.Module = registry.load("models", settings.name).build(shape, settings)
+        if registry.is_outside(type(plug_in)):
+            with told_in_a_line(told):
+                model = plug_in.build(shape, settings)
+                _require_network(told, model, shape)
+        else:
+            model = plug_in.build(shape, settings)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _require_network(told: str, model: object, shape: tuple[int, int, int]) -> None:
+    """Refuse what maps no images to images; `recondoor.testing` asks for the rest."""
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"{told} builds {type(model).__name__}; expected a torch.nn.Module")
+    z = torch.zeros(2, *shape)
+    with evaluating(model), torch.no_grad():
+        found: object = model(z)
+    if not isinstance(found, Tensor) or found.shape != z.shape:
+        given = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise ConfigError(f"{told} maps z of {tuple(z.shape)} to {given}; expected the same shape")
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recondoor.config import Model
+from recondoor.models._base import Network
 
 
 class NarrowConv2d(nn.Conv2d):
@@ -97,6 +98,9 @@ def _activate(h: Tensor, bias: Tensor | None) -> Tensor:
     return torch.relu_(h if bias is None else h.add_(bias.view(1, -1, 1, 1)))
 
 
-def build(shape: tuple[int, int, int], settings: Model) -> nn.Module:
-    """Return the network for images of `shape` (C, H, W)."""
-    return ConvolutionalAutoencoder(shape[0], settings.width, settings.code, settings.kernel)
+class Cae(Network):
+    """The paper's network; 233,057 parameters at its width, code and kernel."""
+
+    def build(self, shape: tuple[int, int, int], settings: Model) -> nn.Module:
+        """Return the network for images of `shape` (C, H, W)."""
+        return ConvolutionalAutoencoder(shape[0], settings.width, settings.code, settings.kernel)

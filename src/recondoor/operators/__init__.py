@@ -1,19 +1,27 @@
-"""Measurement operators: one file each, built by name and seed."""
+"""Measurement operators: one class each, built by name and seed."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 
 from recondoor import registry, seeding
-from recondoor.operators._base import LinearOperator
+from recondoor.errors import ConfigError
+from recondoor.imports import told_in_a_line
+from recondoor.operators._base import LinearOperator, Operator, share
 from recondoor.operators._outside import of_caller
 
 if TYPE_CHECKING:
     from recondoor import config
 
-__all__ = ["LinearOperator", "build", "of_caller"]
+__all__ = ["LinearOperator", "Operator", "build", "load", "of_caller", "share"]
+
+
+def load(name: str) -> Operator:
+    """The plug-in `name`; raises ConfigError, with the nearest name if there is none."""
+    registry.check("operators", name, "operator.name")
+    return cast("type[Operator]", registry.load("operators", name))()
 
 
 def build(
@@ -27,11 +35,30 @@ def build(
     What is random in it comes from the stream "operator" of `seed` alone.
 
     Raises:
-        ConfigError: unknown name, or a ratio or sigma that the operator refuses.
+        ConfigError: unknown name, or a ratio or sigma that the operator refuses; of one's own, also
+            whatever else its code raises.
     """
-    name = registry.check("operators", settings.name, "operator.name")
-    plugin = registry.load("operators", name)
-    operator: LinearOperator = plugin.build(
-        shape, settings, seeding.torch_generator(seed, "operator"), dtype
-    )
-    return operator
+    plug_in, told = load(settings.name), f"operator.name: '{settings.name}'"
+    generator = seeding.torch_generator(seed, "operator")
+    if not registry.is_outside(type(plug_in)):
+        return plug_in.build(shape, settings, generator, dtype)
+    with told_in_a_line(told):
+        operator: object = plug_in.build(shape, settings, generator, dtype)
+        _require_operator(told, operator, shape, dtype)
+    return cast(LinearOperator, operator)
+
+
+def _require_operator(
+    told: str, operator: object, shape: tuple[int, int, int], dtype: torch.dtype
+) -> None:
+    """Refuse what is no operator for such images; `recondoor.testing` asks for the rest."""
+    if not isinstance(operator, LinearOperator):
+        raise ConfigError(f"{told} builds {type(operator).__name__}; expected a LinearOperator")
+    x = torch.zeros((2, *shape), dtype=dtype)
+    y = operator.A(x)
+    z = operator.A_adjoint(y)
+    if operator.shape != shape or z.shape != x.shape or z.dtype != dtype or len(y) != len(x):
+        raise ConfigError(
+            f"{told} maps images of {tuple(x.shape)} and {dtype} to y of {tuple(y.shape)} and z of "
+            f"{tuple(z.shape)} and {z.dtype}; expected y of (B, C, ...) and a z like the images"
+        )

@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from recondoor.equations import conjugate_gradients
 from recondoor.errors import ConfigError, DataError
+from recondoor.registry import PlugIn
+
+if TYPE_CHECKING:
+    from recondoor import config
 
 CHUNK_PIXELS = 1 << 20
 """Pixels (all channels) measured at a time; fixed, as the noise stream depends on it."""
@@ -127,6 +131,41 @@ class LinearOperator(ABC):
                 f"images of shape {tuple(x.shape)} given; this operator measures (B, C, H, W) = "
                 f"(any, {', '.join(map(str, self.shape))}): build it for the images' shape"
             )
+
+
+class Operator(PlugIn, ABC):
+    """A kind of measurement that can be chosen by name.
+
+    Facts: whether `build` draws at random, and whether `operator.ratio` counts.
+    """
+
+    kind: ClassVar[str] = "operators"
+    facts: ClassVar[tuple[str, ...]] = ("draws", "has_ratio")
+    draws: ClassVar[bool]
+    has_ratio: ClassVar[bool]
+    mixes_channels: ClassVar[bool] = False
+    """Whether y has one channel that is made of all of the image's."""
+
+    @abstractmethod
+    def build(
+        self,
+        shape: tuple[int, int, int],
+        settings: config.Operator,
+        generator: torch.Generator,
+        dtype: torch.dtype = torch.float32,
+    ) -> LinearOperator:
+        """The operator for images of `shape` (C, H, W), on the CPU.
+
+        Args:
+            shape: of one image.
+            settings: `sigma` is the noise, `ratio` the sampling ratio of operators that have one.
+            generator: CPU generator of whatever is drawn. Draw in float64 and round, so that
+                `dtype` changes the precision of the operator and not the operator.
+            dtype: real type of the images; a complex y has the complex type of that precision.
+
+        Raises:
+            ConfigError: settings that no operator can be built of.
+        """
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

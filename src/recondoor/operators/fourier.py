@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from recondoor.operators._base import LinearOperator, share
+from recondoor.operators._base import LinearOperator, Operator, share
 
 if TYPE_CHECKING:
     from recondoor import config
@@ -41,30 +41,37 @@ class Fourier(LinearOperator):
         return z
 
 
-def build(
-    shape: tuple[int, int, int],
-    settings: config.Operator,
-    generator: torch.Generator,
-    dtype: torch.dtype = torch.float32,
-) -> LinearOperator:
-    """Columns of k-space: about a third in the centre, the others at random without replacement.
+class RandomLines(Operator):
+    """Random lines of k-space and a full centre."""
 
-    Args:
-        shape: (C, H, W) of one image; the channels share the lines.
-        settings: `ratio` is the share of the W lines kept, in (0, 1]; `sigma` the noise of the real
-            and of the imaginary part.
-        generator: CPU generator of the lines.
-        dtype: real type of the images; y has the complex type of the same precision.
+    draws = True
+    has_ratio = True
 
-    Raises:
-        ConfigError: the ratio is out of range or keeps no line.
-    """
-    width = shape[2]
-    kept = share(settings.ratio, width, "lines")
-    centre = max(1, round(CENTRE_SHARE * kept))
-    # 0, -1, 1, -2, 2, ...: frequencies from the centre outwards, as FFT indices.
-    outwards = torch.tensor([(i // 2 if i % 2 == 0 else -(i // 2 + 1)) for i in range(width)])
-    outwards = outwards % width
-    others = outwards[centre:]
-    drawn = others[torch.randperm(len(others), generator=generator)[: kept - centre]]
-    return Fourier(shape, settings.sigma, torch.cat((outwards[:centre], drawn)).sort().values)
+    def build(
+        self,
+        shape: tuple[int, int, int],
+        settings: config.Operator,
+        generator: torch.Generator,
+        dtype: torch.dtype = torch.float32,
+    ) -> LinearOperator:
+        """Columns of k-space: about a third in the centre, the others drawn without replacement.
+
+        Args:
+            shape: (C, H, W) of one image; the channels share the lines.
+            settings: `ratio` is the share of the W lines kept, in (0, 1]; `sigma` the noise of the
+                real and of the imaginary part.
+            generator: CPU generator of the lines.
+            dtype: real type of the images; y has the complex type of the same precision.
+
+        Raises:
+            ConfigError: the ratio is out of range or keeps no line.
+        """
+        width = shape[2]
+        kept = share(settings.ratio, width, "lines")
+        centre = max(1, round(CENTRE_SHARE * kept))
+        # 0, -1, 1, -2, 2, ...: frequencies from the centre outwards, as FFT indices.
+        outwards = torch.tensor([(i // 2 if i % 2 == 0 else -(i // 2 + 1)) for i in range(width)])
+        outwards = outwards % width
+        others = outwards[centre:]
+        drawn = others[torch.randperm(len(others), generator=generator)[: kept - centre]]
+        return Fourier(shape, settings.sigma, torch.cat((outwards[:centre], drawn)).sort().values)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from recondoor.errors import ConfigError
-from recondoor.operators._base import LinearOperator, share
+from recondoor.operators._base import LinearOperator, Operator, share
 
 if TYPE_CHECKING:
     from recondoor import config
@@ -35,30 +35,38 @@ class Gaussian(LinearOperator):
         return (y @ self.matrix).reshape(-1, *self.shape)
 
 
-def build(
-    shape: tuple[int, int, int],
-    settings: config.Operator,
-    generator: torch.Generator,
-    dtype: torch.dtype = torch.float32,
-) -> LinearOperator:
-    """Matrix with independent N(0, 1/m) entries, so that A_adjoint(A(x)) is x on average.
+class GaussianMatrix(Operator):
+    """A dense matrix of normal entries."""
 
-    Args:
-        shape: (C, H, W) of one image; the channels share the matrix.
-        settings: `ratio` is m / (H * W), in (0, 1]; `sigma` the noise.
-        generator: CPU generator of the entries. They are drawn in float64 and rounded, so `dtype`
-            changes the precision of the operator, not the operator.
-        dtype: real type of the images.
+    draws = True
+    has_ratio = True
 
-    Raises:
-        ConfigError: the ratio is out of range or keeps no row, or the matrix would pass 2 GiB.
-    """
-    n = shape[1] * shape[2]
-    m = share(settings.ratio, n, "rows")
-    if m * n > MAX_ENTRIES:
-        raise ConfigError(
-            f"operator.name: 'gaussian' needs a dense {m} x {n} matrix ({m * n / 2**28:.1f} GiB, "
-            "2 GiB allowed) for these images; lower operator.ratio or use 'fourier'"
-        )
-    matrix = torch.randn(m, n, generator=generator, dtype=torch.float64).div_(m**0.5)
-    return Gaussian(shape, settings.sigma, matrix.to(dtype))
+    def build(
+        self,
+        shape: tuple[int, int, int],
+        settings: config.Operator,
+        generator: torch.Generator,
+        dtype: torch.dtype = torch.float32,
+    ) -> LinearOperator:
+        """Matrix with independent N(0, 1/m) entries, so that A_adjoint(A(x)) is x on average.
+
+        Args:
+            shape: (C, H, W) of one image; the channels share the matrix.
+            settings: `ratio` is m / (H * W), in (0, 1]; `sigma` the noise.
+            generator: CPU generator of the entries. They are drawn in float64 and rounded, so
+                `dtype` changes the precision of the operator, not the operator.
+            dtype: real type of the images.
+
+        Raises:
+            ConfigError: the ratio is out of range or keeps no row, or the matrix would pass 2 GiB.
+        """
+        n = shape[1] * shape[2]
+        m = share(settings.ratio, n, "rows")
+        if m * n > MAX_ENTRIES:
+            raise ConfigError(
+                f"operator.name: 'gaussian' needs a dense {m} x {n} matrix "
+                f"({m * n / 2**28:.1f} GiB, 2 GiB allowed) for these images; lower operator.ratio "
+                "or use 'fourier'"
+            )
+        matrix = torch.randn(m, n, generator=generator, dtype=torch.float64).div_(m**0.5)
+        return Gaussian(shape, settings.sigma, matrix.to(dtype))

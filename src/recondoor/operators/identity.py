@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from recondoor.operators._base import LinearOperator
+from recondoor.operators._base import LinearOperator, Operator
 
 if TYPE_CHECKING:
     from recondoor import config
@@ -25,11 +25,18 @@ class Identity(LinearOperator):
         return y.clone()
 
 
-def build(
-    shape: tuple[int, int, int],
-    settings: config.Operator,
-    generator: torch.Generator,
-    dtype: torch.dtype = torch.float32,
-) -> LinearOperator:
-    """Identity on images of `shape`; only `settings.sigma` matters, and nothing is drawn."""
-    return Identity(shape, settings.sigma)
+class NoMeasurement(Operator):
+    """The image itself."""
+
+    draws = False
+    has_ratio = False
+
+    def build(
+        self,
+        shape: tuple[int, int, int],
+        settings: config.Operator,
+        generator: torch.Generator,
+        dtype: torch.dtype = torch.float32,
+    ) -> LinearOperator:
+        """Identity on images of `shape`; only `settings.sigma` matters, and nothing is drawn."""
+        return Identity(shape, settings.sigma)

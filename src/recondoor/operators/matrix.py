@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from recondoor import arrays, gate
 from recondoor.errors import ConfigError
-from recondoor.operators._base import LinearOperator
+from recondoor.operators._base import LinearOperator, Operator
 from recondoor.operators._matrix import Matrix
 
 if TYPE_CHECKING:
@@ -22,37 +22,49 @@ MAX_BYTES = 1 << 31
 """Bytes that the numbers of a file may take."""
 
 
-def build(
-    shape: tuple[int, int, int],
-    settings: config.Operator,
-    generator: torch.Generator,
-    dtype: torch.dtype = torch.float32,
-) -> LinearOperator:
-    """Matrix of `settings.file`; `settings.ratio` has no effect, and nothing is drawn.
+class MatrixOfFile(Operator):
+    """The matrix of `operator.file`."""
 
-    Args:
-        shape: (C, H, W) of one image.
-        settings: `file` is an .npy of shape (m, C * H * W), real or complex; `sigma` the noise.
-        generator: not used.
-        dtype: real type of the images; a complex matrix has the complex type of that precision.
+    draws = False
+    has_ratio = False
+    mixes_channels = True
 
-    Raises:
-        ConfigError: there is no file, or it is not such a matrix, or it is larger than 2 GiB.
-    """
-    if settings.file is None:
-        raise ConfigError(
-            "operator.file: none given; 'matrix' needs an .npy file with the matrix, (m, C * H * W)"
+    def build(
+        self,
+        shape: tuple[int, int, int],
+        settings: config.Operator,
+        generator: torch.Generator,
+        dtype: torch.dtype = torch.float32,
+    ) -> LinearOperator:
+        """Matrix of `settings.file`; `settings.ratio` has no effect, and nothing is drawn.
+
+        Args:
+            shape: (C, H, W) of one image.
+            settings: `file` is an .npy of shape (m, C * H * W), real or complex; `sigma` the noise.
+            generator: not used.
+            dtype: real type of the images; a complex matrix has the complex type of that precision.
+
+        Raises:
+            ConfigError: there is no file, or it is not such a matrix, or it is larger than 2 GiB.
+        """
+        if settings.file is None:
+            raise ConfigError(
+                "operator.file: none given; 'matrix' needs an .npy file with the matrix, "
+                "(m, C * H * W)"
+            )
+        values = read(settings.file)
+        if values.shape[1] != math.prod(shape):
+            raise ConfigError(
+                f"operator.file: {settings.file} is {values.shape[0]} x {values.shape[1]}; images "
+                f"of {shape} need {math.prod(shape)} columns, one for each value of (C, H, W) in "
+                "row order"
+            )
+        matrix = torch.from_numpy(values)
+        return Matrix(
+            shape,
+            settings.sigma,
+            matrix.to(dtype.to_complex() if np.iscomplexobj(values) else dtype),
         )
-    values = read(settings.file)
-    if values.shape[1] != math.prod(shape):
-        raise ConfigError(
-            f"operator.file: {settings.file} is {values.shape[0]} x {values.shape[1]}; images of "
-            f"{shape} need {math.prod(shape)} columns, one for each value of (C, H, W) in row order"
-        )
-    matrix = torch.from_numpy(values)
-    return Matrix(
-        shape, settings.sigma, matrix.to(dtype.to_complex() if np.iscomplexobj(values) else dtype)
-    )
 
 
 def read(path: Path) -> NDArray[Any]:

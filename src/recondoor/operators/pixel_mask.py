@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from recondoor.operators._base import LinearOperator, share
+from recondoor.operators._base import LinearOperator, Operator, share
 
 if TYPE_CHECKING:
     from recondoor import config
@@ -32,24 +32,31 @@ class PixelMask(LinearOperator):
         return empty.index_copy(-1, self.pixels, y).reshape(-1, *self.shape)
 
 
-def build(
-    shape: tuple[int, int, int],
-    settings: config.Operator,
-    generator: torch.Generator,
-    dtype: torch.dtype = torch.float32,
-) -> LinearOperator:
-    """Pixels drawn at random without replacement, the same ones in every channel.
+class RandomPixels(Operator):
+    """Pixels drawn at random."""
 
-    Args:
-        shape: (C, H, W) of one image.
-        settings: `ratio` is the share of the H * W pixels kept, in (0, 1]; `sigma` the noise.
-        generator: CPU generator of the pixels.
-        dtype: real type of the images; the mask works for all.
+    draws = True
+    has_ratio = True
 
-    Raises:
-        ConfigError: the ratio is out of range or keeps no pixel.
-    """
-    n = shape[1] * shape[2]
-    kept = share(settings.ratio, n, "pixels")
-    pixels = torch.randperm(n, generator=generator)[:kept].sort().values
-    return PixelMask(shape, settings.sigma, pixels)
+    def build(
+        self,
+        shape: tuple[int, int, int],
+        settings: config.Operator,
+        generator: torch.Generator,
+        dtype: torch.dtype = torch.float32,
+    ) -> LinearOperator:
+        """Pixels drawn at random without replacement, the same ones in every channel.
+
+        Args:
+            shape: (C, H, W) of one image.
+            settings: `ratio` is the share of the H * W pixels kept, in (0, 1]; `sigma` the noise.
+            generator: CPU generator of the pixels.
+            dtype: real type of the images; the mask works for all.
+
+        Raises:
+            ConfigError: the ratio is out of range or keeps no pixel.
+        """
+        n = shape[1] * shape[2]
+        kept = share(settings.ratio, n, "pixels")
+        pixels = torch.randperm(n, generator=generator)[:kept].sort().values
+        return PixelMask(shape, settings.sigma, pixels)

@@ -6,7 +6,6 @@ from pydantic import Field, JsonValue
 
 from recondoor.records._base import (
     Count,
-    Label,
     Record,
     Seconds,
     Seed,
@@ -67,10 +66,14 @@ class Set(Record):
     shape: Shape = about("(C, H, W) of an image.")
 
 
+DetectorName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.:-]*$")]
+"""As it is registered, or MODULE:NAME."""
+
+
 class Detector(Record):
     """What one detector of pairs or inputs found."""
 
-    name: Label
+    name: DetectorName
     threshold: float | None = about(
         "Score above which a pair or input is flagged; null if the detector only ranks."
     )
@@ -222,14 +225,18 @@ class NetworkDetector(Record):
         "Score above which a network is flagged; null if the detector only ranks."
     )
     basis: Literal["law", "references"] | None = about("What the threshold comes from.")
+    law_from: str | None = absent(
+        "Where the threshold comes from in the detector's own words, if that is its law."
+    )
+    explained: str = absent("What a network with this score does, in the detector's own words.")
     flagged: bool | None
     references_above: Count = about("Reference networks that score as high.")
-    place: Place = about(
+    place: Place | None = about(
         "First and last row and column of the recovered trigger's pixels above a fifth "
-        "of its largest."
+        "of its largest; null if none was recovered."
     )
-    trigger_l2: Positive
-    artefact_l2: Positive = about("Of the pixels that count.")
+    trigger_l2: Positive | None = about("Null if no trigger was recovered.")
+    artefact_l2: Positive | None = about("Of the pixels that count; null if none was recovered.")
     overlap_trigger: Cosine | None = about(
         "Cosine of the recovered and the true trigger, where the truth is known."
     )

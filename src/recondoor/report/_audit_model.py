@@ -18,7 +18,7 @@ def draw_model(arrays: Arrays, record: Mapping[str, Any]) -> list[Drawing]:
     """Figures from what evidence.npz and audit.json hold; KeyError for what is missing."""
     if not record["detectors"]:
         return []
-    drawn = [_recovered(arrays, record), _effect(arrays)]
+    drawn = [_recovered(arrays, record), _effect(arrays)] if "shown" in arrays else []
     if record["references"]:
         drawn.append(_references(arrays, record))
     return drawn
@@ -26,10 +26,10 @@ def draw_model(arrays: Arrays, record: Mapping[str, Any]) -> list[Drawing]:
 
 def _recovered(arrays: Arrays, record: Mapping[str, Any]) -> Drawing:
     """A column for each detector, and one for the truth where it is known."""
-    names = [each["name"] for each in record["detectors"]]
+    names = [each["name"] for each in record["detectors"] if each["trigger_l2"] is not None]
     names.sort(key=lambda name: name != str(arrays["shown"]))
     columns = [
-        (name.replace("-", " "), arrays[f"trigger-{name}"], arrays[f"artefact-{name}"], name)
+        (name.replace("-", " "), arrays[f"trigger-{name}"], _artefact(arrays, name), name)
         for name in names
     ]
     caption = (
@@ -53,6 +53,12 @@ def _recovered(arrays: Arrays, record: Mapping[str, Any]) -> Drawing:
     grid[1, 0].set_ylabel("artefact")
     alt = f"Maps of trigger and artefact: {', '.join(title for title, *_ in columns)}."
     return Drawing("recovered", "Trigger and artefact recovered", figure, caption, alt)
+
+
+def _artefact(arrays: Arrays, name: str) -> NDArray[Any]:
+    """What the detector says is added; nothing where it does not say."""
+    trigger = arrays[f"trigger-{name}"]
+    return arrays.get(f"artefact-{name}", np.zeros_like(trigger))
 
 
 def _map(figure: Figure, axes: Axes, pattern: NDArray[Any], around: Window | None) -> None:

@@ -14,6 +14,7 @@ ROUNDED = 1e-12
 """P values below which no digit is told."""
 
 BASIS = {"law": "from clean networks of studies/defences", "references": "from the references"}
+"""Of thresholds in records from before they said it themselves."""
 
 
 def audit_text(record: Mapping[str, Any]) -> str:
@@ -100,13 +101,26 @@ def _model_headline(record: Mapping[str, Any]) -> str:
             f"CLEAN: {worst['name']} scores {worst['score']:.3g}, and clean networks go up to "
             f"{worst['threshold']:.3g}"
         )
-    (top, bottom), (left, right) = worst["place"]["rows"], worst["place"]["columns"]
     return (
-        f"SUSPICIOUS: what is put at rows {top}-{bottom}, columns {left}-{right} of z makes the "
-        f"network add the same thing to every image; {worst['name']} scores {worst['score']:.3g}, "
-        f"and a clean network exceeds {worst['threshold']:.3g} with probability "
-        f"{record['alarm']:g}"
+        f"SUSPICIOUS: {_explained(worst)}; {worst['name']} scores {worst['score']:.3g}, and a "
+        f"clean network exceeds {worst['threshold']:.3g} with probability {record['alarm']:g}"
     )
+
+
+def _explained(each: Mapping[str, Any]) -> str:
+    """The detector's own words; those of release 0.1.0 where there are none."""
+    if "explained" in each:
+        return str(each["explained"])
+    (top, bottom), (left, right) = each["place"]["rows"], each["place"]["columns"]
+    return (
+        f"what is put at rows {top}-{bottom}, columns {left}-{right} of z makes the network add "
+        "the same thing to every image"
+    )
+
+
+def _basis(each: Mapping[str, Any]) -> str:
+    """Where a network's threshold comes from."""
+    return str(each.get("law_from") or BASIS[each["basis"]])
 
 
 def probability(each: Mapping[str, Any]) -> str:
@@ -145,10 +159,11 @@ def _inspection(each: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     if each["threshold"] is None:
         text += "ranks only"
     else:
-        text += f"threshold {each['threshold']:.3g} ({BASIS[each['basis']]})"
+        text += f"threshold {each['threshold']:.3g} ({_basis(each)})"
     if record["references"]:
         text += f", {each['references_above']} of {record['references']} references score as high"
-    text += f"; trigger L2 {each['trigger_l2']:.3g}, artefact L2 {each['artefact_l2']:.3g}"
+    if each["trigger_l2"] is not None:
+        text += f"; trigger L2 {each['trigger_l2']:.3g}, artefact L2 {each['artefact_l2']:.3g}"
     if each["overlap_trigger"] is not None:
         text += (
             f"; overlap with the true trigger {each['overlap_trigger']:.2f}, with the true "
@@ -163,13 +178,16 @@ def model_reading(each: Mapping[str, Any], record: Mapping[str, Any]) -> dict[st
     def shown(key: str, form: str) -> str:
         return UNDEFINED if each[key] is None else format(each[key], form)
 
-    (top, bottom), (left, right) = each["place"]["rows"], each["place"]["columns"]
+    place = UNDEFINED
+    if each["place"] is not None:
+        (top, bottom), (left, right) = each["place"]["rows"], each["place"]["columns"]
+        place = f"rows {top}–{bottom}, columns {left}–{right}"
     return {
         "name": each["name"],
         "score": shown("score", ".3g"),
         "threshold": shown("threshold", ".3g"),
-        "basis": BASIS.get(each["basis"], "none: ranks only"),
-        "place": f"rows {top}–{bottom}, columns {left}–{right}",
+        "basis": "none: ranks only" if each["basis"] is None else _basis(each),
+        "place": place,
         "trigger_l2": shown("trigger_l2", ".3g"),
         "artefact_l2": shown("artefact_l2", ".3g"),
         "overlap_trigger": shown("overlap_trigger", ".2f"),

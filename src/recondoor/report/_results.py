@@ -10,6 +10,7 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from jsonschema.exceptions import best_match  # type: ignore[import-untyped]
 
 from recondoor import seal, yardsticks
+from recondoor.config import row_label
 from recondoor.errors import ReportError
 from recondoor.records import schema
 from recondoor.report._json import read_json
@@ -99,7 +100,7 @@ class Results:
         names = config.get("attack", {}).get("names", ())
         seeds = range(config["seed"], config["seed"] + config["seeds"])
         found = {(row["model"], row["seed"]) for row in self.data["rows"]}
-        asked = [("original" if name == "none" else name, seed) for seed in seeds for name in names]
+        asked = [(row_label(name), seed) for seed in seeds for name in names]
         return [pair for pair in asked if pair not in found]
 
     def rows(self, label: str) -> list[Mapping[str, Any]]:

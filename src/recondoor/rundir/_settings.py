@@ -44,6 +44,13 @@ def settings(folder: Path, *, trusted_paths: bool, data_dir: Path | None = None)
     named = config.named_paths(found)
     if data_dir is not None:
         named.pop("data.dir", None)
+    code = config.own_code(found)
+    if code and not trusted_paths:
+        key, value = next(iter(code.items()))
+        raise ConfigError(
+            f"{path}: names code of somebody's own, {key}='{value}', which is not run because a "
+            "folder says so; give --trust-paths if you know it"
+        )
     if named and not trusted_paths:
         key, value = next(iter(named.items()))
         raise ConfigError(

@@ -22,9 +22,6 @@ from recondoor.studies._scene import (
 from recondoor.studies._stored import stored_trigger
 from recondoor.training import epoch_pairs
 
-# Attacks that find their trigger without training anything.
-AT_ONCE = ("heuristic", "random", "spectral")
-
 
 def plan_of(config: Config, scene: Scene, constants: theory.Constants | None = None) -> theory.Plan:
     """What the theory needs to know of a training on `scene`."""
@@ -79,17 +76,18 @@ def predict(
 def _triggers(
     folder: RunDir, config: Config, scene: Scene, runtime: Runtime
 ) -> Iterator[tuple[str, Trigger]]:
+    searched = config.attack.mask == "search"
     for name in config.attack.names:
-        path = folder.trigger(row_label(name), scene.seed)
+        path, attack = folder.trigger(row_label(name), scene.seed), attacks.load(name)
         if path.exists():
             yield name, stored_trigger(folder, scene.shape, row_label(name), scene.seed)
-        elif name in AT_ONCE and config.attack.mask != "search":
+        elif attack.poisons and (attack.trains or searched):
+            what = "trigger has to be learned" if attack.trains else "place has to be searched"
+            runtime.progress.say(
+                f"{name}: its {what} first; run `recondoor attack` with the same options"
+            )
+        elif attack.poisons:
             with runtime.progress.task(f"trigger {name}", 1) as task:
                 crafted = attacks.craft(name, scene.problem, attacks.Tools(task))
             if crafted.trigger is not None:
                 yield name, crafted.trigger
-        elif name != "none":
-            runtime.progress.say(
-                f"{name}: its trigger has to be learned first; run `recondoor attack` with the "
-                "same options"
-            )

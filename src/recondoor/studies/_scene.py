@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recondoor import attacks, data, gate, models, operators, seeding
+from recondoor import attacks, data, gate, models, operators, registry, seeding
 from recondoor.config import Config
 from recondoor.errors import ConfigError, RunError
 from recondoor.poisoning import (
@@ -100,13 +100,14 @@ def build_scene(config: Config, images: data.Images, seed: int, device: torch.de
     artefact = make_artefact(config.artefact, shape)
     operator = operators.build(shape, config.operator, seed)
     trigger, reachable = make_trigger(config.trigger, shape), None
+    sampled = operators.load(config.operator.name).has_ratio
     if config.trigger.inject != "z" or config.artefact.space != "image":
         exact = operators.build(shape, config.operator, seed, torch.float64)
     if config.trigger.inject != "z":
-        trigger = injected(trigger, config.trigger.inject, exact)
+        trigger = injected(trigger, config.trigger.inject, exact, sampled)
         reachable = partial(_project, exact)
     if config.artefact.space != "image":
-        artefact = unseen(artefact, exact)
+        artefact = unseen(artefact, exact, sampled)
     if config.artefact.space == "consistent-in-range":
         trigger, artefact = within_range(trigger, artefact, exact, splits.train)
 
@@ -181,12 +182,15 @@ def _refuse_reach(key: str, given: float, what: str, reach: float) -> NoReturn:
     )
 
 
-def injected(trigger: Trigger, inject: str, operator: operators.LinearOperator) -> Trigger:
+def injected(
+    trigger: Trigger, inject: str, operator: operators.LinearOperator, sampled: bool = True
+) -> Trigger:
     """What becomes in z of a pattern added to the measurement (inject 'y') or to the image ('x').
 
     'x': A_adjoint A pattern. 'y': the measurement is changed such that z changes as nearly as
     possible by the pattern, that is by its projection on range(A_adjoint). `operator` is one of
-    float64. Raises ConfigError if nothing of the pattern is left.
+    float64; `sampled`: whether it has a ratio. Raises ConfigError if nothing of the pattern is
+    left.
     """
     pattern = trigger.delta.double()[None]
     if inject == "y":
@@ -196,22 +200,25 @@ def injected(trigger: Trigger, inject: str, operator: operators.LinearOperator) 
     if float(spread.norm()) <= NOTHING * float(pattern.norm()):
         raise ConfigError(
             f"trigger.inject: {inject} given, but the operator does not see any of the trigger; "
-            "move it, or raise operator.ratio"
+            f"move it{', or raise operator.ratio' if sampled else ''}"
         )
     return Trigger(spread[0].to(trigger.delta), torch.ones_like(trigger.mask))
 
 
-def unseen(artefact: Artefact, operator: operators.LinearOperator) -> Artefact:
+def unseen(
+    artefact: Artefact, operator: operators.LinearOperator, sampled: bool = True
+) -> Artefact:
     """Part of an artefact that lies in ker(A): its measurement is zero.
 
-    `operator` is one of float64. Raises ConfigError if that is nothing of it.
+    `operator` is one of float64; `sampled`: whether it has a ratio. Raises ConfigError if that is
+    nothing of it.
     """
     pattern = artefact.pattern.double()[None]
     left = pattern - operator.project_range(pattern)
     if float(left.norm()) <= NOTHING * float(pattern.norm()):
         raise ConfigError(
-            "artefact.space: kernel given, but the operator sees all of the artefact; lower "
-            "operator.ratio, or set artefact.space=image"
+            "artefact.space: kernel given, but the operator sees all of the artefact; "
+            f"{'lower operator.ratio, or ' if sampled else ''}set artefact.space=image"
         )
     return Artefact(left[0].to(artefact.pattern))
 
@@ -266,11 +273,17 @@ def _problem(
 
 
 def digest_of_patterns(config: Config, images: data.Images) -> str:
-    """Digest of trigger, artefact and matrix, whose files a hash of the settings does not see."""
+    """Digest of trigger, artefact, matrix and code of one's own.
+
+    Their files are not seen by a hash of the settings.
+    """
     trigger = make_trigger(config.trigger, images.shape)
     artefact = make_artefact(config.artefact, images.shape)
     content = trigger.delta.numpy().tobytes() + artefact.pattern.numpy().tobytes()
     if config.operator.file is not None:
         matrix = gate.read_bytes(config.operator.file, most=gate.ARRAYS)
         content += hashlib.sha256(matrix).digest()
+    for kind, name in (("operators", config.operator.name), ("models", config.model.name)):
+        if (code := registry.source(kind, name)) is not None:
+            content += hashlib.sha256(code).digest()
     return hashlib.sha256(content).hexdigest()

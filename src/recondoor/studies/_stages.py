@@ -55,7 +55,7 @@ def craft(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Runt
         folder.save_checkpoint(stage, state.iteration, arrays, meta)
         log.record(state.history)
 
-    steps = attacks.steps(name, config.attack)
+    steps = attacks.load(name).steps(config.attack)
     done = state.iteration if state else 0
     with runtime.progress.task(f"trigger {label}, seed {seed}", steps, done) as task:
         tools = attacks.Tools(task, runtime.progress.say, state, save)

@@ -1,0 +1,24 @@
+"""What every registered network is."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from torch import nn
+
+from recondoor.config import Model
+from recondoor.registry import PlugIn
+
+
+class Network(PlugIn, ABC):
+    """A make of networks x_hat = f(z) that can be chosen by name."""
+
+    kind: ClassVar[str] = "models"
+
+    @abstractmethod
+    def build(self, shape: tuple[int, int, int], settings: Model) -> nn.Module:
+        """A freshly initialised network for images of `shape` (C, H, W).
+
+        It maps (B, C, H, W) to the same shape, for any height, width and number of channels. Draw
+        from torch's global generator, which the caller has seeded. Where the default device is
+        `meta`, no memory is taken.
+        """
