@@ -246,7 +246,11 @@ def test_a_finished_run_returns_at_once(
     finished: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = stamps(finished)
-    for module, name in ((studies._stages, "fit"), (evaluation, "reconstruct"), (bilevel.Bilevel, "craft")):
+    for module, name in (
+        (studies._stages, "fit"),
+        (evaluation, "reconstruct"),
+        (bilevel.Bilevel, "craft"),
+    ):
         monkeypatch.setattr(module, name, forbid)
     assert run(tiny(data), finished, CPU) == finished
     assert stamps(finished) == before
