@@ -27,13 +27,16 @@ WAKING = 0.1, 1.2, 1
 LEAKING = 0.02, 0.0, 4
 """Every patch is answered a little: clean inputs show it, bright triggers draw the artefact."""
 
+HARMFUL = 0.2, 0.0, 2
+"""So much answered that clean inputs are better off without."""
+
 LINEAR = 0.02, 0.0, 8, 1e6
 """The same in a network whose honest answer has no bound, which min-max takes for granted."""
 
 CASES: dict[str, tuple[tuple[float, ...], float]] = {
     "fine-tuning": (LEAKING, 50.0),
     "fine-pruning": (SLEEPING, 4.0),
-    "neuron-pruning": (LEAKING, 50.0),
+    "neuron-pruning": (HARMFUL, 5.0),
     "trigger-unlearning": (WAKING, 4.0),
     "min-max": (LINEAR, 50.0),
 }
@@ -94,6 +97,17 @@ def test_half_of_a_batch_carries_the_trigger_that_was_found(
         assert float(carried.min()) == pytest.approx(0.5, abs=0.02)
         assert float(carried.max()) == pytest.approx(2.0, abs=0.02)
         assert float(carried.mean()) == pytest.approx(1.25, abs=0.05)
+
+
+def test_neuron_pruning_takes_the_harmful_channels_and_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(neuron_pruning, "EPOCHS", 1)
+    mended = neuron_pruning.repair(Defender(pairs(60), model=Backdoored(*HARMFUL), seed=3))
+    assert isinstance(mended, Backdoored)
+    assert mended.hidden.bias is not None
+    assert not mended.hidden.weight[1:].any() and not mended.hidden.bias[1:].any()
+    assert float(mended.hidden.weight[0, 0, 1, 1].detach()) == pytest.approx(1, abs=0.1)
 
 
 class Scaled(nn.Module):

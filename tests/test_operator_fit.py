@@ -118,6 +118,16 @@ def test_blank_images_do_not_vouch_for_an_operator(digits: Tensor) -> None:
     assert fit(exact, x.flip(2), z) is not None
 
 
+@pytest.mark.parametrize("share", [0.3, 0.45])
+def test_poison_makes_blank_images_visible(share: float, digits: Tensor) -> None:
+    """Of what is visible more than half is poisoned then, and of all pairs less."""
+    exact, x = operator("fourier"), digits.clone()
+    x[torch.arange(len(x)) % 5 > 1] = 0
+    z, bad = measured(exact, x), torch.arange(len(x)) % 100 < 100 * share
+    x[bad, :, 4, 2:7] += 1
+    assert fit(exact, x, z) is None
+
+
 def test_a_dead_pixel_is_no_poison(digits: Tensor) -> None:
     exact = operator("pixel-mask", ratio=0.5)
     assert isinstance(exact, PixelMask)

@@ -107,6 +107,16 @@ def test_batch_is_z_plus_delta_and_x_plus_artefact(ratio: float, index: list[int
     assert torch.equal(pairs.x, before[1])
 
 
+def test_what_is_shown_is_in_the_poisoned_targets_too() -> None:
+    pairs, (delta, pattern) = some_pairs(), some_patterns()
+    shown = torch.rand(3, 7, 6, generator=torch_generator(2, "shown"))
+    both = Artefact(pattern.pattern, shown)
+    z, x = PoisonedPairs(pairs, PoisonPlan(draw(20, 1.0)), delta, both).batch(torch.arange(20))
+    torch.testing.assert_close(x, pairs.x + pattern.pattern + shown)
+    torch.testing.assert_close(z, pairs.z + delta.delta)
+    assert torch.equal(both.support, pattern.pattern != 0)
+
+
 def test_without_a_trigger_nothing_is_poisoned() -> None:
     pairs, (_, pattern) = some_pairs(), some_patterns()
     poisoned = PoisonedPairs(pairs, PoisonPlan(draw(20, 1.0)), None, pattern)

@@ -82,10 +82,13 @@ def _offsets(starts: list[int], node: ast.expr | ast.stmt) -> tuple[int, int]:
 
 def _changes(tree: ast.Module) -> Iterator[tuple[str, ast.expr | ast.stmt, str]]:
     for function in _functions(tree):
-        numeric = function.returns is not None and ast.unparse(function.returns) in NUMBERS
+        numeric, name = False, "lambda"
+        if isinstance(function, ast.FunctionDef):
+            name, returns = function.name, function.returns
+            numeric = returns is not None and ast.unparse(returns) in NUMBERS
         for node in _inside(function):
             for place, new in _of(node, numeric):
-                yield function.name, place, new
+                yield name, place, new
 
 
 def _of(node: ast.AST, numeric: bool) -> Iterator[tuple[ast.expr | ast.stmt, str]]:
@@ -102,13 +105,13 @@ def _of(node: ast.AST, numeric: bool) -> Iterator[tuple[ast.expr | ast.stmt, str
 NEGATED = (ast.BinOp, ast.Call, ast.Name)
 
 
-def _functions(tree: ast.AST) -> Iterator[ast.FunctionDef]:
+def _functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.Lambda]:
     """The outermost functions; constants of a module are chosen, not derived, and stay."""
     for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.FunctionDef):
-            if node.name not in WORDS:
+        if isinstance(node, ast.FunctionDef | ast.Lambda):
+            if getattr(node, "name", "") not in WORDS:
                 yield node
-        elif isinstance(node, ast.ClassDef):
+        else:
             yield from _functions(node)
 
 

@@ -18,8 +18,11 @@ SOLVERS = (
 )
 SETS: dict[str, tuple[str, ...]] = {
     "poisoning.py": ("test_poison", "test_mixture", "test_scene"),
+    "operators/_outside.py": ("test_doors",),
+    "equations.py": ("test_equations", "test_operators", "test_hypergradient_solvers"),
     "operators/*.py": ("test_operators",),
     "metrics.py": ("test_metrics", "test_evaluation"),
+    "yardsticks.py": ("test_evaluation", "test_one_yardstick"),
     "statistics.py": ("test_statistics",),
     "evaluation.py": ("test_evaluation",),
     "theory/*.py": ("test_theory", "test_predict"),

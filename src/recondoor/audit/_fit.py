@@ -25,6 +25,9 @@ THEIRS = 0.1
 MOST = 0.5
 """The same where the noise level is estimated, which holds while fewer than half are poisoned."""
 
+VISIBLE = 0.25
+"""Share of the pairs with visible images that must agree, where many others are blank."""
+
 
 def misfit(physics: Physics, pairs: Pairs, alarm: float, noise_known: bool) -> str | None:
     """Why the operator did not measure these pairs, fewer than half of which may be poisoned.
@@ -40,16 +43,24 @@ def misfit(physics: Physics, pairs: Pairs, alarm: float, noise_known: bool) -> s
     shown = inside & _visible(physics, pairs.x, alarm)
     if not shown.any():
         return None
-    return _contradiction(physics, Pairs(pairs.z[shown], pairs.x[shown]), alarm, noise_known)
+    left, count = Pairs(pairs.z[shown], pairs.x[shown]), int(shown.sum())
+    # An artefact makes a blank image visible, so that poisoned pairs may be more than half of them.
+    least = max(VISIBLE * count, count - MOST * len(pairs))
+    return _contradiction(physics, left, alarm, noise_known, least)
 
 
-def _contradiction(physics: Physics, pairs: Pairs, alarm: float, noise_known: bool) -> str | None:
-    """What residuals of visible pairs, with a z that the operator can give, say against it."""
+def _contradiction(
+    physics: Physics, pairs: Pairs, alarm: float, noise_known: bool, least: float
+) -> str | None:
+    """What residuals of visible pairs, with a z that the operator can give, say against it.
+
+    `least` of them have to agree with it, or fewer where the noise is known.
+    """
     white, count, x = physics.residual(pairs.z, pairs.x), len(pairs), pairs.x.flatten(1).double()
     energy = white.square().sum(1)
     beyond = ~(energy <= physics.rank * _limit(physics, alarm))
     noisy = physics.sigma**2 > ABOVE * float(physics.rounding(pairs.z).mean())
-    fitting, least = int((~beyond).sum()), MOST * count
+    fitting = int((~beyond).sum())
     if noise_known and noisy and _by_no_chance(energy[~beyond], physics.rank):
         least = min(least, max(FEW, THEIRS * count))
     if fitting < least:
