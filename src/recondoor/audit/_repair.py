@@ -96,8 +96,8 @@ def mend(request: MendRequest, progress: Progress = NO_PROGRESS) -> Mended:
 
 
 def _notes(rows: list[tuple[str, float, float]], limit: float | None) -> list[str]:
-    notes, values = [], {name: (before, after) for name, before, after in rows}
-    benign, score = values["benign RMSE"], values[f"{INVERSION} score"][0]
+    notes = []
+    (_, *benign), (_, score, _) = rows[:2]  # what `_compare` tells first
     if limit is not None and score <= limit:
         notes.append(
             f"The trigger recovered is none by its score ({score:.3g}, clean networks go up to "
