@@ -19,9 +19,11 @@ OTHER: dict[str, Any] = {
     "data.test": 0.25,
     "data.limit": 77,
     "operator.name": "fourier",
-    "operator.ratio": 0.25,
+    "operator.gaussian.ratio": 0.25,
+    "operator.fourier.ratio": 0.25,
+    "operator.pixel_mask.ratio": 0.25,
     "operator.sigma": 0.25,
-    "operator.file": "matrix.npy",
+    "operator.matrix.file": "matrix.npy",
     "trigger.shape": "plus",
     "trigger.size": 7,
     "trigger.place": "3,4",
@@ -37,9 +39,9 @@ OTHER: dict[str, Any] = {
     "artefact.amplitude": 0.25,
     "artefact.file": "artefact.npy",
     "poison.ratio": 0.25,
-    "model.width": 7,
-    "model.code": 7,
-    "model.kernel": 7,
+    "model.cae.width": 7,
+    "model.cae.code": 7,
+    "model.cae.kernel": 7,
     "train.lr": 0.25,
     "train.lr_final": 0.25,
     "train.batch": 7,
@@ -53,32 +55,32 @@ OTHER: dict[str, Any] = {
     "attack.budget": "linf",
     "attack.l2": 0.25,
     "attack.linf": 0.25,
-    "attack.variant": "paper",
-    "attack.start": "heuristic",
-    "attack.iterations": 7,
-    "attack.patience": 7,
-    "attack.solver": "truncated",
-    "attack.inner_steps": 7,
-    "attack.inner_lr": 0.25,
-    "attack.inner_optimiser": "adam",
-    "attack.truncation": 7,
-    "attack.terms": 7,
-    "attack.damping": 0.25,
-    "attack.outer_optimiser": "sign",
-    "attack.outer_lr": 0.25,
-    "attack.step": 0.25,
-    "attack.objective": "artefact",
-    "attack.benign_weight": 0.25,
-    "attack.direct_weight": 0.25,
+    "attack.bilevel.variant": "paper",
+    "attack.bilevel.start": "heuristic",
+    "attack.bilevel.iterations": 7,
+    "attack.bilevel.patience": 7,
+    "attack.bilevel.solver": "truncated",
+    "attack.bilevel.inner_steps": 7,
+    "attack.bilevel.inner_lr": 0.25,
+    "attack.bilevel.inner_optimiser": "adam",
+    "attack.bilevel.truncation": 7,
+    "attack.bilevel.terms": 7,
+    "attack.bilevel.damping": 0.25,
+    "attack.bilevel.outer_optimiser": "sign",
+    "attack.bilevel.outer_lr": 0.25,
+    "attack.bilevel.step": 0.25,
+    "attack.bilevel.objective": "artefact",
+    "attack.bilevel.benign_weight": 0.25,
+    "attack.bilevel.direct_weight": 0.25,
     "attack.batch": 7,
     "attack.holdout": 0.25,
-    "attack.loss_scale": "sum",
+    "attack.bilevel.loss_scale": "sum",
     "attack.warm_steps": 7,
     "attack.surrogates": 7,
     "attack.surrogate_width": 7,
     "attack.surrogate_code": 7,
     "attack.surrogate_kernel": 7,
-    "attack.tangent_steps": 7,
+    "attack.tangent.steps": 7,
     "evaluate.examples": 7,
     "evaluate.tau": 0.25,
     "evaluate.tau_unit": "absolute",
@@ -93,6 +95,9 @@ OTHER: dict[str, Any] = {
 ONLY_ONE = {"model.name"}
 
 NOT_IN_IDENTITY = {
+    # Of operators that are not chosen.
+    "operator.fourier.ratio",
+    "operator.pixel_mask.ratio",
     # The artefact's rms is 1 here; test_identity.py has those where it is not.
     "evaluate.tau_unit",
     "data.dir",
@@ -135,7 +140,7 @@ def test_each_layer_goes_over_the_one_before(tmp_path: Path) -> None:
         ('attack.names=["none"]', "attack.names", ("none",)),
         ("trigger.place=3,4", "trigger.place", "3,4"),
         ("data.limit=none", "data.limit", None),
-        ("attack.outer_optimiser=none", "attack.outer_optimiser", None),
+        ("attack.bilevel.outer_optimiser=none", "attack.bilevel.outer_optimiser", None),
         ("trigger.file=a.png", "trigger.file", Path("a.png")),
         ("poison={ratio=0.2}", "poison.ratio", 0.2),
     ],
@@ -162,8 +167,10 @@ def test_table_names_every_setting_with_its_default() -> None:
         assert line.allowed
     assert TABLE["poison.ratio"].allowed == "number >= 0 and <= 1"
     assert TABLE["attack.l2"].allowed == "number > 0 or none"
-    assert TABLE["attack.variant"].allowed == "warm | paper | ensemble"
-    assert TABLE["attack.outer_optimiser"].allowed == "sgd | adam | normalised | sign | none"
+    assert TABLE["attack.bilevel.variant"].allowed == "warm | paper | ensemble"
+    assert (
+        TABLE["attack.bilevel.outer_optimiser"].allowed == "sgd | adam | normalised | sign | none"
+    )
     assert TABLE["data.dir"].allowed == "path or none"
 
 

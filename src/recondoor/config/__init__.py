@@ -118,12 +118,17 @@ def presets() -> tuple[str, ...]:
 
 
 def load_config(
-    preset: str = "quick", files: Iterable[Path] = (), overrides: Iterable[str] = ()
+    preset: str = "quick",
+    files: Iterable[Path] = (),
+    overrides: Iterable[str] = (),
+    *,
+    trusted: bool = True,
 ) -> Config:
     """Return the validated settings of `preset`, then `files`, then ``section.key=value`` texts.
 
-    Where a key is given more than once, the last value counts. Raises ConfigError, naming the key,
-    what was given and what is allowed.
+    Where a key is given more than once, the last value counts. `trusted`: whether all of them are
+    the user's, as `from_dict` has it. Raises ConfigError, naming the key, what was given and what
+    is allowed.
     """
     if preset not in presets():
         raise ConfigError(
@@ -135,7 +140,7 @@ def load_config(
         merge(tree, modern(_read_toml(Path(path))))
     for text in overrides:
         merge(tree, modern(parse_override(text)))
-    return canonical(from_dict(tree))
+    return canonical(from_dict(tree, trusted=trusted))
 
 
 def older_spellings(files: Iterable[Path] = (), overrides: Iterable[str] = ()) -> list[str]:
@@ -159,7 +164,7 @@ def from_dict(tree: Mapping[str, Any], *, trusted: bool = True) -> Config:
     try:
         return Config.model_validate(tree, context={"trusted": trusted})
     except ValidationError as error:
-        faults = error.errors()
+        faults = [each for each in error.errors() if not _is_told_elsewhere(each, tree)]
         lines = list(dict.fromkeys(_one_line(_explain(dict(item))) for item in faults[:EXPLAINED]))
         count = len(lines) + len(faults[EXPLAINED:]) - 2
         more = f" (and {count} more)" if count > 0 else ""
@@ -262,6 +267,25 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"config file {path}: {error.strerror}") from None
     except ValueError as error:
         raise ConfigError(f"config file {path} is not valid TOML: {error}") from None
+
+
+def _is_told_elsewhere(item: Mapping[str, Any], tree: Mapping[str, Any]) -> bool:
+    """Whether a fault is that of the ratio of 0.1.0, which is told of the chosen operator alone."""
+    key, section = ".".join(map(str, item["loc"])), tree.get("operator")
+    chosen = section.get("name") if isinstance(section, Mapping) else None
+    place = place_of("operator.ratio", str(chosen))
+    if key == place or key not in OLDER["operator.ratio"] or not isinstance(section, Mapping):
+        return False
+    values = [_leaf(tree, each) for each in OLDER["operator.ratio"]]
+    return "ratio" in section or all(value == values[0] for value in values)
+
+
+def _leaf(tree: Mapping[str, Any], key: str) -> object:
+    """What a tree holds under a dotted key; None if nothing."""
+    found: object = tree
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
 
 
 def _one_line(text: str) -> str:

@@ -55,13 +55,19 @@ class Choice(Section):
         return tree | ({"outside": outside} if outside else {})
 
     def own(self, name: str, settings: type[Own]) -> Own:
-        """The settings of the plug-in `name`, whose class of them is `settings`."""
+        """The settings of the plug-in `name`, whose class of them is `settings`.
+
+        Raises ConfigError where those of one from outside were not checked yet, and are refused.
+        """
         key = registry.key(name)
         found = vars(self).get(key)
         if isinstance(found, settings):
             return found
         raw = {leaf: v for leaf, v in self.outside.get(key, {}).items() if leaf != VERSION}
-        return settings.model_validate(raw)
+        try:
+            return settings.model_validate(raw)
+        except ValidationError as error:
+            raise ConfigError(_told(error, f"{self.section}.{key}", settings)) from None
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """As pydantic's, which checks nothing; keys of 0.1.0 go where they are now."""
