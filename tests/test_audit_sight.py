@@ -25,7 +25,7 @@ PHYSICS = ("range-test", "measurement-residual")
 
 
 def settings(*overrides: str) -> Config:
-    given = ["operator.name=gaussian", "operator.ratio=0.5", "seed=3", *overrides]
+    given = ["operator.name=gaussian", "operator.gaussian.ratio=0.5", "seed=3", *overrides]
     return config.load_config("quick", (), given)
 
 

@@ -36,7 +36,7 @@ def audit(
     np.savez(folder / "pairs.npz", x=made["x"], z=made["z"])  # type: ignore[arg-type]
     trusted = make(300, 2)
     np.savez(folder / "trusted.npz", x=trusted["x"], z=trusted["z"])  # type: ignore[arg-type]
-    given = ["operator.name=gaussian", "operator.ratio=0.5", "seed=3", *more]
+    given = ["operator.name=gaussian", "operator.gaussian.ratio=0.5", "seed=3", *more]
     settings = config.load_config("quick", (), given)
     other.setdefault("detectors", PHYSICS)
     path = folder / "trusted.npz" if clean else None

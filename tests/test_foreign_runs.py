@@ -203,7 +203,7 @@ def test_settings_with_a_mark_and_windows_lines(copy: Path, data: Path) -> None:
         ("data.dir", '[data]\nname = "mnist"\ndir = "{path}"\n'),
         ("trigger.file", '[trigger]\nfile = "{path}"\n'),
         ("artefact.file", '[artefact]\nfile = "{path}"\n'),
-        ("operator.file", '[operator]\nname = "matrix"\nfile = "{path}"\n'),
+        ("operator.matrix.file", '[operator]\nname = "matrix"\nfile = "{path}"\n'),
     ],
 )
 def test_a_path_that_a_folder_names_is_opened_only_if_the_user_says_so(

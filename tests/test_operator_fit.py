@@ -58,7 +58,7 @@ def test_a_mask_that_holds_the_true_one_accuses_nobody(
     monkeypatch.chdir(tmp_path)
     z = measured(operator("fourier"), digits)
     np.savez(tmp_path / "pairs.npz", x=digits.numpy(), z=z.numpy())
-    given = ["audit", "data", "pairs.npz", "--operator=fourier", "--set=operator.ratio=0.4"]
+    given = ["audit", "data", "pairs.npz", "--operator=fourier", "--set=operator.fourier.ratio=0.4"]
     run(*given, PHYSICS, "--set=seed=4", "--json", "--out=a", code=4)
     record = json.loads(capsys.readouterr().out)
     assert record["reason"].startswith("the operator given did not measure these pairs")
@@ -180,7 +180,7 @@ def test_trusted_pairs_of_the_operator_do_not_make_it_that_of_others(
         z = measured(operator("gaussian", seed), part, seed)
         np.savez(tmp_path / f"{name}.npz", x=part.numpy(), z=z.numpy())
     given = ["audit", "data", "pairs.npz", "--clean=trusted.npz", PHYSICS, "--set=seed=3"]
-    run(*given, "--operator=gaussian", "--set=operator.ratio=0.4", code=4)
+    run(*given, "--operator=gaussian", "--set=operator.gaussian.ratio=0.4", code=4)
     assert "did not measure these pairs: what 300 z have" in capsys.readouterr().out
 
 
@@ -189,7 +189,7 @@ def test_few_pairs_that_contradict_an_operator_are_undecided(
 ) -> None:
     furnish(tmp_path, monkeypatch)
     made = make(100, 1)
-    sigma = ["--operator=gaussian", "--set=operator.ratio=0.5", "--set=operator.sigma=0.01"]
+    sigma = ["--operator=gaussian", "--set=operator.gaussian.ratio=0.5", "--set=operator.sigma=0.01"]
     for name, z in {"a": made["z"] + 1, "b": 2 * made["z"]}.items():
         np.savez(tmp_path / "pairs.npz", x=made["x"], z=z)
         run("audit", "data", "pairs.npz", *sigma, "--set=seed=3", PHYSICS, f"--out={name}", code=4)

@@ -157,7 +157,7 @@ def test_a_few_consistent_pairs_are_suspicious_on_the_command_line(
     z[:few], x[:few] = bad.z[:few], bad.x[:few]
     np.savez("pairs.npz", z=z.numpy(), x=x.numpy())
     np.savez("trusted.npz", z=clean.z[count:].numpy(), x=clean.x[count:].numpy())
-    options = ["--operator", "gaussian", "--set", "operator.ratio=0.5"]
+    options = ["--operator", "gaussian", "--set", "operator.gaussian.ratio=0.5"]
     options += ["--set", "operator.sigma=0.01"]
     options += ["--detectors", "pixel-range,range-test,measurement-residual"]
     audit_kit.run("audit", "data", "pairs.npz", *options, "--clean", "trusted.npz", code=3)

@@ -375,7 +375,7 @@ def test_another_pattern_under_the_same_name_is_refused(
         ({"artefact": {"size": 4}}, "artefact.size: 4 given"),
         ({"trigger": {"file": "missing.png"}}, "No such file"),
         ({"data": {"name": "mnst"}}, "did you mean 'mnist"),
-        ({"operator": {"ratio": 0.001}}, "operator.ratio: 0.001"),
+        ({"operator": {"ratio": 0.001}}, "operator.gaussian.ratio: 0.001"),
     ],
 )
 def test_bad_settings_write_nothing(
