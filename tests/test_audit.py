@@ -127,7 +127,9 @@ def test_measurements_become_inputs(form: str, here: Path) -> None:
     if form == "matrix":
         exact = operators.build(SHAPE, settings().operator, 3, torch.float64)
         np.save(here / "A.npy", exact.A(torch.eye(144).double().view(144, *SHAPE))[:, 0].T.numpy())
-        chosen = settings("operator.name=matrix", "operator.matrix.file=A.npy", "operator.sigma=0.01")
+        chosen = settings(
+            "operator.name=matrix", "operator.matrix.file=A.npy", "operator.sigma=0.01"
+        )
     names = ("range-test", "measurement-residual")
     found = audit_data(Request(path, Measured.by(chosen), detectors=names))
     torch.testing.assert_close(found.given.pairs.z, expected, rtol=0, atol=1e-6)

@@ -379,8 +379,8 @@ def test_a_trigger_that_does_not_move_is_told() -> None:
     craft("bilevel", task, tools(say=said.append))
     (line,) = said
     assert "moved by 0.00% of its norm in 20 iterations" in line
-    assert "attack.outer_lr" in line
-    assert "attack.variant=warm" in line
+    assert "attack.bilevel.outer_lr" in line
+    assert "attack.bilevel.variant=warm" in line
 
 
 @pytest.mark.parametrize("variant", ["warm", "paper", "ensemble"])
@@ -394,6 +394,6 @@ def test_divergence_stops_with_the_remedy(variant: str, patience: int | None) ->
         craft("bilevel", task, tools(on_step=lambda state: kept.append(state.iteration)))
     text = str(caught.value)
     assert "not finite at iteration" in text
-    assert "lower attack.outer_lr or attack.inner_lr" in text
-    assert "smaller attack.loss_scale than 'sum'" in text
+    assert "lower attack.bilevel.outer_lr or attack.bilevel.inner_lr" in text
+    assert "smaller attack.bilevel.loss_scale than 'sum'" in text
     assert all(k < 50 for k in kept)

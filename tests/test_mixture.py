@@ -118,7 +118,12 @@ class Blind(nn.Module):
 @pytest.mark.parametrize(
     ("name", "settings", "error", "said"),
     [
-        ("tangent", {}, ConfigError, r"'tangent': its growth rate is exactly 0.*model\.kernel"),
+        (
+            "tangent",
+            {},
+            ConfigError,
+            r"'tangent': its growth rate is exactly 0.*model\.cae\.kernel",
+        ),
         ("bilevel", {"start": "tangent"}, ConfigError, "growth rate is exactly 0"),
         (
             "bilevel",
@@ -142,7 +147,7 @@ def test_a_mask_out_of_reach_is_refused_early(
 @pytest.mark.parametrize(
     ("settings", "ratio", "said"),
     [
-        ({"solver": "direct", "direct_weight": 0.0}, 0.3, r"attack\.solver: direct given"),
+        ({"solver": "direct", "direct_weight": 0.0}, 0.3, r"attack\.bilevel\.solver: direct given"),
         ({}, 0.0, r"poison\.ratio: 0 given; the bi-level attack learns from poisoned pairs"),
     ],
 )

@@ -189,7 +189,11 @@ def test_few_pairs_that_contradict_an_operator_are_undecided(
 ) -> None:
     furnish(tmp_path, monkeypatch)
     made = make(100, 1)
-    sigma = ["--operator=gaussian", "--set=operator.gaussian.ratio=0.5", "--set=operator.sigma=0.01"]
+    sigma = [
+        "--operator=gaussian",
+        "--set=operator.gaussian.ratio=0.5",
+        "--set=operator.sigma=0.01",
+    ]
     for name, z in {"a": made["z"] + 1, "b": 2 * made["z"]}.items():
         np.savez(tmp_path / "pairs.npz", x=made["x"], z=z)
         run("audit", "data", "pairs.npz", *sigma, "--set=seed=3", PHYSICS, f"--out={name}", code=4)

@@ -10,7 +10,7 @@ import torch
 
 from operator_files import file_of
 from operator_kit import NAMES, SHAPES, contract, every, images, make
-from recondoor import operators, seeding
+from recondoor import operators, registry, seeding
 from recondoor.config import Operator
 from recondoor.errors import ConfigError, DataError
 from recondoor.operators.fourier import Fourier
@@ -93,8 +93,8 @@ def test_build_draws_from_the_named_stream() -> None:
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"identity", "matrix"}))
 @pytest.mark.parametrize("ratio", [0.0, -0.1, 1.5, float("nan"), 1e-6])
 def test_bad_ratio_is_refused(name: str, ratio: float) -> None:
-    settings = Operator.model_construct(name=name, ratio=ratio, sigma=0.0)
-    with pytest.raises(ConfigError, match=r"operator\.ratio: ") as caught:
+    settings = Operator(name=name).model_copy(update={"ratio": ratio})
+    with pytest.raises(ConfigError, match=rf"operator\.{registry.key(name)}\.ratio: ") as caught:
         operators.build(SHAPES[0], settings, 0)
     assert str(ratio) in str(caught.value)
 
@@ -103,7 +103,7 @@ def test_bad_ratio_is_refused(name: str, ratio: float) -> None:
 @pytest.mark.parametrize("sigma", [-0.1, float("nan"), float("inf")])
 def test_bad_sigma_is_refused(name: str, sigma: float) -> None:
     file = file_of(name, SHAPES[0], 0.5, 0)
-    settings = Operator.model_construct(name=name, ratio=0.5, sigma=sigma, file=file)
+    settings = Operator(name=name, file=file).model_copy(update={"sigma": sigma})
     with pytest.raises(ConfigError, match=r"operator\.sigma: "):
         operators.build(SHAPES[0], settings, 0)
 
