@@ -19,7 +19,7 @@ SOLVERS = (
 SETS: dict[str, tuple[str, ...]] = {
     "poisoning.py": ("test_poison", "test_mixture", "test_scene"),
     "operators/_outside.py": ("test_doors",),
-    "equations.py": ("test_equations", "test_operators", "test_hypergradient_solvers"),
+    "equations.py": ("test_equations",),
     "operators/*.py": ("test_operators",),
     "metrics.py": ("test_metrics", "test_evaluation"),
     "yardsticks.py": ("test_evaluation", "test_one_yardstick"),
