@@ -113,5 +113,5 @@ def test_mutants_that_are_kept_as_equivalent_are_still_there() -> None:
 
 def test_a_mutant_is_told_by_its_file_function_and_text(written: tuple[Path, Path]) -> None:
     path = next(iter(core()))
-    given = Mutant(path, "draw", 1, "a", "b", "")
-    assert key_of(given) == (f"recondoor/{path.name}", "draw", "a", "b")
+    given = Mutant(path, "draw", 1, "x = a", "a", "b", "")
+    assert key_of(given) == (f"recondoor/{path.name}", "draw", "x = a", "a", "b")
