@@ -17,7 +17,7 @@ from recondoor.config._attack import Attack
 from recondoor.config._canonical import as_tree, canonical
 from recondoor.config._fields import allowed
 from recondoor.config._identity import identity, original_identity, to_dict, with_identity_of
-from recondoor.config._override import given_twice, merge, parse_override
+from recondoor.config._override import given_twice, leaves, merge, parse_override
 from recondoor.config._section import Section
 from recondoor.config._tree import (
     ArtefactSettings,
@@ -53,6 +53,7 @@ __all__ = [
     "given_twice",
     "identity",
     "keys",
+    "leaves",
     "load_config",
     "named_paths",
     "original_identity",
@@ -218,9 +219,9 @@ def _explain(item: dict[str, Any]) -> str:
         return str(cause)
     given = repr(item["input"])
     given = f"{key}: {given if len(given) <= 80 else given[:77] + '...'} given; "
-    leaves = [leaf for leaf in keys() if leaf.startswith(f"{key}.")]
-    if leaves:
-        return f"{given}it is a section with the settings {', '.join(leaves)}"
+    own = [leaf for leaf in keys() if leaf.startswith(f"{key}.")]
+    if own:
+        return f"{given}it is a section with the settings {', '.join(own)}"
     if cause:
         return f"{given}{cause}"
     allowed = next(line.allowed for line in settings_table() if line.key == key)
