@@ -73,7 +73,7 @@ def watch_everything() -> None:
     watch("test evaluations", evaluation.evaluate)
     watch("training between its steps", training.fit)
     watch("growth steps of the start", tangent.tangent)
-    watch("attack between its steps", bilevel.craft)
+    watch_method("attack between its steps", bilevel.Bilevel, "craft")
     watch("optimisers made", training.make_adam)
     for name in ("load", "split"):
         watch("data and operators", getattr(data, name))

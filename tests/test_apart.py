@@ -142,7 +142,7 @@ def test_copies_add_no_trusted_pairs(place: Path, capsys: pytest.CaptureFixture[
     write(place / "few.npz", {name: np.tile(few[name], (5, 1, 1, 1)) for name in ("x", "z")})
     saved(place / "net.safetensors")
     audited = ("audit", "model", "net.safetensors", "--data", "few.npz", *SMALL)
-    assert "30 clean pairs given; at least 40" in refusal(capsys, *audited)
+    assert "30 trusted clean pairs; at least 40 are needed" in refusal(capsys, *audited)
     repaired = ("clean", "net.safetensors", "--data", "few.npz", *SMALL, "--out", "o.safetensors")
     assert "of 30 clean pairs" in refusal(capsys, *repaired)
     told = refusal(

@@ -5,7 +5,7 @@ import dataclasses
 import json
 import math
 import sys
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ import torch
 from scipy.stats import chi2, kstest
 from torch import Tensor, nn
 
-from recondoor import defences, models, operators
-from recondoor.config import Model, Operator
+from recondoor import defences, operators
+from recondoor.config import Operator
 from recondoor.defences import (
     Defender,
     Physics,
@@ -28,6 +28,7 @@ from recondoor.defences import (
 from recondoor.errors import ConfigError
 from recondoor.poisoning import Pairs
 from recondoor.testing import InputDetectorContract, NetworkDetectorContract, RepairContract
+from recondoor.testing._defences import part, world
 
 SHAPE = (1, 12, 12)
 INVERSION = defences.network_detector("trigger-inversion")
@@ -43,22 +44,6 @@ PROMISED = {
 
 def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-@cache
-def world() -> tuple[Pairs, Physics, nn.Module]:
-    """Smooth images, their measurements, and a small network."""
-    settings = Operator(name="gaussian", ratio=0.5, sigma=0.05)
-    x = nn.functional.interpolate(torch.rand(900, 1, 4, 4, generator=generator(1)), (12, 12))
-    z = operators.build(SHAPE, settings, 3).measure(x, generator(2))
-    model = models.build(SHAPE, Model(width=8, code=4, kernel=3), 0, "victim")
-    exact = operators.build(SHAPE, settings, 3, torch.float64)
-    return Pairs(z, x), Physics.of(exact), model
-
-
-def part(start: int, stop: int) -> Pairs:
-    pairs = world()[0]
-    return Pairs(pairs.z[start:stop].clone(), pairs.x[start:stop].clone())
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Contract of every registered defence of pairs, and closed forms of the ones that have any."""
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -9,17 +8,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from recondoor import defences, models, operators
-from recondoor.config import Model, Operator
+from recondoor import defences
 from recondoor.defences import (
     Defender,
-    Physics,
     _features,
     spectre,
 )
 from recondoor.errors import ConfigError
 from recondoor.poisoning import Pairs
 from recondoor.testing import PairDetectorContract
+from recondoor.testing._defences import world
 
 NAMES = defences.names("pairs")
 SHAPE = (1, 12, 12)
@@ -29,17 +27,6 @@ every = pytest.mark.parametrize("name", NAMES)
 
 def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-@cache
-def world() -> tuple[Pairs, Physics, nn.Module]:
-    """Smooth images, their measurements, and a network that blurs."""
-    settings = Operator(name="gaussian", ratio=0.5, sigma=0.05)
-    x = nn.functional.interpolate(torch.rand(800, 1, 4, 4, generator=generator(1)), (12, 12))
-    z = operators.build(SHAPE, settings, 3).measure(x, generator(2))
-    model = models.build(SHAPE, Model(width=8, code=4, kernel=3), 0, "victim")
-    exact = operators.build(SHAPE, settings, 3, torch.float64)
-    return Pairs(z, x), Physics.of(exact), model
 
 
 def defender(**more: Any) -> Defender:

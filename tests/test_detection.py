@@ -13,10 +13,10 @@ from recondoor.config import Operator
 from recondoor.defences import (
     Defender,
     Physics,
-    measurement_consistency,
-    range_projection,
     strip,
 )
+from recondoor.defences.measurement_consistency import MeasurementConsistency
+from recondoor.defences.range_projection import RangeProjection
 from recondoor.operators import LinearOperator
 from recondoor.poisoning import Pairs
 
@@ -159,10 +159,10 @@ def test_measurement_consistency_is_the_misfit_in_the_noises_energy() -> None:
     answer = flat + 0.1 * flat**2
     misfit = answer @ matrix.T - y[:, 0].numpy()
     defender = Defender(physics=Physics.of(operator), model=model)
-    found = measurement_consistency.scores(z, defender)
+    found = MeasurementConsistency().scores(z, defender)
     expected = (misfit**2).sum(1) / (matrix.shape[0] * SIGMA**2)
     np.testing.assert_allclose(found, expected, rtol=1e-3)
-    repaired = measurement_consistency.repaired(z, defender).flatten(1).numpy()
+    repaired = MeasurementConsistency().repaired(z, defender).flatten(1).numpy()
     np.testing.assert_allclose(repaired, answer - misfit @ np.linalg.pinv(matrix).T, atol=1e-6)
 
 
@@ -173,7 +173,7 @@ def test_range_projection_reconstructs_what_can_have_been_measured() -> None:
     defender = Defender(given, physics=Physics.of(operator), model=model)
     inside = z.flatten(1).double().numpy() @ np.linalg.pinv(matrix) @ matrix
     expected = inside + 0.1 * inside**2
-    found = range_projection.repaired(z, defender).flatten(1).numpy()
+    found = RangeProjection().repaired(z, defender).flatten(1).numpy()
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
     share = 1 - (inside**2).sum(1) / z.flatten(1).double().square().sum(1).numpy()
-    np.testing.assert_allclose(range_projection.scores(z, defender), share, rtol=1e-5)
+    np.testing.assert_allclose(RangeProjection().scores(z, defender), share, rtol=1e-5)

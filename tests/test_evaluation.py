@@ -291,6 +291,15 @@ def test_an_infinite_psnr_has_no_mean_over_seeds() -> None:
     assert "psnr" not in {line["metric"] for line in summary["paired"]}
 
 
+def test_a_row_without_any_value_hides_no_infinite_one() -> None:
+    """Where the errors are lacking too, nothing says that an image was perfect."""
+    rows = rows_of({"original": {0: 1.0, 1: 2.0, 2: 3.0}})
+    rows[0]["psnr"] = rows[0]["benign_rmse"] = None
+    table = summarise(rows)["models"]
+    assert isinstance(table, dict)
+    assert table["original"]["psnr"]["n"] == table["original"]["benign_rmse"]["n"] == 2
+
+
 def test_values_that_are_all_the_same_have_an_interval_of_no_width() -> None:
     summary = summarise(rows_of({"original": {0: 0.1, 1: 0.1, 2: 0.1}}))
     assert isinstance(summary["models"], dict)

@@ -172,7 +172,7 @@ def halved(values: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(values, np.float32) / np.float32(510)
 
 
-def with_units(pairs: Pairs, defender: Defender) -> torch.Tensor:
+def with_units(detector: object, pairs: Pairs, defender: Defender) -> torch.Tensor:
     """The mean square of z itself, which counts in the units of z."""
     return pairs.z.double().square().mean((1, 2, 3))
 
@@ -183,7 +183,11 @@ def with_units(pairs: Pairs, defender: Defender) -> torch.Tensor:
         ("trap-patches", "recondoor.arrays.to_float32", halved),
         ("trap-images", "recondoor.arrays.require_scale", lambda kind: None),
         ("trap-pairs", "recondoor.arrays.to_float32", halved),
-        ("trap-units", "recondoor.defences.measurement_residual.scores", with_units),
+        (
+            "trap-units",
+            "recondoor.defences.measurement_residual.MeasurementResidual.scores",
+            with_units,
+        ),
         ("trap-yardsticks", "recondoor.metrics.artefact_rms", lambda artefact: 1e9),
     ],
 )

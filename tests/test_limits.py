@@ -10,7 +10,9 @@ from torch import Tensor
 
 from recondoor import operators
 from recondoor.config import Operator
-from recondoor.defences import Defender, Physics, measurement_residual, range_test
+from recondoor.defences import Defender, Physics
+from recondoor.defences.measurement_residual import MeasurementResidual
+from recondoor.defences.range_test import RangeTest
 from recondoor.operators import LinearOperator
 from recondoor.poisoning import Pairs
 
@@ -53,8 +55,8 @@ def noncentrality(operator: LinearOperator, delta: Tensor, artefact: Tensor) -> 
 
 def flagged(physics: Physics, pairs: Pairs) -> float:
     defender = Defender(physics=physics)
-    scores = measurement_residual.scores(pairs, defender)
-    return float((scores > measurement_residual.law(defender, ALPHA)).double().mean())
+    scores = MeasurementResidual().scores(pairs, defender)
+    return float((scores > MeasurementResidual().law(defender, ALPHA)).double().mean())
 
 
 def unmeasured(physics: Physics, image: Tensor) -> Tensor:
@@ -87,7 +89,7 @@ def test_power_is_that_of_theorem_1(name: str, kind: str) -> None:
     assert power > 2 * ALPHA
     spread = 4 * math.sqrt(power * (1 - power) / COUNT)
     assert flagged(physics, poisoned) == pytest.approx(power, abs=spread + 1e-6)
-    outside = range_test.scores(poisoned, Defender(physics=physics)) > 0
+    outside = RangeTest().scores(poisoned, Defender(physics=physics)) > 0
     assert bool(outside.all()) == (not kind.startswith("measurement"))
     assert bool(outside.any()) == bool(outside.all())
 
@@ -97,7 +99,7 @@ def test_false_alarms_are_those_asked_for(name: str) -> None:
     operator = make(name)
     physics, clean = Physics.of(operator), measured(operator)
     assert flagged(physics, clean) == pytest.approx(ALPHA, abs=4 * math.sqrt(0.05 * 0.95 / COUNT))
-    scores = measurement_residual.scores(clean, Defender(physics=physics))
+    scores = MeasurementResidual().scores(clean, Defender(physics=physics))
     assert kstest(scores * physics.rank, chi2(physics.rank).cdf).pvalue > 1e-3
 
 

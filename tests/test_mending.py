@@ -63,7 +63,10 @@ def test_where_nothing_is_found_unlearning_is_fine_tuning() -> None:
     honest = Backdoored(0.0, 3.6)
     defender = Defender(pairs(60), model=honest, seed=3)
     assert _triggers.inspect(defender).score <= _triggers.law(defender, 0.05)
-    ours, plain = (each.repair(defender) for each in (trigger_unlearning, fine_tuning))
+    ours, plain = (
+        each.repair(defender)
+        for each in (trigger_unlearning.TriggerUnlearning(), fine_tuning.FineTuning())
+    )
     for a, b in zip(ours.parameters(), plain.parameters(), strict=True):
         assert torch.equal(a, b)
 
@@ -103,7 +106,9 @@ def test_neuron_pruning_takes_the_harmful_channels_and_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(neuron_pruning, "EPOCHS", 1)
-    mended = neuron_pruning.repair(Defender(pairs(60), model=Backdoored(*HARMFUL), seed=3))
+    mended = neuron_pruning.NeuronPruning().repair(
+        Defender(pairs(60), model=Backdoored(*HARMFUL), seed=3)
+    )
     assert isinstance(mended, Backdoored)
     assert mended.hidden.bias is not None
     assert not mended.hidden.weight[1:].any() and not mended.hidden.bias[1:].any()
@@ -147,7 +152,7 @@ def test_min_max_follows_the_derivative_through_the_ascent(monkeypatch: pytest.M
     model, given, start = nn.Conv2d(1, 1, 1, bias=False), pairs(20), 0.6
     with torch.no_grad():
         model.weight.fill_(start)
-    mended = min_max.repair(Defender(given, physics(), model, seed=4))
+    mended = min_max.MinMax().repair(Defender(given, physics(), model, seed=4))
     moved = next(iter(mended.parameters())).item() - start
     z, x = given.z.double().numpy(), given.x.double().numpy()
     of_x, ball = np.mean(x**2), 0.5 * np.sqrt(np.mean(z**2) * 144)

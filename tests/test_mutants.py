@@ -1,5 +1,8 @@
 """The tool that changes the core files: what it changes, and that it sees what tests notice."""
 
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -29,6 +32,19 @@ def test_area():
     with pytest.raises(ValueError):
         {name}.area(-1, 1)
 """
+
+
+def ended(jobs: Sequence[Job], workers: int) -> list[tuple[int, int | None, float]]:
+    """Run the jobs from a fresh process.
+
+    The tool forks. A process of the suite may have threads, whose locks a fork would never get.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(_ended, jobs, workers).result()
+
+
+def _ended(jobs: Sequence[Job], workers: int) -> list[tuple[int, int | None, float]]:
+    return list(outcomes(jobs, workers))
 
 
 @pytest.fixture
@@ -66,7 +82,7 @@ def test_a_mutant_is_noticed_where_a_test_fails(written: tuple[Path, Path]) -> N
         Job((test,), 60.0, path.stem, path, changed[new].source)
         for new in ("(a / b)", "(a >= 0)", "(a <= 0)")
     ]
-    codes = {place: code for place, code, _ in outcomes(jobs, 2)}
+    codes = {place: code for place, code, _ in ended(jobs, 2)}
     # Nothing tests a side of 0.
     assert codes == {0: 0, 1: 1, 2: 1, 3: 0}
     assert path.read_text() == SOURCE
@@ -75,7 +91,7 @@ def test_a_mutant_is_noticed_where_a_test_fails(written: tuple[Path, Path]) -> N
 def test_what_never_ends_is_stopped(written: tuple[Path, Path]) -> None:
     path, test = written
     endless = SOURCE.replace("return a * b", "while True: pass")
-    ((place, code, seconds),) = outcomes([Job((test,), 5.0, path.stem, path, endless)], 1)
+    ((place, code, seconds),) = ended([Job((test,), 5.0, path.stem, path, endless)], 1)
     assert (place, code) == (0, None)
     assert 5 <= seconds < 30
 
@@ -113,5 +129,5 @@ def test_mutants_that_are_kept_as_equivalent_are_still_there() -> None:
 
 def test_a_mutant_is_told_by_its_file_function_and_text(written: tuple[Path, Path]) -> None:
     path = next(iter(core()))
-    given = Mutant(path, "draw", 1, "a", "b", "")
-    assert key_of(given) == (f"recondoor/{path.name}", "draw", "a", "b")
+    given = Mutant(path, "draw", 1, "x = a", "a", "b", "")
+    assert key_of(given) == (f"recondoor/{path.name}", "draw", "x = a", "a", "b")

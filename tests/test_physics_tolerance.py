@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +9,8 @@ import torch
 from scipy.stats import binom
 from torch import Tensor
 
-from recondoor.defences import Defender, Physics, Storage, measurement_residual, range_test
+from recondoor import defences
+from recondoor.defences import Defender, Physics, Storage
 from recondoor.defences._storage import BRAIN, HALF, spacing
 from recondoor.operators.matrix import Matrix
 from recondoor.poisoning import Pairs
@@ -75,14 +75,15 @@ def measured(matrix: Tensor, sigma: float) -> tuple[Physics, Pairs]:
     return Physics.of(Matrix(SHAPE, sigma, matrix)), Pairs(z, x)
 
 
-def flagged(module: Any, pairs: Pairs, physics: Physics) -> int:
-    defender = Defender(physics=physics)
-    return int((module.scores(pairs, defender) > module.law(defender, ALPHA)).sum())
+def flagged(name: str, pairs: Pairs, physics: Physics) -> int:
+    detector, defender = defences.pair_detector(name), Defender(physics=physics)
+    limit = detector.law(defender, ALPHA)
+    return int((detector.scores(pairs, defender) > limit).sum())
 
 
 def require_few_alarms(pairs: Pairs, physics: Physics) -> None:
-    assert flagged(range_test, pairs, physics) == 0
-    alarms = flagged(measurement_residual, pairs, physics)
+    assert flagged("range-test", pairs, physics) == 0
+    alarms = flagged("measurement-residual", pairs, physics)
     assert binom.sf(alarms - 1, COUNT, ALPHA) > 1e-3
 
 
@@ -120,7 +121,7 @@ def test_a_trigger_above_the_tolerance_is_still_seen(name: str) -> None:
     size = 2.5 * float(physics.tolerance(pairs.z, norms).max())
     assert size < 0.01 * float(pairs.z.flatten(1).norm(dim=1).mean())
     triggered = pairs.z + size * outside / outside.norm()
-    assert flagged(range_test, Pairs(triggered, pairs.x), physics) == COUNT
+    assert flagged("range-test", Pairs(triggered, pairs.x), physics) == COUNT
 
 
 @pytest.mark.parametrize("name", ["blur 1.5", "near duplicates"])

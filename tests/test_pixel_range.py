@@ -11,7 +11,9 @@ import audit_kit
 from recondoor import data, operators
 from recondoor.audit import Request, _judgement, audit_data
 from recondoor.config import from_dict
-from recondoor.defences import Defender, Physics, measurement_residual, pixel_range, range_test
+from recondoor.defences import Defender, Physics, pixel_range
+from recondoor.defences.measurement_residual import MeasurementResidual
+from recondoor.defences.range_test import RangeTest
 from recondoor.errors import ConfigError
 from recondoor.poisoning import Pairs, PoisonedPairs
 from recondoor.studies import build_scene
@@ -37,7 +39,7 @@ def pairs(count: int, seed: int) -> Pairs:
 
 
 def scores(given: Pairs, clean: Pairs | None = None) -> Tensor:
-    return pixel_range.scores(given, Defender(clean=clean))
+    return pixel_range.PixelRange().scores(given, Defender(clean=clean))
 
 
 @pytest.mark.parametrize("kind", ["darker", "brighter", "off the levels", "grey"])
@@ -124,8 +126,8 @@ def test_physics_sees_neither(space: str) -> None:
     _, clean, bad, _ = world(space)
     operator = operators.build((1, 28, 28), from_dict({}).operator, 0, torch.float64)
     defender = Defender(physics=Physics.of(operator))
-    assert not bool(range_test.scores(bad, defender).any())
-    found, usual = (measurement_residual.scores(each, defender) for each in (bad, clean))
+    assert not bool(RangeTest().scores(bad, defender).any())
+    found, usual = (MeasurementResidual().scores(each, defender) for each in (bad, clean))
     torch.testing.assert_close(found, usual, rtol=1e-3, atol=1e-3)
 
 

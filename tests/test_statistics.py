@@ -109,6 +109,10 @@ def test_effect_size_by_hand() -> None:
     found = paired(seeds([2, 4, 6]), seeds([1, 2, 3]))
     assert found is not None
     assert found.effect == pytest.approx(2 / np.sqrt(np.pi))
+    # An effect has no unit.
+    larger = paired(seeds([20, 40, 60]), seeds([10, 20, 30]))
+    assert larger is not None
+    assert larger.effect == pytest.approx(2 / np.sqrt(np.pi))
 
 
 @pytest.mark.parametrize("df", [3, 4, 9, 60])
@@ -144,6 +148,7 @@ def test_holm_by_a_textbook_example() -> None:
 def test_holm_leaves_out_what_is_undefined() -> None:
     assert holm([None, 0.02, None, 0.9]) == [None, 0.04, None, 0.9]
     assert holm([]) == []
+    assert holm([0.6, 0.9]) == [1.0, 1.0]
 
 
 @given(st.lists(st.floats(0, 1), max_size=8))

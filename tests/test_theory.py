@@ -201,7 +201,7 @@ def test_on_the_hedge_line_training_follows_the_gradient_of_recovery() -> None:
 
 def test_growth_is_the_recovery_gained_by_a_small_preconditioned_step() -> None:
     shape, pattern = SHAPE, artefact().pattern.double()
-    model = models.build(shape, Model(width=3, code=3, kernel=3), 4, "x").double()
+    model = models.build(shape, Model(width=3, code=3, kernel=3), 7, "x").double()
     scale = [torch.rand_like(w) + 0.5 for w in model.parameters()]
     z = torch.rand(5, *shape, generator=generator(), dtype=torch.float64)
     delta = 0.3 * torch.randn(shape, generator=generator(1), dtype=torch.float64)

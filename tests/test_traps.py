@@ -9,16 +9,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from recondoor import data, operators, registry, studies, theory
-from recondoor.attacks import Attack, Crafted, Problem, Tools
+from recondoor import data, studies, theory
 from recondoor.audit._input import kept_apart
-from recondoor.config import Config, Data, Evaluate, Operator, Train, from_dict
+from recondoor.config import Data, Evaluate, Train, from_dict
 from recondoor.data import Images
-from recondoor.errors import ConfigError, RecondoorError, RunError
+from recondoor.errors import ConfigError
 from recondoor.evaluation import evaluate
 from recondoor.poisoning import Artefact, Pairs, PoisonedPairs, PoisonPlan, Trigger
 from recondoor.progress import NO_PROGRESS
-from recondoor.rundir import RunDir, sealed_by_itself
+from recondoor.rundir import RunDir
 from recondoor.seeding import numpy_generator, torch_generator
 from recondoor.studies import run
 from recondoor.sweeps._table import parquet
@@ -326,82 +325,3 @@ def test_large_seeds(images: Path, tmp_path: Path, seed: int) -> None:
 def test_seeds_that_no_table_can_hold(seed: int) -> None:
     with pytest.raises(ConfigError, match=f"seed: {seed} given"):
         from_dict({"seed": seed})
-
-
-# Triggers that are none
-
-
-def plug_in(monkeypatch: pytest.MonkeyPatch, value: float) -> None:
-    """An attack `random` whose trigger has one pixel of `value`."""
-    real = registry.load
-
-    class OnePixel(Attack):
-        draws = trains = False
-
-        def craft(self, problem: Problem, tools: Tools) -> Crafted:
-            delta = torch.zeros_like(problem.mask)
-            delta[problem.mask == 1] = value
-            return Crafted(Trigger(delta, problem.mask))
-
-    def load(kind: str, name: str) -> Any:
-        return OnePixel if (kind, name) == ("attacks", "random") else real(kind, name)
-
-    monkeypatch.setattr(registry, "load", load)
-
-
-def random_only(images: Path, **attack: Any) -> Config:
-    return tiny(images, attack={"names": ["random"], **attack})
-
-
-def test_a_zero_trigger_is_refused_and_predict_says_the_same(
-    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = random_only(images)
-    folder = sealed_by_itself(run(config, tmp_path / "run", CPU, ("attack",)))
-    path = folder.trigger("random", 0)
-    arrays = folder.read_npz(path)
-    folder.write_npz(path, {**arrays, "delta": 0 * arrays["delta"]})
-    said = r"this trigger cannot be learnt: it is zero \(L2 = 0\)"
-    with pytest.raises(RunError, match=said):
-        run(config, tmp_path / "run", CPU)
-    found = studies.predict(config, tmp_path / "run", CPU)["random"]
-    assert (found.probability, found.samples, found.reach) == (0.0, math.inf, 0.0)
-    words = theory.in_words(found)
-    assert "this trigger cannot be learnt: it is zero" in words
-    assert "certainty" not in words
-    plug_in(monkeypatch, 0.0)
-    with pytest.raises(RecondoorError, match=f"attack 'random': {said}"):
-        run(config, tmp_path / "other", CPU)
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_trigger_without_bounds_must_still_be_finite(
-    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
-) -> None:
-    plug_in(monkeypatch, value)
-    with pytest.raises(RecondoorError, match="a pixel is not finite"):
-        run(random_only(images, budget="free"), tmp_path / "run", CPU)
-
-
-def test_out_of_reach_is_said_without_a_contradiction() -> None:
-    """A network of one 3x3 kernel: no path, so that it cannot be told 'with certainty' either."""
-    generator = torch.Generator().manual_seed(0)
-    pairs = Pairs(*torch.rand(2, 40, 1, 12, 12, generator=generator))
-    pattern, delta = torch.zeros(2, 1, 12, 12)
-    pattern[0, 2:5, 3], delta[0, 8:11, 8:11] = 1, 2
-    exact = operators.build((1, 12, 12), Operator(name="identity"), 0, torch.float64)
-    plan = theory.Plan(
-        pairs=pairs,
-        artefact=Artefact(pattern),
-        operator=exact,
-        build=lambda stream: nn.Conv2d(1, 1, 3, padding=1),
-        ratio=0.3,
-        batch=8,
-        lr=1e-3,
-        budget=1000,
-        seed=0,
-        constants=theory.Constants(3.0, 0.5, 0.25, networks=1, steps=1, batch=8, images=8),
-    )
-    words = theory.in_words(theory.predict(plan, Trigger(delta, (delta != 0).float())))
-    assert "this trigger cannot be learnt: none of its pixels reaches" in words
-    assert "certain" not in words

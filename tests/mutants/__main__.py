@@ -51,12 +51,13 @@ def sample(paths: dict[Path, tuple[Path, ...]], count: int, seed: int) -> list[M
     return [found[place] for place in sorted(chosen)]
 
 
-KEY = ("file", "function", "old", "new")
+KEY = ("file", "function", "line", "old", "new")
 
 
 def key_of(mutant: Mutant) -> tuple[str, ...]:
-    """What tells a mutant from others, whatever its line."""
-    return str(mutant.path.relative_to(SOURCE)), mutant.function, mutant.old, mutant.new
+    """What tells a mutant from others, whatever the number of its line."""
+    file = str(mutant.path.relative_to(SOURCE))
+    return file, mutant.function, mutant.text, mutant.old, mutant.new
 
 
 def equivalent() -> list[dict[str, str]]:

@@ -49,11 +49,12 @@ NUMBERS = ("Tensor", "float", "int", "Array", "Floats")
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change: in `function` of `path`, `old` text at `line` becomes `new`: then `source`."""
+    """One change: in `function` of `path`, `old` at `line`, whose `text` is this, becomes `new`."""
 
     path: Path
     function: str
     line: int
+    text: str
     old: str
     new: str
     source: str
@@ -63,13 +64,15 @@ def mutants(path: Path) -> list[Mutant]:
     """All changes to a file, in the order of its lines."""
     text = path.read_text(encoding="utf-8")
     encoded, found = text.encode(), {}
-    starts = [0, *accumulate(len(line.encode()) for line in text.splitlines(keepends=True))]
+    lines = text.splitlines(keepends=True)
+    starts = [0, *accumulate(len(line.encode()) for line in lines)]
     for function, node, new in _changes(ast.parse(text)):
         start, end = _offsets(starts, node)
         old = " ".join(encoded[start:end].decode().split())
         if new != f"({ast.unparse(node)})":
             changed = (encoded[:start] + new.encode() + encoded[end:]).decode()
-            found[changed] = Mutant(path, function, node.lineno, old, new, changed)
+            line = lines[node.lineno - 1].strip()
+            found[changed] = Mutant(path, function, node.lineno, line, old, new, changed)
     return sorted(found.values(), key=lambda each: each.line)
 
 
@@ -181,7 +184,9 @@ def _constants(value: object) -> Iterator[str]:
 
 def _calls(node: ast.Call) -> Iterator[str]:
     arguments = node.args
-    if len(arguments) >= 2 and not any(isinstance(each, ast.Starred) for each in arguments[:2]):
+    symmetric = isinstance(node.func, ast.Name) and node.func.id in ("max", "min")
+    starred = any(isinstance(each, ast.Starred) for each in arguments[:2])
+    if len(arguments) >= 2 and not starred and not symmetric:
         swapped = [arguments[1], arguments[0], *arguments[2:]]
         yield ast.unparse(ast.Call(node.func, swapped, node.keywords))
     if isinstance(node.func, ast.Attribute):

@@ -303,9 +303,9 @@ def _explain(item: dict[str, Any]) -> str:
         return str(cause)
     given = repr(item["input"])
     given = f"{key}: {given if len(given) <= 80 else given[:77] + '...'} given; "
-    leaves = [leaf for leaf in keys() if leaf.startswith(f"{key}.")]
-    if leaves:
-        return f"{given}it is a section with the settings {', '.join(leaves)}"
+    own = [leaf for leaf in keys() if leaf.startswith(f"{key}.")]
+    if own:
+        return f"{given}it is a section with the settings {', '.join(own)}"
     if cause:
         return f"{given}{cause}"
     allowed = next(line.allowed for line in settings_table() if line.key == key)

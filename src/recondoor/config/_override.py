@@ -1,7 +1,7 @@
 """One setting from one text, as in ``poison.ratio=0.1``: what was typed, and nothing else."""
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from recondoor.errors import ConfigError
@@ -57,8 +57,8 @@ def given_twice(overrides: Iterable[str]) -> list[str]:
     return list(told.values())
 
 
-def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, object]]:
-    """Dotted keys and values."""
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values of a nested mapping; quoted dotted keys are the same."""
     for key, value in tree.items():
         if isinstance(value, Mapping):
             yield from leaves(value, f"{prefix}{key}.")

@@ -234,20 +234,17 @@ def as_config(given: object) -> Config:
     )
 
 
-def _texts(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def _texts(tree: Mapping[str, Any]) -> Iterator[str]:
     """Each setting of a nested mapping as 'section.key=value'."""
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _texts(value, f"{prefix}{key}.")
-            continue
+    for key, value in settings_of.leaves(tree):
         plain = value.item() if isinstance(value, np.generic) else value
         if isinstance(plain, Path) or plain is None:
             plain = "none" if plain is None else str(plain)
         try:
-            yield f"{prefix}{key}={dumps(plain, ensure_ascii=False)}"
+            yield f"{key}={dumps(plain, ensure_ascii=False)}"
         except TypeError:
             kind = type(value).__name__
-            raise ConfigError(f"{prefix}{key}: {kind} given; expected a number or a text") from None
+            raise ConfigError(f"{key}: {kind} given; expected a number or a text") from None
 
 
 def _with_images(config: Config, images: object, folder: Path) -> Config:

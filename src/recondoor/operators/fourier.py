@@ -55,15 +55,9 @@ class RandomLines(Operator):
     ) -> LinearOperator:
         """Columns of k-space: about a third in the centre, the others drawn without replacement.
 
-        Args:
-            shape: (C, H, W) of one image; the channels share the lines.
-            settings: `sigma` is the noise of the real and of the imaginary part. Own: `ratio`, the
-                share of the W lines kept, in (0, 1].
-            generator: CPU generator of the lines.
-            dtype: real type of the images; y has the complex type of the same precision.
-
-        Raises:
-            ConfigError: the ratio is out of range or keeps no line.
+        The channels share the lines. `ratio` is the share of the W lines kept, in (0, 1]; `sigma`
+        the noise of the real and of the imaginary part. Raises ConfigError if the ratio is out of
+        range or keeps no line.
         """
         width = shape[2]
         kept = share(self.settings.ratio, width, "lines", "operator.fourier.ratio")

@@ -49,15 +49,8 @@ class GaussianMatrix(Operator):
     ) -> LinearOperator:
         """Matrix with independent N(0, 1/m) entries, so that A_adjoint(A(x)) is x on average.
 
-        Args:
-            shape: (C, H, W) of one image; the channels share the matrix.
-            settings: `sigma` is the noise. Own: `ratio`, which is m / (H * W), in (0, 1].
-            generator: CPU generator of the entries. They are drawn in float64 and rounded, so
-                `dtype` changes the precision of the operator, not the operator.
-            dtype: real type of the images.
-
-        Raises:
-            ConfigError: the ratio is out of range or keeps no row, or the matrix would pass 2 GiB.
+        The channels share the matrix. `ratio` is m / (H * W), in (0, 1]. Raises ConfigError if it
+        is out of range or keeps no row, or if the matrix would pass 2 GiB.
         """
         n = shape[1] * shape[2]
         m = share(self.settings.ratio, n, "rows", "operator.gaussian.ratio")

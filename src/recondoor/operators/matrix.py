@@ -37,14 +37,8 @@ class MatrixOfFile(Operator):
     ) -> LinearOperator:
         """Matrix of `operator.matrix.file`; nothing is drawn.
 
-        Args:
-            shape: (C, H, W) of one image.
-            settings: `file` is an .npy of shape (m, C * H * W), real or complex; `sigma` the noise.
-            generator: not used.
-            dtype: real type of the images; a complex matrix has the complex type of that precision.
-
-        Raises:
-            ConfigError: there is no file, or it is not such a matrix, or it is larger than 2 GiB.
+        `file` is an .npy of shape (m, C * H * W), real or complex. Raises ConfigError if there is
+        none, if it is not such a matrix, or if it is larger than 2 GiB.
         """
         if self.settings.file is None:
             raise ConfigError(

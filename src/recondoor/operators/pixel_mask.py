@@ -46,14 +46,8 @@ class RandomPixels(Operator):
     ) -> LinearOperator:
         """Pixels drawn at random without replacement, the same ones in every channel.
 
-        Args:
-            shape: (C, H, W) of one image.
-            settings: `sigma` is the noise. Own: `ratio`, the share of the pixels kept, in (0, 1].
-            generator: CPU generator of the pixels.
-            dtype: real type of the images; the mask works for all.
-
-        Raises:
-            ConfigError: the ratio is out of range or keeps no pixel.
+        `ratio` is the share of the H * W pixels kept, in (0, 1]. Raises ConfigError if it is out of
+        range or keeps no pixel.
         """
         n = shape[1] * shape[2]
         kept = share(self.settings.ratio, n, "pixels", "operator.pixel_mask.ratio")

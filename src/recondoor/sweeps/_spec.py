@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from recondoor import gate
-from recondoor.config import Config, identity, keys, load_config
+from recondoor.config import Config, identity, keys, leaves, load_config
 from recondoor.errors import ConfigError, nearest
 from recondoor.tables import parse_toml
 
@@ -80,7 +80,7 @@ def parse(tree: Mapping[str, Any]) -> Sweep:
     _require_known(tree, FILE)
     seeds = _seeds(tree.get("seeds", 1))
     _require_few(tree, _count(seeds))
-    preset, base = tree.get("preset", "quick"), dict(_flat(_table(tree, "base")))
+    preset, base = tree.get("preset", "quick"), dict(leaves(_table(tree, "base")))
     named: dict[str, Config] = {}
     places: dict[str, str] = {}
     notes = []
@@ -129,14 +129,14 @@ def _variants(tree: Mapping[str, Any]) -> Iterator[tuple[str, str, Settings]]:
     for point in _tables(tree, "point"):
         if "name" not in point:
             raise ConfigError('a [[point]] has no name; add name = "..."')
-        yield f"point '{point['name']}': ", point["name"], dict(_flat(_table(point, "set")))
+        yield f"point '{point['name']}': ", point["name"], dict(leaves(_table(point, "set")))
     if not (tree.get("block") or tree.get("point")):
         yield "", "base", {}
 
 
 def _product(block: Mapping[str, Any], where: str) -> Iterator[tuple[str, Settings]]:
     """Every combination of a block's grid; the values of its zip go together."""
-    fixed, grid, zipped = (dict(_flat(_table(block, part))) for part in ("set", "grid", "zip"))
+    fixed, grid, zipped = (dict(leaves(_table(block, part))) for part in ("set", "grid", "zip"))
     for key in grid.keys() & zipped.keys() | fixed.keys() & (grid.keys() | zipped.keys()):
         raise ConfigError(f"{where}{key}: given twice; leave it in one of set, grid and zip")
     for key, values in (grid | zipped).items():
@@ -202,7 +202,7 @@ def _require_few(tree: Mapping[str, Any], seeds: int) -> None:
 
 def _size(block: Mapping[str, Any]) -> int:
     """Points of a block, as far as its axes are lists; `_product` refuses others."""
-    grid, zipped = (dict(_flat(_table(block, part))) for part in ("grid", "zip"))
+    grid, zipped = (dict(leaves(_table(block, part))) for part in ("grid", "zip"))
     lengths = [len(values) for values in grid.values() if isinstance(values, list)]
     rows = [len(values) for values in zipped.values() if isinstance(values, list)]
     return math.prod(lengths) * max(rows, default=1)
@@ -242,12 +242,3 @@ def _require_known(table: Mapping[str, Any], known: tuple[str, ...], where: str 
 
 def _sections() -> set[str]:
     return {key.partition(".")[0] for key in keys()} | set(keys())
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values of a tree of tables; quoted dotted keys are the same."""
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
