@@ -96,8 +96,8 @@ def test_settings_that_a_page_names_exist(page: str) -> None:
     text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
     sections = "|".join({key.partition(".")[0] for key in KEYS if "." in key})
     named = set(re.findall(rf"\b(?:{sections})\.[a-z_0-9]+\b", without_files(text)))
-    known = {*KEYS, "trigger.delta", "trigger.mask", "artefact.pattern"}
-    known |= {"artefact.support", "operator.forward", "operator.measure"}
+    known = {*KEYS, *(key.rpartition(".")[0] for key in KEYS), "trigger.delta", "trigger.mask"}
+    known |= {"artefact.pattern", "artefact.support", "operator.forward", "operator.measure"}
     assert {name for name in named if name not in known} == set()
 
 

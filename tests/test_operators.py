@@ -16,7 +16,8 @@ class TestContract(OperatorContract):
     def settings(
         self, name: str, shape: tuple[int, int, int], ratio: float, sigma: float
     ) -> Operator:
-        return Operator(name=name, ratio=ratio, sigma=sigma, file=file_of(name, shape, 0.4, 3))
+        file = file_of(name, shape, 0.4, 3)
+        return super().settings(name, shape, ratio, sigma).model_copy(update={"file": file})
 
 
 def test_the_four_operators_of_the_study_are_registered() -> None:

@@ -205,3 +205,22 @@ def test_of_a_stranger_nothing_is_imported_to_read_settings(blurs: Path) -> None
     with pytest.raises(ConfigError, match="names code of somebody's own"):
         rundir.settings(blurs / "run", trusted_paths=False)
     assert "blurs" not in sys.modules
+
+
+def test_a_setting_of_the_chosen_plug_in_needs_no_name_of_it() -> None:
+    """Whichever layer chooses; a name in full is the same setting, and the last one counts."""
+    given = load_config("smoke", overrides=["attack.names=none,bilevel", "attack.inner_steps=3"])
+    assert given.attack.bilevel.inner_steps == 3
+    both = ["operator.gaussian.ratio=0.2", "operator.ratio=0.3"]
+    assert load_config("smoke", overrides=both).operator.gaussian.ratio == 0.3
+    assert load_config("smoke", overrides=both[::-1]).operator.gaussian.ratio == 0.2
+
+
+def test_two_spellings_in_one_tree_have_to_agree() -> None:
+    tree = {"operator": {"ratio": 0.3, "gaussian": {"ratio": 0.2}}}
+    with pytest.raises(
+        ConfigError, match=r"^operator\.ratio: 0\.3 given, and 0\.2 as operator\.ga"
+    ):
+        from_dict(tree)
+    tree["operator"]["ratio"] = 0.2
+    assert from_dict(tree).operator.gaussian.ratio == 0.2

@@ -9,7 +9,7 @@ import pytest
 
 from recondoor import studies, sweeps
 from recondoor.config import from_dict, load_config, original_identity
-from recondoor.errors import TrainingError
+from recondoor.errors import ConfigError, TrainingError
 from recondoor.rundir import RunDir
 from recondoor.sweeps import Execution, Placement, estimate, load_sweep
 
@@ -134,6 +134,8 @@ def test_the_dry_run_counts_it_once(tmp_path: Path, images: Path) -> None:
 
 def test_its_identity_is_that_of_what_it_is_trained_on() -> None:
     base = load_config("smoke")
+    with pytest.raises(ConfigError, match=r"model\.width: 5 given, and 4 as model\.cae\.width"):
+        from_dict({**base.model_dump(), "model": {"width": 5, "cae": {"width": 4}}})
     same = ("attack", "trigger", "artefact", "poison", "evaluate")
     changed = {
         "attack": {"l2": 0.5},
@@ -143,7 +145,7 @@ def test_its_identity_is_that_of_what_it_is_trained_on() -> None:
         "evaluate": {"tau": 0.1},
         "data": {"validation": 0.2},
         "operator": {"sigma": 0.5},
-        "model": {"width": 5},
+        "model": {"cae": {"width": 5}},
         "train": {"lr": 0.1},
         "seed": 3,
     }

@@ -24,7 +24,7 @@ from recondoor.errors import ConfigError, nearest
 from recondoor.imports import fault_of, imported, told_in_a_line
 
 if TYPE_CHECKING:
-    from recondoor.config import PlugInSettings  # of which nothing is needed when this runs
+    from pydantic import BaseModel  # of which nothing is needed when this runs
 
 FOLDERS = {
     "datasets": "data",
@@ -50,10 +50,10 @@ class PlugIn:
 
     kind: ClassVar[str]
     facts: ClassVar[tuple[str, ...]] = ()
-    Settings: ClassVar["type[PlugInSettings] | None"] = None
+    Settings: ClassVar["type[BaseModel] | None"] = None
     version: ClassVar[int] = 1
 
-    def __init__(self, settings: "PlugInSettings | None" = None) -> None:
+    def __init__(self, settings: "BaseModel | None" = None) -> None:
         self.settings = settings if settings is not None or not self.Settings else self.Settings()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from recondoor import gate, registry
 from recondoor.config._attack import Attack
@@ -90,6 +90,8 @@ __all__ = [
 
 PRESET_FOLDER = Path(__file__).parent.parent / "presets"
 
+CHOICES: tuple[type[Choice], ...] = (Operator, Model, Attack)
+
 EXPLAINED = 20
 """Faults of settings that are put into words; a stranger's file may hold thousands."""
 
@@ -135,12 +137,30 @@ def load_config(
             f"preset: '{preset}' is unknown; there are {', '.join(presets())}"
             + nearest(preset, presets())
         )
-    tree = modern(_read_toml(PRESET_FOLDER / f"{preset}.toml"))
-    for path in files:
-        merge(tree, modern(_read_toml(Path(path))))
-    for text in overrides:
-        merge(tree, modern(parse_override(text)))
+    layers = [_read_toml(PRESET_FOLDER / f"{preset}.toml")]
+    layers += [_read_toml(Path(path)) for path in files]
+    layers += map(parse_override, overrides)
+    chosen: dict[str, Any] = {}
+    for layer in layers:
+        merge(chosen, layer)
+    tree: dict[str, Any] = {}
+    for layer in layers:
+        merge(tree, modern(_in_full(layer, chosen)))
     return canonical(from_dict(tree, trusted=trusted))
+
+
+def _in_full(layer: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """A layer in which `operator.coils` is written as `operator.mri_multicoil.coils`.
+
+    So it is for each setting that one of the chosen plug-ins of the package has and its section has
+    not: `chosen` has the names of all layers.
+    """
+    found = dict(layer)
+    for section in CHOICES:
+        given, named = layer.get(section.section), chosen.get(section.section)
+        if isinstance(given, Mapping) and isinstance(named, Mapping):
+            found[section.section] = section.in_full(given, named)
+    return found
 
 
 def older_spellings(files: Iterable[Path] = (), overrides: Iterable[str] = ()) -> list[str]:
@@ -237,7 +257,7 @@ def settings_table(config: Config | None = None) -> list[Setting]:
     return lines
 
 
-def _lines(section: type[Section], prefix: str) -> Iterator[Setting]:
+def _lines(section: type[BaseModel], prefix: str) -> Iterator[Setting]:
     for name, field in section.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
             yield from _lines(field.annotation, f"{prefix}{name}.")

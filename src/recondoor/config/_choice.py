@@ -1,6 +1,7 @@
 """Sections in which plug-ins are chosen: each plug-in's settings lie under its name."""
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, ValidationInfo, model_validator
@@ -8,14 +9,13 @@ from pydantic import BaseModel, Field, ValidationError, ValidationInfo, model_va
 from recondoor import registry
 from recondoor.config._fields import allowed
 from recondoor.config._older import OLDER, modern_section, place_of
-from recondoor.config._own import PlugInSettings
 from recondoor.config._section import Section
 from recondoor.errors import ConfigError, nearest
 
 VERSION = "version"
 """Beside the settings of a plug-in from outside: its version, where that is not 1."""
 
-Own = TypeVar("Own", bound=PlugInSettings)
+Own = TypeVar("Own", bound=BaseModel)
 
 
 class Choice(Section):
@@ -29,6 +29,10 @@ class Choice(Section):
     section: ClassVar[str]
 
     outside: dict[str, dict[str, Any]] = Field({}, description="", exclude=True, repr=False)
+
+    def __hash__(self) -> int:
+        outside = json.dumps(self.outside, sort_keys=True)
+        return hash((outside, *(v for k, v in vars(self).items() if k != "outside")))
 
     @model_validator(mode="before")
     @classmethod
@@ -53,6 +57,32 @@ class Choice(Section):
             if kept:
                 outside[key] = kept
         return tree | ({"outside": outside} if outside else {})
+
+    @classmethod
+    def in_full(cls, given: Mapping[str, Any], named: Mapping[str, Any]) -> dict[str, Any]:
+        """`given` with each setting of a chosen plug-in under the plug-in's name.
+
+        `named` has the names that are chosen, if not the default. What no plug-in has, or several,
+        and what is spelled as in 0.1.0 stays where it is.
+        """
+        key = "names" if "names" in cls.model_fields else "name"
+        names = named.get(key, cls.model_fields[key].default)
+        places = {registry.key(name.strip()) for name in _listed(names)}
+        found = dict(given)
+        for leaf in given.keys() - cls.model_fields.keys():
+            owners = [each for each in places if leaf in cls._settings_of(each)]
+            if len(owners) == 1 and f"{cls.section}.{leaf}" not in OLDER:
+                inner = found.get(owners[0])
+                own = inner if isinstance(inner, Mapping) else {}
+                found[owners[0]] = {**own, leaf: found.pop(leaf)}
+        return found
+
+    @classmethod
+    def _settings_of(cls, plug_in: str) -> Collection[str]:
+        """Names of the settings of a plug-in of the package."""
+        field = cls.model_fields.get(plug_in)
+        kind = None if field is None else field.annotation
+        return kind.model_fields if isinstance(kind, type) and issubclass(kind, Section) else ()
 
     def own(self, name: str, settings: type[Own]) -> Own:
         """The settings of the plug-in `name`, whose class of them is `settings`.
@@ -90,11 +120,17 @@ class Choice(Section):
 
 def _outside_names(kind: str, tree: Mapping[str, Any]) -> Iterator[str]:
     """Chosen plug-ins that are none of the package's."""
-    chosen = tree.get("names", tree.get("name", ()))
-    names = chosen.split(",") if isinstance(chosen, str) else chosen
-    for name in names if isinstance(names, list | tuple) else ():
-        if isinstance(name, str) and not registry.is_ours(kind, name.strip()):
+    for name in _listed(tree.get("names", tree.get("name", ()))):
+        if not registry.is_ours(kind, name.strip()):
             yield name.strip()
+
+
+def _listed(names: object) -> list[str]:
+    """Names that were given as a list or with commas."""
+    given = names.split(",") if isinstance(names, str) else names
+    return (
+        [each for each in given if isinstance(each, str)] if isinstance(given, list | tuple) else []
+    )
 
 
 def _checked(kind: str, section: str, name: str, raw: Mapping[str, Any]) -> dict[str, Any]:

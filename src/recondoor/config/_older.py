@@ -6,6 +6,8 @@ Records of runs and the names of runs are in its layout, so that both stay what 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from recondoor.errors import ConfigError
+
 LAYOUT: Mapping[str, tuple[str, ...]] = {
     "operator": ("name", "ratio", "sigma", "file"),
     "model": ("name", "width", "code", "kernel"),
@@ -42,7 +44,10 @@ OLDER: Mapping[str, tuple[str, ...]] = {
 
 
 def modern(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """A tree in which no setting is spelled as in 0.1.0; of two spellings the new one counts."""
+    """A tree in which no setting is spelled as in 0.1.0.
+
+    Raises ConfigError where both spellings are given, with different values.
+    """
     return {
         key: modern_section(key, value) if key in LAYOUT and isinstance(value, Mapping) else value
         for key, value in tree.items()
@@ -60,10 +65,17 @@ def modern_section(section: str, given: Mapping[str, Any]) -> dict[str, Any]:
         for place in OLDER.get(f"{section}.{key}", ()):
             _, plug_in, leaf = place.split(".")
             inner = found.setdefault(plug_in, {})
-            if isinstance(inner, dict):
-                inner.setdefault(leaf, value)
-            elif leaf not in inner.model_fields_set:
-                found[plug_in] = inner.model_copy(update={leaf: value})
+            there = inner if isinstance(inner, dict) else inner.model_dump(exclude_unset=True)
+            if there.get(leaf, value) != value:
+                raise ConfigError(
+                    f"{section}.{key}: {value!r} given, and {there[leaf]!r} as {place}, which is "
+                    "its name now; give it once"
+                )
+            found[plug_in] = (
+                {**inner, leaf: value}
+                if isinstance(inner, dict)
+                else inner.model_copy(update={leaf: value})
+            )
     return found
 
 
