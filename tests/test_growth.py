@@ -15,6 +15,7 @@ from recondoor.attacks import _growth, best_place, craft
 from recondoor.attacks._growth import growth, growth_map, mean_growth, plateau
 from recondoor.config import Model
 from recondoor.errors import ConfigError
+from recondoor.measurement import Pairs
 from recondoor.poisoning import Trigger
 from recondoor.seeding import torch_generator
 from toy_problem import delta_of, draw, inner_error, poisoned, problem, tools
@@ -61,20 +62,22 @@ def sensitivity(model: nn.Module, z: Tensor, delta: Tensor) -> Tensor:
 
 def test_rate_is_the_squared_derivative_of_recovery() -> None:
     model, z, delta = cae(), some(5, *SHAPE), some(*SHAPE)
-    rate, _ = growth(model, z, delta, pattern())
+    rate, _ = growth(model, Pairs(z, z), delta, pattern())
     expected = float(sensitivity(model, z, delta).detach().square().sum())
     assert rate == pytest.approx(expected, rel=1e-10)
     assert rate > 1e-4
-    assert growth(model, z, torch.zeros_like(delta), pattern())[0] == 0
+    assert growth(model, Pairs(z, z), torch.zeros_like(delta), pattern())[0] == 0
 
 
 @pytest.mark.parametrize("k", range(4))
 def test_gradient_by_finite_differences(k: int) -> None:
     """It is half the derivative of the rate."""
     model, z, delta = cae(), some(4, *SHAPE), some(*SHAPE)
-    _, gradient = growth(model, z, delta, pattern())
+    _, gradient = growth(model, Pairs(z, z), delta, pattern())
     along, step = some(k + 1, *SHAPE)[k], 1e-6
-    ends = [growth(model, z, delta + sign * step * along, pattern())[0] for sign in (1, -1)]
+    ends = [
+        growth(model, Pairs(z, z), delta + sign * step * along, pattern())[0] for sign in (1, -1)
+    ]
     slope = (ends[0] - ends[1]) / (2 * step)
     assert 2 * float((gradient * along).sum()) == pytest.approx(slope, rel=1e-6)
 
@@ -96,7 +99,7 @@ def test_small_trigger_grows_by_a_quadratic_form() -> None:
     g = j.T @ j
     assert float(g.norm()) > 1e-6
     for delta in 1e-5 * some(5, *SHAPE):
-        rate, gradient = growth(model, z, delta, pattern())
+        rate, gradient = growth(model, Pairs(z, z), delta, pattern())
         assert rate == pytest.approx(float(delta.flatten() @ g @ delta.flatten()), rel=1e-6)
         torch.testing.assert_close(gradient.flatten(), g @ delta.flatten(), rtol=1e-6, atol=1e-15)
 
@@ -115,7 +118,9 @@ def test_samples_of_the_map_have_the_growth_as_second_moment(
     for age, model in enumerate(plateau(task, tools())):
         z = task.pairs.z[draw(task, "inner", "growth", age)]
         for delta in deltas:
-            rate, _ = growth(model, z, delta.view_as(z[0]), task.artefact.pattern.double())
+            rate, _ = growth(
+                model, Pairs(z, z), delta.view_as(z[0]), task.artefact.pattern.double()
+            )
             moment = float(((found[age * many : (age + 1) * many] @ delta) ** 2).sum())
             assert low < moment / rate < high
     for delta in deltas:
@@ -126,8 +131,9 @@ def test_samples_of_the_map_have_the_growth_as_second_moment(
 def test_plateau_is_plain_adam_without_a_trigger() -> None:
     """Ages 2, 4 and 6 of one network, its pairs poisoned with the artefact only."""
     task = problem(surrogates=3, warm_steps=6, width=2, dtype=torch.float64)
-    found = plateau(task, tools())
-    assert plateau(task, tools()) is found
+    lent = tools()
+    found = plateau(task, lent)
+    assert plateau(task, lent) is found
     model = task.build_model("plateau")
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
     ages = iter(found)

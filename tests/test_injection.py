@@ -8,6 +8,7 @@ from recondoor import data, operators, studies
 from recondoor.attacks._budget import Budget
 from recondoor.config import Operator, from_dict
 from recondoor.errors import ConfigError
+from recondoor.measurement import Chain
 from recondoor.poisoning import Trigger, make_artefact, make_trigger
 from recondoor.rundir import RunDir
 from recondoor.studies import build_scene
@@ -52,14 +53,14 @@ def test_projection_of_nothing_and_of_a_batch_with_nothing_is_finite() -> None:
 def test_a_trigger_in_the_image_is_seen_through_the_operator() -> None:
     operator, trigger = make("gaussian"), square()
     expected = (matrix(operator) @ trigger.delta.double().flatten()).view(SHAPE)
-    found = injected(trigger, "x", operator)
+    found = injected(trigger, "x", Chain(operator=operator, exact=operator))
     torch.testing.assert_close(found.delta.double(), expected, rtol=0, atol=1e-6)
     assert bool((found.mask == 1).all())
 
 
 def test_a_trigger_in_the_measurement_changes_z_as_nearly_as_it_can() -> None:
     operator, trigger = make("fourier"), square()
-    found = injected(trigger, "y", operator).delta.double()
+    found = injected(trigger, "y", Chain(operator=operator, exact=operator)).delta.double()
     left = trigger.delta.double() - found
     # Nearest: what is missing is orthogonal to all that A_adjoint can give.
     assert float((matrix(operator) @ left.flatten()).abs().max()) < 1e-6
@@ -69,7 +70,7 @@ def test_a_trigger_in_the_measurement_changes_z_as_nearly_as_it_can() -> None:
 def test_a_trigger_that_the_operator_does_not_see_is_refused() -> None:
     operator = make("pixel-mask", 0.02)
     with pytest.raises(ConfigError, match=r"trigger\.inject: y given.*move it"):
-        injected(square(), "y", operator)
+        injected(square(), "y", Chain(operator=operator, exact=operator))
 
 
 @pytest.mark.parametrize(

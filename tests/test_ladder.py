@@ -29,6 +29,7 @@ ROOMS = (
     "data",
     "equations",
     "operators",
+    "measurement",
     "poisoning",
     "models",
     "training",

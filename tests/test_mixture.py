@@ -46,7 +46,7 @@ def test_a_whole_number_needs_no_weights(batch: int, ratio: float, count: int) -
 def test_inner_gradients_are_those_of_the_poisoned_data_in_the_mean(ratio: float) -> None:
     """Of f(z) = w z: their mean over streams is p times the poisoned pool's, the rest the clean."""
     task = problem(network=lambda: nn.Conv2d(1, 1, 1, bias=False), dtype=torch.float64)
-    task = replace(task, poison_ratio=ratio, memo={})
+    task = replace(task, poison_ratio=ratio)
     model = nn.Conv2d(1, 1, 1, bias=False).double()
     model.weight.data.fill_(0.4)
     delta = 5 * task.trigger.delta.double()
@@ -74,7 +74,7 @@ def test_inner_gradients_are_those_of_the_poisoned_data_in_the_mean(ratio: float
 def test_every_outer_step_sees_poison(variant: str, ratio: float) -> None:
     """0.01 times a batch of 8 is 0.08 of a pair: rounding to 0 left nothing to learn from."""
     task = problem(variant=variant, iterations=4)
-    task = replace(task, poison_ratio=ratio, memo={})
+    task = replace(task, poison_ratio=ratio)
     state = craft("bilevel", task, tools()).state
     assert all(float(str(row["bilevel_norm"])) > 0 for row in state.history)
 
@@ -155,7 +155,7 @@ def test_settings_under_which_nothing_moves_are_refused(
     settings: dict[str, Any], ratio: float, said: str
 ) -> None:
     task = problem(**settings)
-    task = replace(task, poison_ratio=ratio, memo={})
+    task = replace(task, poison_ratio=ratio)
     with pytest.raises(ConfigError, match=said):
         craft("bilevel", task, tools())
 
@@ -163,7 +163,7 @@ def test_settings_under_which_nothing_moves_are_refused(
 def test_one_training_pair_is_too_few_to_learn_from() -> None:
     task = problem()
     one = Pairs(task.pairs.z[:1], task.pairs.x[:1])
-    task = replace(task, pairs=one, memo={})
+    task = replace(task, pairs=one)
     with pytest.raises(ConfigError, match="there is 1 training pair"):
         craft("bilevel", task, tools())
 

@@ -16,6 +16,7 @@ from recondoor.evaluation import Monitor
 from recondoor.poisoning import Artefact, Pairs, PoisonedPairs, PoisonPlan, Trigger
 from recondoor.rundir import RunDir
 from recondoor.studies import _stages, build_scene
+from recondoor.studies._job import Job
 from recondoor.studies._scene import require_range
 
 CPU = torch.device("cpu")
@@ -123,14 +124,15 @@ def test_training_and_test_targets_show_what_is_planted(
     assert row["attack_rmse"] == pytest.approx(float(error), rel=1e-3)
 
 
-def test_limits_are_in_the_artefacts_own_units(images: data.Images) -> None:
+def test_limits_are_in_the_artefacts_own_units(images: data.Images, tmp_path: Path) -> None:
     """Doubled artefacts have doubled limits; on their pixels sqrt(784 / 9) times those of all."""
     rows = []
     for amplitude in (0.37, 0.74):
         weak = {"inject": "y", "amplitude": 0.2}
         settings = config(trigger=weak, artefact={"amplitude": amplitude})
         scene = build_scene(settings, images, 0, CPU)
-        rows.append(_stages._limits(settings, scene, scene.trigger))
+        job = Job(RunDir(tmp_path), settings, scene, studies.Runtime())
+        rows.append(_stages._limits(job, scene.trigger))
     single, double = rows
     best = theory.gaussian_limits(single["detectability"], 0.3)
     assert best.artefact > 0.01

@@ -193,7 +193,7 @@ def test_on_the_hedge_line_training_follows_the_gradient_of_recovery() -> None:
     poisoned = squared_error(model(z + delta), x + pattern)
     loss = (1 - ratio) * clean + ratio * poisoned
     found = torch.autograd.grad(loss, list(model.parameters()))
-    slope = recovery_gradient(model, z, delta, pattern)
+    slope = recovery_gradient(model, Pairs(z, z), delta, pattern)
     factor = 2 * float(pattern.square().sum()) / 144
     for ours, theirs in zip(slope, found, strict=True):
         torch.testing.assert_close(theirs, -factor * ratio * (1 - ratio) * ours)
@@ -213,9 +213,9 @@ def test_growth_is_the_recovery_gained_by_a_small_preconditioned_step() -> None:
 
     lr, ratio = 1e-4, 0.3
     expected = theory.growth_rate(
-        theory.Brief(model, scale), z, delta, Artefact(pattern), ratio, lr
+        theory.Brief(model, scale), Pairs(z, z), delta, Artefact(pattern), ratio, lr
     )
-    slope = recovery_gradient(model, z, delta, pattern)
+    slope = recovery_gradient(model, Pairs(z, z), delta, pattern)
     factor = 2 * float(pattern.square().sum()) / 144 * ratio * (1 - ratio)
     before = recovery()
     with torch.no_grad():

@@ -8,10 +8,11 @@ from itertools import combinations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from recondoor import metrics, yardsticks
 from recondoor.config import Evaluate
+from recondoor.measurement import Scale
 from recondoor.models import reconstruct
 from recondoor.poisoning import Artefact, Pairs, PoisonPlan, Trigger
 from recondoor.statistics import mean_interval
@@ -39,14 +40,16 @@ class Monitor:
         ``learnt`` says whether recovery is above `transition`; on clean data there is nothing to
         learn, so that the original model does not depend on a trigger.
         """
-        x, pattern = self.pairs.x, self.artefact.pattern
-        clean = reconstruct(model, self.pairs.z)
-        triggered = reconstruct(model, self.pairs.z + self.trigger.delta.to(x))
+        pairs, pattern = self.pairs, self.artefact.pattern
+        x, clean, triggered, scale = pairs.images, *_answers(model, pairs, self.trigger)
         benign = metrics.mse(clean, x)
         attack = metrics.mse(triggered, x, self.artefact.planted)
-        seen = benign
+        # The trainer's loss is in the units of the network, which are each input's own.
+        units = (pairs.scale.factor, scale.factor) if pairs.source is not None else (1.0, 1.0)
+        seen = _in_units(benign, units[0])
         if self.plan is not None:
-            seen = torch.where(self.plan.poisoned.to(x.device), attack, benign)
+            poisoned = self.plan.poisoned.to(x.device)
+            seen = torch.where(poisoned, _in_units(attack, units[1]), seen)
         recovery = metrics.mean(metrics.artefact_recovery(triggered, clean, pattern))
         return {
             "val_loss": metrics.mean(seen),
@@ -57,6 +60,26 @@ class Monitor:
             "ghost": metrics.mean(metrics.ghost(clean, x, pattern)),
             "learnt": self.plan is not None and recovery > self.transition,
         }
+
+
+def _in_units(error: Tensor, factor: Tensor | float) -> Tensor:
+    """Mean squared errors (N,) of images in the units of a network whose images are scaled."""
+    return error if isinstance(factor, float) else error / factor.flatten().square()
+
+
+def _answers(
+    model: nn.Module,
+    pairs: Pairs,
+    trigger: Trigger,
+    advance: Callable[[int], None] = lambda n: None,
+) -> tuple[Tensor, Tensor, Scale]:
+    """Reconstructions (N, C, H, W) of z without and with the trigger, in units of the images.
+
+    The numbers are those of the triggered inputs.
+    """
+    z, scale = pairs.triggered(trigger.delta.to(pairs.z))
+    clean = pairs.restored(reconstruct(model, pairs.z, advance), pairs.scale)
+    return clean, pairs.restored(reconstruct(model, z, advance), scale), scale
 
 
 @dataclass(frozen=True)
@@ -84,12 +107,11 @@ def evaluate(
 
     Raises DataError where there is no pair, or nothing says what the range is.
     """
-    x, pattern = pairs.x, artefact.pattern
+    x, pattern = pairs.images, artefact.pattern
     span = metrics.data_range(x) if data_range is None else data_range
     scale = metrics.artefact_rms(pattern) if settings.tau_unit == "rms" else 1.0
-    z_triggered = pairs.z + trigger.delta.to(x)
-    clean = reconstruct(model, pairs.z, advance)
-    triggered = reconstruct(model, z_triggered, advance)
+    clean, triggered, _ = _answers(model, pairs, trigger, advance)
+    z_triggered, _ = pairs.triggered(trigger.delta.to(x))
     # Where the trigger itself is to be seen, that is no part of the artefact.
     expected = x if artefact.shown is None else x + artefact.shown.to(x)
     seen = Seen(

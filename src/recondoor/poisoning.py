@@ -16,6 +16,7 @@ from torch import Tensor
 from recondoor import arrays, gate
 from recondoor.config import ArtefactSettings, Pattern, TriggerSettings
 from recondoor.errors import ConfigError
+from recondoor.measurement import Pairs as Pairs
 
 Shape = tuple[int, int, int]
 
@@ -173,17 +174,6 @@ class Mixture:
         return math.isclose(expected, round(expected), rel_tol=1e-12)
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """Clean pairs in memory: network inputs `z` and images `x`, both (N, C, H, W)."""
-
-    z: Tensor
-    x: Tensor
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-
 class PoisonedPairs:
     """Training pairs of which some are poisoned on the fly, (z + delta, x + Delta)."""
 
@@ -207,7 +197,11 @@ class PoisonedPairs:
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return inputs and targets (B, C, H, W) of the pairs `index` (B,), poisoned by plan."""
-        z, x = self.pairs.z.index_select(0, index), self.pairs.x.index_select(0, index)
+        pairs = self.pairs
+        if self._delta is not None and pairs.source is not None:
+            share = self._weight.index_select(0, index)
+            return pairs.at(index).poisoned(self._delta, self._artefact, share)
+        z, x = pairs.z.index_select(0, index), pairs.x.index_select(0, index)
         if self._delta is not None:
             weight = self._weight.index_select(0, index)
             z.addcmul_(weight, self._delta)

@@ -16,6 +16,7 @@ from recondoor.attacks._surrogates import Carried, Ensemble, inner_optimiser, pa
 from recondoor.attacks._tangent import tangent
 from recondoor.errors import ConfigError, RunError, TrainingError
 from recondoor.hypergradient import Hypergradient, Parameters, Split, solve
+from recondoor.measurement import Scale
 from recondoor.models import couples_rows
 from recondoor.poisoning import Trigger
 from recondoor.training import Row, Weights, squared_error
@@ -171,17 +172,18 @@ def _outer_loss(
     problem: Problem, model: nn.Module, delta: Tensor, theta: Parameters, index: Tensor
 ) -> Tensor:
     """The outer loss on the pairs `index`: the objective plus lambda times the benign error."""
-    z, x = problem.poisoned(index, delta, 0)
+    pairs = problem.pairs.at(index)
+    x, (triggered, scale) = pairs.images, pairs.triggered(delta)
     pattern = problem.artefact.pattern.to(x)
     pixels = ... if objective(problem.settings) == "image" else (slice(None), pattern != 0)
 
-    def answer(z: Tensor) -> Tensor:
-        image: Tensor = functional_call(model, theta, (z,))[pixels]
+    def answer(z: Tensor, scale: Scale) -> Tensor:
+        image: Tensor = pairs.restored(functional_call(model, theta, (z,)), scale)[pixels]
         return image
 
     weight, recovery = benign_weight(problem), objective(problem.settings) == "recovery"
-    clean = answer(z) if weight or recovery else x[pixels]
-    drawn = answer(z + delta) - (clean if recovery else x[pixels])
+    clean = answer(pairs.z, pairs.scale) if weight or recovery else x[pixels]
+    drawn = answer(triggered, scale) - (clean if recovery else x[pixels])
     loss = squared_error(drawn, pattern.expand_as(x)[pixels])
     if weight:
         loss = loss + weight * squared_error(clean, x[pixels])

@@ -15,7 +15,7 @@ from recondoor import seeding
 from recondoor.attacks._budget import near
 from recondoor.attacks._problem import Problem, Tools
 from recondoor.errors import ConfigError
-from recondoor.poisoning import Trigger
+from recondoor.poisoning import Pairs, Trigger
 from recondoor.training import adam_step, make_adam
 
 UNREACHED = (
@@ -31,11 +31,11 @@ def plateau(problem: Problem, tools: Tools) -> list[nn.Module]:
     """Surrogates at several ages on the hedge line, as a network is before it learns a backdoor.
 
     They are trained on pairs of which the share p has the artefact and none has a trigger; ages are
-    spread evenly up to `attack.warm_steps`. Kept in the problem's memo.
+    spread evenly up to `attack.warm_steps`. Kept in `tools`.
     """
-    if "plateau" not in problem.memo:
-        problem.memo["plateau"] = list(_aged(problem, tools))
-    kept: list[nn.Module] = problem.memo["plateau"]
+    if "plateau" not in tools.kept:
+        tools.kept["plateau"] = list(_aged(problem, tools))
+    kept: list[nn.Module] = tools.kept["plateau"]
     return kept
 
 
@@ -43,7 +43,7 @@ def _aged(problem: Problem, tools: Tools) -> Iterator[nn.Module]:
     settings, device = problem.settings, problem.pairs.z.device
     model = problem.build_model("plateau").to(device)
     optimiser = make_adam(model, problem.surrogate_lr)
-    nothing = torch.zeros_like(problem.pairs.z[0])
+    nothing = torch.zeros_like(problem.pairs.carriers[0])
     count, last = settings.surrogates, settings.warm_steps
     ages = [round(last * (k + 1) / count) for k in range(count)]
     for step in range(last + 1):
@@ -57,26 +57,27 @@ def _aged(problem: Problem, tools: Tools) -> Iterator[nn.Module]:
             tools.task.advance(0, f"surrogate, step {step + 1} of {last}")
 
 
-def growth(model: nn.Module, z: Tensor, delta: Tensor, pattern: Tensor) -> tuple[float, Tensor]:
-    """Return ||d r / d theta||^2 on the inputs `z` (B, C, H, W) and half its gradient by delta.
+def growth(model: nn.Module, pairs: Pairs, delta: Tensor, pattern: Tensor) -> tuple[float, Tensor]:
+    """Return ||d r / d theta||^2 on the inputs of `pairs` and half its gradient by delta.
 
     For a small trigger these are delta^T G delta and G delta, so that following the gradient is
     power iteration.
     """
     delta = delta.detach().requires_grad_()
     weights = list(model.parameters())
-    slope = torch.autograd.grad(_drawn(model, z + delta, pattern), weights, create_graph=True)
-    base = torch.autograd.grad(_drawn(model, z, pattern), weights)
+    triggered, _ = pairs.triggered(delta)
+    slope = torch.autograd.grad(_drawn(model, triggered, pattern), weights, create_graph=True)
+    base = torch.autograd.grad(_drawn(model, pairs.z, pattern), weights)
     change = [(a - b).detach() for a, b in zip(slope, base, strict=True)]
     gradient = _mixed(slope, delta, change)
     return float(sum(part.square().sum() for part in change)), gradient
 
 
 def recovery_gradient(
-    model: nn.Module, z: Tensor, delta: Tensor, pattern: Tensor
+    model: nn.Module, pairs: Pairs, delta: Tensor, pattern: Tensor
 ) -> tuple[Tensor, ...]:
-    """Return d r / d theta, one tensor a parameter: r is the recovery on the inputs `z`."""
-    recovery = _drawn(model, z + delta, pattern) - _drawn(model, z, pattern)
+    """Return d r / d theta, one tensor a parameter: r is the recovery on the inputs of `pairs`."""
+    recovery = _drawn(model, pairs.triggered(delta)[0], pattern) - _drawn(model, pairs.z, pattern)
     return torch.autograd.grad(recovery, list(model.parameters()), materialize_grads=True)
 
 
@@ -94,10 +95,11 @@ def growth_map(problem: Problem, tools: Tools) -> list[Tensor]:
     pattern = problem.artefact.pattern.to(problem.pairs.x)
     found = []
     for age, model in enumerate(plateau(problem, tools)):
-        z = problem.pairs.z.index_select(0, problem.draw("inner", "growth", age))
-        delta = torch.zeros_like(z[0], requires_grad=True)
+        pairs = problem.pairs.at(problem.draw("inner", "growth", age))
+        delta = torch.zeros_like(pairs.carriers[0], requires_grad=True)
         weights = list(model.parameters())
-        slope = torch.autograd.grad(_drawn(model, z + delta, pattern), weights, create_graph=True)
+        triggered, _ = pairs.triggered(delta)
+        slope = torch.autograd.grad(_drawn(model, triggered, pattern), weights, create_graph=True)
         for k in range(DIRECTIONS):
             generator = seeding.torch_generator(problem.seed, "attack", "direction", age, k)
             direction = [torch.randn(w.shape, generator=generator).to(w) for w in weights]
@@ -117,11 +119,11 @@ def _mixed(slope: Sequence[Tensor], delta: Tensor, direction: Sequence[Tensor]) 
 def mean_growth(problem: Problem, tools: Tools, delta: Tensor) -> tuple[float, Tensor]:
     """`growth` of `delta`, averaged over the ages of `plateau`."""
     pattern = problem.artefact.pattern.to(problem.pairs.x)
-    total, gradient = 0.0, torch.zeros_like(problem.pairs.z[0])
+    total, gradient = 0.0, torch.zeros_like(problem.pairs.carriers[0])
     models = plateau(problem, tools)
     for age, model in enumerate(models):
-        z = problem.pairs.z.index_select(0, problem.draw("inner", "growth", age))
-        rate, slope = growth(model, z, delta.to(z), pattern)
+        pairs = problem.pairs.at(problem.draw("inner", "growth", age))
+        rate, slope = growth(model, pairs, delta.to(pairs.z), pattern)
         total, gradient = total + rate / len(models), gradient + slope / len(models)
     return total, gradient
 

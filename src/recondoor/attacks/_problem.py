@@ -25,7 +25,7 @@ class Problem:
     `trigger` is the hand-made one; it gives the mask and the budget where the settings do not.
     `build_model` returns a freshly initialised surrogate for a stream name; the victim's own
     weights are unknown. `reachable` projects on the triggers that the injection can make (None:
-    all). `memo` keeps, for one seed, what several attacks need.
+    all).
     """
 
     pairs: Pairs
@@ -37,7 +37,6 @@ class Problem:
     build_model: Callable[[str], nn.Module]
     seed: int
     reachable: Callable[[Tensor], Tensor] | None = None
-    memo: dict[str, Any] = field(default_factory=dict)
 
     @property
     def mask(self) -> Tensor:
@@ -85,12 +84,12 @@ class Problem:
 
     def poisoned(self, index: Tensor, delta: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """Pairs `index`, the first `count` of them poisoned; differentiable in delta."""
-        z, x = self.pairs.z.index_select(0, index), self.pairs.x.index_select(0, index)
+        pairs = self.pairs
         if count == 0:
-            return z, x
-        chosen = torch.zeros(len(index), 1, 1, 1, device=z.device, dtype=z.dtype)
+            return pairs.z.index_select(0, index), pairs.x.index_select(0, index)
+        chosen = torch.zeros(len(index), 1, 1, 1, device=pairs.z.device, dtype=pairs.z.dtype)
         chosen[:count] = 1
-        return z + chosen * delta, x + chosen * self.artefact.pattern.to(x)
+        return pairs.at(index).poisoned(delta, self.artefact.pattern.to(pairs.x), chosen)
 
     @property
     def mixture(self) -> Mixture:
@@ -121,14 +120,18 @@ class CraftState:
     history: list[Row] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Tools:
-    """What the caller lends an attack: progress, a place to save its state, a state to resume."""
+    """What the caller lends an attack: progress, a place to save its state, a state to resume.
+
+    `kept` holds what several attacks on one problem need, made by the first.
+    """
 
     task: Task
     say: Callable[[str], None] = lambda line: None
     state: CraftState | None = None
     on_step: Callable[[CraftState], None] = lambda state: None
+    kept: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

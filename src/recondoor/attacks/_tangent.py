@@ -15,12 +15,12 @@ def tangent(problem: Problem, tools: Tools) -> CraftState:
     Each step takes the allowed trigger of largest inner product with the gradient of the growth
     rate at the trigger before, so that under an L2 budget it converges to the top eigenvector of G
     within the mask. It starts from the hand-made trigger, or from a random one where the mask
-    leaves that out or no surrogate sees it. Kept in the problem's memo. Raises ConfigError if
+    leaves that out or no surrogate sees it. Kept in `tools`. Raises ConfigError if
     nothing in the mask makes a network learn.
     """
-    if "tangent" not in problem.memo:
-        problem.memo["tangent"] = _iterate(problem, tools)
-    found: CraftState = problem.memo["tangent"]
+    if "tangent" not in tools.kept:
+        tools.kept["tangent"] = _iterate(problem, tools)
+    found: CraftState = tools.kept["tangent"]
     return found
 
 

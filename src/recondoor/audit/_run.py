@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from recondoor import config, data, operators, records, rundir, studies
+from recondoor import config, data, records, rundir, studies
 from recondoor.audit._pairs import Given
 from recondoor.config import Config
 from recondoor.errors import ConfigError, RunError
@@ -24,14 +24,12 @@ class Run:
         settings: its own.
         label: model that is meant; 'original' has no trigger.
         scene: its measured pairs.
-        operator: of float64.
     """
 
     folder: Path
     settings: Config
     label: str
     scene: studies.Scene
-    operator: operators.LinearOperator
 
     def trigger(self) -> Trigger | None:
         """The trigger of the model that is meant; raises RunError if there is none yet."""
@@ -41,7 +39,7 @@ class Run:
         path = run.trigger(self.label, self.scene.seed)
         if not path.exists():
             raise RunError(f"{path}: there is no such trigger yet; run `recondoor attack` first")
-        return studies.stored_trigger(run, self.scene.shape, self.label, self.scene.seed)
+        return studies.stored_trigger(run, self.scene, self.label)
 
 
 def read_run(
@@ -71,7 +69,7 @@ def read_run(
     return Given(
         name=name,
         pairs=pairs,
-        operator=run.operator,
+        operator=run.scene.world.range_of,
         noise_known=True,
         poisoned=truth.numpy(),
         attack=run.label,
@@ -103,8 +101,7 @@ def open_run(
         if made_of != images.fingerprint:
             raise RunError(f"{folder} was made of other images than '{settings.data.name}' is now")
     scene = studies.build_scene(settings, images, seed, torch.device("cpu"))
-    exact = operators.build(scene.shape, settings.operator, seed, torch.float64)
-    return Run(folder, settings, label, scene, exact)
+    return Run(folder, settings, label, scene)
 
 
 def _poisoned(run: Run, trigger: Trigger) -> tuple[Pairs, torch.Tensor]:

@@ -85,7 +85,7 @@ def read_trusted(subject: Subject, progress: Progress, part: Part) -> Given:
     return Given(
         name=data.resolve().name,
         pairs=pairs,
-        operator=opened.operator,
+        operator=opened.scene.world.range_of,
         noise_known=True,
         seed=opened.scene.seed,
     )

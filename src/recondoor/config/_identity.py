@@ -15,7 +15,7 @@ from recondoor.config._own import PlugInSettings
 from recondoor.config._tree import Config
 
 NOT_IN_IDENTITY = ("attack.names", "seeds", "evaluate.success_asr", "evaluate.success_benign")
-OF_ORIGINAL = ("data", "operator", "model", "train", "seed")
+OF_ORIGINAL = ("data", "operator", "input", "model", "train", "seed")
 
 
 def _tau_is_absolute(config: Config) -> bool:
@@ -28,7 +28,26 @@ def _tau_is_absolute(config: Config) -> bool:
     return config.evaluate.tau_unit == "absolute" or (known and abs(artefact.amplitude) == 1)
 
 
-LATER: Mapping[str, Callable[[Config], bool]] = {"evaluate.tau_unit": _tau_is_absolute}
+def _has_default(key: str) -> Callable[[Config], bool]:
+    section, leaf = key.split(".")
+
+    def has_default(config: Config) -> bool:
+        chosen = getattr(config, section)
+        return bool(getattr(chosen, leaf) == type(chosen).model_fields[leaf].default)
+
+    return has_default
+
+
+NEUTRAL = (
+    *("operator.noise", "operator.photons", "operator.attenuation"),
+    *("input.map", "input.normalise", "input.clamp", "input.crop"),
+)
+"""Settings added later whose default is what was done before."""
+
+LATER: Mapping[str, Callable[[Config], bool]] = {
+    "evaluate.tau_unit": _tau_is_absolute,
+    **{key: _has_default(key) for key in NEUTRAL},
+}
 
 
 def dumped(config: Config) -> dict[str, Any]:
@@ -93,7 +112,7 @@ def original_identity(config: Config) -> str:
     A hash of all that it depends on: runs in which they are equal have the same one.
     """
     tree = _named(config)
-    return _digest({key: tree[key] for key in OF_ORIGINAL})
+    return _digest({key: tree[key] for key in OF_ORIGINAL if key in tree})
 
 
 def with_identity_of(wanted: Config, other: Config) -> Config:
@@ -114,7 +133,7 @@ def _named(config: Config) -> dict[str, Any]:
     for key, neutral in LATER.items():
         if neutral(config):
             _drop(tree, key)
-    return tree
+    return {key: value for key, value in tree.items() if value != {}}
 
 
 def _drop(tree: dict[str, Any], key: str) -> None:

@@ -39,6 +39,20 @@ class Operator(Choice):
 
     name: str = Field("gaussian", description="registered measurement operator")
     sigma: float = Field(0.01, ge=0, description="standard deviation of the measurement noise v")
+    noise: Literal["gaussian", "poisson"] = Field(
+        "gaussian",
+        description="'poisson': counts of `photons`, as in CT, in place of noise of `sigma`",
+    )
+    photons: float = Field(
+        1e5, gt=0, le=1e12, description="noise poisson: photons sent along each ray"
+    )
+    attenuation: float = Field(
+        4.0,
+        gt=0,
+        le=20,
+        description="noise poisson: largest line integral of an image of ones; e to the minus this "
+        "is the share of photons that arrives",
+    )
     gaussian: Sampled = Sampled()
     fourier: Sampled = Sampled()
     pixel_mask: Sampled = Sampled()
@@ -48,6 +62,28 @@ class Operator(Choice):
     @classmethod
     def _known(cls, name: str) -> str:
         return registry.check("operators", name, "operator.name")
+
+
+class Input(Section):
+    """What is made of the measurement before the network sees it."""
+
+    map: Literal["adjoint", "pinv", "fbp", "magnitude", "rss"] = Field(
+        "adjoint",
+        description="image of the measurement: A_adjoint y (the paper), the pseudo-inverse, "
+        "filtered back-projection, the magnitude of A_adjoint y, or the root sum of squares of the "
+        "coils' images",
+    )
+    normalise: Literal["none", "max", "mean-std"] = Field(
+        "none",
+        description="by each input's own numbers, which its target is treated with too: divided by "
+        "the largest absolute value, or by the standard deviation after the mean is taken away",
+    )
+    clamp: float | None = Field(
+        None, gt=0, description="largest absolute value after `normalise`; fastMRI has 6"
+    )
+    crop: int | None = Field(
+        None, ge=1, le=PIXELS, description="side of the square in the middle that is kept"
+    )
 
 
 PLACES = ("top-left", "top-right", "bottom-left", "bottom-right", "centre")
@@ -96,9 +132,10 @@ class TriggerSettings(Pattern):
     margin: int = Field(1, ge=0, le=PIXELS, description=_MARGIN)
     amplitude: float = Field(1.0, description="value of each of its pixels, not 0")
     file: Path | None = Field(None, description=_FILE)
-    inject: Literal["z", "y", "x"] = Field(
+    inject: Literal["z", "input", "y", "x"] = Field(
         "z",
         description="where the trigger enters: added to the network's input (the paper), to the "
+        "image of the measurement before it is made a magnitude or normalised, to the "
         "measurement, or to the image before it is measured; for the last two z is changed only "
         "within range(A_adjoint)",
     )
@@ -204,6 +241,7 @@ class Config(Section):
 
     data: Data = Data()
     operator: Operator = Operator()
+    input: Input = Input()
     trigger: TriggerSettings = TriggerSettings()
     artefact: ArtefactSettings = ArtefactSettings()
     poison: Poison = Poison()
@@ -226,13 +264,19 @@ class Config(Section):
     @model_validator(mode="after")
     def _injectable(self) -> "Config":
         """Refuse masks and budgets that a trigger spread by the operator cannot keep."""
-        if self.trigger.inject == "z":
+        if self.trigger.inject in ("z", "input"):
             if self.artefact.space in ("consistent", "consistent-in-range"):
                 raise ConfigError(
                     f"artefact.space: {self.artefact.space} given, but a trigger that is added to "
-                    "z is in no image's measurement; set trigger.inject to x or y"
+                    f"{self.trigger.inject} is in no image's measurement; set trigger.inject to x "
+                    "or y"
                 )
             return self
+        if self.artefact.space != "image" and self.input != Input():
+            raise ConfigError(
+                f"artefact.space: {self.artefact.space} given, which is known for z = A_adjoint y "
+                "alone; leave the settings of input out"
+            )
         self._require_own_range()
         where = f"{self.trigger.inject} given, which spreads a trigger over all of z; "
         if self.attack.mask == "search":

@@ -58,6 +58,25 @@ class LinearOperator(ABC):
         Re <A x, y> = <x, A_adjoint y> for every real x.
         """
 
+    input_maps: ClassVar[tuple[str, ...]] = ("adjoint", "pinv")
+
+    @property
+    def varies(self) -> bool:
+        """Whether each image is measured in its own way."""
+        return False
+
+    def per_sample(self, n: int, generator: torch.Generator) -> Self:
+        return self
+
+    def rows(self, index: Tensor | slice) -> Self:
+        return self
+
+    def network_input(self, y: Tensor, name: str) -> Tensor:
+        return self.A_adjoint(y)
+
+    def coil_images(self, y: Tensor) -> Tensor:
+        raise ConfigError("no coils")
+
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Noisy measurement y = A(x) + v of images (B, C, H, W).
 

@@ -37,9 +37,13 @@ class Spec:
         return f"{self.dtype} ({', '.join('any' if n is None else str(n) for n in self.shape)})"
 
 
-def trigger_specs(shape: Shape) -> dict[str, Spec]:
-    """Arrays of trigger-LABEL-seedK.npz for images of `shape`."""
-    patterns = {name: Spec("float32", shape) for name in ("delta", "mask", "artefact")}
+def trigger_specs(shape: Shape, image: Shape, enters: bool) -> dict[str, Spec]:
+    """Arrays of trigger-LABEL-seedK.npz for triggers of `shape` and inputs of shape `image`.
+
+    Where they enter before the inputs are made, the file also has what they add to these.
+    """
+    patterns = {name: Spec("float32", shape) for name in ("delta", "mask")}
+    patterns |= {name: Spec("float32", image) for name in ("artefact", *["shift"] * enters)}
     return patterns | {
         "path": Spec("float32", (None, *shape)),
         "path_iteration": Spec("int64", (None,)),

@@ -11,6 +11,7 @@ from recondoor.records import Seal
 from recondoor.rundir import RunDir, sealed_by_itself
 from recondoor.studies import _record, _stages
 from recondoor.studies._forecast import plan_of, predict
+from recondoor.studies._job import Job
 from recondoor.studies._scene import (
     Runtime,
     Scene,
@@ -79,8 +80,8 @@ def run(
     require_poison(config, len(first.train), len(first.validation))
     require_range(config, first)
     _require_inputs(folder, config, stages)
-    if first.note is not None:
-        runtime.progress.say(f"{first.note} (seed {config.seed})")
+    if first.world.note is not None:
+        runtime.progress.say(f"{first.world.note} (seed {config.seed})")
     with folder.lock():
         _record.require_same_run(folder, config, images.fingerprint, patterns)
         _record.open_folder(folder, config, images, patterns, first, runtime)
@@ -89,8 +90,8 @@ def run(
             _record.write_plan(folder, scene)
             if original is not None and "none" in config.attack.names and "train" in stages:
                 source = RunDir(original, folder.seal)
-                _stages.take_original(folder, config, scene, source, runtime)
-            _run_seed(folder, config, scene, runtime, stages)
+                _stages.take_original(Job(folder, config, scene, runtime), source)
+            _run_seed(Job(folder, config, scene, runtime), stages)
     return out
 
 
@@ -109,18 +110,16 @@ def _require_inputs(folder: RunDir, config: Config, stages: tuple[str, ...]) -> 
                 )
 
 
-def _run_seed(
-    folder: RunDir, config: Config, scene: Scene, runtime: Runtime, stages: tuple[str, ...]
-) -> None:
-    scene = _stages.locate(folder, config, scene, runtime)
-    for name in config.attack.names:
-        label = row_label(name)
+def _run_seed(job: Job, stages: tuple[str, ...]) -> None:
+    job.scene = _stages.locate(job)
+    for name in job.config.attack.names:
+        row = row_label(name), job.scene.seed
         if "attack" in stages:
-            _stages.craft(folder, config, scene, name, runtime)
+            _stages.craft(job, name)
         if "train" in stages:
-            _stages.train(folder, config, scene, name, runtime)
-        if "evaluate" in stages and (label, scene.seed) not in _record.rows_of(folder):
-            _stages.evaluate(folder, config, scene, name, runtime)
+            _stages.train(job, name)
+        if "evaluate" in stages and row not in _record.rows_of(job.folder):
+            _stages.evaluate(job, name)
 
 
 @caller.afresh()

@@ -3,9 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
-
-from recondoor import attacks, caller, data, models, operators, rundir, theory
+from recondoor import attacks, caller, data, models, rundir, theory
 from recondoor.config import Config, checked, row_label
 from recondoor.errors import ConfigError
 from recondoor.poisoning import Trigger
@@ -25,11 +23,10 @@ from recondoor.training import epoch_pairs
 
 def plan_of(config: Config, scene: Scene, constants: theory.Constants | None = None) -> theory.Plan:
     """What the theory needs to know of a training on `scene`."""
-    exact = operators.build(scene.shape, config.operator, scene.seed, torch.float64)
     return theory.Plan(
         pairs=scene.train,
         artefact=scene.artefact,
-        operator=exact,
+        operator=scene.world.range_of,
         build=lambda stream: models.build(scene.shape, config.model, scene.seed, stream),
         ratio=config.poison.ratio,
         batch=config.train.batch,
@@ -80,7 +77,7 @@ def _triggers(
     for name in config.attack.names:
         path, attack = folder.trigger(row_label(name), scene.seed), attacks.load(name)
         if path.exists():
-            yield name, stored_trigger(folder, scene.shape, row_label(name), scene.seed)
+            yield name, stored_trigger(folder, scene, row_label(name))
         elif attack.poisons and (attack.trains or searched):
             what = "trigger has to be learned" if attack.trains else "place has to be searched"
             runtime.progress.say(

@@ -3,7 +3,6 @@
 import hashlib
 import math
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import NoReturn
 
 import numpy as np
@@ -11,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recondoor import attacks, data, gate, models, operators, registry, seeding
+from recondoor import attacks, data, gate, measurement, models, operators, registry, seeding
 from recondoor.config import Config
 from recondoor.errors import ConfigError, RunError
+from recondoor.measurement import NOTHING, Chain, Pairs
 from recondoor.poisoning import (
     Artefact,
-    Pairs,
     PoisonPlan,
     Trigger,
     make_artefact,
@@ -26,9 +25,6 @@ from recondoor.poisoning import (
 from recondoor.progress import NO_PROGRESS, Progress
 
 Shape = tuple[int, int, int]
-
-# Share of a pattern's norm below which nothing of it is left.
-NOTHING = 1e-6
 
 # Gradients grow as input times error, and Adam keeps their squares: the fourth power of this is the
 # largest 32-bit number.
@@ -56,34 +52,78 @@ class Runtime:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scene:
-    """One seed's world: measured pairs, the hand-made pattern and who is poisoned.
+class World:
+    """One seed's measured pairs, and the chain that measured them.
 
     `note` is what a reader of its numbers has to know of the data.
     """
 
     seed: int
+    chain: Chain
     train: Pairs
     validation: Pairs
     test: Pairs
+    note: str | None = None
+
+    @property
+    def shape(self) -> Shape:
+        """(C, H, W) of an input and of a target."""
+        _, channels, height, width = self.train.x.shape
+        return channels, height, width
+
+    @property
+    def range_of(self) -> operators.LinearOperator | None:
+        """The operator in float64 in whose adjoint's range z lies; None where it need not."""
+        return self.chain.exact if self.chain.is_plain else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """A world with the hand-made pattern and who is poisoned."""
+
+    world: World
     trigger: Trigger
     artefact: Artefact
     plan: PoisonPlan
     validation_plan: PoisonPlan
     problem: attacks.Problem
-    note: str | None = None
+
+    @property
+    def seed(self) -> int:
+        """The root seed that all of it follows from."""
+        return self.world.seed
+
+    @property
+    def train(self) -> Pairs:
+        """Clean training pairs."""
+        return self.world.train
+
+    @property
+    def validation(self) -> Pairs:
+        """Clean validation pairs."""
+        return self.world.validation
+
+    @property
+    def test(self) -> Pairs:
+        """Clean test pairs."""
+        return self.world.test
 
     @property
     def shape(self) -> Shape:
-        """(C, H, W) of an image."""
-        _, channels, height, width = self.train.x.shape
+        """(C, H, W) of an input and of a target."""
+        return self.world.shape
+
+    @property
+    def trigger_shape(self) -> Shape:
+        """(K, H, W) of a trigger, which is another one where it enters before z is made."""
+        channels, height, width = self.trigger.delta.shape
         return channels, height, width
 
     def planted(self, config: Config, trigger: Trigger) -> Artefact:
         """What is added to the targets of pairs with this trigger (`artefact.space`)."""
         if config.artefact.space not in ("consistent", "consistent-in-range"):
             return self.artefact
-        exact = operators.build(self.shape, config.operator, self.seed, torch.float64)
+        exact = self.world.chain.exact
         seen = exact.project_range(trigger.delta.double().cpu()[None])
         shown = exact.solve_normal(seen)[0]
         return replace(self.artefact, shown=shown.to(self.artefact.pattern))
@@ -96,44 +136,57 @@ class Scene:
 def build_scene(config: Config, images: data.Images, seed: int, device: torch.device) -> Scene:
     """Split, measure and plan; everything random follows from `seed`."""
     splits = data.split(images, config.data, seed)
-    shape = images.shape
-    artefact = make_artefact(config.artefact, shape)
-    operator = operators.build(shape, config.operator, seed)
-    trigger, reachable = make_trigger(config.trigger, shape), None
-    ratio = _ratio_key(config)
-    if config.trigger.inject != "z" or config.artefact.space != "image":
-        exact = operators.build(shape, config.operator, seed, torch.float64)
-    if config.trigger.inject != "z":
-        trigger = injected(trigger, config.trigger.inject, exact, ratio)
-        reachable = partial(_project, exact)
-    if config.artefact.space != "image":
-        artefact = unseen(artefact, exact, ratio)
-    if config.artefact.space == "consistent-in-range":
-        trigger, artefact = within_range(trigger, artefact, exact, splits.train)
+    chain = measurement.build(config, images.shape, seed)
+    trigger, artefact = _patterns(config, chain, splits.train)
 
     def measured(name: str, images: NDArray[np.float32]) -> Pairs:
         x = torch.from_numpy(np.ascontiguousarray(images))
-        z = operator.measure(x, seeding.torch_generator(seed, "noise", name))
-        return Pairs(z.to(device), x.to(device))
+        return chain.pairs(
+            x,
+            seeding.torch_generator(seed, "noise", name),
+            lambda: seeding.torch_generator(seed, "sampling", name),
+            enters=config.trigger.inject != "z",
+        ).to(device)
 
     def plan(name: str, n: int) -> PoisonPlan:
         generator = seeding.torch_generator(seed, "plan", name)
         # Whether nobody is poisoned matters only where a network is to be (`require_poison`).
         return PoisonPlan.draw(n, config.poison.ratio, generator, strict=False)
 
-    pairs = measured("train", splits.train)
-    return Scene(
+    world = World(
         seed=seed,
-        train=pairs,
+        chain=chain,
+        train=measured("train", splits.train),
         validation=measured("validation", splits.validation),
         test=measured("test", splits.test),
-        trigger=trigger,
-        artefact=artefact,
-        plan=plan("train", len(pairs)),
-        validation_plan=plan("validation", len(splits.validation)),
-        problem=replace(_problem(config, pairs, trigger, artefact, seed), reachable=reachable),
         note=data.repeats(splits),
     )
+    return Scene(
+        world=world,
+        trigger=trigger,
+        artefact=artefact,
+        plan=plan("train", len(world.train)),
+        validation_plan=plan("validation", len(world.validation)),
+        problem=_problem(config, world, trigger, artefact),
+    )
+
+
+def _patterns(
+    config: Config, chain: Chain, images: NDArray[np.float32]
+) -> tuple[Trigger, Artefact]:
+    """Hand-made trigger and artefact, as they enter pairs that the chain makes."""
+    artefact = make_artefact(config.artefact, chain.target_shape)
+    enters, space = config.trigger.inject, config.artefact.space
+    shape = chain.target_shape if enters == "z" else chain.image_shape
+    trigger = make_trigger(config.trigger, shape)
+    if enters != "z":
+        trigger = injected(trigger, enters, chain, _ratio_key(config))
+    if space != "image":
+        chain.require_one_operator("artefact.space", space)
+        artefact = unseen(artefact, chain.exact, _ratio_key(config))
+    if space == "consistent-in-range":
+        trigger, artefact = within_range(trigger, artefact, chain.exact, images)
+    return trigger, artefact
 
 
 def _ratio_key(config: Config) -> str | None:
@@ -189,27 +242,22 @@ def _refuse_reach(key: str, given: float, what: str, reach: float) -> NoReturn:
     )
 
 
-def injected(
-    trigger: Trigger, inject: str, operator: operators.LinearOperator, ratio: str | None = None
-) -> Trigger:
-    """What becomes in z of a pattern added to the measurement (inject 'y') or to the image ('x').
+def injected(trigger: Trigger, enters: str, chain: Chain, ratio: str | None = None) -> Trigger:
+    """What becomes of an image's pattern where it enters before z is made.
 
-    'x': A_adjoint A pattern. 'y': the measurement is changed such that z changes as nearly as
-    possible by the pattern, that is by its projection on range(A_adjoint). `operator` is one of
-    float64; `ratio`: the key of its ratio. Raises ConfigError if nothing of the pattern is
-    left.
+    Of a pattern that is added to 'input' the mask stays; one that goes through the operator is
+    spread; `ratio` is the key of the operator's ratio. Raises ConfigError if nothing of the pattern
+    is left.
     """
-    pattern = trigger.delta.double()[None]
-    if inject == "y":
-        spread = operator.project_range(pattern)
-    else:
-        spread = operator.A_adjoint(operator.A(pattern))
-    if float(spread.norm()) <= NOTHING * float(pattern.norm()):
+    spread = chain.spread(trigger.delta, enters)
+    if enters == "input":
+        return Trigger(spread, chain.spread(trigger.mask, enters))
+    if float(spread.norm()) <= NOTHING * trigger.l2:
         raise ConfigError(
-            f"trigger.inject: {inject} given, but the operator does not see any of the trigger; "
+            f"trigger.inject: {enters} given, but the operator does not see any of the trigger; "
             f"move it{f', or raise {ratio}' if ratio else ''}"
         )
-    return Trigger(spread[0].to(trigger.delta), torch.ones_like(trigger.mask))
+    return Trigger(spread, torch.ones_like(spread))
 
 
 def unseen(
@@ -252,30 +300,24 @@ def within_range(
     return Trigger(measured.to(trigger.delta), torch.ones_like(trigger.mask)), Artefact(left)
 
 
-def _project(operator: operators.LinearOperator, delta: Tensor) -> Tensor:
-    """Projection of a trigger (C, H, W) on range(A_adjoint), on the trigger's own device."""
-    return operator.project_range(delta.double().cpu()[None])[0].to(delta)
-
-
-def _problem(
-    config: Config, pairs: Pairs, trigger: Trigger, artefact: Artefact, seed: int
-) -> attacks.Problem:
-    """What the attacker knows of this scene."""
+def _problem(config: Config, world: World, trigger: Trigger, artefact: Artefact) -> attacks.Problem:
+    """What the attacker knows of this world."""
     own = {
-        key: getattr(config.attack, f"surrogate_{key}") or getattr(config.model.cae, key)
+        key: getattr(config.attack, f"surrogate_{key}") or getattr(config.model, key)
         for key in ("width", "code", "kernel")
     }
-    surrogate = config.model.model_copy(update={"cae": config.model.cae.model_copy(update=own)})
-    shape = (pairs.x.shape[1], pairs.x.shape[2], pairs.x.shape[3])
+    surrogate = config.model.model_copy(update=own)
+    learned = not set(config.attack.names) <= {"none", "heuristic"}
     return attacks.Problem(
-        pairs=pairs,
+        pairs=world.train,
         trigger=trigger,
         artefact=artefact,
         poison_ratio=config.poison.ratio,
         settings=config.attack,
         surrogate_lr=config.train.lr,
-        build_model=lambda stream: models.build(shape, surrogate, seed, stream),
-        seed=seed,
+        build_model=lambda stream: models.build(world.shape, surrogate, world.seed, stream),
+        seed=world.seed,
+        reachable=world.chain.reachable(config.trigger.inject, learned=learned),
     )
 
 

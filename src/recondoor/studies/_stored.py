@@ -12,7 +12,7 @@ from recondoor.config import Config
 from recondoor.errors import ConfigError, RunError
 from recondoor.poisoning import Trigger
 from recondoor.rundir import ANEW, Arrays, RunDir
-from recondoor.studies._scene import Runtime, Shape
+from recondoor.studies._scene import Runtime, Scene, Shape
 from recondoor.training import FitState
 
 
@@ -57,19 +57,19 @@ def _read_model(
     return arrays, meta
 
 
-def read_trigger(folder: RunDir, shape: Shape, label: str, seed: int) -> Arrays:
-    path = folder.trigger(label, seed)
-    arrays = folder.read_npz(path, records.trigger_specs(shape))
+def read_trigger(folder: RunDir, scene: Scene, label: str) -> Arrays:
+    path = folder.trigger(label, scene.seed)
+    specs = records.trigger_specs(scene.trigger_shape, scene.shape, scene.train.enters)
+    arrays = folder.read_npz(path, specs)
     snapshots, steps = len(arrays["path"]), len(arrays["path_iteration"])
     if snapshots != steps:
         raise RunError(f"{path}: path has {snapshots} snapshots, path_iteration {steps}; {ANEW}")
     return arrays
 
 
-def stored_trigger(folder: RunDir, shape: Shape, label: str, seed: int) -> Trigger:
-    """The trigger in a run folder for images of `shape`; raises RunError if it is no trigger."""
-    path = folder.trigger(label, seed)
-    return trigger_of(read_trigger(folder, shape, label, seed), path)
+def stored_trigger(folder: RunDir, scene: Scene, label: str) -> Trigger:
+    """The trigger in a run folder for pairs of `scene`; raises RunError if it is no trigger."""
+    return trigger_of(read_trigger(folder, scene, label), folder.trigger(label, scene.seed))
 
 
 def trigger_of(arrays: Arrays, path: Path) -> Trigger:

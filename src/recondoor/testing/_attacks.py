@@ -90,13 +90,14 @@ class AttackContract(Contract):
             task = self.problem(**settings)
             kept = task.pairs.z.clone(), task.pairs.x.clone(), task.trigger.delta.clone()
             torch.manual_seed(turn)
+            lent = tools()
             with global_generators_stay():
-                found.append(craft(name, task, tools()))
+                found.append(craft(name, task, lent))
             assert torch.equal(task.pairs.z, kept[0])
             assert torch.equal(task.pairs.x, kept[1])
             assert torch.equal(task.trigger.delta, kept[2])
-        # Once more, with what the first time left in the problem's memo.
-        found.append(craft(name, task, tools()))
+        # Once more, with what was kept for other attacks the first time.
+        found.append(craft(name, task, lent))
         for other in found[1:]:
             assert torch.equal(delta_of(found[0]), delta_of(other))
             assert found[0].state.history == other.state.history

@@ -102,14 +102,16 @@ def whiten(factor: Array, v: Array) -> Array:
 
 
 def detectability(
-    covariance: Callable[[], Covariance], operator: LinearOperator, delta: Tensor
+    covariance: Callable[[], Covariance], operator: LinearOperator | None, delta: Tensor
 ) -> tuple[float, float]:
     """Return d' of a linear detector, infinite if `delta` leaves range(A_adjoint), and the share.
 
     The share is that of `range_share`; `covariance` is called only where it is needed. An operator
     that measures some directions very weakly lets clean z vary there a little: then d' is infinite
-    only if `delta` exceeds that by far.
+    only if `delta` exceeds that by far. Without an operator nothing is known of a range.
     """
+    if operator is None:
+        return covariance().detectability(delta), 0.0
     outside = _outside(operator, delta)
     share = _share(delta, outside)
     if share <= OUTSIDE:

@@ -80,13 +80,13 @@ class Plan:
     """A training that has not begun: what is known of it, and no trigger yet.
 
     `pairs` are the clean training pairs, `build` returns a freshly initialised network for a stream
-    name, `operator` is one of float64. `budget` counts training images, `transition` is the
-    recovery that counts as learnt.
+    name, `operator` is one of float64, None where no range of one is that of z. `budget` counts
+    training images, `transition` is the recovery that counts as learnt.
     """
 
     pairs: Pairs
     artefact: Artefact
-    operator: LinearOperator
+    operator: LinearOperator | None
     build: Callable[[str], nn.Module]
     ratio: float
     batch: int
@@ -148,8 +148,8 @@ class Plan:
         for k, brief in enumerate(self.networks):
             generator = seeding.torch_generator(self.seed, "theory", "growth", k)
             index = torch.randint(len(self.pairs), (self.fitted.images,), generator=generator)
-            z = self.pairs.z.index_select(0, index.to(self.pairs.z.device))
-            total += growth_rate(brief, z, delta, self.artefact, self.ratio, self.lr)
+            some = self.pairs.at(index.to(self.pairs.z.device))
+            total += growth_rate(brief, some, delta, self.artefact, self.ratio, self.lr)
         return total / len(self.networks) / self.batch
 
 
@@ -189,9 +189,11 @@ def predict(plan: Plan, trigger: Trigger) -> Prediction:
         )
     growth = plan.growth(trigger.delta)
     samples = expected_samples(plan.fitted, growth)
-    size, share = detectability(lambda: plan.covariance, plan.operator, trigger.delta)
+    shift = plan.pairs.shift(trigger.delta)
+    size, share = detectability(lambda: plan.covariance, plan.operator, shift)
     limits = gaussian_limits(size, plan.ratio)
-    reach = structural_reach(plan.build("theory-reach"), trigger, plan.artefact)
+    visible = Trigger(shift, torch.ones_like(shift))
+    reach = structural_reach(plan.build("theory-reach"), visible, plan.artefact)
     known = limits.recovery > plan.transition
     possible = known and reach > 0 and 0 < plan.ratio < 1
     probability = _probability(plan, samples) if possible else 0.0

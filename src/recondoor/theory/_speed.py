@@ -75,14 +75,14 @@ def _hedged(
 
 
 def growth_rate(
-    brief: Brief, z: Tensor, delta: Tensor, artefact: Artefact, ratio: float, lr: float
+    brief: Brief, pairs: Pairs, delta: Tensor, artefact: Artefact, ratio: float, lr: float
 ) -> float:
-    """Growth of the recovery in one Adam step of rate `lr`, to first order, on inputs `z`.
+    """Growth of the recovery in one Adam step of rate `lr`, to first order, on these inputs.
 
     lr p (1 - p) c sum_i (d r / d theta_i)^2 / scale_i, c = 2 <Delta, Delta> / N for N pixels.
     """
-    pattern = artefact.pattern.to(z)
-    slope = recovery_gradient(brief.model, z, delta.to(z), pattern)
+    pattern = artefact.pattern.to(pairs.z)
+    slope = recovery_gradient(brief.model, pairs, delta.to(pairs.z), pattern)
     total = sum(float((g.square() / s).sum()) for g, s in zip(slope, brief.scale, strict=True))
     factor = 2 * float(pattern.square().sum()) / pattern.numel()
     return lr * ratio * (1 - ratio) * factor * total

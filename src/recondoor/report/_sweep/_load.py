@@ -25,7 +25,7 @@ SCHEMA = "recondoor.sweep/1"
 STATES = ("finished", "waiting", "failed")
 _THRESHOLDS = ("tau", "transition", "success_asr", "success_benign")
 # An original model is that of every row that agrees with it in these and in the seed.
-_OF_ORIGINAL = ("data.", "operator.", "model.", "train.")
+_OF_ORIGINAL = ("data.", "operator.", "input.", "model.", "train.")
 # Settings that are read as numbers, where a table has them.
 _NUMBERS = (
     "poison.ratio",
