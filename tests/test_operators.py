@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from operator_files import file_of
-from operator_kit import NAMES, SHAPES, every, generator, images, make
+from operator_kit import NAMES, SHAPES, every, generator, images, make, several
 from recondoor.config import Operator
 from recondoor.operators import _base
 from recondoor.testing import OperatorContract
@@ -38,7 +38,7 @@ def test_without_a_generator_the_global_one_draws(name: str) -> None:
 def test_measure_is_adjoint_of_forward_in_chunks(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shape = SHAPES[1]
+    shape = several(name)
     operator = make(name, shape)
     x = images(shape, 7)
     expected = operator.A_adjoint(operator.forward(x, generator()))

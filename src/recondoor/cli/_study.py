@@ -120,7 +120,7 @@ def _finished(folder: Path, settings: "Config") -> bool:
     from recondoor import config, rundir
 
     run = rundir.RunDir(folder)
-    own = (settings.trigger.file, settings.artefact.file, settings.operator.matrix.file)
+    own = (settings.trigger.file, settings.artefact.file, config.operator_files(settings))
     if settings.data.name not in registry.names("datasets") or any(own):
         return False
     if config.own_code(settings):

@@ -27,7 +27,20 @@ from recondoor.config._identity import (
 )
 from recondoor.config._older import OLDER, modern, older_in, place_of, recorded_key
 from recondoor.config._override import given_twice, leaves, merge, parse_override
-from recondoor.config._own import Bilevel, Cae, OfFile, PlugInSettings, Sampled, Tangent
+from recondoor.config._own import (
+    SIMULATED,
+    Bilevel,
+    Blur,
+    Cae,
+    CtParallel,
+    Downsample,
+    Mri,
+    MriMulticoil,
+    OfFile,
+    PlugInSettings,
+    Sampled,
+    Tangent,
+)
 from recondoor.config._section import Section
 from recondoor.config._tree import (
     ArtefactSettings,
@@ -47,15 +60,21 @@ from recondoor.tables import parse_toml
 
 __all__ = [
     "OLDER",
+    "SIMULATED",
     "ArtefactSettings",
     "Attack",
     "Bilevel",
+    "Blur",
     "Cae",
     "Config",
+    "CtParallel",
     "Data",
+    "Downsample",
     "Evaluate",
     "Input",
     "Model",
+    "Mri",
+    "MriMulticoil",
     "OfFile",
     "Operator",
     "Pattern",
@@ -76,6 +95,7 @@ __all__ = [
     "leaves",
     "load_config",
     "named_paths",
+    "operator_files",
     "older_spellings",
     "original_identity",
     "own_code",
@@ -234,11 +254,21 @@ def named_paths(config: Config) -> dict[str, str]:
     named: dict[str, Path | str | None] = {
         "data.name": None if config.data.name in registry.names("datasets") else config.data.name,
         "data.dir": config.data.dir,
-        "operator.matrix.file": config.operator.matrix.file,
+        **operator_files(config),
         "trigger.file": config.trigger.file,
         "artefact.file": config.artefact.file,
     }
     return {key: str(value) for key, value in named.items() if value is not None}
+
+
+def operator_files(config: Config) -> dict[str, Path]:
+    """Files that settings of operators name, by key."""
+    return {
+        f"operator.{name}.{key}": path
+        for name, own in vars(config.operator).items()
+        if isinstance(own, PlugInSettings)
+        for key, path in own.files().items()
+    }
 
 
 def wanted(config: Config) -> set[tuple[str, int]]:

@@ -5,15 +5,20 @@ plug-in from outside has its class `Settings`; of it the tree holds what differs
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from recondoor.config._section import INNER, STEPS, Section
+from recondoor.config._section import INNER, PIXELS, STEPS, Section
+from recondoor.errors import ConfigError, nearest
 
 
 class PlugInSettings(Section):
     """Settings of one plug-in: frozen, checked, with a `Field` for each."""
+
+    def files(self) -> dict[str, Path]:
+        """Files that the settings name, by key."""
+        return {key: value for key, value in vars(self).items() if isinstance(value, Path)}
 
 
 class Sampled(PlugInSettings):
@@ -28,6 +33,84 @@ class OfFile(PlugInSettings):
     file: Path | None = Field(
         None, description="matrix: .npy with the matrix, (m, C * H * W), real or complex"
     )
+
+
+class Mri(PlugInSettings):
+    """Of the operator `mri`: which columns of k-space are measured."""
+
+    place: ClassVar[str] = "operator.mri"
+
+    acceleration: float = Field(
+        4.0, ge=1, le=PIXELS, description="columns of k-space for each that is measured"
+    )
+    centre: float = Field(
+        0.08, ge=0, le=1, description="share of the columns that is measured in any case, the centre"
+    )
+    pattern: Literal["random", "equispaced"] = Field(
+        "random", description="how the measured columns outside the centre lie"
+    )
+    mask_per: Literal["set", "slice"] = Field(
+        "set", description="'slice': each image has a mask of its own"
+    )
+    file: Path | None = Field(
+        None, description=".npy of 0 and 1 for the W columns, zero frequency at W // 2: own mask"
+    )
+
+    @model_validator(mode="after")
+    def _one_mask(self) -> Self:
+        if self.file is not None and self.mask_per == "slice":
+            raise ConfigError(
+                f"{self.place}.file: given, which is one mask for all, but {self.place}.mask_per "
+                "is 'slice'; leave one of them out"
+            )
+        return self
+
+
+SIMULATED = ("birdcage", "estimated")
+
+
+class MriMulticoil(Mri):
+    """Of the operator `mri-multicoil`."""
+
+    place: ClassVar[str] = "operator.mri_multicoil"
+
+    coils: int = Field(8, ge=1, le=1024, description="receiver coils")
+    maps: str = Field(
+        "birdcage",
+        description="sensitivities: 'birdcage' simulates them; 'estimated' too, but z is made with "
+        "maps estimated from the measured centre; or a complex .npy (coils, H, W)",
+    )
+
+    @field_validator("maps")
+    @classmethod
+    def _known(cls, maps: str) -> str:
+        if maps not in SIMULATED and not maps.endswith(".npy"):
+            raise ValueError(
+                f"expected {', '.join(SIMULATED)} or a path that ends with .npy"
+                + nearest(maps, SIMULATED)
+            )
+        return maps
+
+    def files(self) -> dict[str, Path]:
+        return super().files() | ({} if self.maps in SIMULATED else {"maps": Path(self.maps)})
+
+
+class CtParallel(PlugInSettings):
+    """Of the operator `ct-parallel`."""
+
+    views: int = Field(60, ge=1, le=INNER, description="directions, evenly over half a turn")
+
+
+class Blur(PlugInSettings):
+    """Of the operator `blur`."""
+
+    width: float = Field(1.5, gt=0, le=PIXELS, description="standard deviation in pixels")
+
+
+class Downsample(PlugInSettings):
+    """Of the operator `downsample`."""
+
+    factor: int = Field(2, ge=1, le=PIXELS, description="side of the boxes that are averaged")
 
 
 class Cae(PlugInSettings):

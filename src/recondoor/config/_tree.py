@@ -8,7 +8,16 @@ from pydantic import Field, field_validator, model_validator
 from recondoor import registry
 from recondoor.config._attack import Attack
 from recondoor.config._choice import Choice
-from recondoor.config._own import Cae, OfFile, Sampled
+from recondoor.config._own import (
+    Blur,
+    Cae,
+    CtParallel,
+    Downsample,
+    Mri,
+    MriMulticoil,
+    OfFile,
+    Sampled,
+)
 from recondoor.config._section import BATCH, INNER, PAIRS, PIXELS, STEPS, Section
 from recondoor.errors import ConfigError, nearest
 
@@ -57,6 +66,11 @@ class Operator(Choice):
     fourier: Sampled = Sampled()
     pixel_mask: Sampled = Sampled()
     matrix: OfFile = OfFile()
+    mri: Mri = Mri()
+    mri_multicoil: MriMulticoil = MriMulticoil()
+    ct_parallel: CtParallel = CtParallel()
+    blur: Blur = Blur()
+    downsample: Downsample = Downsample()
 
     @field_validator("name")
     @classmethod

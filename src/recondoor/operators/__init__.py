@@ -10,12 +10,13 @@ from recondoor import registry, seeding
 from recondoor.errors import ConfigError
 from recondoor.imports import told_in_a_line
 from recondoor.operators._base import LinearOperator, Operator, share
+from recondoor.operators._maps import estimate_maps
 from recondoor.operators._outside import of_caller
 
 if TYPE_CHECKING:
     from recondoor import config
 
-__all__ = ["LinearOperator", "Operator", "build", "load", "of_caller", "share"]
+__all__ = ["LinearOperator", "Operator", "build", "estimate_maps", "load", "of_caller", "share"]
 
 
 def load(name: str, settings: config.Operator | None = None) -> Operator:

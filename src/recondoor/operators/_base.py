@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from recondoor.equations import conjugate_gradients
-from recondoor.errors import ConfigError, DataError
+from recondoor.errors import ConfigError, DataError, nearest
 from recondoor.registry import PlugIn
 
 if TYPE_CHECKING:
@@ -40,6 +40,9 @@ class LinearOperator(ABC):
         ConfigError: sigma is negative or not finite.
     """
 
+    input_maps: ClassVar[tuple[str, ...]] = ("adjoint", "pinv")
+    """Maps from y to an image that it can be given to a network as."""
+
     shape: tuple[int, int, int]
     sigma: float
 
@@ -58,24 +61,18 @@ class LinearOperator(ABC):
         Re <A x, y> = <x, A_adjoint y> for every real x.
         """
 
-    input_maps: ClassVar[tuple[str, ...]] = ("adjoint", "pinv")
-
     @property
     def varies(self) -> bool:
         """Whether each image is measured in its own way."""
         return False
 
     def per_sample(self, n: int, generator: torch.Generator) -> Self:
+        """The operator of n images, drawn for each of them where it `varies`; else the same."""
         return self
 
     def rows(self, index: Tensor | slice) -> Self:
+        """Of the operator of n images that of those at `index`; where nothing varies the same."""
         return self
-
-    def network_input(self, y: Tensor, name: str) -> Tensor:
-        return self.A_adjoint(y)
-
-    def coil_images(self, y: Tensor) -> Tensor:
-        raise ConfigError("no coils")
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Noisy measurement y = A(x) + v of images (B, C, H, W).
@@ -95,6 +92,8 @@ class LinearOperator(ABC):
     def measure(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Network input z = A_adjoint(forward(x)) of any number of images, shape of x.
 
+        The adjoint is the one that the receiver has (`network_input`).
+
         Works through the images in chunks of fixed size: memory beyond z itself stays at some tens
         of MB, and the same images and generator give the same z. No gradients are recorded.
 
@@ -106,8 +105,39 @@ class LinearOperator(ABC):
         chunk = max(1, CHUNK_PIXELS // math.prod(self.shape))
         for start in range(0, len(x), chunk):
             part = slice(start, start + chunk)
-            z[part] = self.A_adjoint(self.forward(x[part], generator))
+            those = self.rows(part)
+            z[part] = those.network_input(those.forward(x[part], generator), "adjoint")
         return z
+
+    def network_input(self, y: Tensor, name: str) -> Tensor:
+        """The image (B, C, H, W) that a network is given of y, by one of `input_maps`.
+
+        Args:
+            y: measurements, as `A` gives them.
+            name: 'adjoint', A_adjoint(y); 'pinv', the image of least norm among those whose
+                measurement is nearest to y; others are an operator's own.
+
+        Raises:
+            ConfigError: the operator has no such map, or it is not linear.
+        """
+        if name == "adjoint":
+            return self.A_adjoint(y)
+        if name == "pinv":
+            return self.pinv(y)
+        raise ConfigError(
+            f"input map '{name}' given; this operator has {', '.join(self.input_maps)}"
+            + nearest(name, self.input_maps)
+        )
+
+    @torch.no_grad()
+    def pinv(self, y: Tensor) -> Tensor:
+        """Least-squares image of least norm, (B, C, H, W), in the precision of y.
+
+        Computed in 64 bits, as 32 do not hold what is divided by small singular values.
+        """
+        exact = self.exact()
+        wide = torch.complex128 if y.is_complex() else torch.float64
+        return exact.solve_normal(exact.A_adjoint(y.to(wide))).to(y.real.dtype)
 
     @torch.no_grad()
     def project_range(self, v: Tensor) -> Tensor:
@@ -144,6 +174,16 @@ class LinearOperator(ABC):
         }
         return replace(self, **moved)
 
+    def exact(self) -> Self:
+        """The same operator with its tensors in 64 bits."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        wide: dict[str, Any] = {
+            name: value.to(torch.complex128 if value.is_complex() else torch.float64)
+            for name, value in values.items()
+            if isinstance(value, Tensor) and (value.is_complex() or value.is_floating_point())
+        }
+        return replace(self, **wide)
+
     def _check(self, x: Tensor) -> None:
         if x.ndim != 4 or tuple(x.shape[1:]) != self.shape:
             raise DataError(
@@ -163,7 +203,9 @@ class Operator(PlugIn, ABC):
     draws: ClassVar[bool]
     has_ratio: ClassVar[bool]
     mixes_channels: ClassVar[bool] = False
-    """Whether y has one channel that is made of all of the image's."""
+    """Whether the channels of y are made of all of the image's, and may be more or fewer."""
+    channels: ClassVar[tuple[int, ...] | None] = None
+    """Numbers of channels of the images that it measures; None: any."""
 
     @abstractmethod
     def build(

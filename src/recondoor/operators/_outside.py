@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -83,13 +83,7 @@ def _of_shape(given: LinearOperator, shape: Shape) -> LinearOperator:
         raise ConfigError(
             f"operator: built for images of {given.shape}, but these are {shape}; build it for them"
         )
-    values = {field.name: getattr(given, field.name) for field in fields(given)}
-    exact: dict[str, Any] = {
-        name: value.to(torch.complex128 if value.is_complex() else torch.float64)
-        for name, value in values.items()
-        if isinstance(value, Tensor) and (value.is_complex() or value.is_floating_point())
-    }
-    return replace(given.to("cpu"), **exact)
+    return given.to("cpu").exact()
 
 
 def _matrix(given: NDArray[Any] | Tensor, shape: Shape) -> Tensor:

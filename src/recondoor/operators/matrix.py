@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recondoor import arrays, config, gate
+from recondoor import config
 from recondoor.errors import ConfigError
 from recondoor.operators._base import LinearOperator, Operator
+from recondoor.operators._files import read_numbers
 from recondoor.operators._matrix import Matrix
-
-MAX_BYTES = 1 << 31
-"""Bytes that the numbers of a file may take."""
 
 
 class MatrixOfFile(Operator):
@@ -61,37 +59,8 @@ class MatrixOfFile(Operator):
 
 
 def read(path: Path) -> NDArray[Any]:
-    """Matrix (m, n) at `path`, float64 or complex128; ConfigError for anything else.
-
-    The size that the file's head declares is looked at before memory is taken.
-    """
-    try:
-        with gate.opened(path, most=gate.ARRAYS) as stream:
-            values = _read(stream, path)
-    except arrays.UNREADABLE as error:
-        raise ConfigError(f"operator.matrix.file: {arrays.failure(path, error)}") from None
-    if first := arrays.first_not_finite(values):
-        raise ConfigError(
-            f"operator.matrix.file: {path} holds NaN or infinite values, the first at {first}"
-        )
+    """Matrix (m, n) at `path`, float64 or complex128; ConfigError for anything else."""
+    values = read_numbers(path, "operator.matrix.file", "(m, C * H * W)", 2)
     if not values.any():
         raise ConfigError(f"operator.matrix.file: {path} holds zeros alone")
     return values
-
-
-def _read(stream: BinaryIO, path: Path) -> NDArray[Any]:
-    shape, kind = arrays.head(stream)
-    if kind.kind not in "fciub" or len(shape) != 2 or 0 in shape:
-        raise ConfigError(
-            f"operator.matrix.file: {path} holds {kind} of shape {shape}; expected real or complex "
-            "numbers of shape (m, C * H * W)"
-        )
-    if math.prod(shape) * kind.itemsize > MAX_BYTES:
-        raise ConfigError(
-            f"operator.matrix.file: {path} declares "
-            f"{math.prod(shape) * kind.itemsize / 2**30:.1f} GiB; 2 GiB are allowed"
-        )
-    stream.seek(0)
-    values = arrays.load(stream)
-    exact: NDArray[Any] = values.astype(np.complex128 if kind.kind == "c" else np.float64)
-    return exact

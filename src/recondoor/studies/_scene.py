@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recondoor import attacks, data, gate, measurement, models, operators, registry, seeding
-from recondoor.config import Config
+from recondoor.config import Config, operator_files
 from recondoor.errors import ConfigError, RunError
 from recondoor.measurement import NOTHING, Chain, Pairs
 from recondoor.poisoning import (
@@ -322,16 +322,15 @@ def _problem(config: Config, world: World, trigger: Trigger, artefact: Artefact)
 
 
 def digest_of_patterns(config: Config, images: data.Images) -> str:
-    """Digest of trigger, artefact, matrix and code of one's own.
+    """Digest of trigger, artefact, files of operators and code of one's own.
 
     Their files are not seen by a hash of the settings.
     """
     trigger = make_trigger(config.trigger, images.shape)
     artefact = make_artefact(config.artefact, images.shape)
     content = trigger.delta.numpy().tobytes() + artefact.pattern.numpy().tobytes()
-    if config.operator.matrix.file is not None:
-        matrix = gate.read_bytes(config.operator.matrix.file, most=gate.ARRAYS)
-        content += hashlib.sha256(matrix).digest()
+    for path in operator_files(config).values():
+        content += hashlib.sha256(gate.read_bytes(path, most=gate.ARRAYS)).digest()
     for kind, name in (("operators", config.operator.name), ("models", config.model.name)):
         if (code := registry.source(kind, name)) is not None:
             content += hashlib.sha256(code).digest()
