@@ -132,7 +132,7 @@ def build_scene(config: Config, images: data.Images, seed: int, device: torch.de
         plan=plan("train", len(pairs)),
         validation_plan=plan("validation", len(splits.validation)),
         problem=replace(_problem(config, pairs, trigger, artefact, seed), reachable=reachable),
-        note=data.repeats(splits),
+        note="; ".join(filter(None, (splits.note, data.repeats(splits)))) or None,
     )
 
 
