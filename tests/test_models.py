@@ -19,7 +19,7 @@ every = pytest.mark.parametrize("name", registry.names("models"))
 
 
 def small(name: str = "cae", kernel: int = 3) -> Model:
-    return Model(name=name, width=2, code=2, kernel=kernel)
+    return NetworkContract().settings(name, kernel=kernel)
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:

@@ -27,7 +27,7 @@ from recondoor.config._identity import (
 )
 from recondoor.config._older import OLDER, modern, older_in, place_of, recorded_key
 from recondoor.config._override import given_twice, leaves, merge, parse_override
-from recondoor.config._own import Bilevel, Cae, OfFile, PlugInSettings, Sampled, Tangent
+from recondoor.config._own import Bilevel, Cae, OfFile, PlugInSettings, Sampled, Tangent, Unet
 from recondoor.config._section import Section
 from recondoor.config._tree import (
     ArtefactSettings,
@@ -64,6 +64,7 @@ __all__ = [
     "Tangent",
     "Train",
     "TriggerSettings",
+    "Unet",
     "canonical",
     "checked",
     "dumped",

@@ -45,6 +45,24 @@ class Cae(PlugInSettings):
         return kernel
 
 
+CHANNELS = 4096
+"""Most channels of a layer."""
+POOLS = 16
+"""Most halvings of an image."""
+
+
+class Unet(PlugInSettings):
+    """Of the network `unet`."""
+
+    channels: int = Field(
+        16, ge=1, le=CHANNELS, description="channels of the first level, doubled by each pooling"
+    )
+    pools: int = Field(4, ge=1, le=POOLS, description="times that height and width are halved")
+    drop: float = Field(
+        0.0, ge=0, lt=1, description="share of the channels that a training step leaves out"
+    )
+
+
 class Tangent(PlugInSettings):
     """Of the attack `tangent`, also as a start of `bilevel`."""
 

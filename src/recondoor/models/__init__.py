@@ -54,6 +54,8 @@ def build(shape: tuple[int, int, int], settings: Model, *stream: int | str) -> n
                 _require_network(told, model, shape)
         else:
             model = plug_in.build(shape, settings)
+    if not plug_in.channels_last:
+        return model
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 

@@ -13,6 +13,8 @@ class Network(PlugIn, ABC):
     """A make of networks x_hat = f(z) that can be chosen by name."""
 
     kind: ClassVar[str] = "models"
+    channels_last: ClassVar[bool] = True
+    """Whether it trains faster in that layout of memory; measured, docs/networks.md."""
 
     @abstractmethod
     def build(self, shape: tuple[int, int, int], settings: Model) -> nn.Module:

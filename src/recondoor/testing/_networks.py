@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from recondoor import models
-from recondoor.config import Cae, Model
+from recondoor.config import Cae, Model, Unet
 from recondoor.seeding import torch_generator
 from recondoor.testing._contract import Contract
 
@@ -26,7 +26,11 @@ class NetworkContract(Contract):
 
     def settings(self, name: str, width: int = 2, kernel: int = 3) -> Model:
         """Settings of a small network."""
-        return Model(name=name, cae=Cae(width=width, code=width, kernel=kernel))
+        return Model(
+            name=name,
+            cae=Cae(width=width, code=width, kernel=kernel),
+            unet=Unet(channels=width, pools=1),
+        )
 
     @pytest.mark.parametrize("size", SIZES, ids=str)
     @pytest.mark.parametrize("channels", [1, 3])
@@ -73,11 +77,13 @@ class NetworkContract(Contract):
             # A bias may begin at 0 in each.
             assert not all(torch.equal(first[key], other[key]) for key in first)
 
-    def test_kernels_are_channels_last(self, name: str) -> None:
-        """The layout that convolutions on a CPU are fastest in."""
+    def test_kernels_are_in_the_layout_that_it_names(self, name: str) -> None:
+        """The one that it is fastest in: its fact `channels_last`."""
         model = models.build((1, 8, 8), self.settings(name, 4), 0)
+        last = models.load(name).channels_last
+        layout = torch.channels_last if last else torch.contiguous_format
         kernels = [p for p in model.parameters() if p.dim() == 4]
-        assert all(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)
+        assert all(p.is_contiguous(memory_format=layout) for p in kernels)
 
     def test_a_network_is_differentiable_twice(self, name: str) -> None:
         """As hypergradients need."""
