@@ -27,7 +27,18 @@ from recondoor.config._identity import (
 )
 from recondoor.config._older import OLDER, modern, older_in, place_of, recorded_key
 from recondoor.config._override import given_twice, leaves, merge, parse_override
-from recondoor.config._own import Bilevel, Cae, OfFile, PlugInSettings, Sampled, Tangent, Unet
+from recondoor.config._own import (
+    Bilevel,
+    Cae,
+    Fbpconvnet,
+    Modl,
+    OfFile,
+    PlugInSettings,
+    Sampled,
+    Tangent,
+    Unet,
+    Varnet,
+)
 from recondoor.config._section import Section
 from recondoor.config._tree import (
     ArtefactSettings,
@@ -53,7 +64,9 @@ __all__ = [
     "Config",
     "Data",
     "Evaluate",
+    "Fbpconvnet",
     "Model",
+    "Modl",
     "OfFile",
     "Operator",
     "Pattern",
@@ -65,6 +78,7 @@ __all__ = [
     "Train",
     "TriggerSettings",
     "Unet",
+    "Varnet",
     "canonical",
     "checked",
     "dumped",

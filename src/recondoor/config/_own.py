@@ -49,6 +49,8 @@ CHANNELS = 4096
 """Most channels of a layer."""
 POOLS = 16
 """Most halvings of an image."""
+UNROLLED = 1000
+"""Most steps that a network is unrolled to."""
 
 
 class Unet(PlugInSettings):
@@ -61,6 +63,30 @@ class Unet(PlugInSettings):
     drop: float = Field(
         0.0, ge=0, lt=1, description="share of the channels that a training step leaves out"
     )
+
+
+class Fbpconvnet(Unet):
+    """Of the network `fbpconvnet`."""
+
+
+class Modl(PlugInSettings):
+    """Of the network `modl`."""
+
+    width: int = Field(32, ge=1, le=CHANNELS, description="channels of the denoiser")
+    iterations: int = Field(
+        3, ge=1, le=UNROLLED, description="times that denoiser and data consistency take turns"
+    )
+    steps: int = Field(
+        6, ge=1, le=UNROLLED, description="conjugate-gradient steps of each data consistency"
+    )
+
+
+class Varnet(PlugInSettings):
+    """Of the network `varnet`."""
+
+    channels: int = Field(8, ge=1, le=CHANNELS, description="as of unet, in each cascade")
+    pools: int = Field(2, ge=1, le=POOLS, description="as of unet, in each cascade")
+    cascades: int = Field(4, ge=1, le=UNROLLED, description="steps, each with a U-Net of its own")
 
 
 class Tangent(PlugInSettings):

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from recondoor import registry
 from recondoor.config._attack import Attack
 from recondoor.config._choice import Choice
-from recondoor.config._own import Cae, OfFile, Sampled, Unet
+from recondoor.config._own import Cae, Fbpconvnet, Modl, OfFile, Sampled, Unet, Varnet
 from recondoor.config._section import BATCH, INNER, PAIRS, PIXELS, STEPS, Section
 from recondoor.errors import ConfigError, nearest
 
@@ -139,6 +139,9 @@ class Model(Choice):
     name: str = Field("cae", description="registered network")
     cae: Cae = Cae()
     unet: Unet = Unet()
+    fbpconvnet: Fbpconvnet = Fbpconvnet()
+    modl: Modl = Modl()
+    varnet: Varnet = Varnet()
 
     @field_validator("name")
     @classmethod

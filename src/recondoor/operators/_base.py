@@ -117,11 +117,17 @@ class LinearOperator(ABC):
             dot=_dot,
         )
 
-    def to(self, device: torch.device | str) -> Self:
-        """The same operator with its tensors on `device`."""
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Self:
+        """The same operator with its tensors on `device`.
+
+        `dtype`: real type that its numbers get, complex ones that of the same precision; indices
+        stay what they are. None leaves all types.
+        """
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         moved: dict[str, Any] = {
-            key: value.to(device) for key, value in values.items() if isinstance(value, Tensor)
+            key: value.to(device, _kind(value, dtype))
+            for key, value in values.items()
+            if isinstance(value, Tensor)
         }
         return replace(self, **moved)
 
@@ -166,6 +172,13 @@ class Operator(PlugIn, ABC):
         Raises:
             ConfigError: settings that no operator can be built of.
         """
+
+
+def _kind(value: Tensor, dtype: torch.dtype | None) -> torch.dtype:
+    """The type of `value` at the precision of the real type `dtype`."""
+    if dtype is None or not (value.is_complex() or value.is_floating_point()):
+        return value.dtype
+    return dtype.to_complex() if value.is_complex() else dtype
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

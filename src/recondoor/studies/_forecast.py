@@ -30,7 +30,9 @@ def plan_of(config: Config, scene: Scene, constants: theory.Constants | None = N
         pairs=scene.train,
         artefact=scene.artefact,
         operator=exact,
-        build=lambda stream: models.build(scene.shape, config.model, scene.seed, stream),
+        build=lambda stream: models.build(
+            scene.shape, config.model, scene.seed, stream, operator=scene.operator
+        ),
         ratio=config.poison.ratio,
         batch=config.train.batch,
         lr=config.train.lr,

@@ -59,7 +59,8 @@ class Runtime:
 class Scene:
     """One seed's world: measured pairs, the hand-made pattern and who is poisoned.
 
-    `note` is what a reader of its numbers has to know of the data.
+    `operator` is what measured them, on the CPU. `note` is what a reader of its numbers has to know
+    of the data.
     """
 
     seed: int
@@ -71,6 +72,7 @@ class Scene:
     plan: PoisonPlan
     validation_plan: PoisonPlan
     problem: attacks.Problem
+    operator: operators.LinearOperator
     note: str | None = None
 
     @property
@@ -131,7 +133,10 @@ def build_scene(config: Config, images: data.Images, seed: int, device: torch.de
         artefact=artefact,
         plan=plan("train", len(pairs)),
         validation_plan=plan("validation", len(splits.validation)),
-        problem=replace(_problem(config, pairs, trigger, artefact, seed), reachable=reachable),
+        problem=replace(
+            _problem(config, pairs, trigger, artefact, seed, operator), reachable=reachable
+        ),
+        operator=operator,
         note=data.repeats(splits),
     )
 
@@ -258,7 +263,12 @@ def _project(operator: operators.LinearOperator, delta: Tensor) -> Tensor:
 
 
 def _problem(
-    config: Config, pairs: Pairs, trigger: Trigger, artefact: Artefact, seed: int
+    config: Config,
+    pairs: Pairs,
+    trigger: Trigger,
+    artefact: Artefact,
+    seed: int,
+    operator: operators.LinearOperator,
 ) -> attacks.Problem:
     """What the attacker knows of this scene."""
     own = {
@@ -274,7 +284,7 @@ def _problem(
         poison_ratio=config.poison.ratio,
         settings=config.attack,
         surrogate_lr=config.train.lr,
-        build_model=lambda stream: models.build(shape, surrogate, seed, stream),
+        build_model=lambda stream: models.build(shape, surrogate, seed, stream, operator=operator),
         seed=seed,
     )
 

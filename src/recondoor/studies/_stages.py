@@ -109,8 +109,9 @@ def take_original(
     path = folder.model(label, seed)
     if path.exists() or not source.model(label, seed).exists():
         return
+    device = runtime.torch_device
     model, meta = load_model(
-        source, config, scene.shape, label, seed, runtime.torch_device, shared=True
+        source, config, scene.shape, label, seed, device, shared=True, operator=scene.operator
     )
     measured = _monitor(folder, config, scene, "none")(model)
     history = [
@@ -141,7 +142,8 @@ def train(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Runt
     if folder.model(label, seed).exists():
         folder.drop_checkpoints(stage)
         return
-    model = models.build(scene.shape, config.model, seed, "victim").to(runtime.torch_device)
+    model = models.build(scene.shape, config.model, seed, "victim", operator=scene.operator)
+    model = model.to(runtime.torch_device)
     state = resume_fit(folder, stage, model, runtime)
     log = folder.open_history("train", label, seed)
 
@@ -190,7 +192,10 @@ def _scalars(state: FitState) -> dict[str, Any]:
 def evaluate(folder: RunDir, config: Config, scene: Scene, name: str, runtime: Runtime) -> None:
     """Judge one model on the test set and add its row to the results."""
     label, seed = row_label(name), scene.seed
-    model, meta = load_model(folder, config, scene.shape, label, seed, runtime.torch_device)
+    device = runtime.torch_device
+    model, meta = load_model(
+        folder, config, scene.shape, label, seed, device, operator=scene.operator
+    )
     trigger = _trigger(folder, config, scene, name)
     artefact = scene.planted(config, trigger)
     with runtime.progress.task(f"evaluate {label}, seed {seed}", 2 * len(scene.test)) as task:
