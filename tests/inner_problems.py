@@ -65,13 +65,24 @@ class Case:
         return {name: value.detach() for name, value in theta.items()}
 
 
-def attack_on(operator: str, seed: int = 0, optimiser: str = "sgd") -> Case:
-    """The attack; with momentum or Adam after three steps, so that their state is in use."""
+def attack_on(
+    operator: str,
+    seed: int = 0,
+    optimiser: str = "sgd",
+    network: Model | None = None,
+    louder: float = LOUDER,
+) -> Case:
+    """The attack; with momentum or Adam after three steps, so that their state is in use.
+
+    The network is louder than a fresh one, whose answer hardly depends on its input.
+    """
     generator = torch_generator(seed, "images")
     x = torch.rand(24, *SHAPE, generator=generator, dtype=torch.float64)
     settings = Operator(name=operator, file=file_of(operator, SHAPE, 0.5, seed))
-    z = operators.build(SHAPE, settings, seed, torch.float64).measure(x, generator)
-    model = models.build(SHAPE, Model(width=4, code=4, kernel=3), seed).double()
+    measured = operators.build(SHAPE, settings, seed, torch.float64)
+    z = measured.measure(x, generator)
+    chosen_network = network or Model(width=4, code=4, kernel=3)
+    model = models.build(SHAPE, chosen_network, seed, operator=measured).double()
     artefact = torch.zeros(SHAPE, dtype=torch.float64)
     artefact[:, 3, 1:6] = artefact[:, 1:6, 3] = 1
     mask = torch.zeros_like(artefact)
@@ -93,8 +104,7 @@ def attack_on(operator: str, seed: int = 0, optimiser: str = "sgd") -> Case:
         split,
         lambda delta, theta: loss(slice(18, 24), 6, delta, theta),
         torch.rand(SHAPE, generator=generator, dtype=torch.float64) * mask,
-        # Louder than a fresh network, whose answer hardly depends on its input.
-        {name: LOUDER * value.detach() for name, value in model.named_parameters()},
+        {name: louder * value.detach() for name, value in model.named_parameters()},
         optimiser,
     )
     if optimiser != "sgd":

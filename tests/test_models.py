@@ -19,7 +19,7 @@ every = pytest.mark.parametrize("name", registry.names("models"))
 
 
 def small(name: str = "cae", kernel: int = 3) -> Model:
-    return Model(name=name, width=2, code=2, kernel=kernel)
+    return NetworkContract().settings(name, kernel=kernel)
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -55,7 +55,7 @@ def test_parameter_count_by_hand() -> None:
 )
 def test_any_image_size(name: str, height: int, width: int, channels: int, kernel: int) -> None:
     shape = (channels, height, width)
-    model = models.build(shape, small(name, kernel), 0)
+    model = NetworkContract().build(shape, small(name, kernel))
     z = torch.rand(2, *shape, generator=torch_generator(0, "z"))
     answer = model(z)
     assert answer.shape == z.shape

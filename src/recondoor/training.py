@@ -146,7 +146,8 @@ def fit(
             group["lr"] = learning_rate(settings, epoch)
         started = time.perf_counter()
         first_loss = float(str(state.history[0]["train_loss"])) if state.history else math.inf
-        train_loss = run_epoch(model, optimiser, pairs, settings, seed, epoch, task)
+        with seeding.torch_global(seed, "dropout", epoch):
+            train_loss = run_epoch(model, optimiser, pairs, settings, seed, epoch, task)
         state.seconds += time.perf_counter() - started
         if train_loss > DIVERGED * first_loss:
             raise TrainingError(

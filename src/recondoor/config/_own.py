@@ -44,7 +44,10 @@ class Mri(PlugInSettings):
         4.0, ge=1, le=PIXELS, description="columns of k-space for each that is measured"
     )
     centre: float = Field(
-        0.08, ge=0, le=1, description="share of the columns that is measured in any case, the centre"
+        0.08,
+        ge=0,
+        le=1,
+        description="share of the columns that is measured in any case, the centre",
     )
     pattern: Literal["random", "equispaced"] = Field(
         "random", description="how the measured columns outside the centre lie"
@@ -126,6 +129,50 @@ class Cae(PlugInSettings):
         if kernel % 2 == 0:
             raise ValueError("expected an odd number")
         return kernel
+
+
+CHANNELS = 4096
+"""Most channels of a layer."""
+POOLS = 16
+"""Most halvings of an image."""
+UNROLLED = 1000
+"""Most steps that a network is unrolled to."""
+
+
+class Unet(PlugInSettings):
+    """Of the network `unet`."""
+
+    channels: int = Field(
+        16, ge=1, le=CHANNELS, description="channels of the first level, doubled by each pooling"
+    )
+    pools: int = Field(4, ge=1, le=POOLS, description="times that height and width are halved")
+    drop: float = Field(
+        0.0, ge=0, lt=1, description="share of the channels that a training step leaves out"
+    )
+
+
+class Fbpconvnet(Unet):
+    """Of the network `fbpconvnet`."""
+
+
+class Modl(PlugInSettings):
+    """Of the network `modl`."""
+
+    width: int = Field(32, ge=1, le=CHANNELS, description="channels of the denoiser")
+    iterations: int = Field(
+        3, ge=1, le=UNROLLED, description="times that denoiser and data consistency take turns"
+    )
+    steps: int = Field(
+        6, ge=1, le=UNROLLED, description="conjugate-gradient steps of each data consistency"
+    )
+
+
+class Varnet(PlugInSettings):
+    """Of the network `varnet`."""
+
+    channels: int = Field(8, ge=1, le=CHANNELS, description="as of unet, in each cascade")
+    pools: int = Field(2, ge=1, le=POOLS, description="as of unet, in each cascade")
+    cascades: int = Field(4, ge=1, le=UNROLLED, description="steps, each with a U-Net of its own")
 
 
 class Tangent(PlugInSettings):

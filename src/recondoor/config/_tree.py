@@ -13,10 +13,14 @@ from recondoor.config._own import (
     Cae,
     CtParallel,
     Downsample,
+    Fbpconvnet,
+    Modl,
     Mri,
     MriMulticoil,
     OfFile,
     Sampled,
+    Unet,
+    Varnet,
 )
 from recondoor.config._section import BATCH, INNER, PAIRS, PIXELS, STEPS, Section
 from recondoor.errors import ConfigError, nearest
@@ -189,6 +193,10 @@ class Model(Choice):
 
     name: str = Field("cae", description="registered network")
     cae: Cae = Cae()
+    unet: Unet = Unet()
+    fbpconvnet: Fbpconvnet = Fbpconvnet()
+    modl: Modl = Modl()
+    varnet: Varnet = Varnet()
 
     @field_validator("name")
     @classmethod

@@ -13,6 +13,7 @@ from recondoor.config import Model
 from recondoor.errors import FAILURES, ConfigError, DataError, in_a_line
 from recondoor.imports import told_in_a_line
 from recondoor.models._base import Network
+from recondoor.operators import LinearOperator
 
 __all__ = [
     "Network",
@@ -38,23 +39,54 @@ def load(name: str, settings: Model | None = None) -> Network:
     return found(own)
 
 
-def build(shape: tuple[int, int, int], settings: Model, *stream: int | str) -> nn.Module:
+def build(
+    shape: tuple[int, int, int],
+    settings: Model,
+    *stream: int | str,
+    operator: LinearOperator | None = None,
+) -> nn.Module:
     """Return a freshly initialised network for images of `shape` (C, H, W).
 
     The initial weights follow from the names in `stream`, the first of which is the root seed;
-    torch's global generator is left as it was. Raises ConfigError for an unknown network, and for
-    one's own whatever its code raises.
+    torch's global generator is left as it was. `operator` is what measured z, for networks that
+    work with it. Raises ConfigError for an unknown network, for one that needs an operator where
+    none is given, and for one's own whatever its code raises.
     """
     root, *names = stream
     plug_in, told = load(settings.name, settings), f"model.name: '{settings.name}'"
     with seeding.torch_global(int(root), "init", *names):
         if registry.is_outside(type(plug_in)):
             with told_in_a_line(told):
-                model = plug_in.build(shape, settings)
+                model = _made(plug_in, told, shape, settings, operator)
                 _require_network(told, model, shape)
         else:
-            model = plug_in.build(shape, settings)
+            model = _made(plug_in, told, shape, settings, operator)
+    if not plug_in.channels_last:
+        return model
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _made(
+    plug_in: Network,
+    told: str,
+    shape: tuple[int, int, int],
+    settings: Model,
+    operator: LinearOperator | None,
+) -> nn.Module:
+    """The network, which is told the operator if it works with it."""
+    if not plug_in.needs_operator:
+        return plug_in.build(shape, settings)
+    if operator is None:
+        raise ConfigError(
+            f"{told} works with the measurement operator, and none is given: give the operator "
+            "too, or choose another network"
+        )
+    if operator.shape != shape:
+        raise ConfigError(
+            f"{told} is for images of {shape}, and the operator measures {operator.shape}"
+        )
+    make: Callable[..., nn.Module] = plug_in.build
+    return make(shape, settings, operator)
 
 
 def _require_network(told: str, model: object, shape: tuple[int, int, int]) -> None:

@@ -13,6 +13,10 @@ class Network(PlugIn, ABC):
     """A make of networks x_hat = f(z) that can be chosen by name."""
 
     kind: ClassVar[str] = "models"
+    needs_operator: ClassVar[bool] = False
+    """Whether `build` takes the measurement operator too, as `operator`: z has to be A^T y."""
+    channels_last: ClassVar[bool] = True
+    """Whether it trains faster in that layout of memory; measured, docs/networks.md."""
 
     @abstractmethod
     def build(self, shape: tuple[int, int, int], settings: Model) -> nn.Module:

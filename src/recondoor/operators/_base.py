@@ -129,6 +129,10 @@ class LinearOperator(ABC):
             + nearest(name, self.input_maps)
         )
 
+    def coil_images(self, y: Tensor) -> Tensor:
+        """Images (B, 2 * coils, H, W) that each coil alone gives; ConfigError where none are."""
+        raise ConfigError("input.map: rss given, but this operator has no coils")
+
     @torch.no_grad()
     def pinv(self, y: Tensor) -> Tensor:
         """Least-squares image of least norm, (B, C, H, W), in the precision of y.
@@ -166,23 +170,23 @@ class LinearOperator(ABC):
             dot=_dot,
         )
 
-    def to(self, device: torch.device | str) -> Self:
-        """The same operator with its tensors on `device`."""
+    def to(self, device: torch.device | str | None, dtype: torch.dtype | None = None) -> Self:
+        """The same operator with its tensors on `device`; None: where they are.
+
+        `dtype`: real type that its numbers get, complex ones that of the same precision; indices
+        stay what they are. None leaves all types.
+        """
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         moved: dict[str, Any] = {
-            key: value.to(device) for key, value in values.items() if isinstance(value, Tensor)
+            key: value.to(device, _kind(value, dtype))
+            for key, value in values.items()
+            if isinstance(value, Tensor)
         }
         return replace(self, **moved)
 
     def exact(self) -> Self:
         """The same operator with its tensors in 64 bits."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        wide: dict[str, Any] = {
-            name: value.to(torch.complex128 if value.is_complex() else torch.float64)
-            for name, value in values.items()
-            if isinstance(value, Tensor) and (value.is_complex() or value.is_floating_point())
-        }
-        return replace(self, **wide)
+        return self.to(None, torch.float64)
 
     def _check(self, x: Tensor) -> None:
         if x.ndim != 4 or tuple(x.shape[1:]) != self.shape:
@@ -227,6 +231,13 @@ class Operator(PlugIn, ABC):
         Raises:
             ConfigError: settings that no operator can be built of.
         """
+
+
+def _kind(value: Tensor, dtype: torch.dtype | None) -> torch.dtype:
+    """The type of `value` at the precision of the real type `dtype`."""
+    if dtype is None or not (value.is_complex() or value.is_floating_point()):
+        return value.dtype
+    return dtype.to_complex() if value.is_complex() else dtype
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

@@ -25,7 +25,9 @@ EXACT = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Outside(LinearOperator):
-    """An object of another library that measures real images (B, C, H, W), in 64 bits.
+    """An object of another library that measures real images (B, C, H, W).
+
+    It computes in 64 bits; what it gives is rounded to the precision of what it got.
 
     Args:
         maps: has `A(x)` and `A_adjoint(y)`, as the physics of deepinv.
@@ -34,12 +36,13 @@ class Outside(LinearOperator):
     maps: Any
 
     def A(self, x: Tensor) -> Tensor:
-        y: Tensor = self.maps.A(x)
-        return y
+        y: Tensor = self.maps.A(x.double())
+        return y.to(x.dtype.to_complex() if y.is_complex() else x.dtype)
 
     def A_adjoint(self, y: Tensor) -> Tensor:
-        x: Tensor = self.maps.A_adjoint(y)
-        return x
+        exact = y.to(torch.complex128 if y.is_complex() else torch.float64)
+        x: Tensor = self.maps.A_adjoint(exact)
+        return x.to(y.real.dtype)
 
 
 def of_caller(given: object, shape: Shape, sigma: float = 0.0) -> LinearOperator:
@@ -83,7 +86,7 @@ def _of_shape(given: LinearOperator, shape: Shape) -> LinearOperator:
         raise ConfigError(
             f"operator: built for images of {given.shape}, but these are {shape}; build it for them"
         )
-    return given.to("cpu").exact()
+    return given.to("cpu", torch.float64)
 
 
 def _matrix(given: NDArray[Any] | Tensor, shape: Shape) -> Tensor:

@@ -87,5 +87,7 @@ def columns_of(path: Path, width: int, key: str) -> Tensor:
     if not np.isin(mask, (0, 1)).all():
         raise ConfigError(f"{key}: {path} holds other numbers than 0 and 1; a mask has these alone")
     if not mask.any():
-        raise ConfigError(f"{key}: {path} holds zeros alone; a mask has 1 where k-space is measured")
+        raise ConfigError(
+            f"{key}: {path} holds zeros alone; a mask has 1 where k-space is measured"
+        )
     return torch.from_numpy(np.flatnonzero(mask))

@@ -37,9 +37,7 @@ class Rows:
         return torch.mm(matrix, values.T).T
 
 
-def rows_of(
-    places: Any, weights: Any, height: int, dtype: torch.dtype
-) -> tuple[Fields, Fields]:
+def rows_of(places: Any, weights: Any, height: int, dtype: torch.dtype) -> tuple[Fields, Fields]:
     """A matrix and its transpose in compressed rows.
 
     Args:

@@ -27,7 +27,9 @@ def plan_of(config: Config, scene: Scene, constants: theory.Constants | None = N
         pairs=scene.train,
         artefact=scene.artefact,
         operator=scene.world.range_of,
-        build=lambda stream: models.build(scene.shape, config.model, scene.seed, stream),
+        build=lambda stream: models.build(
+            scene.shape, config.model, scene.seed, stream, operator=scene.operator
+        ),
         ratio=config.poison.ratio,
         batch=config.train.batch,
         lr=config.train.lr,

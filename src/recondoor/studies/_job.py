@@ -3,10 +3,13 @@
 from functools import cached_property
 from typing import Any
 
-from recondoor import theory
+from torch import nn
+
+from recondoor import models, theory
 from recondoor.config import Config
 from recondoor.rundir import RunDir
 from recondoor.studies._scene import Runtime, Scene
+from recondoor.studies._stored import load_model
 
 
 class Job:
@@ -16,6 +19,29 @@ class Job:
         self.folder, self.config, self.scene, self.runtime = folder, config, scene, runtime
         self.kept: dict[str, Any] = {}
         """What several attacks need."""
+
+    def build_model(self, *stream: str) -> nn.Module:
+        """A freshly initialised network for the seed's pairs."""
+        scene = self.scene
+        return models.build(
+            scene.shape, self.config.model, scene.seed, *stream, operator=scene.operator
+        )
+
+    def load_model(
+        self, label: str, folder: RunDir, *, shared: bool = False
+    ) -> tuple[nn.Module, dict[str, Any]]:
+        """The network of a row in a run folder, and its metadata (`_stored.load_model`)."""
+        device, scene = self.runtime.torch_device, self.scene
+        return load_model(
+            folder,
+            self.config,
+            scene.shape,
+            label,
+            scene.seed,
+            device,
+            shared=shared,
+            operator=scene.operator,
+        )
 
     @cached_property
     def covariance(self) -> theory.Covariance:

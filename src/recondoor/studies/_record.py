@@ -135,7 +135,9 @@ def open_folder(
             "validation": len(scene.validation),
             "test": len(scene.test),
         },
-        "parameters": models.parameter_count(models.build(scene.shape, config.model, 0)),
+        "parameters": models.parameter_count(
+            models.build(scene.shape, config.model, 0, operator=scene.operator)
+        ),
         "git": provenance.git_state(),
         "command": runtime.command,
         "started": provenance.now(),

@@ -114,6 +114,11 @@ class Scene:
         return self.world.shape
 
     @property
+    def operator(self) -> operators.LinearOperator:
+        """What measured the pairs, on the CPU."""
+        return self.world.chain.operator
+
+    @property
     def trigger_shape(self) -> Shape:
         """(K, H, W) of a trigger, which is another one where it enters before z is made."""
         channels, height, width = self.trigger.delta.shape
@@ -315,7 +320,9 @@ def _problem(config: Config, world: World, trigger: Trigger, artefact: Artefact)
         poison_ratio=config.poison.ratio,
         settings=config.attack,
         surrogate_lr=config.train.lr,
-        build_model=lambda stream: models.build(world.shape, surrogate, world.seed, stream),
+        build_model=lambda stream: models.build(
+            world.shape, surrogate, world.seed, stream, operator=world.chain.operator
+        ),
         seed=world.seed,
         reachable=world.chain.reachable(config.trigger.inject, learned=learned),
     )

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recondoor import attacks, evaluation, metrics, models, records, rundir, theory
+from recondoor import attacks, evaluation, metrics, records, rundir, theory
 from recondoor.config import recorded_section, row_label
 from recondoor.errors import RunError
 from recondoor.poisoning import PoisonedPairs, Trigger
@@ -24,7 +24,6 @@ from recondoor.studies._scene import Scene, Shape
 from recondoor.studies._stored import (
     array,
     best_epoch,
-    load_model,
     read_trigger,
     resume_craft,
     resume_fit,
@@ -117,9 +116,7 @@ def take_original(job: Job, source: RunDir) -> None:
     path = job.folder.model(label, seed)
     if path.exists() or not source.model(label, seed).exists():
         return
-    model, meta = load_model(
-        source, job.config, job.scene.shape, label, seed, job.runtime.torch_device, shared=True
-    )
+    model, meta = job.load_model(label, source, shared=True)
     measured = _monitor(job, "none")(model)
     history = [
         {key: value for key, value in row.items() if key not in OF_A_TRIGGER}
@@ -149,9 +146,7 @@ def train(job: Job, name: str) -> None:
     if job.folder.model(label, seed).exists():
         job.folder.drop_checkpoints(stage)
         return
-    model = models.build(job.scene.shape, job.config.model, seed, "victim").to(
-        job.runtime.torch_device
-    )
+    model = job.build_model("victim").to(job.runtime.torch_device)
     state = resume_fit(job.folder, stage, model, job.runtime)
     log = job.folder.open_history("train", label, seed)
 
@@ -200,9 +195,7 @@ def _scalars(state: FitState) -> dict[str, Any]:
 def evaluate(job: Job, name: str) -> None:
     """Judge one model on the test set and add its row to the results."""
     label, seed = row_label(name), job.scene.seed
-    model, meta = load_model(
-        job.folder, job.config, job.scene.shape, label, seed, job.runtime.torch_device
-    )
+    model, meta = job.load_model(label, job.folder)
     trigger = _trigger(job, name)
     artefact = job.scene.planted(job.config, trigger)
     with job.runtime.progress.task(

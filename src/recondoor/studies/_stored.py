@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from recondoor import attacks, models, records, rundir
+from recondoor import attacks, models, operators, records, rundir
 from recondoor.config import Config
 from recondoor.errors import ConfigError, RunError
 from recondoor.poisoning import Trigger
@@ -25,13 +25,17 @@ def load_model(
     device: torch.device,
     *,
     shared: bool = False,
+    operator: operators.LinearOperator | None = None,
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Return a trained network of a run folder and its metadata; RunError if there is none.
 
-    `shared`: the folder may be that of another run that has the same original model.
+    `shared`: the folder may be that of another run that has the same original model. `operator`:
+    that of the settings and the seed, which is built unless given.
     """
     arrays, meta = _read_model(folder, label, seed, shared=shared)
-    model = models.build(shape, config.model, seed, "victim")
+    if operator is None and models.load(config.model.name).needs_operator:
+        operator = operators.build(shape, config.operator, seed)
+    model = models.build(shape, config.model, seed, "victim", operator=operator)
     own = {name: array(value) for name, value in model.state_dict().items()}
     specs = records.weights_specs(own)
     records.require_arrays(folder.model(label, seed), arrays, specs, rundir.TRAIN_ANEW)

@@ -48,21 +48,25 @@ def _first(points: tuple[Point, ...]) -> str:
 
 def _kind(config: Config) -> Key:
     """All that the time of a training depends on."""
-    return config.data, config.model, config.train
+    from recondoor import models
+
+    needed = models.load(config.model.name).needs_operator
+    return config.data, config.model, config.train, config.operator if needed else None
 
 
 def _seconds(config: Config, threads: int) -> float:
     """Seconds of one training with all its epochs, from a few steps on random pairs."""
     import torch
 
-    from recondoor import data, models, seeding, training
+    from recondoor import data, models, operators, seeding, training
 
     images = data.load(config.data.name, config.data.dir)
     pairs = len(data.split(images, config.data, config.seed).train)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        model = models.build(images.shape, config.model, config.seed)
+        operator = operators.build(images.shape, config.operator, config.seed)
+        model = models.build(images.shape, config.model, config.seed, operator=operator)
         optimiser = training.make_adam(model, config.train.lr)
         shape = (min(config.train.batch, pairs), *images.shape)
         z = torch.rand(shape, generator=seeding.torch_generator(config.seed, "timing"))

@@ -243,13 +243,17 @@ class OperatorContract(Contract):
         with pytest.raises(
             ConfigError, match=rf"operator\.{registry.key(name)}\.ratio: "
         ) as caught:
-            operators.build(shapes_of(name)[0], self.settings(name, shapes_of(name)[0], ratio, 0.0), 0)
+            operators.build(
+                shapes_of(name)[0], self.settings(name, shapes_of(name)[0], ratio, 0.0), 0
+            )
         assert str(ratio) in str(caught.value)
 
     @pytest.mark.parametrize("sigma", [-0.1, float("nan"), float("inf")])
     def test_a_bad_sigma_is_refused(self, name: str, sigma: float) -> None:
         """As `LinearOperator` does."""
-        settings = self.settings(name, shapes_of(name)[0], 0.5, 0.0).model_copy(update={"sigma": sigma})
+        settings = self.settings(name, shapes_of(name)[0], 0.5, 0.0).model_copy(
+            update={"sigma": sigma}
+        )
         with pytest.raises(ConfigError, match=r"operator\.sigma: "):
             operators.build(shapes_of(name)[0], settings, 0)
 
