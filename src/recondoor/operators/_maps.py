@@ -54,7 +54,7 @@ def normalised(maps: Tensor, least: float = 0.0) -> Tensor:
 
 
 def estimate_maps(kspace: Tensor, centre: int) -> Tensor:
-    """Sensitivities (B, coils, H, W) estimated from the centre of k-space, their squares adding to 1.
+    """Sensitivities (B, coils, H, W) estimated from the centre of k-space; squares add to 1.
 
     Each coil's low-pass image is divided by the root sum of squares of all coils' (Roemer and
     others, 1990; McKenzie and others, 2002). They have the phase of the first coil taken out, and 0
@@ -97,7 +97,7 @@ def _window(size: int, centre: int, like: Tensor) -> Tensor:
 
 
 def maps_of(path: Path, coils: int, height: int, width: int, key: str) -> Tensor:
-    """Maps (coils, H, W) in an .npy, complex128, their squares adding up to 1; raises ConfigError."""
+    """Maps (coils, H, W) in an .npy, complex128, whose squares add up to 1; or ConfigError."""
     values = read_numbers(path, f"{key}.maps", "(coils, H, W)", 3)
     if values.shape[1:] != (height, width):
         raise ConfigError(

@@ -94,7 +94,8 @@ def _kernel(size: int, width: float) -> tuple[Tensor, Tensor]:
     turns = torch.pi * torch.arange(size, dtype=torch.float64) / size
     gains = torch.cos(turns[:, None] * reach) @ (weights / weights.sum())
     basis = cosines(size, gains)
-    return (basis * gains) @ basis.T, gains
+    matrix: Tensor = (basis * gains) @ basis.T
+    return matrix, gains
 
 
 def cosines(size: int, like: Tensor) -> Tensor:
@@ -102,4 +103,5 @@ def cosines(size: int, like: Tensor) -> Tensor:
     steps = torch.arange(size, dtype=torch.float64, device=like.device)
     basis = torch.cos(torch.pi * (steps[:, None] + 0.5) * steps / size) * (2 / size) ** 0.5
     basis[:, 0] = size**-0.5
-    return basis.to(like.dtype)
+    found: Tensor = basis.to(like.dtype)
+    return found

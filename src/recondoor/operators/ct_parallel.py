@@ -1,4 +1,4 @@
-"""Parallel-beam CT: line integrals over half a turn, as a sparse matrix with its exact transpose."""
+"""Parallel-beam CT: line integrals over half a turn, a sparse matrix with exact transpose."""
 
 from __future__ import annotations
 

@@ -21,6 +21,9 @@ from recondoor.tables import parse_toml
 Array = NDArray[np.float32]
 Curve = Mapping[str, NDArray[np.float64]]  # column -> values; null in the file is NaN here
 
+VISIBLE = 0.05
+"""Share of a pattern's largest value from which a pixel is taken for a part of it."""
+
 _ARRAYS = re.compile(r"(trigger|examples)-([a-z][a-z0-9-]*)-seed(\d+)\.npz")
 _LABEL = re.compile(r"[a-z][a-z0-9-]*")
 # What the rows of each stage are counted by, and what else they must have.
@@ -158,14 +161,17 @@ def _arrays(
     return seed, triggers, examples
 
 
-def _members(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+def _members(
+    path: Path, names: tuple[str, ...], optional: tuple[str, ...] = ()
+) -> dict[str, NDArray[Any]]:
     try:
         opened = gate.opened(path, most=gate.ARRAYS, inside=path.parent)
         with opened as stream, arrays.load(stream) as file:
             lacking = [name for name in names if name not in file.files]
             if lacking:
                 raise ReportError(f"{path}: lacks the array '{lacking[0]}'; expected {names}")
-            return {name: _numbers(file[name]) for name in names}
+            found = (*names, *(name for name in optional if name in file.files))
+            return {name: _numbers(file[name]) for name in found}
     except arrays.UNREADABLE as error:
         raise ReportError(
             f"{path}: not a readable .npz file ({gate.why(error)});\n"
@@ -183,7 +189,13 @@ def _numbers(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _trigger(path: Path) -> Trigger:
-    found = _members(path, ("delta", "mask", "artefact", "path", "path_iteration"))
+    names = ("delta", "mask", "artefact", "path", "path_iteration")
+    found = _members(path, names, ("shift",))
+    if "shift" in found:
+        # What is seen of a trigger that enters before z is made is what it adds to z.
+        shift = found.pop("shift")
+        empty = {"path": shift[None][:0], "path_iteration": found["path_iteration"][:0]}
+        found |= {"delta": shift, "mask": abs(shift) > VISIBLE * abs(shift).max(), **empty}
     shape = found["delta"].shape
     alike = found["mask"].shape == shape and found["artefact"].shape == shape
     fits = alike and len(shape) == 3 and 0 not in shape and found["path_iteration"].ndim == 1
