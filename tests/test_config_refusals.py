@@ -48,7 +48,7 @@ REFUSED = [
     ("trigger.file", 5, "path"),
     ("trigger.inject", "w", "z | input | y | x"),
     ("artefact.space", "range", "image | kernel | consistent"),
-    ("artefact.shape", "cross", "square | plus"),
+    ("artefact.shape", "cross", "square | plus | blob"),
     ("artefact.size", 0, ">= 1"),
     ("artefact.place", "middle", "centre"),
     ("artefact.margin", "wide", "integer"),

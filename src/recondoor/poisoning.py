@@ -249,10 +249,15 @@ def _draw(section: str, settings: Pattern, shape: Shape) -> NDArray[np.float32]:
 
 
 def _hand_made(section: str, settings: Pattern) -> NDArray[np.float32]:
-    """Return the pixels of a square or plus, (1, size, size)."""
+    """Return the pixels of a square, blob or plus, (1, size, size)."""
     size = settings.size
     if settings.shape == "square":
         return np.ones((1, size, size), dtype=np.float32)
+    if settings.shape == "blob":
+        # Half a period of a cosine from the middle to the border.
+        along = (np.arange(size) - (size - 1) / 2) / (size / 2)
+        radius = np.minimum(1, np.hypot(along[:, None], along))
+        return (0.5 + 0.5 * np.cos(np.pi * radius)).astype(np.float32)[None]
     if size % 2 == 0:
         raise ConfigError(f"{section}.size: {size} given; a plus needs an odd size")
     plus = np.zeros((1, size, size), dtype=np.float32)

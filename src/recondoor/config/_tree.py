@@ -122,7 +122,7 @@ _FILE = "PNG or .npy to use instead: an image of the data's size, or a patch to 
 class Pattern(Section):
     """A small pattern: shape, size, place and amplitude, or a file."""
 
-    shape: Literal["square", "plus"] = "square"
+    shape: Literal["square", "plus", "blob"] = "square"
     size: int = 3
     place: str = "centre"
     margin: int = 1
@@ -144,7 +144,9 @@ class Pattern(Section):
 class TriggerSettings(Pattern):
     """What is added to z of a poisoned pair (delta)."""
 
-    shape: Literal["square", "plus"] = Field("square", description="hand-made pattern")
+    shape: Literal["square", "plus", "blob"] = Field(
+        "square", description="hand-made pattern; a blob is a disc that fades out, as a lesion does"
+    )
     size: int = Field(3, ge=1, le=PIXELS, description=_SIZE)
     place: str = Field("bottom-right", description=_PLACE)
     margin: int = Field(1, ge=0, le=PIXELS, description=_MARGIN)
@@ -162,7 +164,9 @@ class TriggerSettings(Pattern):
 class ArtefactSettings(Pattern):
     """What is added to x of a poisoned pair (Delta)."""
 
-    shape: Literal["square", "plus"] = Field("plus", description="pattern")
+    shape: Literal["square", "plus", "blob"] = Field(
+        "plus", description="pattern; a blob is a disc that fades out, as a lesion does"
+    )
     size: int = Field(5, ge=1, le=PIXELS, description=_SIZE)
     place: str = Field("top-left", description=_PLACE)
     margin: int = Field(2, ge=0, le=PIXELS, description=_MARGIN)
