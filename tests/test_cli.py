@@ -207,7 +207,7 @@ def test_what_answers_at_once_imports_no_torch(arguments: list[str], tmp_path: P
 def test_list_names_everything(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     run("list", kind)
     names = {
-        "datasets": ["fashion-mnist", "mnist", "mnist5k"],
+        "datasets": ["brain4", "chest4", "fashion-mnist", "mnist", "mnist5k"],
         "operators": ["fourier", "gaussian", "identity", "matrix", "pixel-mask"],
         "models": ["cae"],
         "attacks": [

@@ -14,6 +14,7 @@ from recondoor.errors import DataError
 
 FloatArray: TypeAlias = NDArray[np.float32]
 Pixels: TypeAlias = NDArray[np.uint8] | FloatArray
+Labels: TypeAlias = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,23 +24,36 @@ class Images:
     `train` and `test` are float32, (N, C, H, W), in [0, 1]; `test` is None where the set has no
     test images of its own. uint8 sources stay uint8 in here and are divided by 255 on each access
     of `train` or `test`, so that a large set is not held twice as float32 while it is split.
-    `fingerprint` is a SHA-256 (hex) over element types, shapes and bytes of everything loaded.
+    `train_subjects` and `test_subjects` (N,) number the person or volume that each image is of, or
+    are None where that is not known. `fingerprint` is a SHA-256 (hex) over element types, shapes
+    and bytes of everything loaded.
     """
 
     name: str
     train_pixels: Pixels
     test_pixels: Pixels | None
     fingerprint: str
+    train_subjects: Labels | None = None
+    test_subjects: Labels | None = None
 
     @classmethod
-    def of(cls, name: str, train: NDArray[Any], test: NDArray[Any] | None = None) -> Images:
+    def of(
+        cls,
+        name: str,
+        train: NDArray[Any],
+        test: NDArray[Any] | None = None,
+        *,
+        train_subjects: NDArray[Any] | None = None,
+        test_subjects: NDArray[Any] | None = None,
+    ) -> Images:
         """Check the arrays of a set called `name` and fingerprint them.
 
         uint8 arrays have the range 0 to 255, floating-point ones [0, 1]; True is 1. Shapes:
         (N, H, W), (N, C, H, W), or (N, H, W, C) where the last axis is 1 or 3 long and the second
         is neither.
         Raises DataError for any other shape or type, no images, NaN, infinity, values out of
-        range, and test images of another size than the training images.
+        range, test images of another size than the training images, and labels of subjects that
+        are no whole number for each image, or that training and test images share.
         """
         train_pixels = check_pixels(train, name)
         test_pixels = None if test is None else check_pixels(test, f"{name}, test images")
@@ -48,7 +62,14 @@ class Images:
                 f"{name}: test images are {_size(test_pixels)} but training images "
                 f"{_size(train_pixels)}; both must have the same channels, height and width"
             )
-        return cls(name, train_pixels, test_pixels, _fingerprint(train_pixels, test_pixels))
+        labels = (
+            _checked_labels(train_subjects, train_pixels, name),
+            _checked_labels(test_subjects, test_pixels, name),
+        )
+        _require_apart(*labels, name)
+        parts = (("train", train_pixels), ("test", test_pixels))
+        whose = (("train subjects", labels[0]), ("test subjects", labels[1]))
+        return cls(name, train_pixels, test_pixels, _fingerprint(*parts, *whose), *labels)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -121,10 +142,35 @@ def _size(pixels: Pixels) -> str:
     return "x".join(str(n) for n in pixels.shape[1:])
 
 
-def _fingerprint(train: Pixels, test: Pixels | None) -> str:
+def _checked_labels(
+    labels: NDArray[Any] | None, pixels: Pixels | None, where: str
+) -> Labels | None:
+    if labels is None:
+        return None
+    given = np.asarray(labels)
+    count = 0 if pixels is None else len(pixels)
+    if given.dtype.kind not in "iu" or given.shape != (count,):
+        raise DataError(
+            f"{where}: subjects of type {given.dtype} and shape {given.shape}; expected a whole "
+            f"number for each of the {count} images"
+        )
+    return np.ascontiguousarray(given, dtype="<i8")
+
+
+def _require_apart(train: Labels | None, test: Labels | None, where: str) -> None:
+    if train is None or test is None:
+        return
+    if len(both := np.intersect1d(train, test)):
+        raise DataError(
+            f"{where}: subject {both[0]} has training and test images; keep all images of a "
+            "subject in one of them"
+        )
+
+
+def _fingerprint(*parts: tuple[str, Pixels | Labels | None]) -> str:
     digest = hashlib.sha256()
-    for part, pixels in (("train", train), ("test", test)):
-        if pixels is not None:
-            digest.update(f"{part} {pixels.dtype.str} {pixels.shape}\n".encode())
-            digest.update(pixels.data)
+    for part, numbers in parts:
+        if numbers is not None:
+            digest.update(f"{part} {numbers.dtype.str} {numbers.shape}\n".encode())
+            digest.update(numbers.data)
     return digest.hexdigest()

@@ -1,17 +1,21 @@
 """Disjoint training, validation and test images, drawn from one seed."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recondoor.config import Data
 from recondoor.data._content import shared
-from recondoor.data._images import FloatArray, Images, to_unit
+from recondoor.data._images import FloatArray, Images, Labels, to_unit
 from recondoor.errors import DataError
 from recondoor.seeding import numpy_generator
 
 Index = NDArray[np.int64]
+
+FEWEST = 3
+"""Subjects at least from which some are held out whole."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -20,7 +24,9 @@ class Splits:
 
     `train_index` and `validation_index` are rows of `Images.train`; `test_index` are rows of
     `Images.test` where the set has its own test images (`official_test`), else of `Images.train`.
-    `fingerprint` is that of the images, before splitting.
+    `fingerprint` is that of the images, before splitting. `subjects` are the labels of the
+    training, validation and test images, None where the images have none. `note` says what a reader
+    of the numbers has to know of how people or volumes were parted.
     """
 
     name: str
@@ -32,6 +38,8 @@ class Splits:
     validation_index: Index
     test_index: Index
     official_test: bool
+    subjects: tuple[Labels | None, Labels | None, Labels | None] = (None, None, None)
+    note: str | None = None
 
 
 def split(images: Images, settings: Data, seed: int) -> Splits:
@@ -40,28 +48,31 @@ def split(images: Images, settings: Data, seed: int) -> Splits:
     Test images are the set's own where it has them, else the share `settings.test` of all; of the
     others the share `settings.validation` is for validation. Shares are rounded, but every part
     gets at least one image. A `settings.limit` below the number of images first draws a random
-    subset, of which the set's own test images keep their proportion. Raises DataError if there
+    subset, of which the set's own test images keep their proportion.
+
+    Where images have subjects, a part is held out as whole subjects, so many that their images
+    come nearest to its share, if there are at least `FEWEST` to choose from; else as the last
+    slices of each. A limit then takes images evenly over all subjects. Raises DataError if there
     are too few images for three parts.
     """
     generator = numpy_generator(seed, "split")
-    official = images.test_pixels
-    own = 0 if official is None else len(official)
+    official, labels = images.test_pixels, images.train_subjects
     order = generator.permutation(len(images.train_pixels))
-    own_order = np.arange(own)
-    if settings.limit is not None and settings.limit < len(order) + own:
-        keep_own = max(1, round(settings.limit * own / (len(order) + own))) if own else 0
-        own_order = generator.permutation(own)[:keep_own]
-        order = order[: settings.limit - keep_own]
+    own_order = np.arange(0 if official is None else len(official))
+    if settings.limit is not None and settings.limit < len(order) + len(own_order):
+        order, own_order = _limited(images, settings.limit, order, generator)
+    sliced = []
     if official is None:
-        cut = max(1, round(settings.test * len(order)))
-        test_index, order = order[:cut], order[cut:]
+        test_index, order, parted = _held_out(order, labels, settings.test, generator)
+        sliced += [] if parted else ["test"]
     else:
         test_index = own_order
-    cut = max(1, round(settings.validation * len(order)))
-    validation_index, train_index = order[:cut], order[cut:]
+    validation_index, train_index, parted = _held_out(order, labels, settings.validation, generator)
+    sliced += [] if parted else ["validation"]
     if 0 in (len(train_index), len(validation_index), len(test_index)):
         raise _too_few(images, settings)
     pixels = images.train_pixels
+    test_labels = labels if official is None else images.test_subjects
     return Splits(
         name=images.name,
         train=to_unit(pixels[train_index]),
@@ -72,6 +83,77 @@ def split(images: Images, settings: Data, seed: int) -> Splits:
         validation_index=validation_index,
         test_index=test_index,
         official_test=official is not None,
+        subjects=(
+            None if labels is None else labels[train_index],
+            None if labels is None else labels[validation_index],
+            None if test_labels is None else test_labels[test_index],
+        ),
+        note=_note(images.name, sliced),
+    )
+
+
+def _limited(
+    images: Images, limit: int, order: Index, generator: np.random.Generator
+) -> tuple[Index, Index]:
+    """Rows of the training and the test images that are left of a set with more than `limit`."""
+    own = 0 if images.test_pixels is None else len(images.test_pixels)
+    keep_own = max(1, round(limit * own / (len(order) + own))) if own else 0
+    if images.train_subjects is None:
+        own_order = generator.permutation(own)[:keep_own]
+        return order[: limit - keep_own], own_order
+    spread = _spread(images.train_subjects, limit - keep_own)
+    tested = np.zeros(own) if images.test_subjects is None else images.test_subjects
+    return order[np.isin(order, spread)], _spread(tested, keep_own)
+
+
+def _spread(labels: NDArray[Any], count: int) -> Index:
+    """`count` rows, evenly over the images of all subjects."""
+    rows = np.argsort(labels, kind="stable")
+    return np.sort(rows[(np.arange(count) * len(rows)) // max(1, count)])
+
+
+def _held_out(
+    order: Index, labels: Labels | None, share: float, generator: np.random.Generator
+) -> tuple[Index, Index, bool]:
+    """Rows that are held out, the others, and whether no subject is in both."""
+    wanted = max(1, round(share * len(order)))
+    if labels is None:
+        return order[:wanted], order[wanted:], True
+    subjects, counts = np.unique(labels[order], return_counts=True)
+    if len(subjects) >= FEWEST:
+        held = np.isin(labels[order], _nearest(subjects, counts, wanted, generator))
+    else:
+        held = np.zeros(len(order), dtype=np.bool_)
+        for subject, count in zip(subjects, counts, strict=True):
+            rows = np.flatnonzero(labels[order] == subject)
+            last = np.argsort(order[rows])[count - max(1, round(share * count)) :]
+            held[rows[last]] = True
+    return order[held], order[~held], len(subjects) >= FEWEST
+
+
+def _nearest(
+    subjects: Labels, counts: Index, wanted: int, generator: np.random.Generator
+) -> Labels:
+    """Subjects, in a random order, as long as each brings their images nearer to `wanted`.
+
+    At least one, then the one with the fewest images, and never all.
+    """
+    total = 0
+    chosen: list[int] = []
+    for at in generator.permutation(len(subjects)):
+        nearer = abs(total + counts[at] - wanted) < abs(total - wanted)
+        if nearer and len(chosen) < len(subjects) - 1:
+            chosen.append(int(at))
+            total += int(counts[at])
+    return subjects[chosen or [int(np.argmin(counts))]]
+
+
+def _note(name: str, sliced: list[str]) -> str | None:
+    if not sliced:
+        return None
+    return (
+        f"{name}: fewer than {FEWEST} subjects to choose from, so that the {' and '.join(sliced)} "
+        "images are the last slices of each; they are of the people that were trained on"
     )
 
 
