@@ -34,9 +34,13 @@ def to_float32(values: NDArray[Any]) -> NDArray[np.float32]:
     return numbers / np.float32(255) if values.dtype == np.uint8 else numbers
 
 
-def first_not_finite(values: NDArray[Any]) -> str:
-    """Index of the first NaN or infinity in row order, as '[3, 0, 7]'; empty if there is none."""
+def first_not_finite(values: NDArray[Any], start: int = 0) -> str:
+    """Index of the first NaN or infinity in row order, as '[3, 0, 7]'; empty if there is none.
+
+    `start` is the row of the whole at which these values begin.
+    """
     finite = np.isfinite(values)
     if finite.all():
         return ""
-    return str([int(index) for index in np.unravel_index(np.argmin(finite), finite.shape)])
+    index = [int(each) for each in np.unravel_index(np.argmin(finite), finite.shape)]
+    return str([start + index[0], *index[1:]] if index else index)

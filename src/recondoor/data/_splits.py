@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from recondoor.config import Data
 from recondoor.data._content import shared
-from recondoor.data._images import FloatArray, Images, Labels, to_unit
+from recondoor.data._images import Images, Labels
+from recondoor.data._stack import FloatArray
 from recondoor.errors import DataError
 from recondoor.seeding import numpy_generator
 
@@ -56,8 +57,8 @@ def split(images: Images, settings: Data, seed: int) -> Splits:
     are too few images for three parts.
     """
     generator = numpy_generator(seed, "split")
-    official, labels = images.test_pixels, images.train_subjects
-    order = generator.permutation(len(images.train_pixels))
+    official, labels = images.test_stack, images.train_subjects
+    order = generator.permutation(len(images.train_stack))
     own_order = np.arange(0 if official is None else len(official))
     if settings.limit is not None and settings.limit < len(order) + len(own_order):
         order, own_order = _limited(images, settings.limit, order, generator)
@@ -71,13 +72,13 @@ def split(images: Images, settings: Data, seed: int) -> Splits:
     sliced += [] if parted else ["validation"]
     if 0 in (len(train_index), len(validation_index), len(test_index)):
         raise _too_few(images, settings)
-    pixels = images.train_pixels
+    pixels = images.train_stack
     test_labels = labels if official is None else images.test_subjects
     return Splits(
         name=images.name,
-        train=to_unit(pixels[train_index]),
-        validation=to_unit(pixels[validation_index]),
-        test=to_unit((pixels if official is None else official)[test_index]),
+        train=pixels.take(train_index),
+        validation=pixels.take(validation_index),
+        test=(pixels if official is None else official).take(test_index),
         fingerprint=images.fingerprint,
         train_index=train_index,
         validation_index=validation_index,
@@ -96,7 +97,7 @@ def _limited(
     images: Images, limit: int, order: Index, generator: np.random.Generator
 ) -> tuple[Index, Index]:
     """Rows of the training and the test images that are left of a set with more than `limit`."""
-    own = 0 if images.test_pixels is None else len(images.test_pixels)
+    own = 0 if images.test_stack is None else len(images.test_stack)
     keep_own = max(1, round(limit * own / (len(order) + own))) if own else 0
     if images.train_subjects is None:
         own_order = generator.permutation(own)[:keep_own]
@@ -177,9 +178,9 @@ def repeats(splits: Splits) -> str | None:
 
 
 def _too_few(images: Images, settings: Data) -> DataError:
-    count = len(images.train_pixels)
-    if images.test_pixels is not None:
-        count += len(images.test_pixels)
+    count = len(images.train_stack)
+    if images.test_stack is not None:
+        count += len(images.test_stack)
     limit = "" if settings.limit is None else f", data.limit={settings.limit}"
     return DataError(
         f"{images.name}: {count} images are too few for training, validation and test with "
