@@ -31,6 +31,7 @@ ROOMS = (
     "operators",
     "poisoning",
     "models",
+    "losses",
     "training",
     "hypergradient",
     "attacks",

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from recondoor import metrics, yardsticks
+from recondoor import losses, metrics, yardsticks
 from recondoor.config import Evaluate
 from recondoor.models import reconstruct
 from recondoor.poisoning import Artefact, Pairs, PoisonPlan, Trigger
@@ -24,7 +24,8 @@ class Monitor:
 
     `plan` says which validation pairs are poisoned (None: the trainer's data are clean): the
     validation split is taken from the same poisoned collection as the training pairs. The
-    yardsticks that need the trigger are for the study alone; the trainer only sees ``val_loss``.
+    yardsticks that need the trigger are for the study alone; the trainer only sees ``val_loss``,
+    which is the `loss` that it trains with.
     """
 
     pairs: Pairs
@@ -32,6 +33,7 @@ class Monitor:
     trigger: Trigger
     artefact: Artefact
     transition: float = 0.5
+    loss: losses.Name = "mse"
 
     def __call__(self, model: nn.Module) -> dict[str, float]:
         """Return val_loss, selection_loss, benign_rmse, attack_rmse, recovery, ghost and learnt.
@@ -44,9 +46,13 @@ class Monitor:
         triggered = reconstruct(model, self.pairs.z + self.trigger.delta.to(x))
         benign = metrics.mse(clean, x)
         attack = metrics.mse(triggered, x, self.artefact.planted)
-        seen = benign
+        seen, with_trigger = benign, attack
+        if self.loss != "mse":
+            seen = losses.of_each(self.loss, clean, x)
+            planted = x + self.artefact.planted.to(x)
+            with_trigger = losses.of_each(self.loss, triggered, planted)
         if self.plan is not None:
-            seen = torch.where(self.plan.poisoned.to(x.device), attack, benign)
+            seen = torch.where(self.plan.poisoned.to(x.device), with_trigger, seen)
         recovery = metrics.mean(metrics.artefact_recovery(triggered, clean, pattern))
         return {
             "val_loss": metrics.mean(seen),

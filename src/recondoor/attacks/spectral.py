@@ -63,8 +63,7 @@ def least_varied(z: Array, inside: NDArray[np.bool_], wanted: Array) -> Array:
     if seen.shape[1] >= len(z) or own == 0:
         return _unvaried(seen, wanted)
     factor = cho_factor(own * np.eye(len(z)) + shared * gram)
-    found: Array = np.linalg.eigh(seen.T @ cho_solve(factor, seen))[1][:, 0]
-    return found
+    return np.asarray(np.linalg.eigh(seen.T @ cho_solve(factor, seen))[1][:, 0])
 
 
 def _shrunk(gram: Array, pixels: int) -> tuple[float, float]:
@@ -84,7 +83,8 @@ def _unvaried(seen: Array, wanted: Array) -> Array:
     kept = values > 1e-10 * values[-1]
     basis = seen.T @ (vectors[:, kept] / np.sqrt(values[kept]))
     for start in (wanted, np.ones(seen.shape[1])):
-        left: Array = start - basis @ (basis.T @ start)
-        if np.linalg.norm(left) > 1e-6 * np.linalg.norm(start) > 0:
-            return np.asarray(left / np.linalg.norm(left))
-    return np.eye(len(wanted))[0]
+        left = start - basis @ (basis.T @ start)
+        size = np.linalg.norm(left)
+        if size > 1e-6 * np.linalg.norm(start) > 0:
+            return np.asarray(left / size)
+    return np.asarray(np.eye(len(wanted))[0])

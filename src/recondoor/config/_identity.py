@@ -28,7 +28,10 @@ def _tau_is_absolute(config: Config) -> bool:
     return config.evaluate.tau_unit == "absolute" or (known and abs(artefact.amplitude) == 1)
 
 
-LATER: Mapping[str, Callable[[Config], bool]] = {"evaluate.tau_unit": _tau_is_absolute}
+LATER: Mapping[str, Callable[[Config], bool]] = {
+    "evaluate.tau_unit": _tau_is_absolute,
+    "train.loss": lambda config: config.train.loss == "mse",
+}
 
 
 def dumped(config: Config) -> dict[str, Any]:

@@ -171,6 +171,11 @@ class Train(Section):
         le=STEPS,
         description="stop after this many epochs without a better validation loss",
     )
+    loss: Literal["mse", "l1", "ssim"] = Field(
+        "mse",
+        description="what is made small: mean squared error, mean absolute error, or 1 - SSIM in "
+        "windows of 7x7 at range 1; also in early stopping and by the attacker's surrogates",
+    )
     stop: Literal["patience", "transition"] = Field(
         "patience",
         description="'transition' also stops after the epoch in which the backdoor is learnt "

@@ -284,6 +284,7 @@ def _problem(
         poison_ratio=config.poison.ratio,
         settings=config.attack,
         surrogate_lr=config.train.lr,
+        loss=config.train.loss,
         build_model=lambda stream: models.build(shape, surrogate, seed, stream, operator=operator),
         seed=seed,
     )

@@ -132,6 +132,7 @@ def _monitor(folder: RunDir, config: Config, scene: Scene, name: str) -> evaluat
         trigger,
         scene.planted(config, trigger),
         config.evaluate.transition,
+        config.train.loss,
     )
 
 
