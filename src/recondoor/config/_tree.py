@@ -208,6 +208,9 @@ class Evaluate(Section):
     )
 
 
+SURROGATE = ("surrogate_width", "surrogate_code", "surrogate_kernel")
+
+
 class Config(Section):
     """Everything that a study's numbers depend on."""
 
@@ -250,6 +253,17 @@ class Config(Section):
             raise ConfigError(f"trigger.inject: {where}set attack.distance=0")
         if self.attack.budget not in ("l2", "free"):
             raise ConfigError(f"trigger.inject: {where}set attack.budget to l2 or free")
+        return self
+
+    @model_validator(mode="after")
+    def _surrogates(self) -> "Config":
+        """Refuse the sizes of `cae` for surrogates that are none."""
+        given = [key for key in SURROGATE if getattr(self.attack, key) is not None]
+        if given and self.model.name != "cae" and registry.is_ours("models", self.model.name):
+            raise ConfigError(
+                f"attack.{given[0]}: given, which is a size of the network cae, and model.name is "
+                f"{self.model.name}; leave it out"
+            )
         return self
 
     def _require_own_range(self) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recondoor import attacks, data, gate, models, operators, registry, seeding
-from recondoor.config import Config
+from recondoor.config import Config, Model
 from recondoor.errors import ConfigError, RunError
 from recondoor.poisoning import (
     Artefact,
@@ -275,7 +275,9 @@ def _problem(
         key: getattr(config.attack, f"surrogate_{key}") or getattr(config.model.cae, key)
         for key in ("width", "code", "kernel")
     }
-    surrogate = config.model.model_copy(update={"cae": config.model.cae.model_copy(update=own)})
+    surrogate = without_dropout(config.model).model_copy(
+        update={"cae": config.model.cae.model_copy(update=own)}
+    )
     shape = (pairs.x.shape[1], pairs.x.shape[2], pairs.x.shape[3])
     return attacks.Problem(
         pairs=pairs,
@@ -287,6 +289,17 @@ def _problem(
         loss=config.train.loss,
         build_model=lambda stream: models.build(shape, surrogate, seed, stream, operator=operator),
         seed=seed,
+    )
+
+
+def without_dropout(model: Model) -> Model:
+    """The same network without what draws at random in training.
+
+    So are surrogates and the networks of a prediction: they have to answer alike when asked again.
+    """
+    own = {"unet": model.unet, "fbpconvnet": model.fbpconvnet}
+    return model.model_copy(
+        update={key: settings.model_copy(update={"drop": 0.0}) for key, settings in own.items()}
     )
 
 
