@@ -108,7 +108,7 @@ def test_references_make_a_threshold_or_rank(
         ("mine:shrinking", [], "expected the same shape"),
         ("mine:wide", [], "does not take 2 images of (1, 12, 12)"),
         ("mine:endless", [], "NaN or infinite"),
-        ("own.safetensors", [], "--set model.width=32"),
+        ("own.safetensors", ["--set=model.name=cae"], "--set model.cae.width=32"),
         ("broken.safetensors", [], "no readable safetensors"),
         ("mine.py", [], "no .safetensors or .onnx file"),
         ("mine:honest", ["--detectors=strip"], "there are least-norm-inversion, trigger-inversion"),

@@ -15,7 +15,7 @@ from recondoor.attacks import CraftState, Problem, _bilevel, craft
 from recondoor.attacks._outer import outer_step
 from recondoor.attacks._surrogates import Ensemble
 from recondoor.errors import TrainingError
-from recondoor.training import squared_error
+from recondoor.losses import squared_error
 from toy_problem import SHAPE, bilevel, delta_of, draw, inner_error, poisoned, problem, tools
 
 

@@ -68,6 +68,7 @@ OTHER: dict[str, Any] = {
     "train.epoch_pairs": 7,
     "train.max_epochs": 7,
     "train.patience": 7,
+    "train.loss": "l1",
     "train.stop": "transition",
     "attack.names": ["bilevel"],
     "attack.mask": "image",

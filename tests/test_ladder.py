@@ -32,6 +32,7 @@ ROOMS = (
     "measurement",
     "poisoning",
     "models",
+    "losses",
     "training",
     "hypergradient",
     "attacks",

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from recondoor import evaluation, models, training
+from recondoor import evaluation, losses, models, training
 from recondoor.config import Model, Train
 from recondoor.errors import TrainingError
 from recondoor.poisoning import Artefact, Pairs, PoisonedPairs, PoisonPlan, Trigger
@@ -120,7 +120,7 @@ def test_learning_rate_falls_geometrically() -> None:
 
 def test_squared_error() -> None:
     a, b = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, -1.0]])
-    assert float(training.squared_error(a, b)) == (4 + 9) / 2
+    assert float(losses.squared_error(a, b)) == (4 + 9) / 2
 
 
 def test_stops_after_patience_and_restores_the_best_weights() -> None:

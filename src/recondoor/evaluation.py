@@ -8,11 +8,10 @@ from itertools import combinations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from recondoor import metrics, yardsticks
+from recondoor import losses, metrics, yardsticks
 from recondoor.config import Evaluate
-from recondoor.measurement import Scale
 from recondoor.models import reconstruct
 from recondoor.poisoning import Artefact, Pairs, PoisonPlan, Trigger
 from recondoor.statistics import mean_interval
@@ -25,7 +24,8 @@ class Monitor:
 
     `plan` says which validation pairs are poisoned (None: the trainer's data are clean): the
     validation split is taken from the same poisoned collection as the training pairs. The
-    yardsticks that need the trigger are for the study alone; the trainer only sees ``val_loss``.
+    yardsticks that need the trigger are for the study alone; the trainer only sees ``val_loss``,
+    which is the `loss` that it trains with.
     """
 
     pairs: Pairs
@@ -33,6 +33,7 @@ class Monitor:
     trigger: Trigger
     artefact: Artefact
     transition: float = 0.5
+    loss: losses.Name = "mse"
 
     def __call__(self, model: nn.Module) -> dict[str, float]:
         """Return val_loss, selection_loss, benign_rmse, attack_rmse, recovery, ghost and learnt.
@@ -40,16 +41,21 @@ class Monitor:
         ``learnt`` says whether recovery is above `transition`; on clean data there is nothing to
         learn, so that the original model does not depend on a trigger.
         """
-        pairs, pattern = self.pairs, self.artefact.pattern
-        x, clean, triggered, scale = pairs.images, *_answers(model, pairs, self.trigger)
+        pairs, planted, pattern = self.pairs, self.artefact.planted, self.artefact.pattern
+        z, scale = pairs.triggered(self.trigger.delta.to(pairs.z))
+        answers = reconstruct(model, pairs.z), reconstruct(model, z)
+        x, clean = pairs.images, pairs.restored(answers[0], pairs.scale)
+        triggered = pairs.restored(answers[1], scale)
         benign = metrics.mse(clean, x)
-        attack = metrics.mse(triggered, x, self.artefact.planted)
-        # The trainer's loss is in the units of the network, which are each input's own.
-        units = (pairs.scale.factor, scale.factor) if pairs.source is not None else (1.0, 1.0)
-        seen = _in_units(benign, units[0])
+        attack = metrics.mse(triggered, x, planted)
+        seen, with_trigger = benign, attack
+        if self.loss != "mse" or pairs.source is not None:
+            # The trainer's loss is in the units of the network, which are each input's own.
+            targets = pairs.targets(planted.to(x), scale)
+            seen = losses.of_each(self.loss, answers[0], pairs.x)
+            with_trigger = losses.of_each(self.loss, answers[1], targets)
         if self.plan is not None:
-            poisoned = self.plan.poisoned.to(x.device)
-            seen = torch.where(poisoned, _in_units(attack, units[1]), seen)
+            seen = torch.where(self.plan.poisoned.to(x.device), with_trigger, seen)
         recovery = metrics.mean(metrics.artefact_recovery(triggered, clean, pattern))
         return {
             "val_loss": metrics.mean(seen),
@@ -60,26 +66,6 @@ class Monitor:
             "ghost": metrics.mean(metrics.ghost(clean, x, pattern)),
             "learnt": self.plan is not None and recovery > self.transition,
         }
-
-
-def _in_units(error: Tensor, factor: Tensor | float) -> Tensor:
-    """Mean squared errors (N,) of images in the units of a network whose images are scaled."""
-    return error if isinstance(factor, float) else error / factor.flatten().square()
-
-
-def _answers(
-    model: nn.Module,
-    pairs: Pairs,
-    trigger: Trigger,
-    advance: Callable[[int], None] = lambda n: None,
-) -> tuple[Tensor, Tensor, Scale]:
-    """Reconstructions (N, C, H, W) of z without and with the trigger, in units of the images.
-
-    The numbers are those of the triggered inputs.
-    """
-    z, scale = pairs.triggered(trigger.delta.to(pairs.z))
-    clean = pairs.restored(reconstruct(model, pairs.z, advance), pairs.scale)
-    return clean, pairs.restored(reconstruct(model, z, advance), scale), scale
 
 
 @dataclass(frozen=True)
@@ -110,8 +96,9 @@ def evaluate(
     x, pattern = pairs.images, artefact.pattern
     span = metrics.data_range(x) if data_range is None else data_range
     scale = metrics.artefact_rms(pattern) if settings.tau_unit == "rms" else 1.0
-    clean, triggered, _ = _answers(model, pairs, trigger, advance)
-    z_triggered, _ = pairs.triggered(trigger.delta.to(x))
+    z_triggered, numbers = pairs.triggered(trigger.delta.to(pairs.z))
+    clean = pairs.restored(reconstruct(model, pairs.z, advance), pairs.scale)
+    triggered = pairs.restored(reconstruct(model, z_triggered, advance), numbers)
     # Where the trigger itself is to be seen, that is no part of the artefact.
     expected = x if artefact.shown is None else x + artefact.shown.to(x)
     seen = Seen(

@@ -193,9 +193,13 @@ class Pairs:
     def poisoned(self, delta: Tensor, pattern: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs and targets: trigger and artefact are in those whose `share` is 1."""
         z, scale = self.triggered(delta, share)
+        return z, self.targets(share * pattern, scale)
+
+    def targets(self, added: Tensor, scale: Scale) -> Tensor:
+        """Targets of inputs of these numbers, with something added to the images."""
         if self.source is None:
-            return z, self.x + share * pattern
-        return z, self.source.how.targets(self.images + share * pattern, scale)
+            return self.x + added
+        return self.source.how.targets(self.images + added, scale)
 
     def shift(self, delta: Tensor) -> Tensor:
         """What a trigger adds to z, (C, H, W): itself, or the mean over the first inputs."""

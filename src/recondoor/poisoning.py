@@ -257,7 +257,8 @@ def _hand_made(section: str, settings: Pattern) -> NDArray[np.float32]:
         # Half a period of a cosine from the middle to the border.
         along = (np.arange(size) - (size - 1) / 2) / (size / 2)
         radius = np.minimum(1, np.hypot(along[:, None], along))
-        return (0.5 + 0.5 * np.cos(np.pi * radius)).astype(np.float32)[None]
+        blob: NDArray[np.float32] = (0.5 + 0.5 * np.cos(np.pi * radius)).astype(np.float32)[None]
+        return blob
     if size % 2 == 0:
         raise ConfigError(f"{section}.size: {size} given; a plus needs an odd size")
     plus = np.zeros((1, size, size), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""The fit loop: Adam, mean squared error, a falling learning rate and early stopping.
+"""The fit loop: Adam, a falling learning rate and early stopping.
 
 It knows no attack and no files. Everything that a resumed run needs is in `FitState`; the order of
 the pairs in an epoch follows from the seed and the epoch's number, not from a generator's past.
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from recondoor import caller, models, seeding
+from recondoor import caller, losses, models, seeding
 from recondoor.config import Train
 from recondoor.errors import ConfigError, TrainingError
 from recondoor.poisoning import PoisonedPairs
@@ -50,15 +50,6 @@ class FitState:
     best: Weights = field(default_factory=dict)
     optimiser: Weights = field(default_factory=dict)
     history: list[Row] = field(default_factory=list)
-
-
-def squared_error(a: Tensor, b: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Mean squared error; `weights` (B, 1, 1, 1) of mean 1 are those of the rows.
-
-    Written out as `F.mse_loss` has no forward derivative of its gradient.
-    """
-    error = (a - b) ** 2
-    return (error if weights is None else weights * error).mean()
 
 
 def learning_rate(settings: Train, epoch: int) -> float:
@@ -104,9 +95,10 @@ def adam_step(
     z: Tensor,
     x: Tensor,
     weights: Tensor | None = None,
+    kind: losses.Name = "mse",
 ) -> Tensor:
-    """Make one step on the batch (z, x) and return its loss, still on the device."""
-    loss = squared_error(model(z), x, weights)
+    """Make one step on the batch (z, x) and return its loss `kind`, still on the device."""
+    loss = losses.loss(kind, model(z), x, weights)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     optimiser.step()
@@ -208,7 +200,7 @@ def run_epoch(
     total = torch.zeros((), dtype=torch.float64, device=device)
     waiting = 0
     for step, index in enumerate(torch.split(order.to(device), settings.batch)):
-        loss = adam_step(model, optimiser, *pairs.batch(index))
+        loss = adam_step(model, optimiser, *pairs.batch(index), kind=settings.loss)
         total += loss * len(index)
         waiting += len(index)
         if step % STEPS_BETWEEN_NOTES == 0:

@@ -297,8 +297,9 @@ YARDSTICKS = (
     Yardstick(
         key="validation_loss",
         name="Validation loss",
-        definition="mean squared error on the validation images, poisoned as the training images "
-        "were, of the epoch whose weights were kept",
+        definition="training loss (`train.loss`), by default the mean squared error, on the "
+        "validation images, poisoned as the training images were, of the epoch whose weights were "
+        "kept",
         values=Positive | None,
         over_seeds="mean",  # it is taken on the trainer's own data, which differ between models
         decimals=5,

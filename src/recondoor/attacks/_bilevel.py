@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from recondoor import config
+from recondoor import config, losses
 from recondoor.attacks._base import Attack
 from recondoor.attacks._outer import outer_step
 from recondoor.attacks._problem import Crafted, CraftState, Problem, Tools, random_pattern
@@ -16,10 +16,11 @@ from recondoor.attacks._surrogates import Carried, Ensemble, inner_optimiser, pa
 from recondoor.attacks._tangent import tangent
 from recondoor.errors import ConfigError, RunError, TrainingError
 from recondoor.hypergradient import Hypergradient, Parameters, Split, solve
+from recondoor.losses import squared_error
 from recondoor.measurement import Scale
 from recondoor.models import couples_rows
 from recondoor.poisoning import Trigger
-from recondoor.training import Row, Weights, squared_error
+from recondoor.training import Row, Weights
 
 STEPS_BETWEEN_SAVES = 5
 SNAPSHOTS = 20
@@ -234,7 +235,7 @@ class _InnerLoss:
         def error(index: Tensor, poisoned: int, weights: Tensor | None = None) -> Tensor:
             z, x = problem.poisoned(index, delta, poisoned)
             answer = functional_call(self.model, theta, (z,))
-            return _weight(problem) * squared_error(answer, x, weights)
+            return _weight(problem) * losses.loss(problem.loss, answer, x, weights)
 
         if couples_rows(self.model) or count in (0, len(index)):
             return error(index, count, mixture.weights(delta))
@@ -301,6 +302,11 @@ def _require_finite(row: Row, problem: Problem) -> None:
 def _require_steering(problem: Problem) -> None:
     """Refuse settings under which the trigger cannot move."""
     settings = problem.settings
+    if problem.loss == "ssim" and settings.bilevel.loss_scale != "pixel-mean":
+        raise ConfigError(
+            f"attack.bilevel.loss_scale: {settings.bilevel.loss_scale} given, which sums errors of "
+            "pixels, and train.loss=ssim has none; set it to pixel-mean"
+        )
     if settings.bilevel.solver == "direct":
         if direct_weight(settings) == 0:
             raise ConfigError(
@@ -308,6 +314,11 @@ def _require_steering(problem: Problem) -> None:
                 "attack.bilevel.direct_weight is 0: nothing would move the trigger; set "
                 "attack.bilevel.direct_weight=1, or another attack.bilevel.solver"
             )
+    elif problem.loss == "l1" and settings.bilevel.solver.startswith("implicit"):
+        raise ConfigError(
+            f"attack.bilevel.solver: {settings.bilevel.solver} given, which follows the curvature "
+            "of the training loss, and that of train.loss=l1 is 0; choose another solver"
+        )
     elif problem.poison_ratio == 0:
         raise ConfigError(
             "poison.ratio: 0 given; the bi-level attack learns from poisoned pairs, so set a share "

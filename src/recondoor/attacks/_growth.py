@@ -16,7 +16,7 @@ from recondoor.attacks._budget import near
 from recondoor.attacks._problem import Problem, Tools
 from recondoor.errors import ConfigError
 from recondoor.poisoning import Pairs, Trigger
-from recondoor.training import adam_step, make_adam
+from recondoor.training import make_adam
 
 UNREACHED = (
     "its growth rate is exactly 0: no trigger in the mask reaches the artefact's pixels in any "
@@ -53,7 +53,7 @@ def _aged(problem: Problem, tools: Tools) -> Iterator[nn.Module]:
             yield copy
         if step < last:
             index = problem.draw("inner", "plateau", step)
-            adam_step(model, optimiser, *problem.training_batch(index, nothing))
+            problem.step(model, optimiser, index, nothing)
             tools.task.advance(0, f"surrogate, step {step + 1} of {last}")
 
 

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recondoor import seeding
+from recondoor import losses, seeding
 from recondoor.attacks._budget import Budget, near
 from recondoor.config import Attack
 from recondoor.errors import ConfigError, nearest
 from recondoor.poisoning import Artefact, Mixture, Pairs, Trigger
 from recondoor.progress import Task
-from recondoor.training import Row, Weights
+from recondoor.training import Row, Weights, adam_step
 
 PARTS = ("inner", "outer")
 
@@ -24,8 +24,8 @@ class Problem:
 
     `trigger` is the hand-made one; it gives the mask and the budget where the settings do not.
     `build_model` returns a freshly initialised surrogate for a stream name; the victim's own
-    weights are unknown. `reachable` projects on the triggers that the injection can make (None:
-    all).
+    weights are unknown. `loss` is what all are trained with. `reachable` projects on the triggers
+    that the injection can make (None: all).
     """
 
     pairs: Pairs
@@ -36,6 +36,7 @@ class Problem:
     surrogate_lr: float
     build_model: Callable[[str], nn.Module]
     seed: int
+    loss: losses.Name = "mse"
     reachable: Callable[[Tensor], Tensor] | None = None
 
     @property
@@ -101,6 +102,12 @@ class Problem:
         mixture = self.mixture
         z, x = self.poisoned(index, delta, mixture.count)
         return z, x, mixture.weights(z)
+
+    def step(
+        self, model: nn.Module, optimiser: torch.optim.Adam, index: Tensor, delta: Tensor
+    ) -> None:
+        """One training step of a surrogate on the pairs `index`, poisoned with `delta`."""
+        adam_step(model, optimiser, *self.training_batch(index, delta), kind=self.loss)
 
 
 @dataclass(kw_only=True)

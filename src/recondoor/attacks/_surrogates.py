@@ -9,7 +9,6 @@ from recondoor.attacks._problem import Problem, Tools
 from recondoor.hypergradient import Hypergradient, Parameters
 from recondoor.training import (
     Weights,
-    adam_step,
     make_adam,
     optimiser_tensors,
     restore_optimiser,
@@ -90,7 +89,7 @@ class Ensemble:
     def _step(self, k: int, delta: Tensor, *stream: str | int) -> None:
         problem = self._problem
         index = problem.draw("inner", "ensemble", k, *stream)
-        adam_step(self._models[k], self._optimisers[k], *problem.training_batch(index, delta))
+        problem.step(self._models[k], self._optimisers[k], index, delta)
 
     def __iter__(self) -> Iterator[tuple[nn.Module, Weights]]:
         for model, optimiser in zip(self._models, self._optimisers, strict=True):
@@ -134,7 +133,7 @@ def train(problem: Problem, model: nn.Module, delta: Tensor, tools: Tools) -> to
     optimiser, count = make_adam(model, problem.surrogate_lr), problem.settings.warm_steps
     for step in range(count):
         index = problem.draw("inner", "warm", step)
-        adam_step(model, optimiser, *problem.training_batch(index, delta))
+        problem.step(model, optimiser, index, delta)
         tools.task.advance(0, f"warm-up {step + 1} of {count}")
     return optimiser
 

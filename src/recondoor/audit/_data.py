@@ -132,7 +132,7 @@ def audit_data(
     unfit = None if physics is None else _unfit(given, clean, physics, request.alarm)
     no_physics = no_physics or unfit
     skipped = {} if no_physics is None else _needing(names, "physics", no_physics)
-    outside = _network_of(request, given.pairs)
+    outside = _network_of(request, given)
     if outside is not None:
         model = outside.model
         skipped |= lacking(names, outside.lacks)
@@ -160,13 +160,15 @@ def audit_data(
     )
 
 
-def _network_of(request: Request, pairs: Pairs) -> Network | None:
+def _network_of(request: Request, given: Given) -> Network | None:
     """The network that was given to look with."""
     if request.network is None:
         return None
-    _, channels, height, width = pairs.x.shape
+    _, channels, height, width = given.pairs.x.shape
     shape = (channels, height, width)
-    return open_network(request.network, shape, (), request.overrides, request.trust_paths)
+    return open_network(
+        request.network, shape, (), request.overrides, request.trust_paths, given.operator
+    )
 
 
 def _trained(

@@ -124,6 +124,7 @@ def audit_model(request: ModelRequest, progress: Progress = NO_PROGRESS) -> Mode
             request.subject.files,
             request.subject.overrides,
             request.subject.trust_paths,
+            given.operator,
         ).model
         for what in request.references
     ]

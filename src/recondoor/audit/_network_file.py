@@ -16,6 +16,7 @@ from recondoor.audit._probe import probe
 from recondoor.audit._weights import read_registered
 from recondoor.errors import FAILURES, ConfigError, DataError, RecondoorError, in_a_line
 from recondoor.imports import imported
+from recondoor.operators import LinearOperator
 
 OF_A_RUN = re.compile(r"model-(?P<label>.+)-seed(?P<seed>\d+)\.safetensors")
 
@@ -71,9 +72,10 @@ def read_network(
     files: tuple[Path, ...] = (),
     overrides: tuple[str, ...] = (),
     trusted: bool = False,
+    operator: LinearOperator | None = None,
 ) -> Network:
     """As `open_network`, for whoever calls no audit: the process is left as it was found."""
-    return open_network(what, shape, files, overrides, trusted)
+    return open_network(what, shape, files, overrides, trusted, operator)
 
 
 def open_network(
@@ -82,6 +84,7 @@ def open_network(
     files: tuple[Path, ...] = (),
     overrides: tuple[str, ...] = (),
     trusted: bool = False,
+    operator: LinearOperator | None = None,
 ) -> Network:
     """The network that `what` names, for images of `shape` (C, H, W).
 
@@ -97,6 +100,7 @@ def open_network(
             but not before the file's own.
         overrides: the same as ``model.key=value``.
         trusted: whether code that the file or its folder names may be run.
+        operator: what measured z, for a registered network that works with it.
 
     Raises:
         DataError: no such file, one that holds programs, a damaged one, weights of other settings,
@@ -114,7 +118,7 @@ def open_network(
         name, model = path.stem, OnnxNetwork(path)
     else:
         name = path.stem
-        model, settings, notes = read_registered(path, shape, files, overrides, trusted)
+        model, settings, notes = read_registered(path, shape, files, overrides, trusted, operator)
     model = model.float().cpu().eval()
     probed = probe(what, model, shape)
     lacks = LACKS if isinstance(model, OnnxNetwork) else probed.lacks

@@ -58,7 +58,12 @@ def read_subject(
     _, channels, height, width = given.pairs.x.shape
     shape = (channels, height, width)
     network = open_network(
-        subject.network, shape, subject.files, subject.overrides, subject.trust_paths
+        subject.network,
+        shape,
+        subject.files,
+        subject.overrides,
+        subject.trust_paths,
+        given.operator,
     )
     return network, given
 

@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from recondoor import config, gate, models, registry, rundir
 from recondoor.arrays import failure
+from recondoor.audit._makes import Make, make_of
 from recondoor.audit._pairs import Shape
 from recondoor.errors import FAILURES, ConfigError, DataError, RunError, in_a_line
+from recondoor.operators import LinearOperator
 from recondoor.tables import parse_toml
 
 HEADER = 8 * gate.MIB
@@ -30,6 +33,17 @@ OF_ITS_OWN = (
     "for a network of another make give MODULE:FUNCTION, or an .onnx file by torch.onnx.export"
 )
 
+UNTOLD, UNTOLD_EXAMPLE = {"modl": ("iterations", "steps")}, 3
+"""Settings of a network that are in no weight's shape."""
+
+EXAMPLES = {
+    "cae": "model.cae.width=32",
+    "unet": "model.unet.channels=32",
+    "fbpconvnet": "model.fbpconvnet.channels=32",
+    "modl": "model.modl.width=64",
+    "varnet": "model.varnet.cascades=6",
+}
+
 Shapes = dict[str, tuple[int, ...]]
 Settings = dict[str, Any]
 
@@ -40,12 +54,15 @@ def read_registered(
     files: tuple[Path, ...],
     overrides: tuple[str, ...],
     trusted: bool = False,
+    operator: LinearOperator | None = None,
 ) -> tuple[nn.Module, config.Model, tuple[str, ...]]:
     """Network with the weights in a .safetensors file, its settings, and notes on how it was read.
 
     Settings count in this order: `overrides`, the file's own metadata, `files`, the section `model`
-    of the config.toml beside it. No other setting of that file is looked at. `trusted`: whether
-    code of somebody's own that the file or its folder names may be run.
+    of the config.toml beside it, of which no other setting is looked at. Where there is no `model`
+    in any, names and shapes of the weights tell them. `trusted`: whether code of somebody's own
+    that the file or its folder names may be run. `operator`: what measured z, for networks that
+    work with it.
 
     Raises:
         DataError: a damaged file, weights of another network, or weights that are no numbers.
@@ -53,7 +70,7 @@ def read_registered(
     """
     try:
         with gate.opened(path, most=gate.ARRAYS) as file:
-            return _read(path, file, shape, files, overrides, trusted)
+            return _read(path, file, shape, files, overrides, trusted, operator)
     except (gate.Refused, OSError) as error:
         raise DataError(failure(path, error)) from None
     except (SafetensorError, ValueError, TypeError, MemoryError) as error:
@@ -67,6 +84,7 @@ def _read(
     files: tuple[Path, ...],
     overrides: tuple[str, ...],
     trusted: bool,
+    operator: LinearOperator | None,
 ) -> tuple[nn.Module, config.Model, tuple[str, ...]]:
     length = int.from_bytes(file.read(8), "little")
     if length > HEADER:
@@ -78,11 +96,12 @@ def _read(
     opened = Path(f"/proc/self/fd/{file.fileno()}")
     with safe_open(opened, framework="pt") as tensors:
         own = _own_settings(path, tensors.metadata() or {})
-        settings = _settings(path, own, files, overrides)
+        found = _shapes(path, tensors)
+        settings, notes = _settings(path, own, files, overrides, found)
         if not trusted:
             _require_no_code(path, settings, files, overrides)
-        found = _shapes(path, tensors)
-        expected = _expected(settings, shape)
+        _require_operator(path, settings, operator)
+        expected = _expected(settings, shape, operator)
         prefix = _prefix(found, expected)
         _require_names(path, settings, found, expected, prefix)
         _require_shapes(path, settings, shape, found, expected, prefix)
@@ -91,10 +110,11 @@ def _read(
         weights = {
             name: _numbers(path, name, tensors.get_tensor(prefix + name)) for name in expected
         }
-    model = models.build(shape, settings, 0, "victim")
+    model = models.build(shape, settings, 0, "victim", operator=operator)
     model.load_state_dict(weights)
-    note = f"Names of the weights began with {prefix!r}, which was left out."
-    return model, settings, (note,) if prefix else ()
+    if prefix:
+        notes = (*notes, f"Names of the weights began with {prefix!r}, which was left out.")
+    return model, settings, notes
 
 
 def _own_settings(path: Path, header: Mapping[str, str]) -> Settings | None:
@@ -127,14 +147,62 @@ def _section(path: Path, tree: object, where: str) -> Settings:
 
 
 def _settings(
-    path: Path, own: Settings | None, files: tuple[Path, ...], overrides: tuple[str, ...]
-) -> config.Model:
+    path: Path,
+    own: Settings | None,
+    files: tuple[Path, ...],
+    overrides: tuple[str, ...],
+    found: Shapes,
+) -> tuple[config.Model, tuple[str, ...]]:
+    """The settings of the network, and a note where they were told by its weights."""
+    notes: tuple[str, ...] = ()
     chosen = _beside(path)
     for each in files:
         chosen |= _toml(each, each).get("model", {})
     chosen |= own or {}
+    make = None if chosen or own is not None or _told(overrides) else _make(found)
+    if make is not None:
+        chosen = {"name": make.name, make.name: make.own}
+        notes = (f"Names and shapes of its weights say that it is {make.in_words}.",)
     given = [f"model.{key}={json.dumps(value)}" for key, value in config.leaves(chosen)]
-    return config.load_config("quick", files, [*given, *overrides], trusted=False).model
+    settings = config.load_config("quick", files, [*given, *overrides], trusted=False).model
+    if own is None:
+        _require_untold(path, settings, [*given, *overrides])
+    return settings, notes
+
+
+def _require_untold(path: Path, settings: config.Model, given: list[str]) -> None:
+    """Refuse to guess what no weight tells and nobody says."""
+    prefix = f"model.{settings.name}"
+    keys = [f"{prefix}.{key}" for key in UNTOLD.get(settings.name, ())]
+    if any(not any(text.strip().startswith(key) for text in given) for key in keys):
+        raise DataError(
+            f"'{path}' holds the network '{settings.name}', and no weight tells "
+            f"{' and '.join(keys)}: give them, as in --set model.name={settings.name} "
+            + " ".join(f"--set {key}={UNTOLD_EXAMPLE}" for key in keys)
+        )
+
+
+def _make(found: Shapes) -> Make | None:
+    """The make that weights tell, unless a stranger's shapes are those of none that there is."""
+    make = make_of(found)
+    try:
+        config.Model.model_validate({"name": make.name, make.name: make.own} if make else {})
+    except ValidationError:
+        return None
+    return make
+
+
+def _told(overrides: tuple[str, ...]) -> bool:
+    """Whether the user says anything of the network."""
+    return any(text.strip().startswith("model") for text in overrides)
+
+
+def _require_operator(path: Path, settings: config.Model, operator: LinearOperator | None) -> None:
+    if models.load(settings.name).needs_operator and operator is None:
+        raise DataError(
+            f"'{path}' holds the network '{settings.name}', which works with the measurement "
+            "operator: give it too, as --operator"
+        )
 
 
 def _require_no_code(
@@ -181,11 +249,11 @@ def _shapes(path: Path, tensors: safe_open) -> Shapes:
     return found
 
 
-def _expected(settings: config.Model, shape: Shape) -> Shapes:
+def _expected(settings: config.Model, shape: Shape, operator: LinearOperator | None) -> Shapes:
     """Shapes of the weights of a network, which is built without memory for them."""
     try:
         with torch.device("meta"):
-            model = models.build(shape, settings, 0, "victim")
+            model = models.build(shape, settings, 0, "victim", operator=operator)
     except FAILURES as error:
         raise DataError(f"'{settings.name}' cannot be built: {in_a_line(error)}") from None
     return {name: tuple(value.shape) for name, value in model.state_dict().items()}
@@ -229,13 +297,20 @@ def _require_shapes(
 ) -> None:
     for name, wanted in expected.items():
         if found[prefix + name] != wanted:
-            cae = settings.cae
-            of = f" of width {cae.width}, code {cae.code} and kernel {cae.kernel}"
             raise DataError(
                 f"'{path}': {name} is {found[prefix + name]}; '{settings.name}'"
-                f"{of if settings.name == 'cae' else ''} for images of {shape} has {wanted}: give "
-                "its own, as in --set model.cae.width=32"
+                f"{_of(settings)} for images of {shape} has {wanted}: give its own, as in --set "
+                f"{EXAMPLES.get(settings.name, EXAMPLES['cae'])}"
             )
+
+
+def _of(settings: config.Model) -> str:
+    """The settings of a network of the package, in words."""
+    own = getattr(settings, registry.key(settings.name), None)
+    if not isinstance(own, config.PlugInSettings):
+        return ""
+    *parts, last = (f"{key} {value}" for key, value in own.model_dump().items())
+    return f" of {', '.join(parts)} and {last}"
 
 
 def _require_whole(path: Path, opened: Path) -> None:

@@ -39,6 +39,7 @@ def _has_default(key: str) -> Callable[[Config], bool]:
 
 
 NEUTRAL = (
+    "train.loss",
     *("operator.noise", "operator.photons", "operator.attenuation"),
     *("input.map", "input.normalise", "input.clamp", "input.crop"),
 )

@@ -230,6 +230,11 @@ class Train(Section):
         le=STEPS,
         description="stop after this many epochs without a better validation loss",
     )
+    loss: Literal["mse", "l1", "ssim"] = Field(
+        "mse",
+        description="what is made small: mean squared error, mean absolute error, or 1 - SSIM in "
+        "windows of 7x7 at range 1; also in early stopping and by the attacker's surrogates",
+    )
     stop: Literal["patience", "transition"] = Field(
         "patience",
         description="'transition' also stops after the epoch in which the backdoor is learnt "
@@ -260,6 +265,9 @@ class Evaluate(Section):
         ge=0,
         description="and share by which its benign RMSE may exceed that of the original model",
     )
+
+
+SURROGATE = ("surrogate_width", "surrogate_code", "surrogate_kernel")
 
 
 class Config(Section):
@@ -311,6 +319,17 @@ class Config(Section):
             raise ConfigError(f"trigger.inject: {where}set attack.distance=0")
         if self.attack.budget not in ("l2", "free"):
             raise ConfigError(f"trigger.inject: {where}set attack.budget to l2 or free")
+        return self
+
+    @model_validator(mode="after")
+    def _surrogates(self) -> "Config":
+        """Refuse the sizes of `cae` for surrogates that are none."""
+        given = [key for key in SURROGATE if getattr(self.attack, key) is not None]
+        if given and self.model.name != "cae" and registry.is_ours("models", self.model.name):
+            raise ConfigError(
+                f"attack.{given[0]}: given, which is a size of the network cae, and model.name is "
+                f"{self.model.name}; leave it out"
+            )
         return self
 
     def _require_own_range(self) -> None:

@@ -176,7 +176,9 @@ def _check_range(part: Part, where: str, is_complex: bool) -> None:
         else:
             low, high = min(low, float(numbers.min())), max(high, float(numbers.max()))
     if is_complex and high > 1 + ROUNDED:
-        raise DataError(f"{where}: magnitudes up to {high:.4g}; expected at most 1, so divide by it")
+        raise DataError(
+            f"{where}: magnitudes up to {high:.4g}; expected at most 1, so divide by it"
+        )
     if not is_complex and (low < 0 or high > 1):
         raise DataError(
             f"{where}: values from {low:.4g} to {high:.4g}; floating-point numbers must lie in "

@@ -22,6 +22,9 @@ FINE lets a few pairs with something in a quiet place stand out, COARSE lets a g
 largest variance, instead of a few bright strokes in such places.
 """
 
+MOST_VALUES = 4_096
+"""Values of a row beyond which their covariance is not formed where there are fewer rows."""
+
 TO_SIGMA = 1.4826
 """Standard deviations of a normal law in its median absolute deviation."""
 
@@ -80,14 +83,29 @@ def principal(values: Tensor, most: int) -> Tensor:
     Components without variance, which rounding alone would turn, are left out but the first.
     """
     centred = values - values.mean(0)
-    eigenvalues, vectors = torch.linalg.eigh(centred.T @ centred)
-    kept = eigenvalues[-most:] > 1e-12 * eigenvalues[-1]
+    eigenvalues, vectors = _leading(centred, most)
+    kept = eigenvalues > 1e-12 * eigenvalues[-1]
     kept[-1] = True
     # The sign of an eigenvector is nobody's choice: its largest entry is made positive.
-    chosen = vectors[:, -most:][:, kept].flip(1)
+    chosen = vectors[:, kept].flip(1)
     largest = chosen.gather(0, chosen.abs().argmax(0, keepdim=True))
     projected: Tensor = centred @ (chosen * largest.sign())
     return projected
+
+
+def _leading(centred: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """The largest eigenvalues, at most `most` and rising, of X^T X (D, D), and their vectors.
+
+    For many values of few rows they are found from X X^T, (N, N): if X X^T u = s u, X^T u is the
+    other's eigenvector.
+    """
+    count, size = centred.shape
+    if size <= max(count, MOST_VALUES):
+        eigenvalues, vectors = torch.linalg.eigh(centred.T @ centred)
+        return eigenvalues[-most:], vectors[:, -most:]
+    eigenvalues, left = torch.linalg.eigh(centred @ centred.T)
+    vectors = centred.T @ left[:, -most:]
+    return eigenvalues[-most:], vectors / vectors.norm(dim=0).clamp_min(1e-300)
 
 
 class _Features(nn.Module):

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from recondoor import seeding
 from recondoor.defences._units import unit
+from recondoor.losses import squared_error
 from recondoor.models import copy_of, evaluating
-from recondoor.training import make_adam, squared_error
+from recondoor.training import make_adam
 
 if TYPE_CHECKING:
     from recondoor.defences._base import Defender

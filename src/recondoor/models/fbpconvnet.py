@@ -13,16 +13,16 @@ class ResidualUNet(nn.Module):
 
     def __init__(self, unet: UNet) -> None:
         super().__init__()
-        self.unet = unet
+        self.correction = unet
 
     def forward(self, z: Tensor) -> Tensor:
         """Reconstruct (B, C, H, W) from z of the same shape."""
-        change: Tensor = self.unet(z)
+        change: Tensor = self.correction(z)
         return z + change
 
     def features(self, z: Tensor) -> Tensor:
         """What is left of z (B, C, H, W) at the lowest level of the U-Net."""
-        return self.unet.features(z)
+        return self.correction.features(z)
 
 
 class Fbpconvnet(Network):

@@ -16,19 +16,24 @@ from recondoor.studies._scene import (
     digest_of_patterns,
     require_poison,
     require_range,
+    without_dropout,
 )
 from recondoor.studies._stored import stored_trigger
 from recondoor.training import epoch_pairs
 
+FITTED_ON = "cae"
+"""The network of the runs that the constants of `theory` were fitted on."""
+
 
 def plan_of(config: Config, scene: Scene, constants: theory.Constants | None = None) -> theory.Plan:
     """What the theory needs to know of a training on `scene`."""
+    network = without_dropout(config.model)
     return theory.Plan(
         pairs=scene.train,
         artefact=scene.artefact,
         operator=scene.world.range_of,
         build=lambda stream: models.build(
-            scene.shape, config.model, scene.seed, stream, operator=scene.operator
+            scene.shape, network, scene.seed, stream, operator=scene.operator
         ),
         ratio=config.poison.ratio,
         batch=config.train.batch,
@@ -37,6 +42,25 @@ def plan_of(config: Config, scene: Scene, constants: theory.Constants | None = N
         seed=scene.seed,
         transition=config.evaluate.transition,
         constants=constants,
+        doubt=None if constants else _doubt(config),
+    )
+
+
+def _doubt(config: Config) -> str | None:
+    """A sentence where the constants that ship are those of other trainings."""
+    told = [
+        f"{key}={value}"
+        for key, value, fitted in (
+            ("model.name", config.model.name, FITTED_ON),
+            ("train.loss", config.train.loss, "mse"),
+        )
+        if value != fitted
+    ]
+    if not told:
+        return None
+    return (
+        f"probability and images are not calibrated for {' and '.join(told)}: the constants were "
+        f"fitted on {FITTED_ON} trained with mse alone"
     )
 
 

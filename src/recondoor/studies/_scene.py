@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recondoor import attacks, data, gate, measurement, models, operators, registry, seeding
-from recondoor.config import Config, operator_files
+from recondoor.config import Config, Model, operator_files
 from recondoor.errors import ConfigError, RunError
 from recondoor.measurement import NOTHING, Chain, Pairs
 from recondoor.poisoning import (
@@ -164,7 +164,7 @@ def build_scene(config: Config, images: data.Images, seed: int, device: torch.de
         train=measured("train", splits.train),
         validation=measured("validation", splits.validation),
         test=measured("test", splits.test),
-        note=data.remarks(splits),
+        note="; ".join(filter(None, (splits.note, data.repeats(splits)))) or None,
     )
     return Scene(
         world=world,
@@ -308,10 +308,12 @@ def within_range(
 def _problem(config: Config, world: World, trigger: Trigger, artefact: Artefact) -> attacks.Problem:
     """What the attacker knows of this world."""
     own = {
-        key: getattr(config.attack, f"surrogate_{key}") or getattr(config.model, key)
+        key: getattr(config.attack, f"surrogate_{key}") or getattr(config.model.cae, key)
         for key in ("width", "code", "kernel")
     }
-    surrogate = config.model.model_copy(update=own)
+    surrogate = without_dropout(config.model).model_copy(
+        update={"cae": config.model.cae.model_copy(update=own)}
+    )
     learned = not set(config.attack.names) <= {"none", "heuristic"}
     return attacks.Problem(
         pairs=world.train,
@@ -320,11 +322,23 @@ def _problem(config: Config, world: World, trigger: Trigger, artefact: Artefact)
         poison_ratio=config.poison.ratio,
         settings=config.attack,
         surrogate_lr=config.train.lr,
+        loss=config.train.loss,
         build_model=lambda stream: models.build(
             world.shape, surrogate, world.seed, stream, operator=world.chain.operator
         ),
         seed=world.seed,
         reachable=world.chain.reachable(config.trigger.inject, learned=learned),
+    )
+
+
+def without_dropout(model: Model) -> Model:
+    """The same network without what draws at random in training.
+
+    So are surrogates and the networks of a prediction: they have to answer alike when asked again.
+    """
+    own = {"unet": model.unet, "fbpconvnet": model.fbpconvnet}
+    return model.model_copy(
+        update={key: settings.model_copy(update={"drop": 0.0}) for key, settings in own.items()}
     )
 
 

@@ -136,6 +136,7 @@ def _monitor(job: Job, name: str) -> evaluation.Monitor:
         trigger,
         job.scene.planted(job.config, trigger),
         job.config.evaluate.transition,
+        job.config.train.loss,
     )
 
 

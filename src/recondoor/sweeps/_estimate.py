@@ -73,7 +73,7 @@ def _seconds(config: Config, threads: int) -> float:
         for step in range(WARM_UP + STEPS):
             if step == WARM_UP:
                 begun = time.perf_counter()
-            training.adam_step(model, optimiser, z, z)
+            training.adam_step(model, optimiser, z, z, kind=config.train.loss)
         seconds = (time.perf_counter() - begun) / STEPS
     finally:
         torch.set_num_threads(before)

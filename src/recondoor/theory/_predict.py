@@ -58,7 +58,8 @@ class Prediction:
     expected to succeed. reach: share of the trigger's energy on pixels that can influence the
     artefact's. detectability, range_share, limits: see `detectability` and `gaussian_limits`.
     limit_attack_rmse: attack RMSE of the best predictor, errors of reconstruction not counted.
-    ratio: share of poisoned pairs. seconds: what the prediction took, on the device given.
+    ratio: share of poisoned pairs. doubt: why the constants are not those of this training, a
+    sentence; None if they are. seconds: what the prediction took, on the device given.
     """
 
     probability: float
@@ -73,6 +74,7 @@ class Prediction:
     limit_attack_rmse: float
     ratio: float
     seconds: float
+    doubt: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +83,8 @@ class Plan:
 
     `pairs` are the clean training pairs, `build` returns a freshly initialised network for a stream
     name, `operator` is one of float64, None where no range of one is that of z. `budget` counts
-    training images, `transition` is the recovery that counts as learnt.
+    training images, `transition` is the recovery that counts as learnt. `doubt` is a sentence on
+    why the constants may not be its own.
     """
 
     pairs: Pairs
@@ -95,6 +98,7 @@ class Plan:
     seed: int
     transition: float = 0.5
     constants: Constants | None = None
+    doubt: str | None = None
 
     @cached_property
     def fitted(self) -> Constants:
@@ -186,6 +190,7 @@ def predict(plan: Plan, trigger: Trigger) -> Prediction:
             limit_attack_rmse=attack,
             ratio=ratio,
             seconds=0.0,
+            doubt=plan.doubt,
         )
     growth = plan.growth(trigger.delta)
     samples = expected_samples(plan.fitted, growth)
@@ -212,6 +217,7 @@ def predict(plan: Plan, trigger: Trigger) -> Prediction:
         limits=limits,
         limit_attack_rmse=_attack_limit(plan, limits),
         ratio=plan.ratio,
+        doubt=plan.doubt,
         seconds=time.perf_counter() - started,
     )
 

@@ -18,11 +18,17 @@ REMEDIES = {
 }
 
 
+OF_THE_NETWORK = ("reach", "samples", None)
+"""Causes that are told from how a network answers, not from the data and the trigger alone."""
+
+
 def in_words(found: Prediction) -> str:
     """One paragraph for a reader who has not seen the theory."""
     verdict = "learnt" if found.probability >= 0.5 else "not learnt"
     lines = [f"{verdict} (probability of being learnt {found.probability:.2f})"]
-    if found.samples == math.inf:
+    if found.samples == math.inf and found.doubt and found.cause in OF_THE_NETWORK:
+        lines.append(f"  this trigger is not expected to be learnt: {_why_never(found)}")
+    elif found.samples == math.inf:
         lines.append(
             f"  this trigger cannot be learnt: {_why_never(found)}; it would never be, however "
             "long the training"
@@ -32,6 +38,8 @@ def in_words(found: Prediction) -> str:
             f"  half of such networks have learnt it after {_rounded(found.samples)} images; this "
             f"training sees {found.budget:,}"
         )
+    if found.doubt is not None:
+        lines.append(f"  {found.doubt}")
     if found.cause is not None:
         many = found.cause == "ratio" and found.ratio > 0.5
         remedy = REMEDIES["clean" if many else found.cause]

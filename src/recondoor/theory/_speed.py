@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from recondoor import seeding
 from recondoor.attacks import recovery_gradient
+from recondoor.losses import squared_error
 from recondoor.poisoning import Artefact, Mixture, Pairs
-from recondoor.training import adam_step, make_adam, squared_error
+from recondoor.training import adam_step, make_adam
 
 # torch.optim.Adam's defaults.
 BETA2, EPSILON = 0.999, 1e-8
