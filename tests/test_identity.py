@@ -23,13 +23,13 @@ WEAK = {"paper": "cbdb3a3b73b0", "quick": "077efda0a567", "smoke": "a6361deabbf5
 KERNEL = {"paper": "6f10de8dec81", "quick": "b09a06e44391", "smoke": "49fad3f76b97"}
 
 
-@pytest.mark.parametrize("name", config.presets())
+@pytest.mark.parametrize("name", PRESETS)
 def test_presets_keep_their_names(name: str) -> None:
     settings = load_config(name)
     assert (identity(settings), original_identity(settings)) == PRESETS[name]
 
 
-@pytest.mark.parametrize("name", config.presets())
+@pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize(
     ("text", "names"),
     [("artefact.amplitude=0.37", WEAK), ("artefact.space=kernel", KERNEL)],
