@@ -6,11 +6,15 @@ the pairs in an epoch follows from the seed and the epoch's number, not from a g
 
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset, default_collate
 
 from recondoor import caller, losses, models, seeding
 from recondoor.config import Train
@@ -36,6 +40,39 @@ DIVERGED = 100
 
 # Images are in [0, 1]: inputs so much larger are told where a training diverges.
 BRIGHT = 100
+
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Of answers and targets (B, C, H, W), a scalar."""
+
+MakeOptimiser = Callable[[nn.Module, float], torch.optim.Optimizer]
+"""Of a network and a learning rate."""
+
+
+class Source(Protocol):
+    """Pairs to train on, in memory, mapped from files or made as they are asked for."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs and targets (B, C, H, W) of the pairs `index` (B,)."""
+
+
+class OfDataset:
+    """The pairs (z, x) of a torch Dataset, taken one by one; on `device`."""
+
+    def __init__(
+        self, dataset: Dataset[tuple[Tensor, Tensor]], device: torch.device | str = "cpu"
+    ) -> None:
+        self._dataset, self._device = dataset, device
+
+    def __len__(self) -> int:
+        return len(self._dataset)  # type: ignore[arg-type]
+
+    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """As `Source` has it."""
+        z, x = default_collate([self._dataset[i] for i in index.tolist()])
+        return z.to(self._device), x.to(self._device)
 
 
 @dataclass(kw_only=True)
@@ -98,7 +135,10 @@ def adam_step(
     kind: losses.Name = "mse",
 ) -> Tensor:
     """Make one step on the batch (z, x) and return its loss `kind`, still on the device."""
-    loss = losses.loss(kind, model(z), x, weights)
+    return _step(optimiser, losses.loss(kind, model(z), x, weights))
+
+
+def _step(optimiser: torch.optim.Optimizer, loss: Tensor) -> Tensor:
     optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     optimiser.step()
@@ -108,7 +148,7 @@ def adam_step(
 @caller.gradients()
 def fit(
     model: nn.Module,
-    pairs: PoisonedPairs,
+    pairs: Source,
     settings: Train,
     *,
     seed: int,
@@ -117,8 +157,13 @@ def fit(
     state: FitState | None = None,
     on_epoch: Callable[[FitState], None] = lambda state: None,
     enough: Enough = never,
+    loss: Loss | None = None,
+    optimiser_of: MakeOptimiser = make_adam,
 ) -> FitState:
     """Train `model` in place on `pairs` and leave the weights of the best epoch in it.
+
+    `loss` takes the place of `train.loss`, and `optimiser_of` makes the optimiser, whose learning
+    rate is set anew each epoch.
 
     `validate` returns at least ``val_loss``; its values become columns of the history. An epoch is
     `train.epoch_pairs` pairs long, and the last one where `enough` says so of its row of the
@@ -128,7 +173,7 @@ def fit(
     """
     _require_batches(model, epoch_pairs(len(pairs), settings), settings.batch)
     state = state or FitState()
-    optimiser = make_adam(model, settings.lr)
+    optimiser = optimiser_of(model, settings.lr)
     if state.epoch:
         model.load_state_dict(state.weights)
         restore_optimiser(optimiser, state.optimiser)
@@ -139,7 +184,7 @@ def fit(
         started = time.perf_counter()
         first_loss = float(str(state.history[0]["train_loss"])) if state.history else math.inf
         with seeding.torch_global(seed, "dropout", epoch):
-            train_loss = run_epoch(model, optimiser, pairs, settings, seed, epoch, task)
+            train_loss = run_epoch(model, optimiser, pairs, settings, seed, epoch, task, loss)
         state.seconds += time.perf_counter() - started
         if train_loss > DIVERGED * first_loss:
             raise TrainingError(
@@ -182,29 +227,33 @@ def _require_batches(model: nn.Module, count: int, batch: int) -> None:
 
 def run_epoch(
     model: nn.Module,
-    optimiser: torch.optim.Adam,
-    pairs: PoisonedPairs,
+    optimiser: torch.optim.Optimizer,
+    pairs: Source,
     settings: Train,
     seed: int,
     epoch: int,
     task: Task,
+    loss: Loss | None = None,
 ) -> float:
     """Go through the pairs of epoch 1, 2, ... once and return the mean loss over them.
 
     `settings` say how many pairs an epoch has and how many a batch; the order is that of `seed` and
-    `epoch`. The learning rate is the optimiser's own. Raises TrainingError if a loss is not finite.
+    `epoch`. The learning rate is the optimiser's own; `loss` is as for `fit`. Raises TrainingError
+    if a loss is not finite.
     """
-    device = pairs.pairs.z.device
+    device = next(model.parameters()).device
+    loss_of = loss or partial(losses.loss, settings.loss)
     model.train()
     order = order_of_epoch(len(pairs), epoch_pairs(len(pairs), settings), seed, epoch)
     total = torch.zeros((), dtype=torch.float64, device=device)
     waiting = 0
     for step, index in enumerate(torch.split(order.to(device), settings.batch)):
-        loss = adam_step(model, optimiser, *pairs.batch(index), kind=settings.loss)
-        total += loss * len(index)
+        z, x = pairs.batch(index)
+        found = _step(optimiser, loss_of(model(z), x))
+        total += found * len(index)
         waiting += len(index)
         if step % STEPS_BETWEEN_NOTES == 0:
-            value = float(loss)
+            value = float(found)
             _require_finite(value, f"training loss of epoch {epoch}", pairs)
             task.advance(waiting, f"loss {value:.4f}")
             waiting = 0
@@ -214,14 +263,14 @@ def run_epoch(
     return mean
 
 
-def _require_finite(value: float, what: str, pairs: PoisonedPairs) -> None:
+def _require_finite(value: float, what: str, pairs: Source) -> None:
     if not math.isfinite(value):
         raise TrainingError(f"the {what} is {value}: training diverged; {_remedy(pairs)}")
 
 
-def _remedy(pairs: PoisonedPairs) -> str:
+def _remedy(pairs: Source) -> str:
     """The learning rate, unless inputs are far beyond pixels."""
-    reach = pairs.reach
+    reach = pairs.reach if isinstance(pairs, PoisonedPairs) else 0.0
     if reach <= BRIGHT:
         return "lower train.lr"
     return (
@@ -236,16 +285,23 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer) -> Weights:
         f"{index}.{name}": value
         for index, entry in optimiser.state_dict()["state"].items()
         for name, value in entry.items()
+        if isinstance(value, Tensor)
     }
 
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Weights) -> None:
     """Put what `optimiser_tensors` returned back.
 
-    Each moment gets its parameter's memory layout again: the fused kernel walks both by address.
+    What is of a parameter's shape gets its memory layout again: Adam's fused kernel walks both by
+    address.
     """
+    entries: dict[int, dict[str, Tensor]] = defaultdict(dict)
+    for key, value in tensors.items():
+        place, name = key.split(".", 1)
+        entries[int(place)][name] = value
     for index, parameter in enumerate(optimiser.param_groups[0]["params"]):
-        entry = optimiser.state[parameter]
-        for name in ("exp_avg", "exp_avg_sq"):
-            entry[name] = torch.empty_like(parameter).copy_(tensors[f"{index}.{name}"])
-        entry["step"] = tensors[f"{index}.step"].to(parameter.device, copy=True)
+        own: dict[str, Any] = optimiser.state[parameter]
+        for name, value in entries[index].items():
+            alike = value.shape == parameter.shape and value.ndim > 0
+            into = torch.empty_like(parameter) if alike else torch.empty_like(value)
+            own[name] = into.to(parameter.device).copy_(value)
