@@ -1,6 +1,6 @@
 """The chain from an image to a network's input, against NumPy, and triggers that enter before."""
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from recondoor import measurement
-from recondoor.config import Config, from_dict
+from recondoor.config import INPUT_MAPS, Config, Input, from_dict
 from recondoor.errors import ConfigError
 from recondoor.measurement import Chain, Pairs, Preparation
 from recondoor.operators import LinearOperator
@@ -194,3 +194,8 @@ def test_magnitude_is_differentiable_where_it_is_zero() -> None:
     z, _ = Preparation(magnitude=True).inputs(u)
     (slope,) = torch.autograd.grad(z.sum(), u)
     assert bool(slope.isfinite().all())
+
+
+def test_the_maps_that_are_listed_are_those_of_the_setting() -> None:
+    chosen = Input.model_fields["map"].annotation
+    assert list(INPUT_MAPS) == list(get_args(chosen))

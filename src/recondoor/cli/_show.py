@@ -11,7 +11,15 @@ from recondoor import registry
 from recondoor.errors import ConfigError, RecondoorError, plain
 
 Kind = Literal[
-    "datasets", "operators", "models", "attacks", "defences", "settings", "presets", "yardsticks"
+    "datasets",
+    "operators",
+    "inputs",
+    "models",
+    "attacks",
+    "defences",
+    "settings",
+    "presets",
+    "yardsticks",
 ]
 
 
@@ -86,12 +94,18 @@ def list_(
     For example:
 
         recondoor list operators
+        recondoor list inputs
         recondoor list settings --set operator.name=blur:Blur
     """
     if what == "presets":
         from recondoor.config import presets
 
         print("\n".join(presets()))
+    elif what == "inputs":
+        from recondoor.config import INPUT_MAPS
+
+        width = max(map(len, INPUT_MAPS))
+        print("\n".join(f"{name:{width}}  {text}" for name, text in INPUT_MAPS.items()))
     elif what == "settings":
         from recondoor.config import load_config, settings_table
 

@@ -47,6 +47,7 @@ from recondoor.config._own import (
 )
 from recondoor.config._section import Section
 from recondoor.config._tree import (
+    INPUT_MAPS,
     ArtefactSettings,
     Config,
     Data,
@@ -63,6 +64,7 @@ from recondoor.errors import ConfigError, nearest
 from recondoor.tables import parse_toml
 
 __all__ = [
+    "INPUT_MAPS",
     "OLDER",
     "SIMULATED",
     "ArtefactSettings",

@@ -82,6 +82,16 @@ class Operator(Choice):
         return registry.check("operators", name, "operator.name")
 
 
+INPUT_MAPS = {
+    "adjoint": "A_adjoint y, the paper's; for masked k-space the zero-filled image.",
+    "pinv": "The pseudo-inverse: of the images that agree with y best the one of least norm.",
+    "fbp": "Filtered back-projection, of ct-parallel.",
+    "magnitude": "The absolute value of A_adjoint y; of real images, where y is complex.",
+    "rss": "The root sum of squares over the coils' images, of mri-multicoil.",
+}
+"""Values of `input.map` and what they are."""
+
+
 class Input(Section):
     """What is made of the measurement before the network sees it."""
 
