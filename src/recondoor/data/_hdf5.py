@@ -58,8 +58,8 @@ def read_images(path: Path, inside: Path | None = None) -> NDArray[Any]:
                 return _stack(name, arrays.read_own(name, found[name]))
         group = arrays.own_group(file, ISMRMRD)
         if group is not None:
-            return _ismrmrd(group)
-        raise ValueError(_nothing(file))
+            return _ismrmrd(path, group)
+        raise DataError(f"'{path}' {_nothing(file)}")
 
 
 def read_kspace(path: Path | str) -> KSpace:
@@ -70,7 +70,7 @@ def read_kspace(path: Path | str) -> KSpace:
     with _opened(Path(path), None) as file:
         found = arrays.own_arrays(file, ("kspace", "mask", *TARGETS))
         if "kspace" not in found:
-            raise ValueError(f"it holds {_names(file)}; expected kspace")
+            raise DataError(f"'{path}' holds {_names(file)}; expected kspace")
         values = {name: arrays.read_own(name, each) for name, each in found.items()}
         kspace = values["kspace"]
         if kspace.dtype.kind != "c" or kspace.ndim not in (3, 4) or 0 in kspace.shape:
@@ -118,7 +118,7 @@ def _stack(name: str, values: NDArray[Any]) -> NDArray[Any]:
     return values
 
 
-def _ismrmrd(group: h5py.Group) -> NDArray[Any]:
+def _ismrmrd(path: Path, group: h5py.Group) -> NDArray[Any]:
     """Images of all series, of one channel and one size; ValueError if there are none."""
     found = []
     for name in sorted(str(each) for each in group):
@@ -135,7 +135,7 @@ def _ismrmrd(group: h5py.Group) -> NDArray[Any]:
                 )
             found.append(values.reshape(-1, *values.shape[3:]))
     if not found:
-        raise ValueError(f"its group {ISMRMRD} holds {_names(group)}: {_RAW}")
+        raise DataError(f"'{path}' holds {_names(group)} in {ISMRMRD}: {_RAW}")
     if len({values.shape[1:] for values in found}) > 1:
         raise ValueError("its series of images have different sizes; export one to a file")
     return np.concatenate(found)
@@ -143,8 +143,8 @@ def _ismrmrd(group: h5py.Group) -> NDArray[Any]:
 
 def _nothing(file: h5py.File) -> str:
     if "kspace" in file:
-        return f"it holds {_names(file)}: {_RAW}"
-    return f"it holds {_names(file)}; expected {' or '.join(TARGETS)}, or ISMRMRD's images"
+        return f"holds {_names(file)}: {_RAW}"
+    return f"holds {_names(file)}; expected {' or '.join(TARGETS)}, or ISMRMRD's images"
 
 
 def _names(file: Iterable[str]) -> str:
