@@ -50,7 +50,7 @@ def test_embedded_people(name: str) -> None:
 
 @each
 def test_slices_are_upright(name: str) -> None:
-    """In CT the table is below and above is air; the liver is at the left, the stomach at the right.
+    """In CT the table is below and above is air; liver at the left, stomach at the right.
 
     A head that is seen from below is as long as wide at least, and tapers to the nose, above.
     """

@@ -169,7 +169,7 @@ def test_a_folder_of_too_many_files_or_pixels_is_refused(
     monkeypatch.setattr("recondoor.arrays._claims.FREE", 700_000)
     with pytest.raises(RecondoorError, match="would expand to"):
         data.load(str(tmp_path))
-    monkeypatch.setattr("recondoor.data._files.MOST_FILES", 4)
+    monkeypatch.setattr("recondoor.data._folder.MOST_FILES", 4)
     with pytest.raises(RecondoorError, match="holds more than 4 files"):
         data.load(str(tmp_path))
 

@@ -24,6 +24,8 @@ RECORD = 32 * MIB
 """Most bytes of a JSON file, a history or a table; parsed it takes some twenty times as many."""
 ARRAYS = 4096 * MIB
 """Most bytes of weights, a checkpoint, an .npz or an .h5 file."""
+MAPPED = 65_536 * MIB
+"""Most bytes of a file that is mapped and not read."""
 STALE = 600.0
 """Seconds after which a file that is still being written is a killed process's."""
 

@@ -1,27 +1,41 @@
-"""A stranger's .npy, .npz, .h5 and .png files: claims are checked before memory is taken.
+"""A stranger's files of arrays and volumes: claims are checked before memory is taken.
 
 Nothing is ever unpickled, no member of an archive is written anywhere, and nothing outside of the
 file is followed. What each number means is one rule for all files (`require_scale`).
 """
 
+from recondoor.arrays._cfl import read_cfl
 from recondoor.arrays._claims import EXPANSION, FREE, UNREADABLE, failure, reason, require_expansion
-from recondoor.arrays._hdf5 import hdf5, own_arrays, read_own
-from recondoor.arrays._numpy import Head, archive, head, load
+from recondoor.arrays._dicom import Slice, in_order, read_dicom
+from recondoor.arrays._hdf5 import hdf5, own_arrays, own_group, read_own
+from recondoor.arrays._nifti import read_nifti
+from recondoor.arrays._nrrd import read_nrrd
+from recondoor.arrays._numpy import Head, archive, head, load, mapped
 from recondoor.arrays._png import read_png
 from recondoor.arrays._values import first_not_finite, require_scale, to_float32
+from recondoor.arrays._voxels import Volume
 
 __all__ = [
     "EXPANSION",
     "FREE",
     "UNREADABLE",
     "Head",
+    "Slice",
+    "Volume",
     "archive",
     "failure",
     "first_not_finite",
     "hdf5",
     "head",
+    "in_order",
     "load",
+    "mapped",
     "own_arrays",
+    "own_group",
+    "read_cfl",
+    "read_dicom",
+    "read_nifti",
+    "read_nrrd",
     "read_own",
     "read_png",
     "reason",

@@ -50,7 +50,7 @@ def hdf5(stream: BinaryIO) -> Iterator[h5py.File]:
         raise
 
 
-def own_arrays(file: h5py.File, names: Iterable[str]) -> dict[str, h5py.Dataset]:
+def own_arrays(file: h5py.Group, names: Iterable[str]) -> dict[str, h5py.Dataset]:
     """Those of the arrays `names` that an HDF5 file holds, checked but not read.
 
     Raises one of `UNREADABLE`: ValueError for a link, for what is not in the file itself or was
@@ -66,8 +66,20 @@ def own_arrays(file: h5py.File, names: Iterable[str]) -> dict[str, h5py.Dataset]
         if name in same:
             found[name] = _own(file, name)
     expanded = sum(_expanded(name, values) for name, values in found.items())
-    require_expansion(expanded, file.id.get_filesize())
+    require_expansion(expanded, file.file.id.get_filesize())
     return found
+
+
+def own_group(file: h5py.Group, name: str) -> h5py.Group | None:
+    """The group `name` in the file itself; None if there is none, ValueError if it is a link."""
+    import h5py
+
+    if name not in file:
+        return None
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        raise ValueError(f"{name} is a link, which is not followed")
+    found = file[name]
+    return found if isinstance(found, h5py.Group) else None
 
 
 def read_own(name: str, values: h5py.Dataset) -> NDArray[Any]:
@@ -81,7 +93,7 @@ def read_own(name: str, values: h5py.Dataset) -> NDArray[Any]:
     return numbers
 
 
-def _own(file: h5py.File, name: str) -> h5py.Dataset:
+def _own(file: h5py.Group, name: str) -> h5py.Dataset:
     import h5py
 
     # A link may lead into any other file of this machine.

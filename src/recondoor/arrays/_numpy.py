@@ -9,9 +9,10 @@ import unicodedata
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any, TypeAlias
+from typing import IO, Any, Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recondoor.arrays._claims import MOST_MEMBERS, require_expansion
 
@@ -46,8 +47,33 @@ def load(stream: IO[bytes]) -> Any:
     return np.load(stream, allow_pickle=False)
 
 
+def mapped(stream: IO[bytes], least: int) -> NDArray[Any] | None:
+    """The array of an open .npy file, mapped and not read, if it has `least` bytes or more.
+
+    None if it is smaller, or no .npy of numbers. Raises one of `UNREADABLE` as `load`.
+    """
+    stream.seek(0)
+    if stream.read(len(np.lib.format.MAGIC_PREFIX)) != np.lib.format.MAGIC_PREFIX:
+        return None
+    stream.seek(0)
+    _require_whole(stream, _size(stream))
+    at = stream.tell()
+    stream.seek(0)
+    shape, kind, in_columns = _layout(stream)
+    if kind.hasobject or math.prod(shape) * kind.itemsize < least:
+        return None
+    order: Literal["F", "C"] = "F" if in_columns else "C"
+    return np.memmap(stream, dtype=kind, mode="r", offset=at, shape=shape, order=order)
+
+
 def head(stream: IO[bytes]) -> Head:
     """Shape and type that an .npy declares; `stream` is left where its numbers begin."""
+    shape, kind, _ = _layout(stream)
+    return shape, kind
+
+
+def _layout(stream: IO[bytes]) -> tuple[tuple[int, ...], "np.dtype[Any]", bool]:
+    """The same, and whether the numbers are in Fortran's order."""
     first = np.lib.format.read_magic(stream) == (1, 0)
     width = stream.read(2 if first else 4)
     length = int.from_bytes(width, "little")
@@ -57,13 +83,13 @@ def head(stream: IO[bytes]) -> Head:
     form = np.lib.format
     parse = form.read_array_header_1_0 if first else form.read_array_header_2_0
     try:
-        shape, _, kind = parse(io.BytesIO(width + stream.read(length)))
+        shape, in_columns, kind = parse(io.BytesIO(width + stream.read(length)))
     except MemoryError:
         # Python's parser says so of brackets that are nested too deep.
         raise ValueError("its head cannot be parsed") from None
     if any(length < 0 for length in shape):
         raise ValueError(f"it declares the shape {shape}")
-    return shape, kind
+    return shape, kind, in_columns
 
 
 @contextmanager

@@ -94,7 +94,7 @@ def open_run(
             f"{settings.seed + settings.seeds - 1}"
         )
     label = _label(settings, attack)
-    images = data.load(settings.data.name, settings.data.dir, progress)
+    images = data.read(settings.data, progress)
     run = rundir.RunDir(folder)
     if run.provenance.exists():
         made_of = run.read_provenance()["data"]["fingerprint"]

@@ -16,6 +16,7 @@ from recondoor import gate, registry
 from recondoor.config._attack import Attack
 from recondoor.config._canonical import as_tree, canonical
 from recondoor.config._choice import Choice
+from recondoor.config._data import Data
 from recondoor.config._fields import allowed
 from recondoor.config._identity import (
     dumped,
@@ -50,7 +51,6 @@ from recondoor.config._tree import (
     INPUT_MAPS,
     ArtefactSettings,
     Config,
-    Data,
     Evaluate,
     Input,
     Model,

@@ -41,6 +41,7 @@ def _has_default(key: str) -> Callable[[Config], bool]:
 NEUTRAL = (
     "train.loss",
     *("operator.noise", "operator.photons", "operator.attenuation"),
+    *("data.window", "data.foreground", "data.size", "data.phase"),
     *("input.map", "input.normalise", "input.clamp", "input.crop"),
 )
 """Settings added later whose default is what was done before."""

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from recondoor import registry
 from recondoor.config._attack import Attack
 from recondoor.config._choice import Choice
+from recondoor.config._data import Data
 from recondoor.config._own import (
     Blur,
     Cae,
@@ -24,24 +25,6 @@ from recondoor.config._own import (
 )
 from recondoor.config._section import BATCH, INNER, PAIRS, PIXELS, STEPS, Section
 from recondoor.errors import ConfigError, nearest
-
-
-class Data(Section):
-    """Clean images and how they are split."""
-
-    name: str = Field(
-        "mnist5k", description="registered data set, or the path of an .npz/.npy file or PNG folder"
-    )
-    dir: Path | None = Field(None, description="folder with the files of a registered data set")
-    validation: float = Field(
-        0.1, gt=0, lt=1, description="share of the training images held out for validation"
-    )
-    test: float = Field(
-        0.1, gt=0, lt=1, description="share held out for the test, where the set has no test split"
-    )
-    limit: int | None = Field(
-        None, ge=10, le=PAIRS, description="use a random subset of this many images"
-    )
 
 
 class Operator(Choice):
@@ -340,6 +323,16 @@ class Config(Section):
                 f"attack.{given[0]}: given, which is a size of the network cae, and model.name is "
                 f"{self.model.name}; leave it out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _real(self) -> "Config":
+        """Refuse, for complex images, what keeps values in the range of pixels."""
+        if self.data.phase != "none":
+            if self.attack.budget == "box":
+                raise ConfigError("data.phase: smooth given; set attack.budget to another than box")
+            if self.artefact.space == "consistent-in-range":
+                raise ConfigError("data.phase: smooth given; set artefact.space to another")
         return self
 
     def _require_own_range(self) -> None:

@@ -7,41 +7,74 @@ from pathlib import Path
 from typing import cast
 
 from recondoor import registry
+from recondoor.config import Data
 from recondoor.data._base import DataSet
 from recondoor.data._content import first_of_each, shared
 from recondoor.data._files import read_path
+from recondoor.data._hdf5 import KSpace, read_kspace
 from recondoor.data._images import Images
+from recondoor.data._prepared import prepared
 from recondoor.data._published import with_home
-from recondoor.data._splits import Splits, repeats, split
+from recondoor.data._splits import Splits, remarks, repeats, split
 from recondoor.errors import DataError, nearest
 from recondoor.progress import NO_PROGRESS, Progress
 
 __all__ = [
     "DataSet",
     "Images",
+    "KSpace",
     "Splits",
     "find",
     "first_of_each",
     "load",
+    "prepared",
+    "read",
+    "read_kspace",
+    "remarks",
     "repeats",
     "shared",
+    "source",
     "split",
 ]
 
 
+def read(settings: Data, progress: Progress = NO_PROGRESS) -> Images:
+    """The images of a study: loaded by `data.name`, `.dir` and `.window`, and then prepared.
+
+    `settings.foreground`, `.size` and `.phase` say how. Raises as `load`, and ConfigError where a
+    setting does not fit the images.
+    """
+    found = load(settings.name, settings.dir, progress, window=settings.limits)
+    return prepared(found, settings)
+
+
+def source(settings: Data) -> Data:
+    """The settings that `read` looks at, the others at their defaults."""
+    rest = {"validation", "test", "limit"}
+    fields = Data.model_fields
+    return settings.model_copy(update={name: fields[name].default for name in rest})
+
+
 def load(
-    name_or_path: str, data_dir: Path | None = None, progress: Progress = NO_PROGRESS
+    name_or_path: str,
+    data_dir: Path | None = None,
+    progress: Progress = NO_PROGRESS,
+    *,
+    window: tuple[float, float] | None = None,
 ) -> Images:
     """Load a registered data set, one's own by MODULE:NAME, or the images at a path.
 
-    A path is that of an .npz or .npy file or a folder of PNGs. A registered name wins over a file
-    of that name (write ``./mnist`` for the file). `data_dir` is the folder with a registered set's
-    files and has no effect on paths. Raises DataError, one line, if there is no such set or file or
-    its content is not what it should be.
+    A path is that of a file or folder of images or volumes, as docs/data.md lists them. A
+    registered name wins over a file of that name (write ``./mnist`` for the file). `data_dir` is
+    the folder with a registered set's files and has no effect on paths; `window` are the values of
+    volumes that become 0 and 1, and have an effect on volumes alone. Raises DataError, one line, if
+    there is no such set or file or its content is not what it should be.
     """
     known, told = registry.names("datasets"), f"data.name: '{name_or_path}'"
     if name_or_path not in known and not _is_own_code(name_or_path):
-        return read_path(_path(name_or_path, known), progress)
+        return read_path(_path(name_or_path, known), progress, window)
+    if window is not None:
+        raise DataError(f"data.window: given, but '{name_or_path}' is no file of volumes; leave it")
     plug_in = _load(name_or_path)
     with registry.told(plug_in, told):
         images: object = plug_in.load(data_dir, progress)

@@ -1,9 +1,7 @@
-"""A user's own images: an .npz or .npy file, or a folder of PNGs."""
+"""A user's own images: a file of arrays, a folder of PNGs, or volumes."""
 
 import hashlib
-import os
 from collections.abc import Mapping
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +9,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recondoor import arrays, gate
-from recondoor.data._images import Images
+from recondoor.data._folder import SUFFIXES, Found, form_of, found_in
+from recondoor.data._images import Images, shaped
+from recondoor.data._stack import Part, Stack
+from recondoor.data._volumes import Window, read_volumes
 from recondoor.errors import DataError
 from recondoor.progress import Progress
 
 TRAIN_KEYS = ("x", "images", "x_train", "train")
 TEST_KEYS = ("test", "x_test")
-MOST_FILES = 1_000_000
-"""Files that a folder of PNGs may hold."""
+MAPPED = 64 * gate.MIB
+"""Bytes from which an .npy is mapped and not read."""
 
 
-def read_path(path: Path, progress: Progress) -> Images:
+def read_path(path: Path, progress: Progress, window: Window | None = None) -> Images:
     """Load the images at `path`, which exists; the set is called like the file.
 
     uint8 values count from 0 to 255, True is 1, floating-point ones must lie in [0, 1]. An .npz
     holds the images under `x`, `images`, `x_train` or `train`, or as its only array, and may hold
     test images under `test` or `x_test`. A folder holds 8-bit greyscale or RGB PNGs of one size,
-    taken in the order of their names. Copies are told. Shapes as in `Images.of`. Raises
-    DataError for anything else.
+    taken in the order of their names, or volumes (`read_volumes`); a volume may also be a file.
+    `window`: values of volumes, or of an .npy, that become 0 and 1. Copies are told. Shapes as in
+    `Images.of`. Raises DataError for anything else.
     """
-    if path.is_dir():
-        images = Images.of(path.resolve().name, _read_folder(path, progress))
-    elif path.suffix.lower() == ".npy":
-        images = Images.of(path.name, _read_npy(path))
-    elif path.suffix.lower() == ".npz":
-        images = Images.of(path.name, *_read_npz(path))
-    else:
-        raise DataError(f"'{path}' is neither an .npz or .npy file nor a folder of PNGs")
+    images = _read(path, progress, window)
     if copies := _copies(images):
         progress.say(
             f"{images.name}: {copies} images are copies of earlier ones, and a copy may be trained "
@@ -46,18 +41,64 @@ def read_path(path: Path, progress: Progress) -> Images:
     return images
 
 
+def _read(path: Path, progress: Progress, window: Window | None) -> Images:
+    suffix, name = path.suffix.lower(), path.name
+    if path.is_dir():
+        found, inside, name = found_in(path), path, path.resolve().name
+    elif suffix == ".npy":
+        return Images.of(name, _read_npy(path, window))
+    elif (form := form_of(path)) in (None, "PNG") or suffix == ".npz":
+        found, inside = Found("", ()), None
+    else:
+        found, inside = Found(str(form), (("", path),)), None
+    if found.form not in ("PNG", ""):
+        return read_volumes(name, found.form, found.files, progress, window=window, inside=inside)
+    if window is not None:
+        raise DataError(f"data.window: given, but '{path}' holds no volumes; leave it out")
+    if found.form == "PNG":
+        return _read_pngs(name, path, found, progress)
+    if suffix == ".npz":
+        return Images.of(name, *_read_npz(path))
+    raise DataError(
+        f"'{path}' is neither an .npz or .npy file nor a folder of PNGs, nor a volume "
+        f"({', '.join(suffix for suffix in SUFFIXES if suffix != '.png')})"
+    )
+
+
 def _copies(images: Images) -> int:
-    """How many images are, to the bit, ones that came before."""
-    parts = [part for part in (images.train_pixels, images.test_pixels) if part is not None]
-    different = {hashlib.sha256(image).digest() for part in parts for image in part}
-    return sum(map(len, parts)) - len(different)
+    """How many images are, to the bit, ones that came before; of volumes empty slices are none."""
+    volumes = images.train_subjects is not None
+    different, count = set(), 0
+    for stack in (images.train_stack, images.test_stack):
+        for part in () if stack is None else stack.parts:
+            for image in part.pixels:
+                if volumes and image.min() == image.max():
+                    continue
+                count += 1
+                different.add(hashlib.sha256(np.ascontiguousarray(image).data).digest())
+    return count - len(different)
 
 
-def _read_npy(path: Path) -> NDArray[Any]:
-    array = _load(path)
+def _read_npy(path: Path, window: Window | None) -> NDArray[Any] | Stack:
+    found = _mapped(path)
+    array = _load(path) if found is None else found
     if not isinstance(array, np.ndarray):
         raise DataError(f"'{path}' is an archive of arrays; rename it to .npz")
-    return array
+    if window is None:
+        return array
+    if array.dtype.kind not in "iuf":
+        raise DataError(f"data.window: given, but '{path}' holds numbers of type {array.dtype}")
+    length = window[1] - window[0]
+    return Stack.of(Part(shaped(array, path.name), 1 / length, -window[0] / length, cut=True))
+
+
+def _mapped(path: Path) -> NDArray[Any] | None:
+    """The array of a large .npy, mapped; None for one that is read."""
+    try:
+        with gate.opened(path, most=gate.MAPPED) as stream:
+            return arrays.mapped(stream, MAPPED)
+    except arrays.UNREADABLE as error:
+        raise DataError(arrays.failure(path, error, ".npy file")) from error
 
 
 def _read_npz(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
@@ -101,46 +142,34 @@ def _keys(found: list[str], path: Path) -> tuple[str, str | None]:
     return train[0], test[0] if test else None
 
 
-def _read_folder(folder: Path, progress: Progress) -> NDArray[np.uint8]:
-    """Pixels of all PNGs directly in `folder`, (N, H, W) or (N, 3, H, W)."""
-    names = _names(folder)
-    first = _read_png(folder / names[0], folder)
-    _require_room(folder, names, first.size)
-    pixels = np.empty((len(names), *first.shape), np.uint8)
-    with progress.task(f"reading {len(names)} PNGs", len(names)) as task:
-        for index, name in enumerate(names):
-            image = _read_png(folder / name, folder)
+def _read_pngs(name: str, folder: Path, found: Found, progress: Progress) -> Images:
+    """Images of all PNGs, (N, H, W) or (N, 3, H, W), with a label for each subfolder."""
+    paths = [path for _, path in found.files]
+    first = _read_png(paths[0], folder)
+    _require_room(folder, paths, first.size)
+    pixels = np.empty((len(paths), *first.shape), np.uint8)
+    with progress.task(f"reading {len(paths)} PNGs", len(paths)) as task:
+        for index, path in enumerate(paths):
+            image = _read_png(path, folder)
             if image.shape != first.shape:
                 raise DataError(
-                    f"'{folder / name}' is {_describe(image)} but '{names[0]}' is "
+                    f"'{path}' is {_describe(image)} but '{paths[0].name}' is "
                     f"{_describe(first)}; all images must have one size and be all greyscale or "
                     "all RGB"
                 )
             pixels[index] = image
             task.advance()
-    return pixels if pixels.ndim == 3 else np.ascontiguousarray(np.moveaxis(pixels, 3, 1))
+    subjects = [subject for subject, _ in found.files]
+    labels = np.unique(subjects, return_inverse=True)[1] if any(subjects) else None
+    moved = pixels if pixels.ndim == 3 else np.ascontiguousarray(np.moveaxis(pixels, 3, 1))
+    return Images.of(name, moved, train_subjects=labels)
 
 
-def _names(folder: Path) -> list[str]:
-    with os.scandir(folder) as entries:
-        found = [entry.name for entry in islice(entries, MOST_FILES + 1)]
-    if len(found) > MOST_FILES:
-        raise DataError(
-            f"'{folder}' holds more than {MOST_FILES:,} files; put the images into an .npy file"
-        )
-    names = [name for name in found if name[-4:].lower() == ".png" and not name.startswith(".")]
-    if not names:
-        raise DataError(
-            f"'{folder}' holds no PNG; expected a folder with .png files directly in it"
-        )
-    return sorted(names)
-
-
-def _require_room(folder: Path, names: list[str], size: int) -> None:
+def _require_room(folder: Path, paths: list[Path], size: int) -> None:
     """Refuse pictures that would expand, together, to suspiciously much."""
     try:
-        held = sum((folder / name).lstat().st_size for name in names)
-        arrays.require_expansion(len(names) * size, held)
+        held = sum(path.lstat().st_size for path in paths)
+        arrays.require_expansion(len(paths) * size, held)
     except (OSError, ValueError) as error:
         raise DataError(arrays.failure(folder, error, "folder of PNGs")) from error
 

@@ -111,7 +111,12 @@ class Images:
 
 def _checked(given: NDArray[Any] | Stack, where: str, is_complex: bool) -> Stack:
     """The images as they are kept; `where` starts every error."""
-    stack = given if isinstance(given, Stack) else Stack.of(Part(_shaped(given, where)))
+    if not isinstance(given, Stack):
+        try:
+            arrays.require_scale(given.dtype)
+        except ValueError as error:
+            raise DataError(f"{where}: {error}") from None
+    stack = given if isinstance(given, Stack) else Stack.of(Part(shaped(given, where)))
     if is_complex and stack.shape[0] != 2:
         raise DataError(f"{where}: complex images of {stack.shape[0]} channels; expected 2")
     for part in stack.parts:
@@ -122,17 +127,13 @@ def _checked(given: NDArray[Any] | Stack, where: str, is_complex: bool) -> Stack
     return stack if isinstance(given, Stack) else Stack.of(Part(_kept(stack.parts[0].pixels)))
 
 
-def _shaped(array: NDArray[Any], where: str) -> NDArray[Any]:
-    """The same numbers as (N, C, H, W)."""
-    try:
-        arrays.require_scale(array.dtype)
-    except ValueError as error:
-        raise DataError(f"{where}: {error}") from None
+def shaped(array: NDArray[Any], where: str) -> NDArray[Any]:
+    """The same numbers as (N, C, H, W); raises DataError, begun by `where`, as `Images.of`."""
     return _channels_first(array, where)
 
 
 def _kept(pixels: NDArray[Any]) -> NDArray[Any]:
-    """The same pixels, contiguous, in a type of few bits; what is mapped from a file stays there."""
+    """The same pixels, contiguous, in few bits; what is mapped from a file stays there."""
     if isinstance(pixels, np.memmap):
         return pixels
     small = pixels.dtype in (np.uint8, np.float16)

@@ -158,6 +158,11 @@ def _note(name: str, sliced: list[str]) -> str | None:
     )
 
 
+def remarks(splits: Splits) -> str | None:
+    """What a reader of the numbers has to know of the splits: `note` and `repeats`; mostly None."""
+    return "; ".join(filter(None, (splits.note, repeats(splits)))) or None
+
+
 def repeats(splits: Splits) -> str | None:
     """Say how many images of one part are in another too, by content; None if there are none.
 

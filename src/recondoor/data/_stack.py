@@ -1,4 +1,4 @@
-"""Pixels as they are stored, in memory or mapped from a file, made into numbers as they are used."""
+"""Pixels as they are stored, in memory or mapped, made into numbers as they are used."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ class Part:
     """Images of one array, (n, C, H, W), in the type that they came in.
 
     uint8 counts to 255, True is 1, floating-point numbers are what they are. With `gain` a number k
-    is gain k + offset, cut to [0, 1] where `cut` says so; complex pairs (C = 2) are never cut.
+    is gain k + offset, cut to [0, 1] where `cut` says so. Complex numbers (n, 1, H, W) become two
+    channels.
     """
 
     pixels: NDArray[Any]
@@ -41,9 +42,13 @@ class Part:
 
     def of_stored(self, stored: NDArray[Any]) -> FloatArray:
         """The same of some of the stored numbers."""
+        if stored.dtype.kind == "c":
+            scaled = stored * (self.gain or 1.0)
+            return np.concatenate([scaled.real, scaled.imag], axis=1, dtype=np.float32)
         if self.gain is None:
             if stored.dtype == np.uint8:
-                return np.divide(stored, np.float32(255), dtype=np.float32)
+                levels: FloatArray = np.divide(stored, np.float32(255), dtype=np.float32)
+                return levels
             return np.ascontiguousarray(stored, dtype="<f4")
         numbers = stored.astype(np.float64) * self.gain + self.offset
         return (np.clip(numbers, 0, 1) if self.cut else numbers).astype(np.float32)
@@ -92,7 +97,8 @@ class Stack:
             step = max(1, BYTES // max(1, int(np.prod(part.pixels.shape[1:])) * 8))
             for at in range(0, len(places), step):
                 here = places[at : at + step]
-                taken[here, :, *into] = part.unit(rows[here] - start)[:, :, *out]
+                numbers = part.unit(rows[here] - start)[:, :, out[0], out[1]]
+                taken[here, :, into[0], into[1]] = numbers
             start = end
         return taken
 

@@ -69,7 +69,7 @@ def run(
     config = rundir.as_spelled(out, checked(config))
     runtime = runtime or Runtime()
     device = runtime.torch_device
-    images = images or data.load(config.data.name, config.data.dir, runtime.progress)
+    images = images or data.read(config.data, runtime.progress)
     patterns = digest_of_patterns(config, images)
     folder = RunDir(out, Seal.of(config, images.fingerprint, patterns))
     _record.require_same_run(folder, config, images.fingerprint, patterns)
@@ -135,7 +135,7 @@ def run_ratios(
     config, runtime = checked(config), runtime or Runtime()
     rundir.require_place(out)
     probes = [_at_ratio(config, ratio, ("heuristic",)) for ratio in ratios]
-    images = data.load(config.data.name, config.data.dir, runtime.progress)
+    images = data.read(config.data, runtime.progress)
     splits = data.split(images, config.data, config.seed)
     for probe in probes:
         # Before the first of them takes its hours.

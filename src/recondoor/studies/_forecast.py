@@ -76,7 +76,7 @@ def predict(
     """
     config = rundir.as_spelled(out, checked(config))
     runtime = runtime or Runtime()
-    images = images or data.load(config.data.name, config.data.dir, runtime.progress)
+    images = images or data.read(config.data, runtime.progress)
     scene = build_scene(config, images, config.seed, runtime.torch_device)
     require_poison(config, len(scene.train), len(scene.validation))
     require_range(config, scene)

@@ -60,7 +60,7 @@ def _seconds(config: Config, threads: int) -> float:
 
     from recondoor import data, models, operators, seeding, training
 
-    images = data.load(config.data.name, config.data.dir)
+    images = data.read(config.data)
     pairs = len(data.split(images, config.data, config.seed).train)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)

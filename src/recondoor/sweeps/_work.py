@@ -99,15 +99,16 @@ def reason_of(error: BaseException) -> str:
 
 
 def _rows(task: Task, progress: Progress) -> list[dict[str, Any]]:
-    from recondoor import studies
+    from recondoor import data, studies
 
     settings = config.from_dict(task.settings)
+    own = settings.data.model_copy(update={"dir": Path(task.data_dir) if task.data_dir else None})
     runtime = studies.Runtime(task.device, progress, task.command)
     folder = Path(task.folder)
     patience = time.monotonic() + SECONDS_FOR_A_FOLDER
     while True:
         try:
-            images = _images(settings.data.name, task.data_dir, task.sweep_begun)
+            images = _images(data.source(own), task.sweep_begun)
             original = Path(task.original) if task.original else None
             studies.run(settings, folder, runtime, images=images, original=original)
             return rows_of(folder, settings) or []
@@ -172,7 +173,7 @@ def _fits(value: object) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _images(name: str, data_dir: str | None, sweep_begun: float) -> "Images":
+def _images(settings: config.Data, sweep_begun: float) -> "Images":
     from recondoor import data
 
-    return data.load(name, Path(data_dir) if data_dir else None)
+    return data.read(settings)

@@ -1,0 +1,107 @@
+"""Small volumes in every format, written by libraries that are not ours."""
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import nibabel
+import nrrd
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
+
+Array = NDArray[Any]
+
+
+def anatomy(seed: int = 0, shape: tuple[int, int, int] = (5, 7, 6)) -> Array:
+    """Whole numbers (slices, rows, columns) of 0 to 1,000, with 1,000 in the upper left front."""
+    values = np.random.default_rng(seed).integers(0, 900, shape).astype(np.int16)
+    values[0, 0, 0] = 1000
+    return values
+
+
+def write_nifti(path: Path, slices: Array, codes: str = "LPS", zooms: Any = (1, 1, 1)) -> None:
+    """Slices from the feet up, rows from front to back, columns from the person's right to left.
+
+    `codes`: the directions in which the file's axes grow, as nibabel spells them.
+    """
+    voxels = slices.transpose(2, 1, 0)  # to the left, to the back, up: LPS
+    there = nibabel.orientations.axcodes2ornt("LPS")
+    wanted = nibabel.orientations.axcodes2ornt(codes)
+    way = nibabel.orientations.ornt_transform(there, wanted)
+    affine = np.diag([-zooms[0], -zooms[1], zooms[2], 1.0])
+    turned = nibabel.orientations.apply_orientation(voxels, way)
+    affine = affine @ nibabel.orientations.inv_ornt_aff(way, voxels.shape)
+    nibabel.save(nibabel.Nifti1Image(np.ascontiguousarray(turned), affine), path)
+
+
+def write_nrrd(path: Path, slices: Array, **header: Any) -> None:
+    given = {
+        "space": "left-posterior-superior",
+        "space directions": np.eye(3),
+        "space origin": np.zeros(3),
+        "encoding": "gzip",
+    } | header
+    nrrd.write(str(path), slices.transpose(2, 1, 0), given)
+
+
+def write_fastmri(path: Path, kspace: Array | None = None, **arrays: Array) -> None:
+    with h5py.File(path, "w") as file:
+        if kspace is not None:
+            file["kspace"] = kspace
+        for name, values in arrays.items():
+            file[name] = values
+        if "reconstruction_rss" in arrays:
+            file.attrs["max"] = float(arrays["reconstruction_rss"].max())
+        file["ismrmrd_header"] = "<ismrmrdHeader/>"
+
+
+def write_ismrmrd(path: Path, slices: Array | None) -> None:
+    with h5py.File(path, "w") as file:
+        group = file.create_group("dataset")
+        group["xml"] = "<ismrmrdHeader/>"
+        if slices is not None:
+            group["image_0/data"] = slices[:, None, None]
+
+
+def write_cfl(path: Path, values: Array) -> None:
+    """`values`: complex, BART's dimensions in their order."""
+    sides = [*values.shape, *[1] * (16 - values.ndim)]
+    path.with_suffix(".hdr").write_text("# Dimensions\n" + " ".join(map(str, sides)) + "\n")
+    values.astype("<c8").ravel(order="F").tofile(path.with_suffix(".cfl"))
+
+
+def write_slice(path: Path, pixels: Array, at: int, **changed: Any) -> None:
+    """One DICOM file of a series with slices 2 mm apart; of `changed` attributes None is left out."""
+    meta = FileMetaDataset()
+    is_ct = changed.get("Modality") == "CT"
+    meta.MediaStorageSOPClassUID = CTImageStorage if is_ct else MRImageStorage
+    meta.MediaStorageSOPInstanceUID = f"1.2.3.{at + 1}"
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    file = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    file.SOPClassUID, file.SOPInstanceUID = meta.MediaStorageSOPClassUID, f"1.2.3.{at + 1}"
+    file.Modality, file.PatientID, file.SeriesInstanceUID = "MR", "", "1.2.3"
+    file.Rows, file.Columns = pixels.shape
+    file.SamplesPerPixel, file.PhotometricInterpretation = 1, "MONOCHROME2"
+    file.BitsAllocated = file.BitsStored = 16
+    file.HighBit, file.PixelRepresentation = 15, 1
+    file.PixelSpacing, file.ImageOrientationPatient = [1, 1], [1, 0, 0, 0, 1, 0]
+    file.ImagePositionPatient, file.InstanceNumber = [0, 0, 2.0 * at], at + 1
+    file.PixelData = pixels.astype("<i2").tobytes()
+    for name, value in changed.items():
+        if value is None:
+            delattr(file, name)
+        else:
+            setattr(file, name, value)
+    pydicom.dcmwrite(path, file, enforce_file_format=True)
+
+
+def write_series(folder: Path, slices: Array, **changed: Any) -> None:
+    """A series whose files are named in another order than they lie in."""
+    folder.mkdir(parents=True, exist_ok=True)
+    series = changed.get("SeriesInstanceUID", "")
+    for at, pixels in enumerate(slices):
+        name = f"{(at * 3 + 1) % len(slices)}-{series}.dcm"
+        write_slice(folder / name, pixels, at, **changed)
