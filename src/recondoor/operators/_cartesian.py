@@ -93,13 +93,8 @@ class Cartesian(LinearOperator):
     def _phase(self, like: Tensor) -> Tensor:
         """exp(2 pi i k c / N) for the centre c = N // 2 on both axes: (H, kept), or (n, 1, ...)."""
         height, width = self.shape[1:]
-        rows = torch.arange(height, device=like.device)
-        lines = self.columns - width // 2
-        turns = (rows * (height // 2) % height / height, lines * (width // 2) % width / width)
-        down, across = (
-            torch.polar(torch.ones_like(turn), 2 * torch.pi * turn)
-            for turn in (each.to(torch.float64) for each in turns)
-        )
+        rows, lines = torch.arange(height, device=like.device), self.columns - width // 2
+        down, across = _turned(rows, height), _turned(lines, width)
         phase = (down[:, None] * across[..., None, :]).to(like.real.dtype.to_complex())
         return phase if self.columns.ndim == 1 else phase[:, None]
 
@@ -109,6 +104,12 @@ class Cartesian(LinearOperator):
                 f"{len(values)} images given, but this operator has masks for "
                 f"{len(self.columns)}, one each; take those of the images by rows(index)"
             )
+
+
+def _turned(frequencies: Tensor, size: int) -> Tensor:
+    """exp(2 pi i k c / N) of integers k, for N = `size` and c = N // 2, complex128."""
+    turns = (frequencies * (size // 2) % size).to(torch.float64) / size
+    return torch.polar(torch.ones_like(turns), 2 * torch.pi * turns)
 
 
 def complex_image(x: Tensor) -> Tensor:
