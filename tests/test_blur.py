@@ -24,9 +24,7 @@ def make(name: str, shape: tuple[int, int, int], **own: Any) -> LinearOperator:
 
 @every_shape
 @pytest.mark.parametrize("width", [0.05, 0.7, 1.5, 4.0])
-def test_blur_is_scipys_with_reflecting_borders(
-    shape: tuple[int, int, int], width: float
-) -> None:
+def test_blur_is_scipys_with_reflecting_borders(shape: tuple[int, int, int], width: float) -> None:
     operator, x = make("blur", shape, width=width), images(shape)
     expected = ndimage.gaussian_filter(x.numpy(), (0, 0, width, width), mode="reflect")
     np.testing.assert_allclose(operator.A(x).numpy(), expected, atol=1e-12)
