@@ -302,7 +302,7 @@ class OperatorContract(Contract):
                 found, expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max())
             )
         assert torch.equal(operator.network_input(y, "adjoint"), operator.A_adjoint(y))
-        with pytest.raises(ConfigError, match="input map 'adjiont' given; .*'adjoint'"):
+        with pytest.raises(ConfigError, match=r"input map 'adjiont' given; .*'adjoint'"):
             operator.network_input(y, "adjiont")
 
     def test_operators_of_samples_agree_with_their_rows(self, name: str) -> None:
