@@ -66,7 +66,7 @@ class LinearOperator(ABC):
 
     @property
     def varies(self) -> bool:
-        """Whether each image is measured in its own way."""
+        """Whether each image is measured, or made a network's input of, in its own way."""
         return False
 
     def per_sample(self, n: int, generator: torch.Generator) -> Self:
