@@ -103,7 +103,7 @@ name = "optics"
 version = "2.1"
 
 [project.entry-points."recondoor.plugins"]
-"operators.blur" = "optics.blur:Blur"
+"operators.smear" = "optics.blur:Blur"
 "attacks.sine" = "optics.sine:Sinusoid"
 "defences.energy" = "optics.look:Energy"
 

@@ -208,7 +208,10 @@ def test_list_names_everything(kind: str, capsys: pytest.CaptureFixture[str]) ->
     run("list", kind)
     names = {
         "datasets": ["brain4", "chest4", "fashion-mnist", "mnist", "mnist5k"],
-        "operators": ["fourier", "gaussian", "identity", "matrix", "pixel-mask"],
+        "operators": [
+            *("blur", "ct-parallel", "downsample", "fourier", "gaussian", "identity", "matrix"),
+            *("mri", "mri-multicoil", "pixel-mask"),
+        ],
         "models": ["cae"],
         "attacks": [
             *("bilevel", "direct", "heuristic", "none", "random", "spectral", "tangent"),

@@ -31,6 +31,22 @@ REFUSED = [
     ("operator.attenuation", 0, "> 0"),
     ("operator.attenuation", 21, "<= 20"),
     ("operator.matrix.file", 5, "path"),
+    ("operator.mri.acceleration", 0.5, ">= 1"),
+    ("operator.mri.centre", 1.5, "<= 1"),
+    ("operator.mri.pattern", "equispace", "did you mean 'equispaced'?"),
+    ("operator.mri.mask_per", "slices", "did you mean 'slice'?"),
+    ("operator.mri.file", 5, "path"),
+    ("operator.mri_multicoil.acceleration", 0, ">= 1"),
+    ("operator.mri_multicoil.centre", -0.1, ">= 0"),
+    ("operator.mri_multicoil.pattern", "poisson", "random | equispaced"),
+    ("operator.mri_multicoil.mask_per", "image", "set | slice"),
+    ("operator.mri_multicoil.file", 5, "path"),
+    ("operator.mri_multicoil.coils", 0, ">= 1"),
+    ("operator.mri_multicoil.maps", "birdcages", "did you mean 'birdcage'?"),
+    ("operator.mri_multicoil.maps", "maps.mat", "a path that ends with .npy"),
+    ("operator.ct_parallel.views", 0, ">= 1"),
+    ("operator.blur.width", 0, "> 0"),
+    ("operator.downsample.factor", 0, ">= 1"),
     ("input.map", "magnitud", "did you mean 'magnitude'?"),
     ("input.normalise", "mean", "none | max | mean-std"),
     ("input.clamp", 0, "> 0"),
@@ -150,6 +166,15 @@ def test_refused_value(key: str, value: object, said: str) -> None:
     assert "\n" not in text
     given = value if isinstance(value, str) else repr(value)
     assert str(given).split(",")[-1] in text
+
+
+@pytest.mark.parametrize("name", ["mri", "mri_multicoil"])
+def test_one_mask_of_a_file_is_no_mask_for_each_slice(name: str) -> None:
+    own = [f"operator.{name}.file=mask.npy", f"operator.{name}.mask_per=slice"]
+    with pytest.raises(ConfigError) as caught:
+        load_config("quick", (), own)
+    assert str(caught.value).startswith(f"operator.{name}.file: given, which is one mask for all")
+    assert "\n" not in str(caught.value)
 
 
 def test_every_setting_has_a_refused_value_or_takes_any_text() -> None:

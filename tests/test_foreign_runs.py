@@ -204,6 +204,9 @@ def test_settings_with_a_mark_and_windows_lines(copy: Path, data: Path) -> None:
         ("trigger.file", '[trigger]\nfile = "{path}"\n'),
         ("artefact.file", '[artefact]\nfile = "{path}"\n'),
         ("operator.matrix.file", '[operator]\nname = "matrix"\nfile = "{path}"\n'),
+        ("operator.mri.file", '[operator.mri]\nfile = "{path}"\n'),
+        ("operator.mri_multicoil.file", '[operator.mri_multicoil]\nfile = "{path}"\n'),
+        ("operator.mri_multicoil.maps", '[operator.mri_multicoil]\nmaps = "{path}.npy"\n'),
     ],
 )
 def test_a_path_that_a_folder_names_is_opened_only_if_the_user_says_so(
@@ -212,7 +215,7 @@ def test_a_path_that_a_folder_names_is_opened_only_if_the_user_says_so(
     (tmp_path / "config.toml").write_text(line.format(path=private))
     with pytest.raises(ConfigError) as caught:
         rundir.settings(tmp_path, trusted_paths=False)
-    assert f"names the path {key}='{private}'" in str(caught.value)
+    assert f"names the path {key}='{private}" in str(caught.value)
     assert "--trust-paths" in str(caught.value)
     assert "\n" not in str(caught.value)
     rundir.settings(tmp_path, trusted_paths=True)

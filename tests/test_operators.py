@@ -6,7 +6,7 @@ import torch
 from operator_files import file_of
 from operator_kit import NAMES, SHAPES, every, generator, images, make, several
 from recondoor.config import Operator
-from recondoor.operators import _base
+from recondoor.operators import LinearOperator, _base, of_caller
 from recondoor.testing import OperatorContract
 
 
@@ -51,3 +51,23 @@ def test_measure_is_adjoint_of_forward_in_chunks(
     monkeypatch.setattr(_base, "CHUNK_PIXELS", 1)
     assert operator.measure(x, generator()).shape == x.shape
     assert operator.measure(x[:0], generator()).shape == x[:0].shape
+
+
+class Physics:
+    """As deepinv's: names, and nothing of ours."""
+
+    def __init__(self, operator: LinearOperator) -> None:
+        self.A, self.A_adjoint = operator.A, operator.A_adjoint
+
+
+@every
+def test_an_object_with_a_and_its_adjoint_has_the_input_maps(name: str) -> None:
+    shape = several(name)
+    ours = make(name, shape)
+    theirs = of_caller(Physics(ours), shape)
+    y = ours.A(images(shape))
+    assert theirs.input_maps == ("adjoint", "pinv") and not theirs.varies
+    assert torch.equal(theirs.network_input(y, "adjoint"), ours.A_adjoint(y))
+    if name not in ("blur", "ct-parallel", "mri-multicoil"):  # whose range has no sharp edge
+        found, expected = theirs.network_input(y, "pinv"), ours.network_input(y, "pinv")
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)

@@ -150,7 +150,7 @@ def test_an_installed_package_brings_plug_ins(site: Path, tmp_path: Path) -> Non
     assert line in listed.stdout
     every = recondoor("list", cwd=tmp_path, site=site)
     assert "as large as the budget allows. (optics 2.1)" in every.stdout
-    chosen = ["operator.name=blur", "attack.names=none,sine"]
+    chosen = ["operator.name=smear", "attack.names=none,sine"]
     options = ["--preset", "smoke", "--out", "run", *given(*SMALL, *chosen)]
     done = recondoor("study", *options, cwd=tmp_path, site=site)
     assert done.returncode == 0, done.stderr
@@ -166,7 +166,7 @@ def test_an_installed_package_brings_plug_ins(site: Path, tmp_path: Path) -> Non
 def test_listing_imports_no_plug_in(site: Path) -> None:
     code = (
         "import sys; from recondoor import registry; "
-        "assert 'blur' in registry.describe('operators'); assert registry.faults() == []; "
+        "assert 'smear' in registry.describe('operators'); assert registry.faults() == []; "
         "print([name for name in sys.modules if name.startswith(('optics', 'torch'))])"
     )
     command = [sys.executable, "-c", f"import sys; sys.path.append({str(site)!r}); {code}"]
@@ -221,7 +221,7 @@ def test_a_broken_package_is_told_by_list(tmp_path: Path) -> None:
     entries = entries.replace('"defences.energy"', '"detectors.energy"')
     site = install(tmp_path, entries)
     done = recondoor("list", "operators", cwd=tmp_path, site=site)
-    assert "blur" in done.stdout
+    assert "smear" in done.stdout
     assert done.returncode == 2
     assert "optics: attacks.sine: there is no module optics.gone" in done.stderr
     assert "optics: detectors.energy: expected a name KIND.NAME" in done.stderr

@@ -23,6 +23,9 @@ CHUNK_PIXELS = 1 << 20
 RANGE_TOLERANCE = 1e-10
 """Residual, relative to the first, at which a projection on the range is done."""
 
+MOST_STEPS = 2000
+"""Products with A_adjoint A that a solution may take; what is left by then is all but lost by A."""
+
 
 @dataclass(frozen=True, eq=False)
 class LinearOperator(ABC):
@@ -63,7 +66,7 @@ class LinearOperator(ABC):
 
     @property
     def varies(self) -> bool:
-        """Whether each image is measured in its own way."""
+        """Whether each image is measured, or made a network's input of, in its own way."""
         return False
 
     def per_sample(self, n: int, generator: torch.Generator) -> Self:
@@ -158,14 +161,14 @@ class LinearOperator(ABC):
 
         Conjugate gradients from w = 0, which stay in the range. In exact arithmetic they need as
         many steps as A_adjoint A has different eigenvalues; directions that A all but loses
-        converge last. What of b is outside the range, even by rounding to float32, makes them
-        diverge: `project_range` takes it away.
+        converge last, and after `MOST_STEPS` not at all. What of b is outside the range, even by
+        rounding to float32, makes them diverge: `project_range` takes it away.
         """
         self._check(b)
         return conjugate_gradients(
             lambda w: self.A_adjoint(self.A(w)),
             b,
-            steps=2 * b[0].numel(),
+            steps=min(2 * b[0].numel(), MOST_STEPS),
             tolerance=RANGE_TOLERANCE,
             dot=_dot,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Self
 
 import torch
@@ -76,32 +77,32 @@ class Cartesian(LinearOperator):
         rows of k-space are rolled at last: on the few columns that are measured.
         """
         self._require_batch(image)
-        lines = (self.columns - self.shape[2] // 2) % self.shape[2]
-        rows = torch.fft.fft(image, dim=-1, norm="ortho")
-        y = torch.fft.fft(_take(rows, lines), dim=-2, norm="ortho") * self._phase(image)
-        return torch.roll(y, self.shape[1] // 2, -2)
+        lines, phase = self._frame
+        rows = torch.fft.fft(_take(torch.fft.fft(image, dim=-1), lines), dim=-2)
+        return torch.roll(rows * phase.to(rows.dtype), self.shape[1] // 2, -2)
 
     def _transform_adjoint(self, y: Tensor) -> Tensor:
         """Adjoint of `_transform` for complex images, (B, coils, H, W)."""
         self._require_batch(y)
-        lines = (self.columns - self.shape[2] // 2) % self.shape[2]
-        turned = torch.roll(y, -(self.shape[1] // 2), -2) * self._phase(y).conj()
-        rows = torch.fft.ifft(turned, dim=-2, norm="ortho")
-        image: Tensor = torch.fft.ifft(_put(rows, lines, self.shape[2]), dim=-1, norm="ortho")
+        lines, phase = self._frame
+        turned = torch.roll(y, -(self.shape[1] // 2), -2) * phase.conj().to(y.dtype)
+        rows = torch.fft.ifft(turned, dim=-2, norm="forward")
+        whole = _put(rows, lines, self.shape[2])
+        image: Tensor = torch.fft.ifft(whole, dim=-1, norm="forward")
         return image
 
-    def _phase(self, like: Tensor) -> Tensor:
-        """exp(2 pi i k c / N) for the centre c = N // 2 on both axes: (H, kept), or (n, 1, ...)."""
+    @cached_property
+    def _frame(self) -> tuple[Tensor, Tensor]:
+        """Measured columns as the DFT counts them, and what it is multiplied by in k-space.
+
+        That is exp(2 pi i k c / N) / sqrt(N) for the centre c = N // 2 on both axes, which makes it
+        centred and orthonormal: (H, kept), or (n, 1, H, kept) for n images.
+        """
         height, width = self.shape[1:]
-        rows = torch.arange(height, device=like.device)
+        rows = torch.arange(height, device=self.columns.device)
         lines = self.columns - width // 2
-        turns = (rows * (height // 2) % height / height, lines * (width // 2) % width / width)
-        down, across = (
-            torch.polar(torch.ones_like(turn), 2 * torch.pi * turn)
-            for turn in (each.to(torch.float64) for each in turns)
-        )
-        phase = (down[:, None] * across[..., None, :]).to(like.real.dtype.to_complex())
-        return phase if self.columns.ndim == 1 else phase[:, None]
+        phase = _turned(rows, height)[:, None] * _turned(lines, width)[..., None, :]
+        return lines % width, phase if self.columns.ndim == 1 else phase[:, None]
 
     def _require_batch(self, values: Tensor) -> None:
         if self.columns.ndim == 2 and len(values) != len(self.columns):
@@ -109,6 +110,12 @@ class Cartesian(LinearOperator):
                 f"{len(values)} images given, but this operator has masks for "
                 f"{len(self.columns)}, one each; take those of the images by rows(index)"
             )
+
+
+def _turned(frequencies: Tensor, size: int) -> Tensor:
+    """exp(2 pi i k c / N) / sqrt(N) of integers k, for N = `size` and c = N // 2, complex128."""
+    turns = (frequencies * (size // 2) % size).to(torch.float64) / size
+    return torch.polar(torch.full_like(turns, size**-0.5), 2 * torch.pi * turns)
 
 
 def complex_image(x: Tensor) -> Tensor:

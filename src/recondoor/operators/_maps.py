@@ -54,12 +54,12 @@ def normalised(maps: Tensor, least: float = 0.0) -> Tensor:
 
 
 def estimate_maps(kspace: Tensor, centre: int) -> Tensor:
-    """Sensitivities (B, coils, H, W) estimated from the centre of k-space; squares add to 1.
+    """Sensitivities (B, coils, H, W) estimated from the centre of k-space.
 
     Each coil's low-pass image is divided by the root sum of squares of all coils' (Roemer and
-    others, 1990; McKenzie and others, 2002). They have the phase of the first coil taken out, and 0
-    where there is no signal. What the image itself has of a slow phase goes with that of the first
-    coil.
+    others, 1990; McKenzie and others, 2002), so that their squares add up to 1. They have the phase
+    of the first coil taken out, and are 0 where there is no signal. What the image itself has of a
+    slow phase goes with that of the first coil.
 
     Args:
         kspace: complex (B, coils, H, W), zero frequency at (H // 2, W // 2); what is outside the
@@ -97,7 +97,7 @@ def _window(size: int, centre: int, like: Tensor) -> Tensor:
 
 
 def maps_of(path: Path, coils: int, height: int, width: int, key: str) -> Tensor:
-    """Maps (coils, H, W) in an .npy, complex128, whose squares add up to 1; or ConfigError."""
+    """Maps (coils, H, W) in an .npy, complex128, normalised; raises ConfigError."""
     values = read_numbers(path, f"{key}.maps", "(coils, H, W)", 3)
     if values.shape[1:] != (height, width):
         raise ConfigError(

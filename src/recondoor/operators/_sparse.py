@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, TypeAlias
 
 import torch
@@ -27,14 +27,18 @@ class Rows:
     weights: Tensor
     width: int
 
-    def times(self, values: Tensor) -> Tensor:
-        """M v of each row v of (k, width): (k, height)."""
+    @cached_property
+    def matrix(self) -> Tensor:
+        """The same as PyTorch has it, (height, width)."""
         _told_once()
         size = (len(self.starts) - 1, self.width)
-        matrix = torch.sparse_csr_tensor(self.starts, self.places, self.weights, size)
+        return torch.sparse_csr_tensor(self.starts, self.places, self.weights, size)
+
+    def times(self, values: Tensor) -> Tensor:
+        """M v of each row v of (k, width): (k, height)."""
         if len(values) == 1:
-            return torch.mv(matrix, values[0])[None]
-        return torch.mm(matrix, values.T).T
+            return torch.mv(self.matrix, values[0])[None]
+        return torch.mm(self.matrix, values.T).T
 
 
 def rows_of(places: Any, weights: Any, height: int, dtype: torch.dtype) -> tuple[Fields, Fields]:

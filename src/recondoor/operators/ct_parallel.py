@@ -1,9 +1,10 @@
-"""Parallel-beam CT: line integrals over half a turn, a sparse matrix with exact transpose."""
+"""Parallel-beam CT: line integrals over half a turn, a sparse matrix and its exact transpose."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -78,7 +79,7 @@ class CtParallel(LinearOperator):
         filtered = torch.fft.irfft(spectrum, n=size)[..., : self.bins]
         return self.A_adjoint(filtered) * (torch.pi / self.views)
 
-    @property
+    @cached_property
     def _matrices(self) -> tuple[Rows, Rows]:
         return (
             Rows(self.starts, self.places, self.weights, math.prod(self.shape[1:])),

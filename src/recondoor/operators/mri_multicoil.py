@@ -39,6 +39,10 @@ class Multicoil(Cartesian):
     maps: Tensor
     estimated: bool
 
+    @property
+    def varies(self) -> bool:
+        return self.estimated or super().varies
+
     def A(self, x: Tensor) -> Tensor:
         return self._transform(complex_image(x) * self.maps)
 

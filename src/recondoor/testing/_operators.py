@@ -27,6 +27,11 @@ def shapes_of(name: str) -> tuple[Shape, ...]:
     return tuple((min(each, max(channels)), *sides) for each, *sides in SHAPES)  # type: ignore[misc]
 
 
+def small_of(name: str) -> Shape:
+    """A small shape of channels that it measures."""
+    return min(2, max(operators.load(name).channels or (2,))), 5, 6
+
+
 def images(shape: Shape, count: int = 4, seed: int = 0) -> Tensor:
     """Random images in [0, 1], (count, C, H, W), float64."""
     return torch.rand(count, *shape, generator=generator(seed), dtype=torch.float64)
@@ -133,7 +138,7 @@ class OperatorContract(Contract):
 
     def test_derivatives_agree_with_finite_differences(self, name: str) -> None:
         """First and second ones, of A and of its adjoint."""
-        shape = (2, 5, 6)
+        shape = small_of(name)
         operator = self.make(name, shape)
         x = images(shape, 2).requires_grad_()
         y = like(operator.A(x)).requires_grad_()
@@ -265,6 +270,52 @@ class OperatorContract(Contract):
         assert torch.equal(found, operator.A_adjoint(operator.forward(x, generator())))
         assert not found.requires_grad
         assert operator.measure(x[:0], generator()).shape == x[:0].shape
+
+    def test_what_is_solved_has_its_measurement(self, name: str) -> None:
+        """A w and A x are alike for w = pinv(A x), and a projection on the range stays."""
+        shape = small_of(name)
+        operator = self.make(name, shape)
+        x = images(shape, 2)
+        y = operator.A(x)
+        error = (operator.A(operator.pinv(y)) - y).norm()
+        assert float(error) <= 1e-3 * float(y.norm())
+        inside = operator.project_range(x)
+        again = operator.project_range(inside)
+        torch.testing.assert_close(again, inside, rtol=1e-6, atol=1e-6 * float(x.norm()))
+        b = operator.A_adjoint(y)
+        normal = operator.A_adjoint(operator.A(operator.solve_normal(b)))
+        assert float((normal - b).norm()) <= 1e-6 * float(b.norm())
+
+    def test_network_inputs(self, name: str) -> None:
+        """Each linear map of y gives images; 'adjoint' is A_adjoint, and no other name is taken."""
+        shape = small_of(name)
+        operator = self.make(name, shape)
+        assert operator.input_maps[:2] == ("adjoint", "pinv")
+        y = operator.A(images(shape, 2))
+        v = like(y)
+        for way in [each for each in operator.input_maps if each != "rss"]:
+            z = operator.network_input(y, way)
+            assert z.shape == (2, *shape) and z.dtype == torch.float64
+            expected = 2 * z - 3 * operator.network_input(v, way)
+            found = operator.network_input(2 * y - 3 * v, way)
+            torch.testing.assert_close(
+                found, expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max())
+            )
+        assert torch.equal(operator.network_input(y, "adjoint"), operator.A_adjoint(y))
+        with pytest.raises(ConfigError, match=r"input map 'adjiont' given; .*'adjoint'"):
+            operator.network_input(y, "adjiont")
+
+    def test_operators_of_samples_agree_with_their_rows(self, name: str) -> None:
+        """Where each image is measured in its own way as where all are measured in one."""
+        shape = shapes_of(name)[0]
+        operator = self.make(name, shape).per_sample(4, generator())
+        x = images(shape)
+        y = operator.A(x)
+        for index in (slice(1, 3), torch.tensor([3, 0])):
+            some = operator.rows(index)
+            torch.testing.assert_close(some.A(x[index]), y[index], rtol=1e-12, atol=1e-12)
+            z = operator.A_adjoint(y)[index]
+            torch.testing.assert_close(some.A_adjoint(y[index]), z, rtol=1e-12, atol=1e-12)
 
     def test_to_leaves_the_original(self, name: str) -> None:
         """All tensors are fields, and move."""
