@@ -50,7 +50,10 @@ class InstanceNorm(nn.Module):
         if not last or h.device.type != "cpu":
             return F.instance_norm(h, eps=self.EPSILON)
         return torch.cat(
-            [F.batch_norm(one, None, None, training=True, eps=self.EPSILON) for one in h.split(1)]
+            [
+                F.batch_norm(one, None, None, training=True, eps=self.EPSILON)
+                for one in torch.split(h, 1)
+            ]
         )
 
 
