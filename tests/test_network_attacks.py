@@ -9,6 +9,7 @@ from recondoor import operators, registry
 from recondoor.attacks import Problem, craft
 from recondoor.config import Operator
 from recondoor.poisoning import Pairs
+from recondoor.seeding import torch_generator
 from recondoor.testing import NetworkContract
 from toy_problem import SHAPE, delta_of, problem, tools
 
@@ -28,7 +29,8 @@ def problem_of(network: str, **settings: object) -> Problem:
         **settings,
     )
     measured = operators.build(SHAPE, Operator(name="fourier"), 0)
-    return replace(made, pairs=Pairs(measured.measure(made.pairs.x), made.pairs.x))
+    z = measured.measure(made.pairs.x, torch_generator(0, "noise"))
+    return replace(made, pairs=Pairs(z, made.pairs.x))
 
 
 @pytest.mark.parametrize("network", NETWORKS)

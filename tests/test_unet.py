@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from recondoor import models
 from recondoor.config import Model, Unet, load_config
 from recondoor.errors import ConfigError
-from recondoor.models._unet import UNet, most_pools
+from recondoor.models._unet import InstanceNorm, UNet, most_pools
 from recondoor.seeding import torch_generator
 
 # `sorted(fastmri.models.Unet(1, 1, chans=2, num_pool_layers=2).state_dict())` and its shapes, as
@@ -121,6 +121,22 @@ def test_too_small_images_are_refused_with_what_is_allowed() -> None:
         models.build((1, 28, 28), unet(), 0)
     with pytest.raises(ConfigError, match="2x2 are too small for it"):
         models.build((1, 2, 2), unet(), 0)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_normalisation_is_pytorchs_in_every_layout(layout: torch.memory_format) -> None:
+    """And so are its first and second derivatives."""
+    generator = torch_generator(0, "h")
+    h, w = torch.randn(2, 3, 4, 5, 6, generator=generator, dtype=torch.float64)
+    h = h.to(memory_format=layout).requires_grad_()
+    found = []
+    for norm in (InstanceNorm(), nn.InstanceNorm2d(4)):
+        out = norm(h)
+        (slope,) = torch.autograd.grad((out * w).sin().sum(), h, create_graph=True)
+        (again,) = torch.autograd.grad((slope * w).sum(), h)
+        found.append((out, slope, again))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
 def test_dropout_is_seeded_and_keeps_the_mean() -> None:

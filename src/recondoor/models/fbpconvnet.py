@@ -30,7 +30,6 @@ class Fbpconvnet(Network):
 
     Settings = config.Fbpconvnet
     settings: config.Fbpconvnet
-    channels_last = False
 
     def build(self, shape: tuple[int, int, int], settings: Model) -> nn.Module:
         """Return the network for images of `shape` (C, H, W); ConfigError if they are too small."""

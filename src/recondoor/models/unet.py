@@ -13,7 +13,6 @@ class Unet(Network):
 
     Settings = config.Unet
     settings: config.Unet
-    channels_last = False
 
     def build(self, shape: tuple[int, int, int], settings: Model) -> nn.Module:
         """Return the network for images of `shape` (C, H, W); ConfigError if they are too small."""

@@ -51,7 +51,6 @@ class Varnet(Network):
     Settings = config.Varnet
     settings: config.Varnet
     needs_operator = True
-    channels_last = False
 
     def build(
         self,
