@@ -142,3 +142,12 @@ def test_limits_are_in_the_artefacts_own_units(images: data.Images, tmp_path: Pa
     for name in ("limit_artefact_rmse", "limit_attack_rmse"):
         assert double[name] == pytest.approx(2 * single[name], rel=1e-5)
     assert double["limit_ghost"] == pytest.approx(best.ghost)
+
+
+def test_an_unrolled_network_asks_for_inputs_that_the_operator_knows(images: data.Images) -> None:
+    own: dict[str, Any] = {"model": {"name": "modl"}, "operator": {"name": "mri"}}
+    for input_ in ({"normalise": "mean-std"}, {"map": "magnitude"}, {"map": "pinv"}):
+        with pytest.raises(ConfigError, match="model.name: 'modl' compares"):
+            build_scene(config(**own, input=input_), images, 0, CPU)
+    found = build_scene(config(**own, input={"normalise": "max"}), images, 0, CPU)
+    assert float(found.train.z.abs().amax((1, 2, 3)).sub(1).abs().max()) < 1e-6

@@ -241,6 +241,13 @@ class Chain:
         return self.map == "adjoint" and self.preparation is None and not self.operator.varies
 
     @property
+    def keeps_consistency(self) -> bool:
+        """Whether A_adjoint A x = z but for noise, up to a factor that x and z share."""
+        scaled = Preparation(normalise="max")
+        kept = self.preparation is None or self.preparation == scaled
+        return self.map == "adjoint" and kept and not self.operator.varies
+
+    @property
     def image_shape(self) -> Shape:
         """(C, H, W) of an image that is measured."""
         channels, height, width = self.operator.shape

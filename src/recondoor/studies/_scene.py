@@ -142,6 +142,7 @@ def build_scene(config: Config, images: data.Images, seed: int, device: torch.de
     """Split, measure and plan; everything random follows from `seed`."""
     splits = data.split(images, config.data, seed)
     chain = measurement.build(config, images.shape, seed)
+    _require_consistency(config, chain)
     trigger, artefact = _patterns(config, chain, splits.train)
 
     def measured(name: str, images: NDArray[np.float32]) -> Pairs:
@@ -174,6 +175,17 @@ def build_scene(config: Config, images: data.Images, seed: int, device: torch.de
         validation_plan=plan("validation", len(world.validation)),
         problem=_problem(config, world, trigger, artefact),
     )
+
+
+def _require_consistency(config: Config, chain: Chain) -> None:
+    """Refuse inputs that a network which works with the operator could make nothing of."""
+    name = config.model.name
+    if models.load(name).needs_operator and not chain.keeps_consistency:
+        raise ConfigError(
+            f"model.name: '{name}' compares its answers with A_adjoint y by the operator; set "
+            "input.map=adjoint, input.normalise=none or max, input.crop=none, and one operator for "
+            "all images"
+        )
 
 
 def _patterns(
