@@ -74,7 +74,7 @@ def write_cfl(path: Path, values: Array) -> None:
 
 
 def write_slice(path: Path, pixels: Array, at: int, **changed: Any) -> None:
-    """One DICOM file of a series, slices 2 mm apart; of `changed` attributes None is left out."""
+    """One DICOM file of a series with slices 2 mm apart; a `changed` None is left out."""
     meta = FileMetaDataset()
     is_ct = changed.get("Modality") == "CT"
     meta.MediaStorageSOPClassUID = CTImageStorage if is_ct else MRImageStorage

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -61,12 +61,14 @@ def read_volumes(
     """
     parts: list[Part] = []
     subjects: list[str] = []
+    kinds: dict[str, Path] = {}
     told: Counter[str] = Counter()
     with progress.task(f"reading {len(files)} {form} files", len(files)) as task:
         for scan in _scans(form, files, inside, task.advance):
             part, how = _part(scan, window)
             parts.append(part)
             subjects.append(scan.subject)
+            _require_one_kind(kinds, part, scan.path)
             told[how] += 1
             _require_room(parts, name)
     shape = _commonest(parts)
@@ -230,17 +232,23 @@ def _require_something(low: float, top: float) -> None:
         raise ValueError("all its values are 0; leave the volume out")
 
 
-def _commonest(parts: Iterable[Part]) -> tuple[int, int, int]:
+def _require_one_kind(kinds: dict[str, Path], part: Part, path: Path) -> None:
+    """Refuse real volumes beside complex ones; `kinds` has the first of each."""
+    kinds.setdefault("complex" if part.pixels.dtype.kind == "c" else "real", path)
+    if len(kinds) > 1:
+        raise DataError(
+            f"'{kinds['real']}' is real and '{kinds['complex']}' complex; expected one kind, so "
+            "part them"
+        )
+
+
+def _commonest(parts: list[Part]) -> tuple[int, int, int]:
     """Channels, height and width that most slices have, of equally many the largest."""
-    parts = list(parts)
     counts: Counter[tuple[int, int]] = Counter()
     for part in parts:
         counts[part.pixels.shape[2], part.pixels.shape[3]] += len(part.pixels)
     height, width = max(counts, key=lambda size: (counts[size], size))
-    kinds = {part.pixels.dtype.kind == "c" for part in parts}
-    if len(kinds) > 1:
-        raise DataError("some volumes are complex and some are real; expected one kind, part them")
-    return 2 if True in kinds else 1, height, width
+    return 2 if parts[0].pixels.dtype.kind == "c" else 1, height, width
 
 
 def _require_room(parts: list[Part], name: str) -> None:

@@ -165,7 +165,7 @@ def build_scene(config: Config, images: data.Images, seed: int, device: torch.de
         train=measured("train", splits.train),
         validation=measured("validation", splits.validation),
         test=measured("test", splits.test),
-        note="; ".join(filter(None, (splits.note, data.repeats(splits)))) or None,
+        note=data.remarks(splits),
     )
     return Scene(
         world=world,
