@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fuzzing import forge, mutate
+from fuzzing import forge, mutate, volumes
 from fuzzing.mutate import Random
 
 Mutator = Callable[[bytes, Random], bytes]
@@ -46,6 +46,11 @@ MUTATORS: dict[str, tuple[Mutator, ...]] = {
     ".onnx": (),
     ".parquet": (forge.parquet,) * 5,
     ".h5": (forge.h5,) * 3,
+    ".nii": (volumes.nifti_head,) * 4,
+    ".nrrd": (volumes.nrrd_head,) * 4,
+    ".hdr": (mutate.retoken,) * 3,
+    ".cfl": (),
+    ".dcm": (),
     "": (forge.idx,) * 2,
     ".gz": (forge.idx,) * 2,
 }

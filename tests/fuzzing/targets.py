@@ -10,6 +10,7 @@ from fuzzing import (
     trap_pairs,
     trap_units,
     trap_yardsticks,
+    volumes,
 )
 from fuzzing.case import Trap
 from fuzzing.target import Target
@@ -41,6 +42,12 @@ TARGETS: dict[str, Target | Trap] = {
         Target("matrix", pictures.write_matrix, pictures.read_matrix, 0.06, (".npy",)),
         Target("pairs-npz", pairs.write_pairs, pairs.auditor_of("pairs.npz"), 0.05, (".npz",)),
         Target("pairs-h5", pairs.write_h5, pairs.auditor_of("pairs.h5"), 0.05, (".h5",)),
+        Target("nifti", volumes.write_nifti, pictures.reader_of("a.nii"), 0.04, (".nii",)),
+        Target("nifti-gz", volumes.write_packed, pictures.reader_of("a.nii.gz"), 0.02, (".gz",)),
+        Target("nrrd", volumes.write_nrrd, pictures.reader_of("a.nrrd"), 0.04, (".nrrd",)),
+        Target("cfl", volumes.write_cfl, pictures.reader_of("a.cfl"), 0.03, (".cfl", ".hdr")),
+        Target("dicom", volumes.write_series, pictures.reader_of("."), 0.04, (".dcm",)),
+        Target("fastmri", volumes.write_fastmri, volumes.read_kspace, 0.04, (".h5",)),
         Target("audit", pairs.write_audit, pairs.read_audit, 0.05, (".json",)),
         Target(
             "audit-page",

@@ -13,7 +13,7 @@ from recondoor.testing._contract import Contract
 
 
 class DataSetContract(Contract):
-    """The same images every time, in [0, 1], in splits that do not overlap."""
+    """The same images every time, in range, in splits that do not overlap."""
 
     kind: ClassVar[str] = "datasets"
 
@@ -36,13 +36,22 @@ class DataSetContract(Contract):
         assert self.images(name).fingerprint == self.images(name).fingerprint
 
     def test_images_are_in_range(self, name: str) -> None:
-        """Numbers in [0, 1], (N, C, H, W) in float32, and not all the same."""
+        """Numbers in [0, 1], complex ones in [-1, 1], (N, C, H, W) in float32, not all the same."""
         images = self.images(name)
         for part in (images.train, images.test):
             if part is not None:
                 assert part.dtype == np.float32
                 assert part.ndim == 4
-                assert 0 <= part.min() < part.max() <= 1
+                low = -1 if images.is_complex else 0
+                assert low <= part.min() < part.max() <= 1
+
+    def test_subjects_are_in_one_part(self, name: str) -> None:
+        """Where images have labels, training and test images share none."""
+        images = self.images(name)
+        splits = data.split(images, Data(), 0)
+        train, _, test = splits.subjects
+        if train is not None and test is not None and splits.note is None:
+            assert not set(train) & set(test)
 
     def test_splits_do_not_overlap(self, name: str) -> None:
         """No image is trained on and validated or tested on."""
