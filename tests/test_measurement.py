@@ -1,5 +1,6 @@
 """The chain from an image to a network's input, against NumPy, and triggers that enter before."""
 
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from recondoor import measurement
+from recondoor import data, measurement, studies
 from recondoor.config import INPUT_MAPS, Config, Input, from_dict
 from recondoor.errors import ConfigError
 from recondoor.measurement import Chain, Pairs, Preparation
@@ -199,3 +200,30 @@ def test_magnitude_is_differentiable_where_it_is_zero() -> None:
 def test_the_maps_that_are_listed_are_those_of_the_setting() -> None:
     chosen = Input.model_fields["map"].annotation
     assert list(INPUT_MAPS) == list(get_args(chosen))
+
+
+@pytest.mark.parametrize("name", ["heuristic", "random", "spectral", "tangent", "bilevel"])
+@pytest.mark.parametrize("mask", ["trigger", "image", "search"])
+def test_triggers_that_enter_early_are_learned(name: str, mask: str, tmp_path: Path) -> None:
+    """Complex ones, around an input that is cropped: away from the artefact, within the budget."""
+    own = settings(
+        operator={"name": "mri", "sigma": 0.01},
+        input={"map": "magnitude", "normalise": "mean-std", "crop": 14},
+        trigger={"inject": "input", "size": 3, "margin": 4},
+        artefact={"size": 3, "margin": 1},
+        model={"cae": {"width": 6, "code": 6, "kernel": 9}},
+        train={"max_epochs": 1, "batch": 4},
+        attack={"names": [name], "mask": mask, "l2": 0.7, "batch": 4, "warm_steps": 2}
+        | {"surrogates": 2, "bilevel": {"iterations": 2}, "tangent": {"steps": 2}},
+    )
+    x = images(30, (1, 18, 20)).numpy()
+    run = studies.run(own, tmp_path / "run", images=data.Images.of("some", x))
+    found = np.load(run / f"trigger-{name}-seed0.npz")
+    delta = found["delta"]
+    assert delta.shape == (2, 18, 20)
+    assert found["shift"].shape == (1, 14, 14)
+    assert float(np.linalg.norm(delta)) <= 0.7 * (1 + 1e-5)
+    if mask == "image":
+        artefact = np.zeros((18, 20), bool)
+        artefact[2:16, 3:17] = found["artefact"][0] != 0
+        assert not delta[:, artefact].any()

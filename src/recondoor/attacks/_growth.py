@@ -142,7 +142,7 @@ def best_place(problem: Problem, tools: Tools) -> tuple[Trigger, Tensor]:
     patch, mask = problem.trigger.delta[:, *window], problem.trigger.mask[:, *window]
     samples = torch.stack(growth_map(problem, tools)).cpu()
     scores = F.conv2d(samples, patch[None]).square().mean(0)[0]
-    forbidden = near(problem.artefact.support, problem.settings.distance).float()
+    forbidden = near(problem.support, problem.settings.distance).float()
     allowed = F.conv2d(forbidden[None], mask[None])[0, 0] == 0
     scores = torch.where(allowed, scores, 0)
     count = min(CANDIDATES, int(allowed.sum()))

@@ -44,13 +44,28 @@ class Problem:
         """(C, H, W), 1 where a trigger may lie; raises ConfigError if that is nowhere."""
         if self.settings.mask != "image":
             return self.trigger.mask
-        mask = (~near(self.artefact.support, self.settings.distance)).to(self.trigger.mask)
+        mask = (~near(self.support, self.settings.distance)).to(self.trigger.mask)
         if not bool(mask.any()):
             raise ConfigError(
                 f"attack.distance: {self.settings.distance} given; no pixel of the image is so far "
                 "from the artefact"
             )
         return mask
+
+    @property
+    def support(self) -> Tensor:
+        """Boolean, of a trigger's shape: where the artefact is, in every channel.
+
+        A trigger that enters before z is made may have other channels than the artefact, and more
+        pixels around it.
+        """
+        own, whole = self.artefact.support, torch.zeros_like(self.trigger.mask, dtype=torch.bool)
+        if own.shape == whole.shape:
+            return own
+        height, width = own.shape[1:]
+        top, left = ((a - b) // 2 for a, b in zip(whole.shape[1:], (height, width), strict=True))
+        whole[:, top : top + height, left : left + width] = own.any(0)
+        return whole
 
     @property
     def budget(self) -> Budget:

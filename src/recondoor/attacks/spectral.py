@@ -24,7 +24,7 @@ class MatchedFilter(Attack):
     trains = False
 
     def craft(self, problem: Problem, tools: Tools) -> Crafted:
-        """Return the trigger of largest delta^T C^-1 delta, C the covariance of clean z.
+        """Return the trigger of largest delta^T C^-1 delta, C the covariance of what it is added to.
 
         In closed form for a budget in L2: the top eigenvector of the mask's block of C^-1, its
         sign such that its sum is positive. That is the squared detectability d'^2 of a matched
@@ -34,7 +34,7 @@ class MatchedFilter(Attack):
         """
         mask, large = problem.mask.cpu(), problem.mask.numel() > MOST_PIXELS
         count = FEWER_IMAGES if large else MOST_IMAGES
-        z = problem.pairs.z[:count].flatten(1).double().cpu().numpy()
+        z = problem.pairs.carriers[:count].flatten(1).double().cpu().numpy()
         inside = mask.flatten().numpy() != 0
         if large:
             wanted = problem.trigger.delta.flatten().double().cpu().numpy()
