@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from recondoor import operators
+from recondoor import arrays, operators
 from recondoor.errors import ConfigError
 from recondoor.operators import LinearOperator
 
@@ -238,14 +238,14 @@ class Chain:
     @property
     def is_plain(self) -> bool:
         """Whether z = A_adjoint y with one operator for all images, as in the paper."""
-        return self.map == "adjoint" and self.preparation is None and not self.operator.varies
+        return self.map == "adjoint" and self.preparation is None and not self.varies
 
     @property
     def keeps_consistency(self) -> bool:
         """Whether A_adjoint A x = z but for noise, up to a factor that x and z share."""
         scaled = Preparation(normalise="max")
         kept = self.preparation is None or self.preparation == scaled
-        return self.map == "adjoint" and kept and not self.operator.varies
+        return self.map == "adjoint" and kept and not self.varies
 
     @property
     def image_shape(self) -> Shape:
@@ -279,28 +279,37 @@ class Chain:
             sampling: stream of what is drawn for each image anew, where the operator varies.
             enters: whether triggers are added before the preparation.
         """
-        u = self._linear_inputs(x, noise, sampling)
+        operator = self.operator.per_sample(len(x), sampling()) if self.varies else self.operator
+        chunk = max(1, CHUNK_PIXELS // math.prod(operator.shape))
+        kept: dict[str, Tensor] = {}
+        for start in range(0, len(x), chunk):
+            part = slice(start, min(start + chunk, len(x)))
+            for name, made in self._made(operator.rows(part), x[part], noise).items():
+                if name not in kept:
+                    kept[name] = torch.from_numpy(arrays.room((len(x), *made.shape[1:])))
+                kept[name][part] = made
         if self.preparation is None:
-            return Pairs(u, x)
-        z, scale = self.preparation.inputs(u)
-        targets = self.preparation.targets(self.preparation.images(x), scale)
-        return Pairs(z, targets, Source(u, self.preparation, scale, enters))
+            return Pairs(kept.get("u", torch.empty_like(x)), x)
+        scale = Scale(kept["offset"], kept["factor"])
+        source = Source(kept["u"], self.preparation, scale, enters)
+        return Pairs(kept["z"], kept["x"], source)
+
+    @property
+    def varies(self) -> bool:
+        """Whether each image is measured in its own way."""
+        return self.operator.varies
 
     @torch.no_grad()
-    def _linear_inputs(
-        self, x: Tensor, noise: torch.Generator, sampling: Callable[[], torch.Generator]
-    ) -> Tensor:
-        """B y of all images, in chunks of fixed size."""
-        x = self._padded(x)
-        operator = self.operator
-        if operator.varies:
-            operator = operator.per_sample(len(x), sampling())
-        parts, chunk = [], max(1, CHUNK_PIXELS // math.prod(operator.shape))
-        for start in range(0, len(x), chunk):
-            part = slice(start, start + chunk)
-            own = operator.rows(part)
-            parts.append(self._seen(own, self._measured(own, x[part], noise)))
-        return torch.cat(parts) if parts else torch.empty_like(x)
+    def _made(
+        self, operator: LinearOperator, x: Tensor, noise: torch.Generator
+    ) -> dict[str, Tensor]:
+        """What pairs are made of, of some images."""
+        u = self._seen(operator, self._measured(operator, self._padded(x), noise))
+        if self.preparation is None:
+            return {"u": u}
+        z, scale = self.preparation.inputs(u)
+        targets = self.preparation.targets(self.preparation.images(x), scale)
+        return {"u": u, "z": z, "x": targets, "offset": scale.offset, "factor": scale.factor}
 
     def _measured(self, operator: LinearOperator, x: Tensor, noise: torch.Generator) -> Tensor:
         if self.photons is None:
@@ -357,7 +366,7 @@ class Chain:
 
     def require_one_operator(self, key: str, given: str) -> None:
         """Refuse what depends on the operator where each image has another one."""
-        if self.operator.varies:
+        if self.varies:
             raise ConfigError(
                 f"{key}: {given} given, which means another pattern for each image, as the "
                 "operator is drawn anew for each; use one for all, or trigger.inject=z or input "

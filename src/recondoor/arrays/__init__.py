@@ -12,6 +12,7 @@ from recondoor.arrays._nifti import read_nifti
 from recondoor.arrays._nrrd import read_nrrd
 from recondoor.arrays._numpy import Head, archive, head, load, mapped
 from recondoor.arrays._png import read_png
+from recondoor.arrays._room import room
 from recondoor.arrays._values import first_not_finite, require_scale, to_float32
 from recondoor.arrays._voxels import Volume
 
@@ -41,5 +42,6 @@ __all__ = [
     "reason",
     "require_expansion",
     "require_scale",
+    "room",
     "to_float32",
 ]

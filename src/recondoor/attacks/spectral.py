@@ -24,13 +24,14 @@ class MatchedFilter(Attack):
     trains = False
 
     def craft(self, problem: Problem, tools: Tools) -> Crafted:
-        """Return the trigger of largest delta^T C^-1 delta, C the covariance of what it is added to.
+        """Return the trigger of largest delta^T C^-1 delta, C the covariance of clean z.
 
-        In closed form for a budget in L2: the top eigenvector of the mask's block of C^-1, its
-        sign such that its sum is positive. That is the squared detectability d'^2 of a matched
-        filter for delta in Gaussian z. C is shrunk towards a multiple of the identity (Ledoit and
-        Wolf, J. Multivariate Anal. 88, 2004), so that it can be inverted where z keeps to a
-        subspace. Other budgets get the trigger of largest inner product with that eigenvector.
+        Where it enters before z is made, of what it is added to. In closed form for a budget in L2:
+        the top eigenvector of the mask's block of C^-1, its sign such that its sum is positive.
+        That is the squared detectability d'^2 of a matched filter for delta in Gaussian z. C is
+        shrunk towards a multiple of the identity (Ledoit and Wolf, J. Multivariate Anal. 88, 2004),
+        so that it can be inverted where z keeps to a subspace. Other budgets get the trigger of
+        largest inner product with that eigenvector.
         """
         mask, large = problem.mask.cpu(), problem.mask.numel() > MOST_PIXELS
         count = FEWER_IMAGES if large else MOST_IMAGES

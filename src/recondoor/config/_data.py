@@ -51,11 +51,11 @@ class Data(Section):
         "complex: two channels, real and imaginary part",
     )
 
-    @field_validator("window")
+    @field_validator("window", mode="before")
     @classmethod
-    def _two_numbers(cls, window: str | None) -> str | None:
-        """The one spelling of a window."""
-        return None if window is None else "{:g},{:g}".format(*_limits(window))
+    def _two_numbers(cls, window: object) -> str | None:
+        """The one spelling of a window; a number is taken for a text, and refused as such."""
+        return None if window in (None, "none") else "{:g},{:g}".format(*_limits(window))
 
     @property
     def limits(self) -> tuple[float, float] | None:
@@ -63,9 +63,9 @@ class Data(Section):
         return None if self.window is None else _limits(self.window)
 
 
-def _limits(window: str) -> tuple[float, float]:
+def _limits(window: object) -> tuple[float, float]:
     try:
-        low, high = (float(part) for part in window.split(","))
+        low, high = (float(part) for part in str(window).split(","))
     except ValueError:
         low = high = 0.0
     if not (low < high and isfinite(low) and isfinite(high)):

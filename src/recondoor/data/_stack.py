@@ -8,6 +8,8 @@ from typing import Any, Protocol, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from recondoor import arrays
+
 FloatArray: TypeAlias = NDArray[np.float32]
 Rows: TypeAlias = NDArray[np.integer[Any]] | slice
 
@@ -88,7 +90,7 @@ class Stack:
     def take(self, rows: NDArray[Any]) -> FloatArray:
         """The images `rows` (N,), float32 (N, C, H, W); no more of them are in memory twice."""
         rows = np.asarray(rows)
-        taken = np.zeros((len(rows), *self.shape), dtype=np.float32)
+        taken = arrays.room((len(rows), *self.shape))
         start = 0
         for part in self.parts:
             end = start + len(part.pixels)
