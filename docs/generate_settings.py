@@ -105,7 +105,7 @@ def page() -> str:
         (f"`{s.key}`", f"`{s.default}`", cell(s.allowed), cell(s.meaning))
         for s in config.settings_table()
     ]
-    names = tuple(sorted(config.presets(), key=("smoke", "quick", "paper").index))
+    names = tuple(sorted(config.presets(), key=("smoke", "quick", "paper", "mri", "ct").index))
     lines = [INTRODUCTION, *table(("key", "default", "allowed", "meaning"), settings), PRESETS]
     lines += table(("key", "default", *(f"`{name}`" for name in names)), preset_rows(names))
     return "\n".join(lines) + "\n"
