@@ -10,7 +10,8 @@ module that Python finds, also in the current folder. Nothing is imported before
 import ast
 import re
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -45,16 +46,32 @@ class PlugIn:
 
     kind: what it is, one of `FOLDERS`; facts: class variables that every plug-in of the kind has
     to state. Settings: the class of its own settings, a `config.PlugInSettings`. version: of what
-    it computes, which is part of a run's identity where it is not 1.
+    it computes, which is part of a run's identity where it is not 1. content: of a class that is
+    made for an object of a caller, what tells the object from others.
     """
 
     kind: ClassVar[str]
     facts: ClassVar[tuple[str, ...]] = ()
     Settings: ClassVar["type[BaseModel] | None"] = None
     version: ClassVar[int] = 1
+    content: ClassVar[bytes] = b""
 
     def __init__(self, settings: "BaseModel | None" = None) -> None:
         self.settings = settings if settings is not None or not self.Settings else self.Settings()
+
+
+_LENT: dict[tuple[str, str], type["PlugIn"]] = {}
+"""Classes made for objects of a caller, by kind and name, while a call of his lasts."""
+
+
+@contextmanager
+def lent(kind: str, name: str, plug_in: type[PlugIn]) -> Iterator[None]:
+    """Within, `name`, a MODULE:NAME, is that class."""
+    _LENT[kind, name] = plug_in
+    try:
+        yield
+    finally:
+        del _LENT[kind, name]
 
 
 def is_own_code(name: str) -> bool:
@@ -219,6 +236,8 @@ def load(kind: str, name: str) -> type[PlugIn]:
             its file and the fault; it is no plug-in of this kind, or an unfinished one.
     """
     check(kind, name, kind)
+    if (kind, name) in _LENT:
+        return _LENT[kind, name]
     if name in _files(kind):
         return _only(import_module(f"recondoor.{FOLDERS[kind]}.{name.replace('-', '_')}"))
     entry = None if is_own_code(name) else _installed(kind)[name]
@@ -272,7 +291,12 @@ def told(plug_in: PlugIn, what: str) -> AbstractContextManager[None]:
 
 
 def source(kind: str, name: str) -> bytes | None:
-    """The file of a class of one's own, MODULE:NAME, which may be edited between two runs."""
+    """The file of a class of one's own, MODULE:NAME, which may be edited between two runs.
+
+    Of an object that was lent, what tells it from others (`PlugIn.content`).
+    """
+    if (kind, name) in _LENT:
+        return _LENT[kind, name].content
     if not is_own_code(name):
         return None
     try:

@@ -16,6 +16,7 @@ import numpy as np
 from recondoor import config as settings_of
 from recondoor import data, gate, report, rundir, theory
 from recondoor.config import Config
+from recondoor.doors._lent import lent
 from recondoor.doors._progress import shown
 from recondoor.doors._values import array
 from recondoor.errors import ConfigError
@@ -131,6 +132,8 @@ def study(
     out: str | Path | None = None,
     *,
     images: object = None,
+    operator: object = None,
+    model: object = None,
     device: Device = "auto",
     progress: Progress | None = None,
 ) -> StudyResult:
@@ -142,6 +145,10 @@ def study(
         out: folder of the run; None for runs/DATA-HASH.
         images: clean images (N, H, W) or (N, C, H, W), uint8 or floating-point in [0, 1], which are
             kept in the folder, or a path; None for those that the settings name.
+        operator: the measurement A of one's own, as `audit_data` takes it: a matrix, or an object
+            with A and A_adjoint; its noise is `operator.sigma`. None for the settings'.
+        model: a network of one's own: a function or class without arguments that makes an
+            `nn.Module`, or a module, whose copies are initialised anew. None for the settings'.
         device: where to compute.
         progress: where to tell about the work; None for bars on a terminal.
 
@@ -158,10 +165,18 @@ def study(
     config = as_config(settings)
     if images is not None and out is None:
         raise ConfigError("out: none given; images of one's own need a folder to be kept in")
+    if out is None and (operator is not None or model is not None):
+        raise ConfigError("out: none given; an operator or network of one's own needs a folder")
     folder = Path(out) if out is not None else rundir.default_folder(config)
     if images is not None:
         config = _with_images(config, images, folder)
-    run_study(config, folder, Runtime(device, progress or shown(), "recondoor.study"))
+    runtime = Runtime(device, progress or shown(), "recondoor.study")
+    if operator is None and model is None:
+        run_study(config, folder, runtime)
+        return StudyResult(folder)
+    found = data.read(config.data, runtime.progress)
+    with lent(config, operator, model, found.shape) as own:
+        run_study(own, folder, runtime, images=found)
     return StudyResult(folder)
 
 
