@@ -1,4 +1,4 @@
-"""Networks of the bank: their architectures, weights, and clean pairs that nothing was trained on."""
+"""Networks of the bank: their architectures, weights, and clean pairs none was trained on."""
 
 from __future__ import annotations
 
@@ -79,7 +79,8 @@ class Unrolled(nn.Module):
 
 def _spectrum(x: Tensor) -> Tensor:
     centred = torch.fft.ifftshift(torch.complex(x[:, 0], x[:, 1]), dim=(-2, -1))
-    return torch.fft.fftshift(torch.fft.fft2(centred, norm="ortho"), dim=(-2, -1))
+    found: Tensor = torch.fft.fftshift(torch.fft.fft2(centred, norm="ortho"), dim=(-2, -1))
+    return found
 
 
 class PerSlice(nn.Module):

@@ -33,7 +33,9 @@ def main() -> None:
     """Scan those that scans.jsonl lacks."""
     torch.set_num_threads(1)
     bank, out = Bank.of(Path(sys.argv[1])), HERE / "scans.jsonl"
-    known = {json.loads(line)["id"] for line in out.read_text().splitlines()} if out.exists() else set()
+    known = (
+        {json.loads(line)["id"] for line in out.read_text().splitlines()} if out.exists() else set()
+    )
     detector = defences.network_detector(DETECTOR)
     wanted = sys.argv[2:] or [name for name in sorted(bank.runs) if name not in known]
     for name in wanted:

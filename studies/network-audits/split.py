@@ -17,7 +17,7 @@ def main() -> None:
     runs = json.loads((Path(sys.argv[1]) / "bank.json").read_text())["runs"]
     groups: dict[tuple[str, ...], list[str]] = {}
     for run in runs:
-        make = run["arch"], run["pipe"], run["state"], run["kind"]
+        make: tuple[str, ...] = run["arch"], run["pipe"], run["state"], run["kind"]
         groups.setdefault(make, []).append(run["id"])
     halves: dict[str, list[str]] = {"design": [], "score": []}
     turn = 0

@@ -8,7 +8,7 @@ from recondoor.audit._judgement import auc, tpr
 from recondoor.audit._model import ModelAudit, ModelRequest, audit_model
 from recondoor.audit._model_record import model_files, model_record
 from recondoor.audit._network import young_network
-from recondoor.audit._network_file import Network, read_network
+from recondoor.audit._network_file import Network, maker, read_network
 from recondoor.audit._pairs import Measured, Source
 from recondoor.audit._record import as_record, files
 from recondoor.audit._repair import (
@@ -21,6 +21,7 @@ from recondoor.audit._repair import (
     write_mended,
 )
 from recondoor.audit._subject import Subject
+from recondoor.audit._trained import Training
 
 __all__ = [
     "Audit",
@@ -36,6 +37,7 @@ __all__ = [
     "Request",
     "Source",
     "Subject",
+    "Training",
     "as_record",
     "auc",
     "audit_data",
@@ -45,6 +47,7 @@ __all__ = [
     "fill",
     "input_files",
     "input_record",
+    "maker",
     "mend",
     "mended_record",
     "mended_text",

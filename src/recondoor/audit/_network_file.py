@@ -194,6 +194,11 @@ def _from_python(what: str) -> nn.Module:
     return made
 
 
+def maker(what: str) -> Callable[[], nn.Module]:
+    """The function MODULE:FUNCTION that makes a network; errors as of `open_network`."""
+    return lambda: _from_python(what)
+
+
 def _called(function: Callable[[], object]) -> object:
     """What the function returns; torch's global state is left as it was."""
     with caller.as_found():

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from recondoor import caller, config, defences, metrics, registry, rundir, seeding
 from recondoor.audit._data import take_apart
 from recondoor.audit._judgement import choose
-from recondoor.audit._model import FEWEST, Truth, truth_of
+from recondoor.audit._model import Truth, truth_of
 from recondoor.audit._network_file import Network
 from recondoor.audit._pairs import Given
 from recondoor.audit._probe import lacking
 from recondoor.audit._record import describe_provenance
+from recondoor.audit._references import FEWEST
 from recondoor.audit._subject import Subject, read_subject, read_trusted
 from recondoor.defences import Defender
 from recondoor.errors import ConfigError, DataError, RunError

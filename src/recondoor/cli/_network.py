@@ -95,9 +95,23 @@ def model(
     /,
     *,
     options: SubjectOptions = DEFAULT,
-    reference: Annotated[
-        tuple[str, ...], Parameter(help="network known to be clean; may be given again")
+    references: Annotated[
+        tuple[str, ...],
+        Parameter(
+            name=("--references", "--reference"),
+            consume_multiple=True,
+            help="networks known to be clean, of the same make; or auto, to train some on the "
+            "trusted pairs",
+        ),
     ] = (),
+    epochs: Annotated[int, Parameter(help="of --references auto", converter=whole(1, 10**6))] = 40,
+    fresh: Annotated[
+        str | None,
+        Parameter(
+            help="for --references auto: MODULE:FUNCTION that makes an untrained network; default: "
+            "a copy whose layers draw their weights anew"
+        ),
+    ] = None,
     alarm: Annotated[
         float,
         Parameter(
@@ -113,7 +127,9 @@ def model(
 
     Writes audit.json and report.html with the trigger and artefact recovered. Exit code 0: clean,
     3: suspicious, 4: undecided, 2: bad input. A verdict asks for clean networks of the same make: 1
-    / --alarm - 1 of them as --reference, or a run like those of which twenty are known.
+    / --alarm - 1 of them as --references, or a run like those of which twenty are known. With
+    --references auto the audit trains them, says first how long that takes, and keeps them in
+    OUT-references, where a further audit of the same network finds them.
 
     For example:
 
@@ -121,6 +137,7 @@ def model(
         recondoor audit model model.safetensors --data trusted.npz --set model.cae.width=32
         recondoor audit model net.onnx --data trusted.npz
         recondoor audit model package.module:function --data trusted.npz
+        recondoor audit model net:trained --fresh net:build --data trusted.npz --references auto
 
     Parameters
     ----------
@@ -141,7 +158,10 @@ def model(
             network,
             options.data,
             operator=options.measured(),
-            references=reference,
+            references=references,
+            epochs=epochs,
+            fresh=fresh,
+            kept=out.with_name(f"{out.name}-references"),
             alarm=alarm,
             detectors=split_names(detectors),
             **options.common(),

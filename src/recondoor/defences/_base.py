@@ -193,6 +193,8 @@ class NetworkDetector(Defence, ABC):
     """Settings of the runs whose networks `law` is of; empty if it is one of all networks."""
     clean_scores: ClassVar[tuple[float, ...]] = ()
     """Scores of these networks, where `law` is a quantile of them."""
+    power_of_a_make: ClassVar[bool] = False
+    """Whether what it sees has to be shown anew for each make of networks, by planted backdoors."""
     law_from: ClassVar[str] = "its own law"
     """Where `law` comes from, as in "from clean networks of such a study"."""
 

@@ -94,7 +94,7 @@ class Answers:
     def __init__(self, model: nn.Module, z: Tensor, scale: Scale) -> None:
         self.model, self.z, self.scale = model, z, scale
         with torch.no_grad():
-            self.usual = torch.cat([model(part) for part in z.split(self._count(VALUES))])
+            self.usual = torch.cat([model(part) for part in torch.split(z, self._count(VALUES))])
 
     def _count(self, values: int) -> int:
         return max(1, min(32, values // self.z[0].numel()))
@@ -102,7 +102,7 @@ class Answers:
     def to(self, patterns: Tensor, inputs: Sequence[int], values: int = VALUES) -> Tensor:
         """Changes (K, len(inputs), C, H, W) that patterns (K, C, H, W) make, in the unit of x."""
         rows = []
-        for part in patterns.split(self._count(values)):
+        for part in torch.split(patterns, self._count(values)):
             answers = [self.model(self.z[j : j + 1] + part) - self.usual[j] for j in inputs]
             rows.append(torch.stack(answers, 1))
         return torch.cat(rows) / self.scale.x
@@ -154,7 +154,7 @@ def vanishing(answers: Answers, order: Sequence[int], generator: torch.Generator
     for step in range(STEPS):
         inputs = [seen[(SEEN * step + k) % len(seen)] for k in range(SEEN)]
         slopes = []
-        for each in pattern.split(part):
+        for each in torch.split(pattern, part):
             added = _patterns.unit_norm(_patterns.smooth(each)) * STRONG * scale.z
             change = answers.to(added, inputs, TRACED)
             energy = change.square().sum((2, 3, 4)).mean(1) + 1e-12

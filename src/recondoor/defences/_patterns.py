@@ -37,7 +37,8 @@ def size_of(image: Tensor) -> int:
 def unit_norm(patterns: Tensor) -> Tensor:
     """Each of (K, C, H, W) at L2 of 1; zero stays zero."""
     norms: Tensor = torch.linalg.vector_norm(patterns, dim=(1, 2, 3), keepdim=True)
-    return patterns / norms.clamp_min(1e-12)
+    found: Tensor = patterns / norms.clamp_min(1e-12)
+    return found
 
 
 def in_channels(flat: Tensor, channels: int) -> Tensor:
@@ -85,12 +86,14 @@ def waves(image: Tensor) -> Tensor:
 def cycles(image: Tensor) -> Tensor:
     """Frequency of each bin of a discrete Fourier transform, in cycles per image, (H, W)."""
     rows, columns = (torch.fft.fftfreq(side) * side for side in image.shape[-2:])
-    return (rows[:, None].square() + columns[None].square()).sqrt().to(image.device)
+    found: Tensor = (rows[:, None].square() + columns[None].square()).sqrt()
+    return found
 
 
 def filtered(patterns: Tensor, passed: Tensor) -> Tensor:
     """The frequencies of (K, C, H, W) where `passed` (H, W) is 1."""
-    return torch.fft.ifft2(torch.fft.fft2(patterns) * passed).real
+    found: Tensor = torch.fft.ifft2(torch.fft.fft2(patterns) * passed).real
+    return found
 
 
 def smooth(patterns: Tensor) -> Tensor:

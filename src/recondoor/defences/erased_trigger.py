@@ -27,6 +27,8 @@ class ErasedTrigger(NetworkDetector):
     """What is put into z and does not come out?"""
 
     needs = ("model", "clean", "gradients")
+    sees = ("patch",)
+    power_of_a_make = True
 
     def inspect(self, defender: Defender) -> Finding:
         found = _erasure.scan(defender)
@@ -48,8 +50,8 @@ class ErasedTrigger(NetworkDetector):
 
     def explain(self, finding: Finding) -> str:
         return (
-            f"it answers to a pattern, most of it at {place_in_words(finding)} of z, and leaves "
-            "others out as networks do that were trained not to show them"
+            f"a pattern, most of it at {place_in_words(finding)} of z, makes the network draw the "
+            "same thing into every image, as no clean network of its make does"
         )
 
 
