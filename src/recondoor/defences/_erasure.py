@@ -46,9 +46,9 @@ STARTS, STEPS, RATE, SEEN = 6, 16, 0.25, 2
 FAINT = 0.02
 """L2 of an answer, in units of the usual L2 of z, below which its shape does not matter."""
 
-STRONGEST = 4.0
-"""L2 in a disc, in root mean squares of x times the root of the disc's pixels, that is no longer
-rewarded by the search."""
+STRONGEST = 0.087
+"""L2 of an answer in a disc, in units of the usual L2 of x, beyond which the search wants no more of
+it and only less of all the rest."""
 
 VALUES, TRACED = 2**20, 2**18
 """Values of a batch of inputs, without gradients and with them: what bounds the memory."""
@@ -150,7 +150,6 @@ def vanishing(answers: Answers, order: Sequence[int], generator: torch.Generator
     pattern = (start * start[0].numel() ** 0.5).requires_grad_(True)
     optimiser = torch.optim.Adam([pattern], lr=RATE, betas=(0.8, 0.99))
     seen, part = order[: max(1, len(order) - HELD)], max(1, TRACED // answers.z[0].numel())
-    limit = STRONGEST**2 * _disc(round(_patterns.PATCH * 64)).sum() / 64**2
     for step in range(STEPS):
         inputs = [seen[(SEEN * step + k) % len(seen)] for k in range(SEEN)]
         slopes = []
@@ -158,7 +157,7 @@ def vanishing(answers: Answers, order: Sequence[int], generator: torch.Generator
             added = _patterns.unit_norm(_patterns.smooth(each)) * STRONG * scale.z
             change = answers.to(added, inputs, TRACED)
             energy = change.square().sum((2, 3, 4)).mean(1) + 1e-12
-            discs = in_discs(change.mean(1)).clamp(1e-12, float(limit))
+            discs = in_discs(change.mean(1)).clamp(1e-12, STRONGEST**2)
             loss = 0.5 * (energy.log() - discs.log()).sum()
             slopes.append(torch.autograd.grad(loss, each)[0])
         pattern.grad = torch.cat(slopes)
@@ -249,8 +248,8 @@ def likely(candidates: Look) -> int:
 def compared(measures: Tensor) -> Tensor:
     """How far each network's measures (N, F) lie above those of the N - 1 others, (N, F).
 
-    In standard deviations of the others, of which `WEIGHT` networks' worth is a guess. Every network
-    is treated alike, so that of N exchangeable ones each is as likely to lie highest as another.
+    In standard deviations of the others, of which `WEIGHT` networks' worth is a guess. Every
+    network is treated alike, so that of N exchangeable ones each is as likely to lie highest.
     """
     count = len(measures) - 1
     found = []
