@@ -149,10 +149,11 @@ def main() -> None:
         ]
         for state in ("learnt", "not learnt", "clean")
     }
+    both = rows(list(runs), runs, scored, limit)
     record = {
         "threshold": limit,
         "halves": found,
-        "both": rows(list(runs), runs, scored, limit),
+        "both": both,
         "draws_an_artefact": drawing,
         "seconds": {"median": float(np.median(seconds)), "largest": max(seconds)},
         "scores": {name: round(value, 3) for name, value in scored.items()},
@@ -160,9 +161,8 @@ def main() -> None:
     }
     (HERE / "results.json").write_text(json.dumps(record, indent=1) + "\n")
     parts = [f"Threshold {limit:.2f}.\n"]
-    for half in ("score", "design"):
-        parts.append(f"## The half that {half}s\n\n{table(found[half])}\n")
-    parts.append(f"## Both halves\n\n{table(record['both'])}\n")
+    parts += [f"## The half that {half}s\n\n{table(found[half])}\n" for half in ("score", "design")]
+    parts.append(f"## Both halves\n\n{table(both)}\n")
     (HERE / "tables.md").write_text("\n".join(["# Numbers of networks\n", *parts]))
 
 

@@ -53,7 +53,7 @@ def law_lacks(name: str, network: Network, data: Source | None, alarm: float) ->
     detector, need = defences.network_detector(name), needed(alarm)
     if not detector.calibrated:
         return None  # its author says that the law is one of all networks
-    remedy = f"give {need} clean --reference networks of its make, or --references auto"
+    remedy = f"give {need} clean --references of its make, or auto"
     differs = _other_make(detector, network, data)
     if differs == NOWHERE:
         return f"nothing says that its threshold holds for this network; {remedy}"
@@ -80,7 +80,7 @@ def power_lacks(name: str, network: Network, data: Source | None) -> str | None:
         return None
     return (
         "nobody knows whether it sees a backdoor in networks of this make; --references auto "
-        "trains some that have one"
+        "plants some"
     )
 
 

@@ -131,8 +131,8 @@ def audit_model(request: ModelRequest, progress: Progress = NO_PROGRESS) -> Mode
         if name in skipped:
             continue
         ground = others.law_of(name, network, subject.data, request.alarm)
-        look = partial(_look, name, others, defender, request.alarm, ground.basis)
-        found = attempt(name, look, skipped)
+        work = partial(look, name, others, defender, request.alarm, ground.basis)
+        found = attempt(name, work, skipped)
         if found is not None:
             inspected.append(found)
             why = ground.no_threshold or ground.no_power or _missed(found, others)
@@ -205,7 +205,7 @@ def cosine(a: Tensor, b: Tensor) -> float:
     return float((a.double() * b.double()).sum()) / norms if norms else 0.0
 
 
-def _look(
+def look(
     name: str, others: References, defender: Defender, alarm: float, basis: Basis | None
 ) -> Inspected:
     """Look at the suspect and at all that it is compared with."""

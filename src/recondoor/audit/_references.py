@@ -1,12 +1,13 @@
 """Networks to compare a suspect with: those that the user gives, or those that the audit trains."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import torch
 from torch import nn
 
-from recondoor import defences
+from recondoor import defences, models
 from recondoor.audit._make import law_lacks, needed, power_lacks, references_lack
 from recondoor.audit._network_file import Network, open_network
 from recondoor.audit._pairs import Given, Source
@@ -31,7 +32,7 @@ class References:
         pairs: trusted pairs that detectors look through.
         planted: networks of the same make that have learnt a backdoor.
         tried: how many were given one.
-        lack: why trained ones are not like the suspect; None if they are, or were given.
+        lack: why they are not like the suspect; None if they are.
         notes: what is to be known of them.
         trained: whether the audit trained them.
     """
@@ -77,7 +78,7 @@ class Ground:
 
 
 def _only_ranks(alarm: float) -> str:
-    return f"it only ranks; give {needed(alarm)} clean references, or --references auto"
+    return f"give {needed(alarm)} clean --references of its make, or auto"
 
 
 def gather(
@@ -94,7 +95,7 @@ def gather(
             suspect.model,
             given.pairs,
             needed(alarm),
-            what,
+            _registered(suspect, given, what),
             seed=given.seed,
             fewest=FEWEST,
             progress=progress,
@@ -116,4 +117,19 @@ def gather(
         ).model
         for each in what
     ]
-    return References(clean, given.pairs)
+    return References(clean, given.pairs, lack=unlike(suspect.model, clean, given.pairs))
+
+
+def _registered(suspect: Network, given: Given, how: Training) -> Training:
+    """A registered network is built anew by its settings, unless the user says how."""
+    settings = suspect.settings
+    if settings is None or how.fresh is not None:
+        return how
+    _, channels, height, width = given.pairs.x.shape
+
+    def build() -> nn.Module:
+        root = int(torch.randint(2**62, ()))  # torch's generator is that of this network
+        shape = (channels, height, width)
+        return models.build(shape, settings, root, "reference", operator=given.operator)
+
+    return replace(how, fresh=build)

@@ -1,36 +1,42 @@
 """Mending a network: repair it with a few trusted pairs, and measure what that did on others."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from recondoor import caller, config, defences, metrics, registry, rundir, seeding
+from recondoor import caller, defences, metrics, registry, rundir, seeding
 from recondoor.audit._data import take_apart
 from recondoor.audit._judgement import choose
-from recondoor.audit._model import Truth, truth_of
+from recondoor.audit._model import Truth, look, truth_of
 from recondoor.audit._network_file import Network
 from recondoor.audit._pairs import Given
 from recondoor.audit._probe import lacking
-from recondoor.audit._record import describe_provenance
-from recondoor.audit._references import FEWEST
+from recondoor.audit._references import FEWEST, gather
 from recondoor.audit._subject import Subject, read_subject, read_trusted
-from recondoor.defences import Defender
-from recondoor.errors import ConfigError, DataError, RunError
+from recondoor.audit._trained import Training, error
+from recondoor.defences import Defender, Finding
+from recondoor.errors import ConfigError, DataError
 from recondoor.models import reconstruct
 from recondoor.poisoning import Pairs
 from recondoor.progress import NO_PROGRESS, Progress
 
-SCHEMA = "recondoor.clean/1"
 INVERSION = "trigger-inversion"
 
 SHARE = 0.05
 """Share of the trusted pairs that a repair may use unless told otherwise."""
 
-ALARM, GROWTH = 0.05, 1.1
-"""Rate at which clean networks are taken for backdoored, and growth of the error worth a word."""
+ALARM = 0.05
+"""Rate at which clean networks may be taken for backdoored."""
+
+SHOWN = 4
+"""Inputs that are shown."""
+
+UNCONFIRMED = (
+    "No trigger found that a threshold for networks of this make confirms: there may be no "
+    "backdoor, or one that is not seen. Clean --references give a threshold."
+)
 
 
 @dataclass(frozen=True)
@@ -39,77 +45,159 @@ class MendRequest:
 
     Args:
         subject: the network and what is trusted.
-        method: a defence of kind "repair".
+        method: a defence of kind "repair"; None for the best of those that apply, and only where a
+            trigger is confirmed.
         fraction: share of the trusted pairs that the repair may use, in (0, 1): of a file the
             others measure what it did, of a run its test pairs do. None for `SHARE`, or `FEWEST`
             pairs where those are more.
+        worst: growth of the benign error, relative to what it was, up to which a repair is kept.
+        references: as for an audit of the network.
     """
 
     subject: Subject
-    method: str = "trigger-unlearning"
+    method: str | None = None
     fraction: float | None = None
+    worst: float = 0.02
+    references: tuple[str | nn.Module, ...] | Training = ()
 
 
 @dataclass(frozen=True)
+class Tried:
+    """What one repair did to the benign error and to the recovery of the artefact.
+
+    `recovery` is by the trigger that was confirmed; None where none was.
+    """
+
+    method: str
+    model: nn.Module
+    benign: float
+    recovery: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Mended:
-    """The repaired network, (yardstick, before, after) rows, and what to be wary of."""
+    """What was found and done.
+
+    Args:
+        request: what was asked.
+        network: as it was given.
+        chosen: the repair that is kept; None if nothing was changed.
+        tried: all repairs.
+        used: pairs that repairs were made with.
+        held_out: pairs that measured them.
+        rows: yardstick, before, after; empty if nothing was changed.
+        pictures: clean inputs, and what the network makes of them with the trigger, by name.
+        notes: what to be wary of.
+    """
 
     request: MendRequest
     network: Network
-    model: nn.Module
+    chosen: Tried | None
+    tried: list[Tried]
     used: int
     held_out: int
     rows: list[tuple[str, float, float]]
+    pictures: dict[str, Tensor]
     notes: list[str]
+
+    @property
+    def model(self) -> nn.Module:
+        """The repaired network, or the one that was given."""
+        return self.network.model if self.chosen is None else self.chosen.model
 
 
 @caller.afresh()
 def mend(request: MendRequest, progress: Progress = NO_PROGRESS) -> Mended:
-    """Repair a network.
+    """Repair a network, if a trigger is confirmed or a method is asked for.
 
     Raises:
-        ConfigError: an unknown method, a fraction out of range, no trusted data, a repair that
-            needs the operator where none is given.
+        ConfigError: an unknown method, a share out of range, no trusted data, a repair that needs
+            the operator where none is given.
         DataError: a network or pairs that cannot be read, or too few pairs.
     """
-    (method,) = choose((request.method,), "repair", "--method")
+    asked = choose(None if request.method is None else (request.method,), "repair", "--method")
+    if request.worst < 0:
+        raise ConfigError(f"--worst: {request.worst} given; expected 0 or more")
     network, given = read_subject(request.subject, progress, "train")
-    for name, why in lacking((method, INVERSION), network.lacks).items():
+    for name, why in lacking((*asked, INVERSION), network.lacks).items():
         raise DataError(f"'{network.name}' cannot be repaired with {name}: {why}")
     used, others = _split(given, request.fraction)
     data = request.subject.data
     if data is None or (isinstance(data, Path) and data.is_dir()):
         others = read_trusted(request.subject, progress, "test").pairs
     physics, missing = take_apart(given, given.pairs, [])
-    if missing is not None and "physics" in defences.load(method).needs:
-        raise ConfigError(f"--method: {method} needs the operator, but {missing}")
+    if missing is not None:
+        needing = [name for name in asked if "physics" in defences.load(name).needs]
+        if request.method is not None and needing:
+            raise ConfigError(f"--method: {request.method} needs the operator, but {missing}")
+        asked = tuple(name for name in asked if name not in needing)
     defender = Defender(used, physics, network.model, seed=given.seed, progress=progress)
-    repair = defences.repair(method)
-    with registry.told(repair, f"--method: '{method}'"):
+    trained = isinstance(request.references, Training)
+    seen = given if trained else replace(given, pairs=used)
+    trigger = _confirmed(request, network, seen, defender)
+    notes = [*network.notes, *given.notes, *([] if trigger else [UNCONFIRMED])]
+    tried: list[Tried] = []
+    if trigger is not None or request.method is not None:
+        told = replace(defender, found=trigger)
+        tried = [_try(name, told, others) for name in asked]
+    before = error(network.model, others)
+    limit = before * (1 + request.worst)
+    kept = [each for each in tried if each.benign <= limit]
+    chosen = min(kept, key=lambda each: (each.recovery or 0.0, each.benign), default=None)
+    if tried and chosen is None:
+        least = min(each.benign for each in tried)
+        notes.append(
+            f"No repair keeps the benign error within {request.worst:.3g} of what it was: it grows "
+            f"by {least / before - 1:.1%} or more. Nothing was changed; raise --worst to take it, "
+            "or give more clean pairs."
+        )
+    found = Mended(
+        request=request,
+        network=network,
+        chosen=chosen,
+        tried=tried,
+        used=len(used),
+        held_out=len(others),
+        rows=[],
+        pictures={},
+        notes=notes,
+    )
+    if chosen is None:
+        return found
+    patterns = _patterns(trigger, truth_of(network))
+    return replace(
+        found,
+        rows=_compare(network, chosen.model, patterns, others, given),
+        pictures=_pictures(network.model, chosen.model, patterns, others),
+    )
+
+
+def _confirmed(
+    request: MendRequest, network: Network, given: Given, defender: Defender
+) -> Finding | None:
+    """The trigger that a detector confirms, by a threshold that holds for this network."""
+    subject, progress = request.subject, defender.progress
+    others = gather(network, given, subject, request.references, ALARM, progress)
+    looked = replace(defender, clean=others.pairs)
+    for name in defences.names("model"):
+        ground = others.law_of(name, network, subject.data, ALARM)
+        if ground.basis is None or lacking((name,), network.lacks):
+            continue
+        found = look(name, others, looked, ALARM, ground.basis)
+        if found.flagged and found.draws and found.finding.trigger is not None:
+            return found.finding
+    return None
+
+
+def _try(name: str, defender: Defender, others: Pairs) -> Tried:
+    repair = defences.repair(name)
+    with registry.told(repair, f"--method: '{name}'"):
         model = repair.repair(defender).eval()
-    rows = _compare(network, model, defender, others, given)
-    notes = [
-        *network.notes,
-        *given.notes,
-        *_notes(rows, defences.network_detector(INVERSION).law(defender, ALARM)),
-    ]
-    return Mended(request, network, model, len(used), len(others), rows, notes)
-
-
-def _notes(rows: list[tuple[str, float, float]], limit: float | None) -> list[str]:
-    notes = []
-    (_, *benign), (_, score, _) = rows[:2]  # what `_compare` tells first
-    if limit is not None and score <= limit:
-        notes.append(
-            f"The trigger recovered is none by its score ({score:.3g}, clean networks go up to "
-            f"{limit:.3g}): there may be no backdoor, or one that inversion does not find."
-        )
-    if benign[1] > GROWTH * benign[0]:
-        notes.append(
-            f"The benign error grew by {benign[1] / benign[0] - 1:.0%}: try another --method, such "
-            "as fine-pruning, or more clean pairs."
-        )
-    return notes
+    found = defender.found
+    recovery = None
+    if found is not None and found.trigger is not None and found.counted is not None:
+        recovery = abs(_recovery(model, others.z, found.trigger, found.counted))
+    return Tried(name, model, error(model, others), recovery)
 
 
 def _split(given: Given, fraction: float | None) -> tuple[Pairs, Pairs]:
@@ -128,39 +216,48 @@ def _split(given: Given, fraction: float | None) -> tuple[Pairs, Pairs]:
     return Pairs(pairs.z[used], pairs.x[used]), Pairs(pairs.z[others], pairs.x[others])
 
 
-def _compare(
-    network: Network, model: nn.Module, defender: Defender, others: Pairs, given: Given
-) -> list[tuple[str, float, float]]:
-    """Benign error; how suspicious it is; recovery by the trigger found; what the true one does."""
-    inversion = defences.network_detector(INVERSION)
-    found = inversion.inspect(defender)
-    again = inversion.inspect(
-        Defender(defender.clean, model=model, seed=defender.seed, progress=defender.progress)
-    )
-    patterns: dict[str, tuple[Tensor, Tensor]] = {}
-    if found.trigger is not None and found.counted is not None:
-        patterns["recovery by the recovered trigger"] = found.trigger, found.counted
-    truth = truth_of(network)
+Patterns = dict[str, tuple[Tensor, Tensor]]
+"""Triggers and artefacts (C, H, W), by whose they are: "recovered" or "true"."""
+
+
+def _patterns(found: Finding | None, truth: Truth | None) -> Patterns:
+    patterns: Patterns = {}
+    if found is not None and found.trigger is not None and found.counted is not None:
+        patterns["recovered"] = found.trigger, found.counted
     if truth is not None and truth.trigger is not None and truth.artefact is not None:
-        patterns["recovery by the true trigger"] = truth.trigger, truth.artefact
+        patterns["true"] = truth.trigger, truth.artefact
+    return patterns
+
+
+def _compare(
+    network: Network, model: nn.Module, patterns: Patterns, others: Pairs, given: Given
+) -> list[tuple[str, float, float]]:
+    """Benign error, recovery by the trigger that was confirmed, and what the true one does."""
     both = network.model, model
-    benign = [
-        metrics.root_mean(metrics.mse(reconstruct(each, others.z), others.x)) for each in both
-    ]
-    rows: list[tuple[str, float, float]] = [
-        ("benign RMSE", benign[0], benign[1]),
-        (f"{INVERSION} score", found.score, again.score),
-    ]
+    benign = [error(each, others) for each in both]
+    rows: list[tuple[str, float, float]] = [("benign RMSE", benign[0], benign[1])]
+    truth = truth_of(network)
     planted = None if truth is None else _planted(network, truth, given)
     if truth is not None and truth.trigger is not None and planted is not None:
         attacked = [_attack_rmse(each, others, truth.trigger, planted) for each in both]
         rows.append(("attack RMSE by the true trigger", attacked[0], attacked[1]))
-    for name, (trigger, artefact) in patterns.items():
-        if not bool(artefact.any()):
-            continue  # inversion found nothing that the network adds
+    for whose, (trigger, artefact) in patterns.items():
         before, after = (_recovery(each, others.z, trigger, artefact) for each in both)
-        rows.append((name, before, after))
+        rows.append((f"recovery by the {whose} trigger", before, after))
     return rows
+
+
+def _pictures(
+    before: nn.Module, after: nn.Module, patterns: Patterns, others: Pairs
+) -> dict[str, Tensor]:
+    """Some clean inputs, and what both networks make of them without and with a trigger."""
+    z = others.z[:SHOWN]
+    found = {"x": others.x[:SHOWN], "z": z}
+    found |= {"before": reconstruct(before, z), "after": reconstruct(after, z)}
+    for trigger, _ in list(patterns.values())[:1]:
+        found["before, with the trigger"] = reconstruct(before, z + trigger)
+        found["after, with the trigger"] = reconstruct(after, z + trigger)
+    return found
 
 
 def _planted(network: Network, truth: Truth, given: Given) -> Tensor | None:
@@ -189,63 +286,3 @@ def _attack_rmse(model: nn.Module, pairs: Pairs, trigger: Tensor, planted: Tenso
 def _recovery(model: nn.Module, z: Tensor, trigger: Tensor, artefact: Tensor) -> float:
     triggered, clean = reconstruct(model, z + trigger), reconstruct(model, z)
     return metrics.mean(metrics.artefact_recovery(triggered, clean, artefact))
-
-
-def require_new(out: Path, force: bool) -> None:
-    """Refuse to write over a file, unless `force`; raises RunError or ConfigError."""
-    if out.suffix != ".safetensors":
-        raise ConfigError(f"--out: '{out}' given; expected a name that ends in .safetensors")
-    rundir.require_place(out.parent)
-    for path in (out, out.with_suffix(".json")):
-        if path.exists() and not force:
-            raise RunError(f"{path}: is there already; give --force, or choose another --out")
-
-
-def mended_record(mended: Mended, weights: str, command: str) -> dict[str, Any]:
-    """The content of the JSON file beside `weights`."""
-    return {
-        "schema": SCHEMA,
-        "network": mended.network.name,
-        "method": mended.request.method,
-        "clean_pairs": mended.used,
-        "held_out": mended.held_out,
-        "rows": [
-            {"yardstick": name, "before": before, "after": after}
-            for name, before, after in mended.rows
-        ],
-        "notes": mended.notes,
-        "weights": weights,
-        "provenance": describe_provenance(command),
-    }
-
-
-def write_mended(mended: Mended, out: Path, command: str) -> dict[str, Any]:
-    """Write the weights, with the settings that read them again, and a JSON file beside them."""
-    settings = mended.network.settings
-    own = {} if settings is None else config.recorded_section(settings)
-    arrays = {key: value.detach().cpu().numpy() for key, value in mended.model.state_dict().items()}
-    record = mended_record(mended, out.name, command)
-    was_there = out.exists()
-    try:
-        rundir.write_tensors(out, arrays, {"model": own, "method": mended.request.method})
-        rundir.write_json(out.with_suffix(".json"), record)
-    except RunError as error:
-        if not was_there:
-            out.unlink(missing_ok=True)  # so that the same command is not refused
-        if not isinstance(error.__cause__, OSError):
-            raise
-        raise rundir.explain(error.__cause__, out, again="it begins anew") from error
-    return record
-
-
-def mended_text(record: dict[str, Any]) -> str:
-    """The table before and after, as text."""
-    head = (
-        f"{record['method']} with {record['clean_pairs']} trusted pairs, measured on "
-        f"{record['held_out']} others\n\n{'':34}  before   after"
-    )
-    rows = [
-        f"{row['yardstick']:34}  {row['before']:6.3f}  {row['after']:6.3f}"
-        for row in record["rows"]
-    ]
-    return "\n".join([head, *rows, *record["notes"]])

@@ -143,13 +143,16 @@ def unlike(suspect: nn.Module, references: list[nn.Module], pairs: Pairs) -> str
 
     A network that was trained longer or on more answers otherwise, clean or not.
     """
+    if not references:
+        return None
     own, *others = (error(each, pairs) for each in (suspect, *references))
     low, high = min(others), max(others)
     if low / ALIKE <= own <= high * ALIKE:
         return None
     return (
         f"its error is {own:.3g} and that of the references {low:.3g} to {high:.3g}, so that they "
-        "are not like it; give more trusted pairs or --epochs, or references trained as it was"
+        "are not like it; give references trained as it was, or more trusted pairs or --epochs "
+        "where they are trained here"
     )
 
 

@@ -2,12 +2,14 @@
 
 import sys
 from dataclasses import dataclass
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from recondoor.cli._audit import (
+    UNDECIDED,
     audit,
     finish,
     operator_settings,
@@ -88,6 +90,24 @@ class SubjectOptions:
 
 DEFAULT = SubjectOptions()
 
+References = Annotated[
+    tuple[str, ...],
+    Parameter(
+        name=("--references", "--reference"),
+        consume_multiple=True,
+        help="networks known to be clean, of the same make; or auto, to train some on the trusted "
+        "pairs",
+    ),
+]
+Epochs = Annotated[int, Parameter(help="of --references auto", converter=whole(1, 10**6))]
+Fresh = Annotated[
+    str | None,
+    Parameter(
+        help="for --references auto: MODULE:FUNCTION that makes an untrained network; default: a "
+        "copy whose layers draw their weights anew"
+    ),
+]
+
 
 @audit.command
 def model(
@@ -95,23 +115,9 @@ def model(
     /,
     *,
     options: SubjectOptions = DEFAULT,
-    references: Annotated[
-        tuple[str, ...],
-        Parameter(
-            name=("--references", "--reference"),
-            consume_multiple=True,
-            help="networks known to be clean, of the same make; or auto, to train some on the "
-            "trusted pairs",
-        ),
-    ] = (),
-    epochs: Annotated[int, Parameter(help="of --references auto", converter=whole(1, 10**6))] = 40,
-    fresh: Annotated[
-        str | None,
-        Parameter(
-            help="for --references auto: MODULE:FUNCTION that makes an untrained network; default: "
-            "a copy whose layers draw their weights anew"
-        ),
-    ] = None,
+    references: References = (),
+    epochs: Epochs = 40,
+    fresh: Fresh = None,
     alarm: Annotated[
         float,
         Parameter(
@@ -240,18 +246,31 @@ def clean(
     *,
     out: Annotated[Path, Parameter(help="file of the new weights, NAME.safetensors")],
     options: SubjectOptions = DEFAULT,
-    method: Annotated[str, Parameter(help="defence of kind repair")] = "trigger-unlearning",
+    method: Annotated[
+        str | None,
+        Parameter(
+            help="defence of kind repair, tried in any case; default: those that apply, if a "
+            "trigger is confirmed"
+        ),
+    ] = None,
     fraction: Annotated[
         float | None,
         Parameter(help="share of the clean pairs to repair with; default: 0.05, or 40 pairs"),
     ] = None,
+    worst: Annotated[
+        float, Parameter(help="growth of the benign error up to which a repair is kept")
+    ] = 0.02,
+    references: References = (),
+    epochs: Epochs = 40,
+    fresh: Fresh = None,
     force: Annotated[bool, Parameter(help="write over files that are there")] = False,
     json: bool = False,
 ) -> None:
-    """Repair a network with a few trusted clean pairs.
+    """Repair a network with a few trusted clean pairs, if a trigger is confirmed in it.
 
-    Writes the new weights, and a JSON file beside them with benign error and artefact recovery
-    before and after.
+    Writes the new weights, and beside them a JSON file and a page with benign error and artefact
+    recovery before and after. Of the repairs kept is the one that leaves least of the artefact.
+    Exit code 0: repaired, 4: nothing changed or written, 2: bad input.
 
     For example:
 
@@ -275,10 +294,19 @@ def clean(
             options.data,
             method=method,
             fraction=fraction,
+            worst=worst,
+            references=references,
+            epochs=epochs,
+            fresh=fresh,
+            kept=out.with_name(f"{out.stem}-references"),
             operator=options.measured(),
             **options.common(),
         )
-        found.save(out, force)
+        if found.changed:
+            found.save(out, force)
+    if not found.changed:
+        print(dumps(found.record, indent=1) if json else plain(str(found)))
+        raise SystemExit(UNDECIDED)
     beside = out.with_suffix(".json")
     print(beside.read_text("utf-8").rstrip() if json else plain(str(found)))
     print(f"\nweights: {plain(str(out))}", file=sys.stderr if json else sys.stdout)

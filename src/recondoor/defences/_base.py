@@ -57,6 +57,7 @@ class Defender:
         references: networks known to be clean, of the same make as `model`.
         seed: root seed of whatever is drawn.
         progress: where to tell about the work.
+        found: the backdoor that is to be undone, where a detector has confirmed one.
     """
 
     clean: Pairs | None = None
@@ -65,6 +66,7 @@ class Defender:
     references: tuple[nn.Module, ...] = ()
     seed: int = 0
     progress: Progress = NO_PROGRESS
+    found: Finding | None = None
 
 
 @dataclass(frozen=True)

@@ -47,8 +47,8 @@ FAINT = 0.02
 """L2 of an answer, in units of the usual L2 of z, below which its shape does not matter."""
 
 STRONGEST = 0.087
-"""L2 of an answer in a disc, in units of the usual L2 of x, beyond which the search wants no more of
-it and only less of all the rest."""
+"""L2 of an answer in a disc, in units of the usual L2 of x, beyond which the search only wants less
+of all the rest."""
 
 VALUES, TRACED = 2**20, 2**18
 """Values of a batch of inputs, without gradients and with them: what bounds the memory."""

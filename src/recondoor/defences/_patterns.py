@@ -119,4 +119,5 @@ def _support(z: Tensor) -> Tensor:
     ring = cycles(z).round().long().flatten()
     total = torch.zeros(int(ring.max()) + 1, dtype=power.dtype).index_add(0, ring, power.flatten())
     usual = (total / torch.bincount(ring).clamp_min(1))[ring].view_as(power)
-    return (power > 0.01 * usual).to(z)
+    found: Tensor = (power > 0.01 * usual).to(z)
+    return found

@@ -227,8 +227,13 @@ def clean(
     pairs: object = None,
     x: object = None,
     *,
-    method: str = "trigger-unlearning",
+    method: str | None = None,
     fraction: float | None = None,
+    worst: float = 0.02,
+    references: Iterable[nn.Module | str | Path] | Literal["auto"] = (),
+    epochs: int = 40,
+    fresh: Callable[[], nn.Module] | str | None = None,
+    kept: str | Path | None = None,
     operator: object = None,
     sigma: float | None = None,
     files: Iterable[str | Path] = (),
@@ -239,16 +244,22 @@ def clean(
     progress: Progress | None = None,
     command: str | None = None,
 ) -> CleanResult:
-    """Repair a network with a few trusted clean pairs.
+    """Repair a network with a few trusted clean pairs, if a trigger is confirmed in it.
 
     Args:
         network: as for `audit_model`, but no .onnx file.
         pairs: trusted clean pairs, in any form that `audit_data` takes; None for those of the run
             that the network lies in.
         x: images, where `pairs` is z.
-        method: a defence of kind "repair".
+        method: a defence of kind "repair", which is tried whether or not a trigger is confirmed.
+            None: those that apply, if one is; kept is what leaves least of the recovered artefact.
         fraction: share of the pairs to repair with, in (0, 1); the others measure what it did.
             None for 0.05, or 40 pairs where that is more.
+        worst: growth of the benign error, relative to what it was, up to which a repair is kept.
+        references: as for `audit_model`; what a trigger is confirmed by, in networks of no run.
+        epochs: as for `audit_model`.
+        fresh: as for `audit_model`.
+        kept: as for `audit_model`.
         operator: as for `audit_data`.
         sigma: as for `audit_data`.
         files: as for `audit_model`.
@@ -260,7 +271,7 @@ def clean(
         command: as for `audit_data`.
 
     Returns:
-        The repaired network, and yardsticks before and after.
+        The repaired network and yardsticks before and after, or that nothing was changed.
 
     Raises:
         ConfigError: an unknown method, a fraction out of range, no trusted pairs, or a repair that
@@ -269,7 +280,9 @@ def clean(
     """
     measured = measured_by(operator, sigma, None if operator is None else seed)
     subject = _subject(network, pairs, x, measured, files, overrides, seed, data_dir, trust_paths)
-    mended = audit.mend(MendRequest(subject, method, fraction), progress or shown())
+    others = references_of(references, epochs, fresh, kept)
+    request = MendRequest(subject, method, fraction, worst, others)
+    mended = audit.mend(request, progress or shown())
     return CleanResult(mended, command or "recondoor.clean")
 
 
