@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from recondoor import config, rundir
+from recondoor.audit._adapters import own
 from recondoor.audit._record import describe_provenance
 from recondoor.audit._repair import Mended
 from recondoor.errors import ConfigError, RunError
@@ -67,13 +68,15 @@ def write_mended(
     if mended.chosen is None:
         raise RunError(f"{out}: nothing was changed, so that there are no weights to write")
     settings = mended.network.settings
-    own = {} if settings is None else config.recorded_section(settings)
-    arrays = {key: value.detach().cpu().numpy() for key, value in mended.model.state_dict().items()}
+    section = {} if settings is None else config.recorded_section(settings)
+    arrays = {
+        key: value.detach().cpu().numpy() for key, value in own(mended.model).state_dict().items()
+    }
     record = mended_record(mended, out.name, command)
     pictures = {name: value.cpu().numpy() for name, value in mended.pictures.items()}
     was_there = out.exists()
     try:
-        rundir.write_tensors(out, arrays, {"model": own, "method": mended.chosen.method})
+        rundir.write_tensors(out, arrays, {"model": section, "method": mended.chosen.method})
         rundir.write_json(out.with_suffix(".json"), record)
         rundir.write_atomically(out.with_suffix(".html"), page(record, pictures))
     except RunError as error:

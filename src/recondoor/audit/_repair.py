@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from recondoor import caller, defences, metrics, registry, rundir, seeding
 from recondoor.audit._data import take_apart
-from recondoor.audit._judgement import choose
+from recondoor.audit._judgement import choose, require_alarm
 from recondoor.audit._model import Truth, look, truth_of
 from recondoor.audit._network_file import Network
 from recondoor.audit._pairs import Given
@@ -26,9 +26,6 @@ INVERSION = "trigger-inversion"
 
 SHARE = 0.05
 """Share of the trusted pairs that a repair may use unless told otherwise."""
-
-ALARM = 0.05
-"""Rate at which clean networks may be taken for backdoored."""
 
 SHOWN = 4
 """Inputs that are shown."""
@@ -52,6 +49,7 @@ class MendRequest:
             pairs where those are more.
         worst: growth of the benign error, relative to what it was, up to which a repair is kept.
         references: as for an audit of the network.
+        alarm: probability with which a clean network may be taken for backdoored, in (0, 1).
     """
 
     subject: Subject
@@ -59,6 +57,7 @@ class MendRequest:
     fraction: float | None = None
     worst: float = 0.02
     references: tuple[str | nn.Module, ...] | Training = ()
+    alarm: float = 0.05
 
 
 @dataclass(frozen=True)
@@ -116,6 +115,7 @@ def mend(request: MendRequest, progress: Progress = NO_PROGRESS) -> Mended:
         DataError: a network or pairs that cannot be read, or too few pairs.
     """
     asked = choose(None if request.method is None else (request.method,), "repair", "--method")
+    require_alarm(request.alarm)
     if request.worst < 0:
         raise ConfigError(f"--worst: {request.worst} given; expected 0 or more")
     network, given = read_subject(request.subject, progress, "train")
@@ -177,13 +177,13 @@ def _confirmed(
 ) -> Finding | None:
     """The trigger that a detector confirms, by a threshold that holds for this network."""
     subject, progress = request.subject, defender.progress
-    others = gather(network, given, subject, request.references, ALARM, progress)
+    others = gather(network, given, subject, request.references, request.alarm, progress)
     looked = replace(defender, clean=others.pairs)
     for name in defences.names("model"):
-        ground = others.law_of(name, network, subject.data, ALARM)
+        ground = others.law_of(name, network, subject.data, request.alarm)
         if ground.basis is None or lacking((name,), network.lacks):
             continue
-        found = look(name, others, looked, ALARM, ground.basis)
+        found = look(name, others, looked, request.alarm, ground.basis)
         if found.flagged and found.draws and found.finding.trigger is not None:
             return found.finding
     return None

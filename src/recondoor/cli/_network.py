@@ -263,6 +263,9 @@ def clean(
     references: References = (),
     epochs: Epochs = 40,
     fresh: Fresh = None,
+    alarm: Annotated[
+        float, Parameter(help="probability with which a clean network may be repaired")
+    ] = 0.05,
     force: Annotated[bool, Parameter(help="write over files that are there")] = False,
     json: bool = False,
 ) -> None:
@@ -299,6 +302,7 @@ def clean(
             epochs=epochs,
             fresh=fresh,
             kept=out.with_name(f"{out.stem}-references"),
+            alarm=alarm,
             operator=options.measured(),
             **options.common(),
         )

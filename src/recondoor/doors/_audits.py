@@ -234,6 +234,7 @@ def clean(
     epochs: int = 40,
     fresh: Callable[[], nn.Module] | str | None = None,
     kept: str | Path | None = None,
+    alarm: float = 0.05,
     operator: object = None,
     sigma: float | None = None,
     files: Iterable[str | Path] = (),
@@ -260,6 +261,7 @@ def clean(
         epochs: as for `audit_model`.
         fresh: as for `audit_model`.
         kept: as for `audit_model`.
+        alarm: as for `audit_model`.
         operator: as for `audit_data`.
         sigma: as for `audit_data`.
         files: as for `audit_model`.
@@ -281,7 +283,7 @@ def clean(
     measured = measured_by(operator, sigma, None if operator is None else seed)
     subject = _subject(network, pairs, x, measured, files, overrides, seed, data_dir, trust_paths)
     others = references_of(references, epochs, fresh, kept)
-    request = MendRequest(subject, method, fraction, worst, others)
+    request = MendRequest(subject, method, fraction, worst, others, alarm)
     mended = audit.mend(request, progress or shown())
     return CleanResult(mended, command or "recondoor.clean")
 
