@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from recondoor import config, metrics, rundir, seeding, training
+from recondoor.audit._adapters import Adapted, own
 from recondoor.audit._network import InUnits, unit_of
 from recondoor.errors import FAILURES, ConfigError, DataError, in_a_line
 from recondoor.models import copy_of, reconstruct
@@ -145,12 +146,12 @@ def unlike(suspect: nn.Module, references: list[nn.Module], pairs: Pairs) -> str
     """
     if not references:
         return None
-    own, *others = (error(each, pairs) for each in (suspect, *references))
+    mine, *others = (error(each, pairs) for each in (suspect, *references))
     low, high = min(others), max(others)
-    if low / ALIKE <= own <= high * ALIKE:
+    if low / ALIKE <= mine <= high * ALIKE:
         return None
     return (
-        f"its error is {own:.3g} and that of the references {low:.3g} to {high:.3g}, so that they "
+        f"its error is {mine:.3g} and that of the references {low:.3g} to {high:.3g}, so that they "
         "are not like it; give references trained as it was, or more trusted pairs or --epochs "
         "where they are trained here"
     )
@@ -184,26 +185,32 @@ def _untrained(
             made: object = fresh()
         except FAILURES as error:
             raise ConfigError(f"--fresh: {in_a_line(error)}") from None
-    shapes = {name: value.shape for name, value in suspect.state_dict().items()}
+    shapes = {name: value.shape for name, value in own(suspect).state_dict().items()}
     if not isinstance(made, nn.Module) or shapes != {
         name: value.shape for name, value in made.state_dict().items()
     }:
         raise ConfigError("--fresh: it makes no network with weights of the suspect's shapes")
-    return made.float().cpu()
+    made = made.float().cpu()
+    return type(suspect)(made) if isinstance(suspect, Adapted) else made
 
 
 def _drawn_anew(model: nn.Module) -> nn.Module:
     """The network with weights as before any training; ConfigError if a layer cannot do that."""
     for name, module in model.named_modules():
-        own = dict(module.named_parameters(recurse=False))
+        weights = dict(module.named_parameters(recurse=False))
         reset = getattr(module, "reset_parameters", None)
         if callable(reset):
             reset()
-        elif own:
+        elif weights:
             raise ConfigError(
                 f"--references auto: layer '{name or type(module).__name__}' has weights and no "
                 "reset_parameters; give --fresh MODULE:FUNCTION, which makes an untrained network"
             )
+    if not any(True for _ in model.parameters()):
+        raise ConfigError(
+            "--references auto: the network has no weights that could be trained; give --fresh "
+            "MODULE:FUNCTION, or --references that were trained elsewhere"
+        )
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     return model
@@ -327,7 +334,7 @@ def _kept(folder: Path | None, job: Job, key: str, make: Make, pairs: Pairs) -> 
 def _keep(folder: Path | None, job: Job, key: str, model: nn.Module) -> None:
     if folder is None:
         return
-    own = model.model if isinstance(model, InUnits) else model
-    arrays = {name: value.detach().numpy() for name, value in own.state_dict().items()}
+    inner = model.model if isinstance(model, InUnits) else model
+    arrays = {name: value.detach().numpy() for name, value in inner.state_dict().items()}
     folder.mkdir(parents=True, exist_ok=True)
     rundir.write_tensors(_path(folder, job), arrays, {"key": key})
