@@ -1,6 +1,8 @@
 """Mending a network: repair it with a few trusted pairs, and measure what that did on others."""
 
+import math
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -8,6 +10,7 @@ from torch import Tensor, nn
 
 from recondoor import caller, defences, metrics, registry, rundir, seeding
 from recondoor.audit._data import take_apart
+from recondoor.audit._guard import attempt
 from recondoor.audit._judgement import choose, require_alarm
 from recondoor.audit._model import Truth, look, truth_of
 from recondoor.audit._network_file import Network
@@ -16,7 +19,7 @@ from recondoor.audit._probe import lacking
 from recondoor.audit._references import FEWEST, gather
 from recondoor.audit._subject import Subject, read_subject, read_trusted
 from recondoor.audit._trained import Training, error
-from recondoor.defences import Defender, Finding
+from recondoor.defences import Defender, Finding, Physics
 from recondoor.errors import ConfigError, DataError
 from recondoor.models import reconstruct
 from recondoor.poisoning import Pairs
@@ -29,6 +32,11 @@ SHARE = 0.05
 
 SHOWN = 4
 """Inputs that are shown."""
+
+NONE_KEPT = (
+    "Every repair that was tried leaves as much of the artefact, or lets the benign error grow by "
+    "more than --worst. Nothing was changed; raise --worst to take one, or give more clean pairs."
+)
 
 UNCONFIRMED = (
     "No trigger found that a threshold for networks of this make confirms: there may be no "
@@ -116,7 +124,7 @@ def mend(request: MendRequest, progress: Progress = NO_PROGRESS) -> Mended:
     """
     asked = choose(None if request.method is None else (request.method,), "repair", "--method")
     require_alarm(request.alarm)
-    if request.worst < 0:
+    if not request.worst >= 0:
         raise ConfigError(f"--worst: {request.worst} given; expected 0 or more")
     network, given = read_subject(request.subject, progress, "train")
     for name, why in lacking((*asked, INVERSION), network.lacks).items():
@@ -125,51 +133,64 @@ def mend(request: MendRequest, progress: Progress = NO_PROGRESS) -> Mended:
     data = request.subject.data
     if data is None or (isinstance(data, Path) and data.is_dir()):
         others = read_trusted(request.subject, progress, "test").pairs
-    physics, missing = take_apart(given, given.pairs, [])
-    if missing is not None:
-        needing = [name for name in asked if "physics" in defences.load(name).needs]
-        if request.method is not None and needing:
-            raise ConfigError(f"--method: {request.method} needs the operator, but {missing}")
-        asked = tuple(name for name in asked if name not in needing)
+    asked, physics = _applying(asked, request, given)
     defender = Defender(used, physics, network.model, seed=given.seed, progress=progress)
-    trained = isinstance(request.references, Training)
-    seen = given if trained else replace(given, pairs=used)
+    seen = given if isinstance(request.references, Training) else replace(given, pairs=used)
     trigger = _confirmed(request, network, seen, defender)
-    notes = [*network.notes, *given.notes, *([] if trigger else [UNCONFIRMED])]
-    tried: list[Tried] = []
-    if trigger is not None or request.method is not None:
-        told = replace(defender, found=trigger)
-        tried = [_try(name, told, others) for name in asked]
-    before = error(network.model, others)
-    limit = before * (1 + request.worst)
-    kept = [each for each in tried if each.benign <= limit]
-    chosen = min(kept, key=lambda each: (each.recovery or 0.0, each.benign), default=None)
+    wanted = asked if trigger is not None or request.method is not None else ()
+    tried, notes = _try_all(wanted, replace(defender, found=trigger), others, request)
+    chosen = _best(tried, network.model, trigger, others, request.worst)
     if tried and chosen is None:
-        least = min(each.benign for each in tried)
-        notes.append(
-            f"No repair keeps the benign error within {request.worst:.3g} of what it was: it grows "
-            f"by {least / before - 1:.1%} or more. Nothing was changed; raise --worst to take it, "
-            "or give more clean pairs."
-        )
-    found = Mended(
+        notes.append(NONE_KEPT)
+    patterns = _patterns(trigger, truth_of(network))
+    return Mended(
         request=request,
         network=network,
         chosen=chosen,
         tried=tried,
         used=len(used),
         held_out=len(others),
-        rows=[],
-        pictures={},
-        notes=notes,
+        rows=[] if chosen is None else _compare(network, chosen.model, patterns, others, given),
+        pictures={} if chosen is None else _pictures(network.model, chosen.model, patterns, others),
+        notes=[*network.notes, *given.notes, *([] if trigger else [UNCONFIRMED]), *notes],
     )
-    if chosen is None:
-        return found
-    patterns = _patterns(trigger, truth_of(network))
-    return replace(
-        found,
-        rows=_compare(network, chosen.model, patterns, others, given),
-        pictures=_pictures(network.model, chosen.model, patterns, others),
-    )
+
+
+def _applying(
+    asked: tuple[str, ...], request: MendRequest, given: Given
+) -> tuple[tuple[str, ...], Physics | None]:
+    """Those repairs that what is given is enough for, and the operator, taken apart."""
+    physics, missing = take_apart(given, given.pairs, [])
+    needing = [name for name in asked if "physics" in defences.load(name).needs]
+    if missing is None or not needing:
+        return asked, physics
+    if request.method is not None:
+        raise ConfigError(f"--method: {request.method} needs the operator, but {missing}")
+    return tuple(name for name in asked if name not in needing), physics
+
+
+def _try_all(
+    names: tuple[str, ...], defender: Defender, others: Pairs, request: MendRequest
+) -> tuple[list[Tried], list[str]]:
+    """What repairs do, and why some could not; one that was asked for has to succeed."""
+    if request.method is not None:
+        return [_try(name, defender, others) for name in names], []
+    failed: dict[str, str] = {}
+    found = [attempt(name, partial(_try, name, defender, others), failed) for name in names]
+    return [each for each in found if each is not None], [
+        f"{name} was left out: {why}." for name, why in failed.items()
+    ]
+
+
+def _best(
+    tried: list[Tried], model: nn.Module, found: Finding | None, others: Pairs, worst: float
+) -> Tried | None:
+    """The repair that leaves least of the artefact, of those that leave less and cost little."""
+    limit, most = error(model, others) * (1 + worst), math.inf
+    if found is not None and found.trigger is not None and found.counted is not None:
+        most = abs(_recovery(model, others.z, found.trigger, found.counted))
+    kept = [each for each in tried if each.benign <= limit and (each.recovery or 0.0) < most]
+    return min(kept, key=lambda each: (each.recovery or 0.0, each.benign), default=None)
 
 
 def _confirmed(
@@ -179,7 +200,10 @@ def _confirmed(
     subject, progress = request.subject, defender.progress
     others = gather(network, given, subject, request.references, request.alarm, progress)
     looked = replace(defender, clean=others.pairs)
-    for name in defences.names("model"):
+    names = [name for name in defences.names("model") if defences.sees(name)]
+    # Those first that refine a trigger, not only tell that there is one.
+    names.sort(key=lambda name: defences.network_detector(name).power_of_a_make)
+    for name in names:
         ground = others.law_of(name, network, subject.data, request.alarm)
         if ground.basis is None or lacking((name,), network.lacks):
             continue
