@@ -3,17 +3,18 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+import recondoor as rd
 from audit_kit import REFERENCES, furnish, refusal, run
+from planted import Backdoored, pairs
 from recondoor import report, training
-from recondoor.audit import read_network
 from recondoor.audit._trained import Training, train_references, unlike
+from recondoor.defences import neuron_pruning
 from recondoor.errors import ConfigError
 from recondoor.poisoning import Pairs
 from recondoor.progress import Progress
@@ -65,9 +66,9 @@ def test_an_audit_trains_references_once(
 
 
 def test_other_epochs_are_other_references(here: Path) -> None:
-    suspect, pairs = nn.Conv2d(1, 1, 3, padding=1), some(100)
+    suspect, given = nn.Conv2d(1, 1, 3, padding=1), some(100)
     made = [
-        train_references(suspect, pairs, 1, how, seed=0, fewest=40).clean[0].state_dict()["weight"]
+        train_references(suspect, given, 1, how, seed=0, fewest=40).clean[0].state_dict()["weight"]
         for how in (Training(1, 0, folder=here / "r"), Training(2, 0, folder=here / "r"))
     ]
     assert not torch.equal(made[0], made[1])
@@ -108,7 +109,7 @@ def test_weights_that_nothing_draws_anew_are_refused() -> None:
 
 def test_references_of_other_quality_are_unlike() -> None:
     """By hand: f = g z on z = x has the error |g - 1| times the root mean square of x."""
-    pairs = some(60)
+    given = some(60)
 
     def network(gain: float) -> nn.Module:
         found = Bare()
@@ -116,11 +117,11 @@ def test_references_of_other_quality_are_unlike() -> None:
         return found
 
     others = [network(0.9), network(0.88)]
-    assert unlike(network(0.86), others, pairs) is None
-    size = float(pairs.x.square().mean().sqrt())
-    told = unlike(network(0.99), others, pairs)
+    assert unlike(network(0.86), others, given) is None
+    size = float(given.x.square().mean().sqrt())
+    told = unlike(network(0.99), others, given)
     assert told is not None and f"its error is {0.01 * size:.3g} and that" in told
-    assert unlike(network(0.7), others, pairs) is not None
+    assert unlike(network(0.7), others, given) is not None
 
 
 def test_nothing_is_changed_where_no_trigger_is_confirmed(
@@ -155,35 +156,54 @@ def test_a_repair_that_costs_more_than_worst_is_not_written(
     assert (here / "new.safetensors").exists()
 
 
-def test_the_best_repair_of_a_confirmed_trigger_is_kept(
-    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_a_repair_that_leaves_the_artefact_is_not_kept(
+    here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from recondoor.defences import neuron_pruning
-
-    monkeypatch.setattr(neuron_pruning, "ROUNDS", 5)
+    """The artefact of this network is no weight, so that no training takes it out."""
     given = ["clean", "mine:backdoored", "--data=trusted.npz", "--fraction=0.5", *REFERENCES]
-    run(*given, "--out=new.safetensors", "--worst=0.5", "--json")
+    run(*given, "--out=new.safetensors", "--worst=0.5", "--json", code=4)
     record = json.loads(capsys.readouterr().out)
-    within = [
-        each for each in record["tried"] if each["benign_rmse"] <= 1.5 * record["rows"][0]["before"]
-    ]
-    best = min(within, key=lambda each: (each["recovery"], each["benign_rmse"]))
-    assert record["changed"] and record["method"] == best["method"]
-    rows = {row["yardstick"]: row for row in record["rows"]}
-    assert abs(rows["recovery by the recovered trigger"]["after"]) == pytest.approx(
-        best["recovery"], abs=1e-6
+    assert not record["changed"] and len(record["tried"]) > 1
+    assert all(each["recovery"] > 0.5 for each in record["tried"])
+    assert not list(here.glob("new.*"))
+
+
+def honest(number: int) -> nn.Module:
+    """A network without a backdoor, whose weights differ a little from others'."""
+    model, generator = Backdoored(0.0, 3.6), torch.Generator().manual_seed(number)
+    with torch.no_grad():
+        for each in model.parameters():
+            each.add_(torch.randn(each.shape, generator=generator), alpha=1e-3)
+    return model
+
+
+def test_the_best_repair_of_a_confirmed_trigger_is_kept(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(neuron_pruning, "ROUNDS", 5)
+    given, network = pairs(200), Backdoored(0.1, 1.2, 1)
+    found = rd.clean(
+        network,
+        (given.z, given.x),
+        references=[honest(k) for k in range(3)],
+        alarm=0.25,
+        fraction=0.5,
+        worst=0.5,
     )
+    record = found.record
+    assert record["changed"]
+    before = record["rows"][0]["before"]
+    within = [each for each in record["tried"] if each["benign_rmse"] <= 1.5 * before]
+    best = min(within, key=lambda each: (each["recovery"], each["benign_rmse"]))
+    assert record["method"] == best["method"]
+    rows = {row["yardstick"]: row for row in record["rows"]}
+    recovery = rows["recovery by the recovered trigger"]
+    assert abs(recovery["after"]) == pytest.approx(best["recovery"], abs=1e-6)
+    assert abs(recovery["after"]) < abs(recovery["before"])
+    found.save(here / "new.safetensors")
     page = (here / "new.html").read_text()
     assert "Before and after" in page and page.count("<svg") == 1
-    read_network("mine:backdoored", (1, 12, 12)).model.load_state_dict(
-        {k: torch.from_numpy(np.array(v)) for k, v in _weights(here / "new.safetensors").items()}
-    )
-
-
-def _weights(path: Path) -> dict[str, np.ndarray[Any, Any]]:
-    from safetensors.numpy import load_file
-
-    return load_file(path)
+    network.load_state_dict(load_file(here / "new.safetensors"))
 
 
 def test_auto_and_files_are_not_mixed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -178,7 +178,7 @@ def _try_all(
     failed: dict[str, str] = {}
     found = [attempt(name, partial(_try, name, defender, others), failed) for name in names]
     return [each for each in found if each is not None], [
-        f"{name} was left out: {why}." for name, why in failed.items()
+        f"{name} was left out: {why.rstrip('.')}." for name, why in failed.items()
     ]
 
 

@@ -116,7 +116,7 @@ def train_references(
     }
     left = [job for job in jobs if job not in known]
     if left:
-        progress.say(_cost(make(0), used, how, len(jobs), len(left)))
+        progress.say(_cost(make, used, how, len(jobs), len(left)))
     total = how.epochs * len(used)
     with progress.task("train references", len(jobs) * total, len(known) * total) as task:
         for job in left:
