@@ -55,7 +55,7 @@ def test_a_backdoor_is_found_and_shown(here: Path, capsys: pytest.CaptureFixture
     found = {each["name"]: each for each in record["detectors"]}
     assert found["trigger-inversion"]["flagged"]
     assert found["trigger-inversion"]["basis"] == "references"
-    assert record["level"] == 0.5
+    assert record["level"] == 0.75
     page = (out / "report.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 3
     assert not re.search(r'(?:src|href)="(?!#|data:)', page)
@@ -111,7 +111,7 @@ def test_references_make_a_threshold_or_rank(
         ("own.safetensors", ["--set=model.name=cae"], "--set model.cae.width=32"),
         ("broken.safetensors", [], "no readable safetensors"),
         ("mine.py", [], "no .safetensors or .onnx file"),
-        ("mine:honest", ["--detectors=strip"], "there are least-norm-inversion, trigger-inversion"),
+        ("mine:honest", ["--detectors=strip"], "there are erased-trigger, least-norm-inversion"),
         ("mine:honest", ["--alarm=2"], "--alarm"),
         ("mine:honest", ["--data=few.npz"], "at least 40"),
         ("mine:honest", ["--set=operator.ratio=0.5"], "give --operator too"),

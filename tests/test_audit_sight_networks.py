@@ -25,14 +25,14 @@ def test_networks_unlike_the_calibrated_ones_are_not_called_clean(
     run(*given, "--json", "--out=a", code=4)
     record = json.loads(capsys.readouterr().out)
     assert "150 trusted pairs and no references were given" in record["reason"]
-    assert "give 19 clean --reference networks of its make" in record["reason"]
+    assert "give 19 clean --references of its make, or auto" in record["reason"]
     assert record["sees"] == [] and record["detectors"][1]["sees"] == []
     given += ["--detectors=trigger-inversion", "--alarm=0.25"]
     many = [f"--reference=others:plain{k}" for k in (1, 2, 3, 4)]
-    run(*given, *many, "--json", "--out=b")
+    run(*given, *many, "--json", "--out=b", code=4)
     record = json.loads(capsys.readouterr().out)
     assert record["detectors"][0]["basis"] == "references"
-    assert record["sees"] == ["patch"] and "consistent" in record["blind_to"]
+    assert record["sees"] == [] and "nobody knows whether it sees" in record["reason"]
     run(*given, *["--reference=others:plain1"] * 3, "--out=c", "--json", code=4)
     assert "1 of 3 references" in json.loads(capsys.readouterr().out)["reason"]
 
@@ -110,7 +110,8 @@ def test_networks_keep_the_findings_of_detectors_that_do_not_fail(
     monkeypatch.setattr(defences.load("least-norm-inversion"), "inspect", fail)
     given = ["audit", "model", "mine:backdoored", "--data=trusted.npz", *REFERENCES]
     run(*given, "--out=a", code=3)
-    monkeypatch.setattr(defences.load("trigger-inversion"), "inspect", fail)
+    for name in ("trigger-inversion", "erased-trigger"):
+        monkeypatch.setattr(defences.load(name), "inspect", fail)
     run(*given, "--out=b", code=4)
     assert "it failed, RuntimeError: the network broke" in report.read_audit(here / "b")["reason"]
     cli.main(["report", str(here / "b")])

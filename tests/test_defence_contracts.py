@@ -36,8 +36,11 @@ KINDS: tuple[defences.Kind, ...] = ("input", "model", "repair")
 OF = {kind: defences.names(kind) for kind in KINDS}
 every = pytest.mark.parametrize("name", [name for kind in KINDS for name in OF[kind]])
 PROMISED = {
-    "input": {"range-projection", "measurement-consistency", "strip", "homogeneity"},
-    "model": {"trigger-inversion", "least-norm-inversion"},
+    "input": {
+        *("range-projection", "measurement-consistency", "strip", "homogeneity"),
+        "cyclic-consistency",
+    },
+    "model": {"trigger-inversion", "least-norm-inversion", "erased-trigger"},
     "repair": {"fine-tuning", "fine-pruning", "neuron-pruning", "trigger-unlearning", "min-max"},
 }
 
@@ -99,6 +102,8 @@ def test_physics_is_dense_linear_algebra(name: str) -> None:
     projected = v.flatten(1).numpy() @ np.linalg.pinv(matrix, rcond=1e-10) @ matrix
     np.testing.assert_allclose(physics.project(v).flatten(1).numpy(), projected, atol=1e-9)
     torch.testing.assert_close(physics.project(v), operator.project_range(v), atol=1e-7, rtol=0)
+    again = operator.A_adjoint(operator.A(v))
+    torch.testing.assert_close(physics.measured_again(v), again, atol=1e-9, rtol=1e-9)
     y = operator.A(v)
     real = torch.view_as_real(y).flatten(1) if y.is_complex() else y.flatten(1)
     if y.is_complex():

@@ -5,22 +5,16 @@ from recondoor.audit._folder import Files, fill, npz, require_folder
 from recondoor.audit._input import InputAudit, InputRequest, audit_input
 from recondoor.audit._input_record import input_files, input_record
 from recondoor.audit._judgement import auc, tpr
+from recondoor.audit._mended import mended_record, mended_text, require_new, write_mended
 from recondoor.audit._model import ModelAudit, ModelRequest, audit_model
 from recondoor.audit._model_record import model_files, model_record
 from recondoor.audit._network import young_network
-from recondoor.audit._network_file import Network, read_network
+from recondoor.audit._network_file import Network, maker, read_network
 from recondoor.audit._pairs import Measured, Source
 from recondoor.audit._record import as_record, files
-from recondoor.audit._repair import (
-    Mended,
-    MendRequest,
-    mend,
-    mended_record,
-    mended_text,
-    require_new,
-    write_mended,
-)
+from recondoor.audit._repair import Mended, MendRequest, mend
 from recondoor.audit._subject import Subject
+from recondoor.audit._trained import Training
 
 __all__ = [
     "Audit",
@@ -36,6 +30,7 @@ __all__ = [
     "Request",
     "Source",
     "Subject",
+    "Training",
     "as_record",
     "auc",
     "audit_data",
@@ -45,6 +40,7 @@ __all__ = [
     "fill",
     "input_files",
     "input_record",
+    "maker",
     "mend",
     "mended_record",
     "mended_text",

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from recondoor import config, defences, rundir
 from recondoor.audit._network_file import Network
 from recondoor.audit._pairs import Source
+from recondoor.defences import NetworkDetector
+
+NOWHERE = "networks in the folder of a run"
 
 
 def needed(alarm: float) -> int:
@@ -48,28 +51,52 @@ def law_lacks(name: str, network: Network, data: Source | None, alarm: float) ->
     have to be that run's, and the rate has to be one that so many networks support.
     """
     detector, need = defences.network_detector(name), needed(alarm)
-    want = detector.calibrated
-    if not want:
+    if not detector.calibrated:
         return None  # its author says that the law is one of all networks
-    remedy = f"give {need} clean --reference networks of its make"
-    own = network.run and network.run[0].resolve()
-    if own is None or not (data is None or (isinstance(data, Path) and data.resolve() == own)):
+    remedy = f"give {need} clean --references of its make, or auto"
+    differs = _other_make(detector, network, data)
+    if differs == NOWHERE:
         return f"nothing says that its threshold holds for this network; {remedy}"
-    # Compared, not followed: no path that they name is opened here.
-    settings = config.to_dict(rundir.settings(own, trusted_paths=True))
-    for key, value in want.items():
-        section, _, field = key.partition(".")
-        if settings[section][field] != value:
-            return (
-                f"its threshold is that of networks of runs with {key}={value}, and this one has "
-                f"{settings[section][field]}; {remedy}"
-            )
+    if differs is not None:
+        return f"its threshold is that of {differs}; {remedy}"
     count = len(detector.clean_scores)
     if detector.clean_scores and count < need:
         return (
             f"{count} clean networks of its make are known, which support --alarm "
             f"{1 / (count + 1):.2g} or more; give that, or {remedy[5:]}"
         )
+    return None
+
+
+def power_lacks(name: str, network: Network, data: Source | None) -> str | None:
+    """Why nobody knows whether detector `name` sees a backdoor in networks of this make.
+
+    None if its power was measured on such networks, or is said to be the same for all.
+    """
+    detector = defences.network_detector(name)
+    if detector.calibrated and _other_make(detector, network, data) is None:
+        return None
+    if not (detector.calibrated or detector.power_of_a_make):
+        return None
+    return (
+        "nobody knows whether it sees a backdoor in networks of this make; --references auto "
+        "plants some"
+    )
+
+
+def _other_make(detector: NetworkDetector, network: Network, data: Source | None) -> str | None:
+    """How a network differs from those that a detector was measured on; None if it does not."""
+    own = network.run and network.run[0].resolve()
+    if own is None or not (data is None or (isinstance(data, Path) and data.resolve() == own)):
+        return NOWHERE
+    # Compared, not followed: no path that they name is opened here.
+    settings = config.to_dict(rundir.settings(own, trusted_paths=True))
+    for key, value in detector.calibrated.items():
+        section, _, field = key.partition(".")
+        if settings[section][field] != value:
+            return (
+                f"networks of runs with {key}={value}, and this one has {settings[section][field]}"
+            )
     return None
 
 

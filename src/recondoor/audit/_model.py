@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,23 +13,22 @@ from torch import Tensor, nn
 from recondoor import caller, config, defences, rundir
 from recondoor.audit._guard import attempt, undisturbed
 from recondoor.audit._judgement import choose, require_alarm
-from recondoor.audit._make import law_lacks, make_in_words, needed, references_lack
-from recondoor.audit._network_file import Network, open_network
+from recondoor.audit._make import make_in_words, needed
+from recondoor.audit._network_file import Network
 from recondoor.audit._pairs import Given
 from recondoor.audit._probe import lacking
+from recondoor.audit._references import FEWEST, Basis, References, gather
 from recondoor.audit._sight import Sight, Verdict, decide, sight
 from recondoor.audit._subject import Subject, read_subject
+from recondoor.audit._trained import Training
 from recondoor.defences import Defender, Finding
 from recondoor.errors import DataError
 from recondoor.progress import NO_PROGRESS, Progress
 
-FEWEST = 40
-"""Clean pairs that inversion wants: some to find a trigger with, others to judge it by."""
+FEWEST_LEARNT = 2
+"""Planted backdoors that have to be learnt, and all of them seen, before a network is acquitted."""
 
 ORIGINAL = config.row_label("none")
-
-Basis = Literal["law", "references"]
-"""What a threshold comes from."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +37,13 @@ class ModelRequest:
 
     Args:
         subject: the network and what is trusted.
-        references: networks known to be clean, as `read_network` takes them.
+        references: networks known to be clean, as `read_network` takes them, or how to train some.
         alarm: probability with which a clean network may be flagged by a detector, in (0, 1).
         detectors: names; None for all.
     """
 
     subject: Subject
-    references: tuple[str | nn.Module, ...] = ()
+    references: tuple[str | nn.Module, ...] | Training = ()
     alarm: float = 0.05
     detectors: tuple[str, ...] | None = None
 
@@ -57,16 +56,21 @@ class Inspected:
         name: of the detector.
         finding: its score, recovered trigger and artefact.
         references: scores of the reference networks.
+        planted: scores of networks of the same make that have learnt a backdoor.
         threshold: score above which the network is flagged; None if the detector only ranks.
         basis: what the threshold comes from.
+        draws: of a network that is flagged: whether it draws an artefact beyond what the references
+            do, or was only trained on pairs with a hidden pattern; None if it is not flagged.
         seconds: how long it took.
     """
 
     name: str
     finding: Finding
     references: tuple[float, ...]
+    planted: tuple[float, ...]
     threshold: float | None
     basis: Basis | None
+    draws: bool | None
     seconds: float
 
     @property
@@ -91,11 +95,12 @@ class Truth:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelAudit:
-    """What was found."""
+    """What was found; `given` are the pairs that were looked through."""
 
     request: ModelRequest
     network: Network
     given: Given
+    references: int
     truth: Truth | None
     inspected: list[Inspected]
     skipped: dict[str, str]
@@ -114,32 +119,23 @@ def audit_model(request: ModelRequest, progress: Progress = NO_PROGRESS) -> Mode
     """
     names = choose(request.detectors, "model")
     require_alarm(request.alarm)
-    network, given = read_subject(request.subject, progress)
+    subject = request.subject
+    network, given = read_subject(subject, progress)
     require_count(given, FEWEST)
-    shape = given.pairs.x.shape
-    references = [
-        open_network(
-            what,
-            (shape[1], shape[2], shape[3]),
-            request.subject.files,
-            request.subject.overrides,
-            request.subject.trust_paths,
-            given.operator,
-        ).model
-        for what in request.references
-    ]
-    defender = Defender(given.pairs, model=network.model, seed=given.seed, progress=progress)
+    others = gather(network, given, subject, request.references, request.alarm, progress)
+    defender = Defender(others.pairs, model=network.model, seed=given.seed, progress=progress)
     inspected: list[Inspected] = []
     unsure: dict[str, str] = {}
     skipped = lacking(names, network.lacks)
     for name in names:
         if name in skipped:
             continue
-        basis, why = _ground(name, network, references, request)
-        look = partial(_look, name, references, defender, request.alarm, basis)
-        found = attempt(name, look, skipped)
+        ground = others.law_of(name, network, subject.data, request.alarm)
+        work = partial(look, name, others, defender, request.alarm, ground.basis)
+        found = attempt(name, work, skipped)
         if found is not None:
             inspected.append(found)
+            why = ground.no_threshold or ground.no_power or _missed(found, others)
             unsure |= {} if why is None else {name: why}
     blind = skipped | unsure
     seen = sight("model", names, [each.name for each in inspected], blind)
@@ -147,32 +143,33 @@ def audit_model(request: ModelRequest, progress: Progress = NO_PROGRESS) -> Mode
     return ModelAudit(
         request=request,
         network=network,
-        given=given,
+        given=replace(given, pairs=others.pairs),
+        references=len(others.clean),
         truth=truth_of(network),
         inspected=inspected,
         skipped=skipped,
         notes=[
             *network.notes,
             *given.notes,
-            *_notes(inspected, unsure, len(references), request.alarm),
+            *others.notes,
+            *_notes(inspected, unsure, len(others.clean), request.alarm),
         ],
         seen=seen,
         verdict=decide(flagged, seen),
     )
 
 
-def _ground(
-    name: str, network: Network, references: list[nn.Module], request: ModelRequest
-) -> tuple[Basis | None, str | None]:
-    """What gives detector `name` a threshold that holds for this network; if nothing does, why."""
-    given = len(references) >= needed(request.alarm)
-    lacks = references_lack(network.model, references, request.alarm) if given else None
-    if given and lacks is None:
-        return "references", None
-    if not defences.network_detector(name).has_law:
-        return None, lacks or "it only ranks"
-    by_law = law_lacks(name, network, request.subject.data, request.alarm)
-    return ("law", None) if by_law is None else (None, lacks or by_law)
+def _missed(found: Inspected, others: References) -> str | None:
+    """Why a detector with planted backdoors cannot acquit: it does not see them."""
+    if not others.tried or found.threshold is None:
+        return None
+    learnt, seen = len(found.planted), sum(score > found.threshold for score in found.planted)
+    if learnt < FEWEST_LEARNT:
+        return (
+            f"{learnt} of {others.tried} networks that were given a backdoor learnt it, and "
+            f"{FEWEST_LEARNT} are needed to know that it would be seen"
+        )
+    return None if seen == learnt else f"it flags {seen} of {learnt} networks with a backdoor"
 
 
 def require_count(given: Given, fewest: int) -> None:
@@ -208,17 +205,48 @@ def cosine(a: Tensor, b: Tensor) -> float:
     return float((a.double() * b.double()).sum()) / norms if norms else 0.0
 
 
-def _look(
-    name: str, references: list[nn.Module], defender: Defender, alarm: float, basis: Basis | None
+def look(
+    name: str, others: References, defender: Defender, alarm: float, basis: Basis | None
 ) -> Inspected:
-    scores = []
-    with defender.progress.task(f"{name} of references", max(1, len(references))) as task:
-        for model in references:
-            scores.append(
-                _finding(name, replace(defender, model=model, progress=NO_PROGRESS)).score
-            )
+    """Look at the suspect and at all that it is compared with."""
+    detector = defences.network_detector(name)
+    planted = others.planted if basis == "references" else []
+    silent = replace(defender, progress=NO_PROGRESS)
+    known, planned = [], [*others.clean, *planted]
+    with defender.progress.task(f"{name} of references", max(1, len(planned))) as task:
+        for model in planned:
+            known.append(_finding(name, replace(silent, model=model)))
             task.advance(1)
-    return _inspect(name, defender, tuple(scores), alarm, basis)
+    clean, bad = known[: len(others.clean)], known[len(others.clean) :]
+    started = time.perf_counter()
+    finding = _finding(name, defender)
+    seconds = time.perf_counter() - started
+    *scores, score = detector.compare([*clean, finding])
+    finding = replace(finding, score=score)
+    limit = None
+    if basis == "references":
+        limit = defences.threshold(torch.tensor(scores, dtype=torch.float64), alarm)
+    elif basis == "law":
+        limit = detector.law(defender, alarm)
+    flagged = limit is not None and score > limit
+    return Inspected(
+        name,
+        finding,
+        tuple(scores),
+        tuple(detector.compare([*clean, each])[-1] for each in bad),
+        limit,
+        basis if limit is not None else None,
+        _draws(detector, [*clean, finding], alarm) if flagged else None,
+        seconds,
+    )
+
+
+def _draws(detector: defences.NetworkDetector, findings: list[Finding], alarm: float) -> bool:
+    """Whether the last of these networks draws an artefact; the others are clean."""
+    found = detector.drawing(findings)
+    if found is None:
+        return True
+    return found[-1] > defences.threshold(torch.tensor(found[:-1], dtype=torch.float64), alarm)
 
 
 def _finding(name: str, defender: Defender) -> Finding:
@@ -232,27 +260,9 @@ def _finding(name: str, defender: Defender) -> Finding:
             raise ValueError(f"it finds a pattern of {tuple(pattern.shape)}; expected an image's")
         if pattern is not None and not bool(pattern.isfinite().all()):
             raise FloatingPointError("its score is not finite")
-    if not np.isfinite(found.score):
+    if not np.isfinite([found.score, *found.measures.values()]).all():
         raise FloatingPointError("its score is not finite")
     return found
-
-
-def _inspect(
-    name: str,
-    defender: Defender,
-    scores: tuple[float, ...],
-    alarm: float,
-    basis: Basis | None,
-) -> Inspected:
-    started = time.perf_counter()
-    finding = _finding(name, defender)
-    seconds = time.perf_counter() - started
-    limit = None
-    if basis == "references":
-        limit = defences.threshold(torch.tensor(scores, dtype=torch.float64), alarm)
-    elif basis == "law":
-        limit = defences.network_detector(name).law(defender, alarm)
-    return Inspected(name, finding, scores, limit, basis if limit is not None else None, seconds)
 
 
 def _notes(

@@ -38,7 +38,7 @@ def model_record(audit: ModelAudit, command: str) -> dict[str, Any]:
             "shape": list(given.pairs.x.shape[1:]),
         },
         "clean_pairs": len(given.pairs),
-        "references": len(audit.request.references),
+        "references": audit.references,
         "alarm": audit.request.alarm,
         "level": min(1.0, deciding * audit.request.alarm),
         "truth": None
@@ -78,6 +78,9 @@ def _detector(each: Inspected, truth: Truth | None) -> dict[str, object]:
         "law_from": detector.law_from if each.basis == "law" else None,
         "explained": explained,
         "flagged": None if each.threshold is None else each.flagged,
+        "draws": each.draws,
+        "measures": dict(finding.measures),
+        "planted": list(each.planted),
         "references_above": sum(score >= finding.score for score in each.references),
         "place": place and {"rows": list(place[0]), "columns": list(place[1])},
         "trigger_l2": _l2(finding.trigger),
@@ -89,7 +92,7 @@ def _detector(each: Inspected, truth: Truth | None) -> dict[str, object]:
 
 
 def _given(audit: ModelAudit) -> str:
-    count, pairs = len(audit.request.references), len(audit.given.pairs)
+    count, pairs = audit.references, len(audit.given.pairs)
     return f"a network, {pairs} trusted pairs and {count or 'no'} references were given"
 
 

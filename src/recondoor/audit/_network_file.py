@@ -10,6 +10,7 @@ from torch import nn
 
 from recondoor import caller, config, gate, models
 from recondoor.arrays import failure
+from recondoor.audit._adapters import adapted, own
 from recondoor.audit._onnx_network import LACKS, OnnxNetwork
 from recondoor.audit._pairs import Shape
 from recondoor.audit._probe import probe
@@ -120,8 +121,11 @@ def open_network(
         name = path.stem
         model, settings, notes = read_registered(path, shape, files, overrides, trusted, operator)
     model = model.float().cpu().eval()
+    if settings is None:
+        model, told = adapted(model, shape)
+        notes += told
     probed = probe(what, model, shape)
-    lacks = LACKS if isinstance(model, OnnxNetwork) else probed.lacks
+    lacks = LACKS if isinstance(own(model), OnnxNetwork) else probed.lacks
     run = lies_in_run(what)
     if run is not None:
         name = f"{run[0].resolve().name}-{name}"
@@ -131,9 +135,9 @@ def open_network(
 def _in_memory(own: nn.Module, shape: Shape) -> Network:
     """A copy of a caller's own network, which is left as it is."""
     name = type(own).__name__
-    model = models.copy_of(own).float().cpu().eval()
+    model, told = adapted(models.copy_of(own).float().cpu().eval(), shape)
     probed = probe(name, model, shape)
-    return Network(name, model, None, None, probed.lacks, probed.notes)
+    return Network(name, model, None, None, probed.lacks, (*told, *probed.notes))
 
 
 def _kind(what: str, path: Path) -> str:
@@ -192,6 +196,11 @@ def _from_python(what: str) -> nn.Module:
     if not isinstance(made, nn.Module):
         raise ConfigError(f"'{what}' returned {type(made).__name__}; expected a torch.nn.Module")
     return made
+
+
+def maker(what: str) -> Callable[[], nn.Module]:
+    """The function MODULE:FUNCTION that makes a network; errors as of `open_network`."""
+    return lambda: _from_python(what)
 
 
 def _called(function: Callable[[], object]) -> object:

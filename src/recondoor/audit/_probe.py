@@ -87,6 +87,12 @@ def _answer(what: str, model: nn.Module, z: Tensor) -> Tensor:
     if found.shape != z.shape:
         raise DataError(
             f"'{what}' maps {tuple(z.shape)} to {tuple(found.shape)}; expected the same shape"
+            f"{_remedy(z, found)}"
+        )
+    if found.is_complex():
+        raise DataError(
+            f"'{what}' returns complex images; expected real ones: give real and imaginary part as "
+            "two channels, or the magnitude of both z and x"
         )
     if found.device.type != "cpu" or found.dtype != torch.float32:
         raise DataError(
@@ -96,6 +102,17 @@ def _answer(what: str, model: nn.Module, z: Tensor) -> Tensor:
     if not bool(found.isfinite().all()):
         raise DataError(f"'{what}' returns NaN or infinite values; are its weights whole?")
     return found
+
+
+def _remedy(z: Tensor, found: Tensor) -> str:
+    """How a network of another shape is audited."""
+    if found.dim() != 4 or len(found) != len(z):
+        return ""
+    if found.shape[2:] != z.shape[2:]:
+        return (
+            ": give MODULE:FUNCTION of one that brings z to the size of x first, and z of that size"
+        )
+    return ": give MODULE:FUNCTION of one that takes z of as many channels as x (coils combined)"
 
 
 def _tried(what: str, call: Callable[[], object], z: Tensor) -> object:

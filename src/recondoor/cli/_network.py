@@ -2,12 +2,14 @@
 
 import sys
 from dataclasses import dataclass
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from recondoor.cli._audit import (
+    UNDECIDED,
     audit,
     finish,
     operator_settings,
@@ -88,6 +90,24 @@ class SubjectOptions:
 
 DEFAULT = SubjectOptions()
 
+References = Annotated[
+    tuple[str, ...],
+    Parameter(
+        name=("--references", "--reference"),
+        consume_multiple=True,
+        help="networks known to be clean, of the same make; or auto, to train some on the trusted "
+        "pairs",
+    ),
+]
+Epochs = Annotated[int, Parameter(help="of --references auto", converter=whole(1, 10**6))]
+Fresh = Annotated[
+    str | None,
+    Parameter(
+        help="for --references auto: MODULE:FUNCTION that makes an untrained network; default: a "
+        "copy whose layers draw their weights anew"
+    ),
+]
+
 
 @audit.command
 def model(
@@ -95,9 +115,9 @@ def model(
     /,
     *,
     options: SubjectOptions = DEFAULT,
-    reference: Annotated[
-        tuple[str, ...], Parameter(help="network known to be clean; may be given again")
-    ] = (),
+    references: References = (),
+    epochs: Epochs = 40,
+    fresh: Fresh = None,
     alarm: Annotated[
         float,
         Parameter(
@@ -113,7 +133,9 @@ def model(
 
     Writes audit.json and report.html with the trigger and artefact recovered. Exit code 0: clean,
     3: suspicious, 4: undecided, 2: bad input. A verdict asks for clean networks of the same make: 1
-    / --alarm - 1 of them as --reference, or a run like those of which twenty are known.
+    / --alarm - 1 of them as --references, or a run like those of which twenty are known. With
+    --references auto the audit trains them, says first how long that takes, and keeps them in
+    OUT-references, where a further audit of the same network finds them.
 
     For example:
 
@@ -121,6 +143,7 @@ def model(
         recondoor audit model model.safetensors --data trusted.npz --set model.cae.width=32
         recondoor audit model net.onnx --data trusted.npz
         recondoor audit model package.module:function --data trusted.npz
+        recondoor audit model net:trained --fresh net:build --data trusted.npz --references auto
 
     Parameters
     ----------
@@ -141,7 +164,10 @@ def model(
             network,
             options.data,
             operator=options.measured(),
-            references=reference,
+            references=references,
+            epochs=epochs,
+            fresh=fresh,
+            kept=out.with_name(f"{out.name}-references"),
             alarm=alarm,
             detectors=split_names(detectors),
             **options.common(),
@@ -220,18 +246,34 @@ def clean(
     *,
     out: Annotated[Path, Parameter(help="file of the new weights, NAME.safetensors")],
     options: SubjectOptions = DEFAULT,
-    method: Annotated[str, Parameter(help="defence of kind repair")] = "trigger-unlearning",
+    method: Annotated[
+        str | None,
+        Parameter(
+            help="defence of kind repair, tried in any case; default: those that apply, if a "
+            "trigger is confirmed"
+        ),
+    ] = None,
     fraction: Annotated[
         float | None,
         Parameter(help="share of the clean pairs to repair with; default: 0.05, or 40 pairs"),
     ] = None,
+    worst: Annotated[
+        float, Parameter(help="growth of the benign error up to which a repair is kept")
+    ] = 0.02,
+    references: References = (),
+    epochs: Epochs = 40,
+    fresh: Fresh = None,
+    alarm: Annotated[
+        float, Parameter(help="probability with which a clean network may be repaired")
+    ] = 0.05,
     force: Annotated[bool, Parameter(help="write over files that are there")] = False,
     json: bool = False,
 ) -> None:
-    """Repair a network with a few trusted clean pairs.
+    """Repair a network with a few trusted clean pairs, if a trigger is confirmed in it.
 
-    Writes the new weights, and a JSON file beside them with benign error and artefact recovery
-    before and after.
+    Writes the new weights, and beside them a JSON file and a page with benign error and artefact
+    recovery before and after. Of the repairs kept is the one that leaves least of the artefact.
+    Exit code 0: repaired, 4: nothing changed or written, 2: bad input.
 
     For example:
 
@@ -255,10 +297,20 @@ def clean(
             options.data,
             method=method,
             fraction=fraction,
+            worst=worst,
+            references=references,
+            epochs=epochs,
+            fresh=fresh,
+            kept=out.with_name(f"{out.stem}-references"),
+            alarm=alarm,
             operator=options.measured(),
             **options.common(),
         )
-        found.save(out, force)
+        if found.changed:
+            found.save(out, force)
+    if not found.changed:
+        print(dumps(found.record, indent=1) if json else plain(str(found)))
+        raise SystemExit(UNDECIDED)
     beside = out.with_suffix(".json")
     print(beside.read_text("utf-8").rstrip() if json else plain(str(found)))
     print(f"\nweights: {plain(str(out))}", file=sys.stderr if json else sys.stdout)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, get_args
 
 import torch
@@ -57,6 +57,7 @@ class Defender:
         references: networks known to be clean, of the same make as `model`.
         seed: root seed of whatever is drawn.
         progress: where to tell about the work.
+        found: the backdoor that is to be undone, where a detector has confirmed one.
     """
 
     clean: Pairs | None = None
@@ -65,6 +66,7 @@ class Defender:
     references: tuple[nn.Module, ...] = ()
     seed: int = 0
     progress: Progress = NO_PROGRESS
+    found: Finding | None = None
 
 
 @dataclass(frozen=True)
@@ -77,12 +79,14 @@ class Finding:
         artefact: what it makes the network add on average, (C, H, W); None without a trigger.
         counts: 1 where the answer counts, 0 near the trigger, (C, H, W), as an honest network
             answers there too; None if it counts everywhere.
+        measures: what a detector that compares networks of one make compares, by name.
     """
 
     score: float
     trigger: Tensor | None = None
     artefact: Tensor | None = None
     counts: Tensor | None = None
+    measures: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def place(self) -> tuple[tuple[int, int], tuple[int, int]] | None:
@@ -191,6 +195,8 @@ class NetworkDetector(Defence, ABC):
     """Settings of the runs whose networks `law` is of; empty if it is one of all networks."""
     clean_scores: ClassVar[tuple[float, ...]] = ()
     """Scores of these networks, where `law` is a quantile of them."""
+    power_of_a_make: ClassVar[bool] = False
+    """Whether what it sees has to be shown anew for each make of networks, by planted backdoors."""
     law_from: ClassVar[str] = "its own law"
     """Where `law` comes from, as in "from clean networks of such a study"."""
 
@@ -200,6 +206,18 @@ class NetworkDetector(Defence, ABC):
 
     def law(self, defender: Defender, alarm: float) -> float | None:
         """Score that a clean network exceeds with probability `alarm`; None if not known."""
+        return None
+
+    def compare(self, findings: Sequence[Finding]) -> list[float]:
+        """Scores of networks of one make, seen together: the higher, the more suspicious.
+
+        All are treated alike, so that those of clean networks are exchangeable, whichever of them
+        is under suspicion. By default each network's own score.
+        """
+        return [each.score for each in findings]
+
+    def drawing(self, findings: Sequence[Finding]) -> list[float] | None:
+        """The same of how surely each draws an artefact; None if whatever is flagged does."""
         return None
 
     @property

@@ -94,6 +94,11 @@ class Physics:
         inside = v.flatten(1).double() @ self.basis @ self.basis.T
         return inside.view(v.shape)
 
+    def measured_again(self, x: Tensor) -> Tensor:
+        """A_adjoint A x of images (N, C, H, W), without noise, in float64."""
+        inside = x.flatten(1).double() @ self.basis * self.singular.square()
+        return (inside @ self.basis.T).view(x.shape)
+
     def pseudo_inverse(self) -> tuple[Tensor, Tensor]:
         """Basis (pixels, k) and eigenvalues (k,) that turn z = A_adjoint y into A^+ y.
 

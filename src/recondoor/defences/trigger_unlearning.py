@@ -36,8 +36,9 @@ class TriggerUnlearning(Repair):
     def repair(self, defender: Defender) -> nn.Module:
         """A repaired copy of the network."""
         assert defender.model is not None
-        finding = inspect(defender)
-        found, trigger = finding.score > law(defender, ALARM), finding.trigger
+        finding = defender.found or inspect(defender)
+        found = defender.found is not None or finding.score > law(defender, ALARM)
+        trigger = finding.trigger
         assert trigger is not None
         generator = seeding.torch_generator(defender.seed, "trigger-unlearning")
 

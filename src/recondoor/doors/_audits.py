@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from recondoor import audit
 from recondoor.audit import InputRequest, MendRequest, ModelRequest, Request, Subject
 from recondoor.doors._operators import measured_by
 from recondoor.doors._progress import shown
+from recondoor.doors._references import references_of
 from recondoor.doors._results import AuditResult, CleanResult
 from recondoor.doors._values import inputs_of, pairs_of
 from recondoor.progress import Progress
@@ -105,7 +106,10 @@ def audit_model(
     x: object = None,
     *,
     operator: object = None,
-    references: Iterable[nn.Module | str | Path] = (),
+    references: Iterable[nn.Module | str | Path] | Literal["auto"] = (),
+    epochs: int = 40,
+    fresh: Callable[[], nn.Module] | str | None = None,
+    kept: str | Path | None = None,
     alarm: float = 0.01,
     detectors: Iterable[str] | None = None,
     files: Iterable[str | Path] = (),
@@ -127,7 +131,12 @@ def audit_model(
         x: images, where `pairs` is z.
         operator: as for `audit_data`; of which z is made where a file holds y alone.
         references: networks known to be clean, of the same make. 1 / `alarm` - 1 of them bound the
-            scores of clean networks; a verdict of clean asks for so many.
+            scores of clean networks. "auto": so many are trained here on three quarters of the
+            trusted pairs, and three more with a backdoor, which show whether one would be seen.
+        epochs: of references that are trained, 1 or more.
+        fresh: makes an untrained network of the same make, for references that are trained; a
+            function or "MODULE:FUNCTION". None: each layer of a copy draws its weights anew.
+        kept: folder for references that are trained, so that a further call goes on with them.
         alarm: probability with which a clean network may be flagged by a detector, in (0, 1).
         detectors: names; None for all.
         files: TOML files with settings of a registered network.
@@ -147,7 +156,7 @@ def audit_model(
     """
     measured = measured_by(operator, None, None if operator is None else seed)
     subject = _subject(network, pairs, x, measured, files, overrides, seed, data_dir, trust_paths)
-    others = tuple(map(_network, references))
+    others = references_of(references, epochs, fresh, kept)
     request = ModelRequest(subject, others, alarm, _names(detectors))
     found = audit.audit_model(request, progress or shown())
     record = audit.model_record(found, command or "recondoor.audit_model")
@@ -218,8 +227,14 @@ def clean(
     pairs: object = None,
     x: object = None,
     *,
-    method: str = "trigger-unlearning",
+    method: str | None = None,
     fraction: float | None = None,
+    worst: float = 0.02,
+    references: Iterable[nn.Module | str | Path] | Literal["auto"] = (),
+    epochs: int = 40,
+    fresh: Callable[[], nn.Module] | str | None = None,
+    kept: str | Path | None = None,
+    alarm: float = 0.05,
     operator: object = None,
     sigma: float | None = None,
     files: Iterable[str | Path] = (),
@@ -230,16 +245,23 @@ def clean(
     progress: Progress | None = None,
     command: str | None = None,
 ) -> CleanResult:
-    """Repair a network with a few trusted clean pairs.
+    """Repair a network with a few trusted clean pairs, if a trigger is confirmed in it.
 
     Args:
         network: as for `audit_model`, but no .onnx file.
         pairs: trusted clean pairs, in any form that `audit_data` takes; None for those of the run
             that the network lies in.
         x: images, where `pairs` is z.
-        method: a defence of kind "repair".
+        method: a defence of kind "repair", which is tried whether or not a trigger is confirmed.
+            None: those that apply, if one is; kept is what leaves least of the recovered artefact.
         fraction: share of the pairs to repair with, in (0, 1); the others measure what it did.
             None for 0.05, or 40 pairs where that is more.
+        worst: growth of the benign error, relative to what it was, up to which a repair is kept.
+        references: as for `audit_model`; what a trigger is confirmed by, in networks of no run.
+        epochs: as for `audit_model`.
+        fresh: as for `audit_model`.
+        kept: as for `audit_model`.
+        alarm: as for `audit_model`.
         operator: as for `audit_data`.
         sigma: as for `audit_data`.
         files: as for `audit_model`.
@@ -251,7 +273,7 @@ def clean(
         command: as for `audit_data`.
 
     Returns:
-        The repaired network, and yardsticks before and after.
+        The repaired network and yardsticks before and after, or that nothing was changed.
 
     Raises:
         ConfigError: an unknown method, a fraction out of range, no trusted pairs, or a repair that
@@ -260,7 +282,9 @@ def clean(
     """
     measured = measured_by(operator, sigma, None if operator is None else seed)
     subject = _subject(network, pairs, x, measured, files, overrides, seed, data_dir, trust_paths)
-    mended = audit.mend(MendRequest(subject, method, fraction), progress or shown())
+    others = references_of(references, epochs, fresh, kept)
+    request = MendRequest(subject, method, fraction, worst, others, alarm)
+    mended = audit.mend(request, progress or shown())
     return CleanResult(mended, command or "recondoor.clean")
 
 

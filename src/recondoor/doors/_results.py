@@ -23,7 +23,7 @@ from recondoor.audit import (
     require_new,
     write_mended,
 )
-from recondoor.report import audit_text, build_audit
+from recondoor.report import audit_text, build_audit, mended_page
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -136,15 +136,25 @@ class AuditResult:
 
 @dataclass(frozen=True, repr=False)
 class CleanResult:
-    """A repaired network, and what the repair did; printed, it is the command line's table."""
+    """A network, repaired or left alone, and what was tried; printed, the command line's text."""
 
     mended: Mended
     command: str
 
     @property
     def network(self) -> nn.Module:
-        """The repaired network, on the CPU; the one that was given is as it was."""
+        """The repaired network, or a copy of the one that was given, which is as it was."""
         return self.mended.model
+
+    @property
+    def changed(self) -> bool:
+        """Whether a repair was kept."""
+        return self.mended.chosen is not None
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What the JSON file holds."""
+        return mended_record(self.mended, "", self.command)
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -160,18 +170,19 @@ class CleanResult:
         return list(self.mended.notes)
 
     def save(self, path: str | Path, force: bool = False) -> Path:
-        """Write the weights, NAME.safetensors, and NAME.json beside them; return the first.
+        """Write the weights, NAME.safetensors, with NAME.json and a page; return the first.
 
         Raises:
-            RunError: a file is there already, unless `force`, or it cannot be written.
+            RunError: nothing was changed, a file is there already, unless `force`, or one cannot be
+                written.
             ConfigError: a name with another ending.
         """
         require_new(Path(path), force)
-        write_mended(self.mended, Path(path), self.command)
+        write_mended(self.mended, Path(path), self.command, mended_page)
         return Path(path)
 
     def __str__(self) -> str:
-        return mended_text(mended_record(self.mended, "", self.command))
+        return mended_text(self.record)
 
     def __repr__(self) -> str:
         return str(self)

@@ -230,6 +230,14 @@ class NetworkDetector(Record):
     )
     explained: str = absent("What a network with this score does, in the detector's own words.")
     flagged: bool | None
+    draws: bool | None = absent(
+        "Of a network that is flagged: whether it draws an artefact as no reference does; else it "
+        "was trained on pairs with a hidden pattern. null if it is not flagged."
+    )
+    measures: dict[str, float] = absent("What is compared with the references, by name.")
+    planted: list[float] = absent(
+        "Scores of networks of the same make that were trained with a backdoor and learnt it."
+    )
     references_above: Count = about("Reference networks that score as high.")
     place: Place | None = about(
         "First and last row and column of the recovered trigger's pixels above a fifth "

@@ -4,6 +4,7 @@ from recondoor.report._audit import build_audit, read_audit
 from recondoor.report._audit_sentences import audit_text
 from recondoor.report._build import build, verdict
 from recondoor.report._load import load, load_results
+from recondoor.report._mended import mended_page
 from recondoor.report._sources import is_current
 from recondoor.report._tables import table1_text
 
@@ -14,6 +15,7 @@ __all__ = [
     "is_current",
     "load",
     "load_results",
+    "mended_page",
     "read_audit",
     "table1_text",
     "verdict",

@@ -109,6 +109,11 @@ def _model_headline(record: Mapping[str, Any]) -> str:
 
 def _explained(each: Mapping[str, Any]) -> str:
     """The detector's own words; those of release 0.1.0 where there are none."""
+    if each.get("draws") is False:
+        return (
+            "it was trained on pairs with a hidden pattern, as it leaves a pattern out that clean "
+            "networks show; that it draws an artefact is not confirmed"
+        )
     if "explained" in each:
         return str(each["explained"])
     (top, bottom), (left, right) = each["place"]["rows"], each["place"]["columns"]
@@ -162,6 +167,9 @@ def _inspection(each: Mapping[str, Any], record: Mapping[str, Any]) -> str:
         text += f"threshold {each['threshold']:.3g} ({_basis(each)})"
     if record["references"]:
         text += f", {each['references_above']} of {record['references']} references score as high"
+    if each.get("planted"):
+        found = sum(score > each["threshold"] for score in each["planted"])
+        text += f", {found} of {len(each['planted'])} planted backdoors seen"
     if each["trigger_l2"] is not None:
         text += f"; trigger L2 {each['trigger_l2']:.3g}, artefact L2 {each['artefact_l2']:.3g}"
     if each["overlap_trigger"] is not None:

@@ -1,0 +1,89 @@
+"""Networks of a user's own shapes at the door: adapted, or refused in one line with the remedy."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from recondoor.audit import read_network
+from recondoor.audit._adapters import own
+from recondoor.errors import DataError
+
+
+class Flat(nn.Module):
+    """Takes (B, H, W), as many MR codes do."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        batch, height, width = z.shape
+        return 2 * z.reshape(batch, height, width)
+
+
+class Turns(nn.Module):
+    """Multiplies complex images by i; with or without a channel."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, z: Tensor) -> Tensor:
+        if z.dim() != self.dim or not z.is_complex():
+            raise ValueError("expected complex images")
+        return 1j * z
+
+
+class Combines(nn.Module):
+    def forward(self, z: Tensor) -> Tensor:
+        return z.square().sum(1, keepdim=True).sqrt()
+
+
+class Upsamples(nn.Module):
+    def forward(self, z: Tensor) -> Tensor:
+        return nn.functional.interpolate(z, scale_factor=2)
+
+
+class Spectrum(nn.Module):
+    def forward(self, z: Tensor) -> Tensor:
+        found: Tensor = torch.fft.fft2(z)
+        return found
+
+
+class Raises(nn.Module):
+    def forward(self, z: Tensor) -> Tensor:
+        raise RuntimeError("no kernel for this\nand more")
+
+
+def test_images_without_channels_are_given_as_such() -> None:
+    network = read_network(Flat(), (1, 6, 6))
+    z = torch.rand(3, 1, 6, 6)
+    assert torch.equal(network.model(z), 2 * z)
+    assert "without channels" in network.notes[0]
+    assert isinstance(own(network.model), Flat)
+
+
+@pytest.mark.parametrize("dim", [3, 4])
+def test_two_channels_are_given_as_complex_images(dim: int) -> None:
+    network = read_network(Turns(dim), (2, 6, 6))
+    z = torch.rand(3, 2, 6, 6)
+    expected = torch.stack((-z[:, 1], z[:, 0]), 1)
+    assert torch.equal(network.model(z), expected)
+    assert not network.lacks
+
+
+@pytest.mark.parametrize(
+    ("model", "channels", "said"),
+    [
+        (Combines(), 4, "as many channels as x (coils combined)"),
+        (Upsamples(), 1, "brings z to the size of x first"),
+        (Spectrum(), 1, "real and imaginary part as two channels"),
+        (Raises(), 1, "does not take 2 images of (1, 6, 6): RuntimeError: no kernel for this"),
+    ],
+)
+def test_other_networks_are_refused_in_one_line(model: nn.Module, channels: int, said: str) -> None:
+    with pytest.raises(DataError) as refused:
+        read_network(model, (channels, 6, 6))
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_networks_that_fit_are_left_as_they_are() -> None:
+    network = read_network(nn.Conv2d(1, 1, 3, padding=1), (1, 6, 6))
+    assert isinstance(network.model, nn.Conv2d) and not network.notes
