@@ -1,0 +1,236 @@
+"""Shared pattern: do some pairs have the same thing between z and x that others have not?
+
+Poison is alike in all pairs that have it, and noise is not. The detector takes from each z what its
+image explains, up to what honest pipelines do (scale, offset, a gain for each frequency), whitens
+what is left, and asks whether pairs agree in it more often with one sign than with the other
+(`_nuisance`, `_cosines`). It needs no operator where all pairs went through the same one, no noise
+level and no clean pairs. Silence counts only where a lesion that it plants in these very pairs is
+found (`_planted`). Inputs alone are looked at too, less what their surroundings tell.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from scipy.ndimage import median_filter
+from torch import Tensor
+
+from recondoor import seeding
+from recondoor.defences._base import Power, SetDetector, SetFinding
+from recondoor.defences._cosines import (
+    Edges,
+    Strength,
+    log_p_agreement,
+    log_p_few,
+    log_p_signs,
+    strength_among,
+    strength_of,
+    tail_of,
+)
+from recondoor.defences._nuisance import Nuisance, chunks, fitted_to, white_alone
+from recondoor.defences._planted import NEEDED, Field, planted_in, power_of
+from recondoor.poisoning import Pairs
+
+if TYPE_CHECKING:
+    from recondoor.defences._base import Defender
+
+LEVEL = 0.01
+"""Probability at most with which clean pairs are called suspicious, over all tests below."""
+
+TESTS = 5
+"""Random signs, few pairs and agreement of residuals; the first two of inputs alone."""
+
+DRAWS = 999
+"""Random signs of all pairs; no p value is below 1 / (1 + DRAWS)."""
+
+FEWEST = 20
+"""Pairs below which there is no telling what is usual."""
+
+EXPLAINED = 0.5
+"""Share of z's energy that x must explain in the median pair, or they are no pairs of one image."""
+
+AROUND = 5
+"""Rows and columns of the surroundings whose median is taken from an input."""
+
+FAR = 6.0
+"""Usual deviations of a score above the median from which a pair carries what was found."""
+
+TO_SIGMA = 1.4826
+"""Standard deviations of a normal law in its median absolute deviation."""
+
+
+class SharedPattern(SetDetector):
+    """Do some pairs share a pattern that their images do not explain?"""
+
+    needs = ()
+    sees = ("patch", "spread", "measured")
+
+    def scores(self, pairs: Pairs, defender: Defender) -> Tensor:
+        """Sum of a pair's cubed absolute cosines with the others, (N,)."""
+        pairs = _in_memory(pairs)
+        if len(pairs) < FEWEST:
+            return torch.zeros(len(pairs), dtype=torch.float64)
+        _, residuals, inputs = _looks(pairs, defender)
+        return _telling(residuals, inputs).strength.size.double()
+
+    def test(self, pairs: Pairs, defender: Defender) -> SetFinding:
+        """As the module says."""
+        pairs = _in_memory(pairs)
+        if len(pairs) < FEWEST:
+            few = f"{len(pairs)} pairs are too few, it needs {FEWEST}"
+            return _silent(torch.zeros(len(pairs), dtype=torch.float64), None, few)
+        nuisance, residuals, inputs = _looks(pairs, defender)
+        if nuisance.explained < EXPLAINED:
+            return _silent(residuals.strength.size.double(), None, _strange(nuisance))
+        told = _telling(residuals, inputs)
+        p_value = min(1.0, TESTS * math.exp(told.log_p))
+        scores = told.strength.size.double()
+        if p_value <= LEVEL:
+            return SetFinding(
+                scores,
+                _threshold(scores),
+                p_value,
+                LEVEL,
+                pattern=_pattern(nuisance, pairs, told.strength),
+                power=None,
+            )
+        field = Field.of(pairs, nuisance, residuals.edges, _sample(len(pairs), defender.seed))
+        draws = signs_of(len(field.cosines), defender.seed)
+
+        def seen(cosines: Tensor) -> bool:
+            return _log_p(strength_among(cosines, draws), cosines, pairs.x[0].numel()) <= _LIMIT
+
+        power = power_of(field, seen, seeding.torch_generator(defender.seed, "planted"))
+        return _silent(scores, p_value, _lacking(power, len(pairs)), power)
+
+    def explain(self, score: float) -> str:
+        """Why a pair of this score is suspicious."""
+        return f"what its image does not explain is like that of others: {score:.3g} in all"
+
+
+_LIMIT = math.log(LEVEL / TESTS)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """One kind of residuals, and the smallest p value of their tests, as a logarithm."""
+
+    edges: Edges
+    strength: Strength
+    log_p: float
+
+
+def _looks(pairs: Pairs, defender: Defender) -> tuple[Nuisance, _Look, _Look]:
+    """The residuals of the pairs, and those of the inputs alone."""
+    chosen = fitted_to(
+        len(pairs), pairs.x[0].numel(), seeding.torch_generator(defender.seed, "fitted")
+    )
+    nuisance = _fitted(pairs, defender, chosen)
+    nuisance, rows = nuisance.centred(nuisance.rows(pairs.z, pairs.x))
+    residuals = _look(Edges.of(rows, pairs.x, chosen), defender.seed)
+    of_z = white_alone(lambda part: _unlike_around(pairs.z[part]), len(pairs), chosen)
+    inputs = _look(Edges.of(of_z, pairs.z, chosen), defender.seed, alone=True)
+    return nuisance, residuals, inputs
+
+
+def _look(edges: Edges, seed: int, alone: bool = False) -> _Look:
+    strength = strength_of(edges, signs_of(len(edges.rows), seed))
+    cosines = edges.among(_sample(len(edges.rows), seed))
+    return _Look(edges, strength, _log_p(strength, cosines, edges.rows.shape[1], alone))
+
+
+def _log_p(found: Strength, cosines: Tensor, values: int, alone: bool = False) -> float:
+    """Smallest p value, as a logarithm; `cosines` (n, n) give the law of the edges."""
+    logs = [log_p_signs(found), log_p_few(found, tail_of(cosines, values))]
+    if not alone:
+        logs.append(log_p_agreement(found, tail_of(cosines, values, either=True)))
+    return min(logs)
+
+
+def _telling(residuals: _Look, inputs: _Look) -> _Look:
+    """The look to go by: the inputs where they alone are suspicious."""
+    only = inputs.log_p <= _LIMIT < residuals.log_p
+    return inputs if only else residuals
+
+
+def _fitted(pairs: Pairs, defender: Defender, chosen: Tensor) -> Nuisance:
+    """What the pairs share, with the operator or without it, whichever explains more of z."""
+    plain = Nuisance.of(pairs.z, pairs.x, None, chosen)
+    if defender.operator is None:
+        return plain
+    measured = Nuisance.of(pairs.z, pairs.x, defender.operator, chosen)
+    return plain if plain.explained > measured.explained else measured
+
+
+def _strange(nuisance: Nuisance) -> str:
+    return (
+        f"images explain {max(0.0, nuisance.explained):.0%} of their inputs in the median pair, "
+        "which is too little: z and x are not of one image, or what lies between them is not known"
+    )
+
+
+def _lacking(power: Power, count: int) -> str | None:
+    """Why silence says nothing; None if it says something."""
+    if power.found >= NEEDED:
+        return None
+    many = max(2, round(power.share * count))
+    other = (
+        "and no larger contrast was seen either"
+        if power.smallest is None
+        else f"a contrast of {power.smallest:g} would have been"
+    )
+    return (
+        f"a lesion of {power.contrast:g} of the targets' range, planted in {many} of the {count} "
+        f"pairs, was seen in {power.found:.0%} of the trials; {other}"
+    )
+
+
+def _silent(
+    scores: Tensor, p_value: float | None, lacking: str | None, power: Power | None = None
+) -> SetFinding:
+    highest = float(scores.max()) if len(scores) else 0.0
+    return SetFinding(scores, highest, p_value, LEVEL, lacking, power)
+
+
+def _threshold(scores: Tensor) -> float:
+    """Beyond the usual scores, by their median and median absolute deviation."""
+    middle = float(scores.median())
+    spread = TO_SIGMA * float((scores - middle).abs().median())
+    return min(middle + FAR * spread, float(scores.max()) * (1 - 1e-9))
+
+
+def _pattern(nuisance: Nuisance, pairs: Pairs, strength: Strength) -> Tensor:
+    """Mean residual of the pairs, by how far each sides with the others, (C, H, W)."""
+    weights = strength.signed.clamp_min(0)
+    if float(weights.sum()) <= 0:
+        weights = strength.size
+    weights = weights / weights.sum()
+    total, usual = torch.zeros(pairs.x.shape[1:]), torch.zeros(pairs.x.shape[1:])
+    for part in chunks(len(pairs), pairs.x[0].numel()):
+        left = nuisance.residual(pairs.z[part], pairs.x[part])
+        total += torch.einsum("n,nchw->chw", weights[part], left)
+        usual += left.sum(0) / len(pairs)
+    return total - usual
+
+
+def signs_of(count: int, seed: int) -> Tensor:
+    """Random signs of pairs, (N, DRAWS)."""
+    generator = seeding.torch_generator(seed, "signs", count)
+    return torch.randint(0, 2, (count, DRAWS), generator=generator).float() * 2 - 1
+
+
+def _sample(count: int, seed: int) -> Tensor:
+    return planted_in(count, seeding.torch_generator(seed, "sample"))
+
+
+def _unlike_around(z: Tensor) -> Tensor:
+    """Images (N, C, H, W) less the median of each pixel's surroundings."""
+    middle = median_filter(z.numpy(), (1, 1, AROUND, AROUND))
+    return z - torch.from_numpy(middle)
+
+
+def _in_memory(pairs: Pairs) -> Pairs:
+    return Pairs(pairs.z.float().cpu(), pairs.x.float().cpu())
