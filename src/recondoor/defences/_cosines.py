@@ -1,4 +1,4 @@
-"""Do pairs share a pattern? Cosines of their whitened residuals, and three tests of them.
+"""Do pairs share a pattern? Cosines of their whitened residuals, and two tests of them.
 
 Residuals of clean pairs are noise, whose cosines have both signs. A pattern that some pairs share
 makes theirs large. Edges between the images that are most alike are left out, as alike anatomy
@@ -28,8 +28,11 @@ BLOCK = 1 << 23
 TAIL, SAFE = 0.02, 1.25
 """Share of the edges that their tail is fitted to, and a factor on its slope."""
 
-CLIQUE, NEIGHBOURS = 8, 8
-"""Pairs at most of a clique, and neighbours of an anchor that must agree among themselves."""
+BULK = 10_000
+"""Edges at least, where there are more, that their law below the tail is read off."""
+
+CLIQUE = 8
+"""Pairs at most of a clique."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +78,6 @@ class Edges:
             found[torch.arange(len(found)), torch.arange(part.start, part.stop)] = 0
             yield part, found
 
-    def agreement(self, near: Tensor) -> Tensor:
-        """Cosines among the neighbours `near` (n, k) of each anchor, (n, k, k)."""
-        rows, likes = self.rows[near], self.likes[near]
-        found = rows @ rows.transpose(1, 2)
-        found[likes @ likes.transpose(1, 2) >= self.limit] = 0
-        return found
-
 
 @dataclass(frozen=True)
 class Strength:
@@ -92,56 +88,44 @@ class Strength:
         size: sum of their absolute values, (N,).
         chance: the largest signed sum when pairs get random signs, (draws,).
         near: its largest cosines, (N, CLIQUE - 1), the largest first.
-        agreed: cosine that half of the edges among its strongest neighbours reach, (N,).
+        against: the same of the cosines with the other sign.
     """
 
     signed: Tensor
     size: Tensor
     chance: Tensor
     near: Tensor
-    agreed: Tensor
+    against: Tensor
 
 
 def strength_of(edges: Edges, signs: Tensor) -> Strength:
     """Of all pairs, in blocks; `signs` are random, +1 or -1, (N, draws)."""
-    parts = []
-    for part, cosines in edges.blocks():
-        neighbours = cosines.abs().topk(min(NEIGHBOURS, len(edges.rows) - 1), dim=1).indices
-        inner = torch.cat([edges.agreement(few) for few in neighbours.split(_anchors(edges))])
-        parts.append(_strength(cosines, signs, signs[part], neighbours, inner))
+    parts = [_strength(cosines, signs, signs[part]) for part, cosines in edges.blocks()]
     return Strength(
         torch.cat([each.signed for each in parts]),
         torch.cat([each.size for each in parts]),
         torch.stack([each.chance for each in parts]).amax(0),
         torch.cat([each.near for each in parts]),
-        torch.cat([each.agreed for each in parts]),
+        torch.cat([each.against for each in parts]),
     )
 
 
 def strength_among(cosines: Tensor, signs: Tensor) -> Strength:
     """The same of cosines (n, n) that are all there."""
-    neighbours = cosines.abs().topk(min(NEIGHBOURS, len(cosines) - 1), dim=1).indices
-    inner = cosines[neighbours[:, :, None], neighbours[:, None, :]]
-    return _strength(cosines, signs, signs, neighbours, inner)
+    return _strength(cosines, signs, signs)
 
 
-def _anchors(edges: Edges) -> int:
-    return max(1, BLOCK // (NEIGHBOURS * edges.rows.shape[1]))
-
-
-def _strength(
-    cosines: Tensor, signs: Tensor, own: Tensor, neighbours: Tensor, inner: Tensor
-) -> Strength:
+def _strength(cosines: Tensor, signs: Tensor, own: Tensor) -> Strength:
     cubes = cosines * cosines.square()
-    near = cosines.topk(min(CLIQUE - 1, cosines.shape[1] - 1), dim=1).values
-    towards = cosines.gather(1, neighbours).sign()
-    inner = inner * towards[:, :, None] * towards[:, None, :]
-    k = neighbours.shape[1]
-    first, second = torch.triu_indices(k, k, 1)
-    ordered = inner[:, first, second].sort(1, descending=True).values
-    agreed = ordered[:, max(len(first) // 2 - 1, 0)] if len(first) else cosines.new_zeros(len(inner))
     chance = (own * (cubes @ signs)).amax(0)
-    return Strength(cubes.sum(1), cubes.abs().sum(1), chance, near, agreed)
+    return Strength(
+        cubes.sum(1), cubes.abs().sum(1), chance, largest(cosines), largest(cosines.neg())
+    )
+
+
+def largest(cosines: Tensor) -> Tensor:
+    """Of each row, the first being the largest, (n, CLIQUE - 1)."""
+    return cosines.topk(min(CLIQUE - 1, cosines.shape[1] - 1), dim=1).values
 
 
 @dataclass(frozen=True)
@@ -164,25 +148,22 @@ class Tail:
         return torch.where(cosines > self.start, far, near)
 
 
-def tail_of(cosines: Tensor, values: int, either: bool = False) -> Tail:
+def tail_of(cosines: Tensor, values: int) -> Tail:
     """Of the upper edges of cosines (n, n): the heavier of both sides, without the very largest.
 
-    Of their absolute values, and of those only that were not left out, for `either` sign. `values`
-    is the dimension of the residuals: white noise has no lighter tail.
+    `values` is the dimension of the residuals: white noise has no lighter tail.
     """
     edges = cosines[_upper(len(cosines))]
-    skipped = CLIQUE * (CLIQUE - 1) // 2
-    edges = edges[edges != 0].abs() if either else edges
     if len(edges) == 0:
         return Tail(0.0, 1.0, 1.0, torch.zeros(1))
     count = max(min(30, len(edges)), int(TAIL * len(edges)))
-    sides = [_excess(edges, count, min(int(0.3 * count), skipped))]
-    if not either:
-        sides.append(_excess(-edges, count, 0))
+    skipped = min(int(0.3 * count), CLIQUE * (CLIQUE - 1) // 2)
+    sides = (_excess(edges, count, skipped), _excess(-edges, count, 0))
     deviation = 1 / math.sqrt(values)
     start = max(2 * deviation, *(side[0] for side in sides))
     slope = SAFE * max(0.4 * deviation, *(side[1] for side in sides))
-    return Tail(start, slope, count / len(edges), edges.sort().values)
+    bulk = edges[:: max(1, len(edges) // BULK)].sort().values
+    return Tail(start, slope, count / len(edges), bulk)
 
 
 def _excess(edges: Tensor, count: int, skipped: int) -> tuple[float, float]:
@@ -199,29 +180,14 @@ def log_p_signs(found: Strength) -> float:
     return math.log((1 + reached) / (1 + len(found.chance)))
 
 
-def log_p_few(found: Strength, tail: Tail) -> float:
-    """Few pairs: an anchor with k - 1 large cosines, k at most `CLIQUE`; over all such cliques."""
-    count, best = len(found.near), 0.0
-    for k in range(3, found.near.shape[1] + 2):
-        weakest = found.near[:, k - 2]
+def log_p_few(near: Tensor, tail: Tail) -> float:
+    """Few pairs: an anchor with k - 1 large cosines, `near` (N, CLIQUE - 1); over all cliques."""
+    count, best = len(near), 0.0
+    for k in range(3, near.shape[1] + 2):
         ways = gammaln(count + 1) - gammaln(k + 1) - gammaln(count - k + 1) + math.log(k)
-        beyond = float(((k - 1) * tail.log_beyond(weakest)).min())
+        beyond = float(((k - 1) * tail.log_beyond(near[:, k - 2])).min())
         best = min(best, beyond + float(ways) + math.log(CLIQUE - 2))
     return best
-
-
-def log_p_agreement(found: Strength, tail: Tail) -> float:
-    """Any signs: half of the edges among an anchor's strongest neighbours, its star left out."""
-    count = len(found.agreed)
-    edges = NEIGHBOURS * (NEIGHBOURS - 1) // 2
-    half = edges // 2
-    if found.near.shape[1] < CLIQUE - 1:
-        return 0.0
-    # Half of the cosines of one size have the other sign.
-    beyond = tail.log_beyond(found.agreed.clamp_min(0)) - math.log(2)
-    beyond[found.agreed <= 0] = 0
-    ways = gammaln(edges + 1) - gammaln(half + 1) - gammaln(edges - half + 1)
-    return min(0.0, float((half * beyond).min()) + float(ways) + math.log(count))
 
 
 def _likes(x: Tensor) -> Tensor:

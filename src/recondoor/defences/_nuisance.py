@@ -18,6 +18,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
@@ -230,15 +231,13 @@ def _back(spectrum: Tensor, like: Tensor) -> Tensor:
 
 
 def _median(values: Tensor) -> Tensor:
-    """Median over the first axis of `values` (n, ...), the mean of both where there are two."""
-    flat = values.reshape(len(values), -1)
-    found = torch.empty(flat.shape[1])
-    low, high = (len(flat) - 1) // 2, len(flat) // 2
-    step = max(1, CHUNK // len(flat))
+    """Median over the first axis of `values` (n, ...)."""
+    flat = values.reshape(len(values), -1).numpy()
+    step, found = max(1, CHUNK // len(flat)), []
     for start in range(0, flat.shape[1], step):
-        ordered = flat[:, start : start + step].T.contiguous().sort(1).values
-        found[start : start + step] = (ordered[:, low] + ordered[:, high]) / 2
-    return found.view(values.shape[1:])
+        part = np.ascontiguousarray(flat[:, start : start + step].T)
+        found.append(np.median(part, axis=1, overwrite_input=True))
+    return torch.from_numpy(np.concatenate(found)).view(values.shape[1:])
 
 
 def _inverse_root(power: Tensor, floor: float) -> Tensor:

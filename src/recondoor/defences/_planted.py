@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -46,13 +47,14 @@ Seen = Callable[[Tensor], bool]
 
 @dataclass(frozen=True)
 class Field:
-    """Where is planted: pairs, what they share, their cosines, and places for a disc."""
+    """Where is planted: pairs, what they share, their cosines, places for a disc, their ranges."""
 
     pairs: Pairs
     nuisance: Nuisance
     edges: Edges
     cosines: Tensor
     places: Tensor
+    ranges: Tensor
 
     @classmethod
     def of(cls, pairs: Pairs, nuisance: Nuisance, edges: Edges, chosen: Tensor) -> Field:
@@ -62,15 +64,13 @@ class Field:
         else:
             mine = Pairs(pairs.z[chosen], pairs.x[chosen])
             own = Edges(edges.rows[chosen], edges.likes[chosen], edges.limit)
-        return cls(mine, nuisance, own, edges.among(chosen), _places(mine.x))
+        return cls(mine, nuisance, own, edges.among(chosen), _places(mine.x), _ranges(mine.x))
 
     def with_disc(self, bad: Tensor, place: Tensor, contrast: float) -> Tensor:
         """Cosines (n, n) when the targets of the pairs `bad`, indices, have a disc."""
         x = self.pairs.x[bad]
-        ends = torch.tensor(INSIDE, dtype=x.dtype)
-        low, high = torch.quantile(x.flatten(1), ends, dim=1)
-        size = contrast * (high - low)
-        planted = x + size[:, None, None, None] * _disc(x.shape[-2:], place)
+        size = contrast * self.ranges[bad, None, None, None]
+        planted = x + size * _disc(x.shape[-2:], place)
         rows = self.nuisance.rows(self.pairs.z[bad], planted)
         found = self.cosines.clone()
         mine = rows @ self.edges.rows.T
@@ -117,6 +117,12 @@ def _found(
         if not all_trials and missed > TRIALS * (1 - NEEDED) + 1e-9:
             return 0.0
     return 1 - missed / TRIALS
+
+
+def _ranges(x: Tensor) -> Tensor:
+    """Range of the values of each image, less their extremes, (N,)."""
+    found = [np.quantile(image, INSIDE) for image in x.flatten(1).numpy()]
+    return torch.tensor([high - low for low, high in found], dtype=x.dtype)
 
 
 def _places(x: Tensor) -> Tensor:

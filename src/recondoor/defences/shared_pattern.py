@@ -11,19 +11,19 @@ found (`_planted`). Inputs alone are looked at too, less what their surroundings
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from scipy.ndimage import median_filter
 from torch import Tensor
+from torch.nn import functional
 
 from recondoor import seeding
 from recondoor.defences._base import Power, SetDetector, SetFinding
 from recondoor.defences._cosines import (
     Edges,
     Strength,
-    log_p_agreement,
     log_p_few,
     log_p_signs,
     strength_among,
@@ -40,8 +40,14 @@ if TYPE_CHECKING:
 LEVEL = 0.01
 """Probability at most with which clean pairs are called suspicious, over all tests below."""
 
-TESTS = 5
-"""Random signs, few pairs and agreement of residuals; the first two of inputs alone."""
+TESTS = 4
+"""Random signs and few pairs, of residuals and of inputs alone."""
+
+CONTROL = math.log(0.01)
+"""Logarithm of the p value up to which cosines of the wrong sign break the law for few pairs."""
+
+LIMIT = math.log(LEVEL / TESTS)
+"""Logarithm of the p value up to which one of them is an alarm."""
 
 DRAWS = 999
 """Random signs of all pairs; no p value is below 1 / (1 + DRAWS)."""
@@ -100,8 +106,10 @@ class SharedPattern(SetDetector):
         field = Field.of(pairs, nuisance, residuals.edges, _sample(len(pairs), defender.seed))
         draws = signs_of(len(field.cosines), defender.seed)
 
+        values = pairs.x[0].numel()
+
         def seen(cosines: Tensor) -> bool:
-            return _log_p(strength_among(cosines, draws), cosines, pairs.x[0].numel()) <= _LIMIT
+            return any(each <= LIMIT for each in _logs(strength_among(cosines, draws), cosines, values))
 
         power = power_of(field, seen, seeding.torch_generator(defender.seed, "planted"))
         return _silent(scores, p_value, _lacking(power, len(pairs)), power)
@@ -109,9 +117,6 @@ class SharedPattern(SetDetector):
     def explain(self, score: float) -> str:
         """Why a pair of this score is suspicious."""
         return f"what its image does not explain is like that of others: {score:.3g} in all"
-
-
-_LIMIT = math.log(LEVEL / TESTS)
 
 
 @dataclass(frozen=True)
@@ -132,27 +137,32 @@ def _looks(pairs: Pairs, defender: Defender) -> tuple[Nuisance, _Look, _Look]:
     nuisance, rows = nuisance.centred(nuisance.rows(pairs.z, pairs.x))
     residuals = _look(Edges.of(rows, pairs.x, chosen), defender.seed)
     of_z = white_alone(lambda part: _unlike_around(pairs.z[part]), len(pairs), chosen)
-    inputs = _look(Edges.of(of_z, pairs.z, chosen), defender.seed, alone=True)
+    inputs = _look(Edges.of(of_z, pairs.z, chosen), defender.seed)
     return nuisance, residuals, inputs
 
 
-def _look(edges: Edges, seed: int, alone: bool = False) -> _Look:
+def _look(edges: Edges, seed: int) -> _Look:
     strength = strength_of(edges, signs_of(len(edges.rows), seed))
     cosines = edges.among(_sample(len(edges.rows), seed))
-    return _Look(edges, strength, _log_p(strength, cosines, edges.rows.shape[1], alone))
+    return _Look(edges, strength, min(_logs(strength, cosines, edges.rows.shape[1])))
 
 
-def _log_p(found: Strength, cosines: Tensor, values: int, alone: bool = False) -> float:
-    """Smallest p value, as a logarithm; `cosines` (n, n) give the law of the edges."""
-    logs = [log_p_signs(found), log_p_few(found, tail_of(cosines, values))]
-    if not alone:
-        logs.append(log_p_agreement(found, tail_of(cosines, values, either=True)))
-    return min(logs)
+def _logs(found: Strength, cosines: Tensor, values: int) -> Iterator[float]:
+    """Logarithms of the tests' p values; `cosines` (n, n) give the law of the edges.
+
+    The law for few pairs is not proved. Poison makes no cliques of cosines of the wrong sign: where
+    there are such, the law does not hold, and proves nothing.
+    """
+    tail = tail_of(cosines, values)
+    few = log_p_few(found.near, tail)
+    if few <= LIMIT and log_p_few(found.against, tail) > CONTROL:
+        yield few
+    yield log_p_signs(found)
 
 
 def _telling(residuals: _Look, inputs: _Look) -> _Look:
     """The look to go by: the inputs where they alone are suspicious."""
-    only = inputs.log_p <= _LIMIT < residuals.log_p
+    only = inputs.log_p <= LIMIT < residuals.log_p
     return inputs if only else residuals
 
 
@@ -227,9 +237,21 @@ def _sample(count: int, seed: int) -> Tensor:
 
 
 def _unlike_around(z: Tensor) -> Tensor:
-    """Images (N, C, H, W) less the median of each pixel's surroundings."""
-    middle = median_filter(z.numpy(), (1, 1, AROUND, AROUND))
-    return z - torch.from_numpy(middle)
+    """Images less the median of the medians of the rows around each pixel, `AROUND` of each."""
+    rows, columns = (min(AROUND // 2, size - 1) for size in z.shape[-2:])
+    padded = functional.pad(z, (columns, columns, rows, rows), mode="reflect")
+    if rows < AROUND // 2 or columns < AROUND // 2:
+        return z - z.flatten(2).median(2).values[..., None, None]
+    middle = _median_of_five(padded.unfold(3, AROUND, 1))
+    return z - _median_of_five(middle.unfold(2, AROUND, 1))
+
+
+def _median_of_five(values: Tensor) -> Tensor:
+    """Of the last axis, by comparing: the middle of the fifth and of both middle ones of four."""
+    a, b, c, d, e = values.unbind(-1)
+    low = torch.maximum(torch.minimum(a, b), torch.minimum(c, d))
+    high = torch.minimum(torch.maximum(a, b), torch.maximum(c, d))
+    return torch.maximum(torch.minimum(e, low), torch.minimum(torch.maximum(e, low), high))
 
 
 def _in_memory(pairs: Pairs) -> Pairs:
