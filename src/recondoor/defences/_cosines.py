@@ -194,11 +194,13 @@ def _likes(x: Tensor) -> Tensor:
     """Coarse images less their mean, of L2 1, (N, d)."""
     side = (min(SIDE, x.shape[2]), min(SIDE, x.shape[3]))
     step = max(1, BLOCK // x[0].numel())
-    coarse = [functional.adaptive_avg_pool2d(part, side).flatten(1) for part in x.split(step)]
+    parts = (x[start : start + step] for start in range(0, len(x), step))
+    coarse = [functional.adaptive_avg_pool2d(part, side).flatten(1) for part in parts]
     found = torch.cat(coarse)
     found = found / max(float(found.std(correction=0)), 1e-30)
     found = found - found.mean(0)
-    return found / found.norm(dim=1, keepdim=True).clamp_min(1e-30)
+    unit: Tensor = found / found.norm(dim=1, keepdim=True).clamp_min(1e-30)
+    return unit
 
 
 def _upper(count: int) -> Tensor:

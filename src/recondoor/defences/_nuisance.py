@@ -205,7 +205,8 @@ def _offsets(normal: Map, shape: torch.Size, measured: bool) -> Tensor:
     columns = torch.cat((ones, normal(ones))) if measured else ones
     q, r = torch.linalg.qr(columns.flatten(1).double().T)
     kept = r.diagonal().abs() > DEPENDENT * r.abs().max()
-    return q[:, kept].T.float().contiguous()
+    columns = q[:, kept].T.float().contiguous()
+    return columns
 
 
 def _fit(z: Tensor, h: Tensor, fixed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -223,11 +224,13 @@ def _unit(images: Tensor) -> float:
 
 
 def _spectrum(images: Tensor) -> Tensor:
-    return torch.fft.rfft2(images, norm="ortho")
+    found: Tensor = torch.fft.rfft2(images, norm="ortho")
+    return found
 
 
 def _back(spectrum: Tensor, like: Tensor) -> Tensor:
-    return torch.fft.irfft2(spectrum, s=like.shape[-2:], norm="ortho")
+    found: Tensor = torch.fft.irfft2(spectrum, s=like.shape[-2:], norm="ortho")
+    return found
 
 
 def _median(values: Tensor) -> Tensor:
@@ -237,7 +240,8 @@ def _median(values: Tensor) -> Tensor:
     for start in range(0, flat.shape[1], step):
         part = np.ascontiguousarray(flat[:, start : start + step].T)
         found.append(np.median(part, axis=1, overwrite_input=True))
-    return torch.from_numpy(np.concatenate(found)).view(values.shape[1:])
+    middle: Tensor = torch.from_numpy(np.concatenate(found)).view(values.shape[1:])
+    return middle
 
 
 def _inverse_root(power: Tensor, floor: float) -> Tensor:

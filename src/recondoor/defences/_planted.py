@@ -7,7 +7,6 @@ are tested again: the quantities that all pairs share stay as they are.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -149,5 +148,3 @@ def planted_in(count: int, generator: torch.Generator) -> Tensor:
     if count <= MOST:
         return torch.arange(count)
     return torch.randperm(count, generator=generator)[:MOST].sort().values
-
-

@@ -109,7 +109,9 @@ class SharedPattern(SetDetector):
         values = pairs.x[0].numel()
 
         def seen(cosines: Tensor) -> bool:
-            return any(each <= LIMIT for each in _logs(strength_among(cosines, draws), cosines, values))
+            return any(
+                each <= LIMIT for each in _logs(strength_among(cosines, draws), cosines, values)
+            )
 
         power = power_of(field, seen, seeding.torch_generator(defender.seed, "planted"))
         return _silent(scores, p_value, _lacking(power, len(pairs)), power)
