@@ -106,10 +106,8 @@ def of_louder(physics: Physics | None, pairs: Pairs, judged: Sequence[Judged]) -
     if len(unit) < 2 or physics.rank < 3 or has_directions(unit, physics.rank):
         return []
     why = "it has no direction, as what is drawn into images has"
-    return [
-        f"{len(unit)} pairs have more noise than the others, and {why}; look at them, or give "
-        "--clean to decide"
-    ]
+    found = f"{len(unit)} pairs have more noise than the others, and {why}"
+    return [f"{found}; look at them, or give --clean to decide"]
 
 
 def of_flags(judged: Sequence[Judged]) -> list[str]:

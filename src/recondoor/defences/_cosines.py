@@ -118,9 +118,8 @@ def strength_among(cosines: Tensor, signs: Tensor) -> Strength:
 def _strength(cosines: Tensor, signs: Tensor, own: Tensor) -> Strength:
     cubes = cosines * cosines.square()
     chance = (own * (cubes @ signs)).amax(0)
-    return Strength(
-        cubes.sum(1), cubes.abs().sum(1), chance, largest(cosines), largest(cosines.neg())
-    )
+    signed, size = (each.sum(1, dtype=torch.float64) for each in (cubes, cubes.abs()))
+    return Strength(signed, size, chance, largest(cosines), largest(cosines.neg()))
 
 
 def largest(cosines: Tensor) -> Tensor:

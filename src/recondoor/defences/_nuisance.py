@@ -97,7 +97,7 @@ class Nuisance:
 
     def centred(self, rows: Tensor) -> tuple[Nuisance, Tensor]:
         """With the mean of `rows` that were made without one, and those less it; in place."""
-        mean = rows.mean(0)
+        mean = rows.mean(0, dtype=torch.float64).float()
         found = _unit_rows(rows.sub_(mean))
         return replace(self, mean=mean), found
 
@@ -121,10 +121,10 @@ class Nuisance:
             left, slope, _ = found._left(z, x)
             weight = (slope.square() / left.square().sum(1).clamp_min(1e-30))[:, None, None, None]
             usable = torch.where(slope == 0, torch.ones_like(slope), slope)[:, None, None, None]
-            over = (weight * spectrum.conj() * _spectrum(left.view(z.shape)) / usable).sum(0)
-            under = (weight * spectrum.abs().square()).sum(0)
-            step = over / (under + 1e-12 * under.max()).clamp_min(1e-30)
-            found = replace(found, gain=found.gain + step)
+            over = weight * spectrum.conj() * _spectrum(left.view(z.shape)) / usable
+            under = (weight * spectrum.abs().square()).sum(0, dtype=torch.float64)
+            step = over.sum(0, dtype=torch.complex128) / (under + 1e-12 * under.max() + 1e-30)
+            found = replace(found, gain=found.gain + step.to(torch.complex64))
         return found
 
     def _with_filters(self, left: Tensor) -> Nuisance:
@@ -205,8 +205,8 @@ def _offsets(normal: Map, shape: torch.Size, measured: bool) -> Tensor:
     columns = torch.cat((ones, normal(ones))) if measured else ones
     q, r = torch.linalg.qr(columns.flatten(1).double().T)
     kept = r.diagonal().abs() > DEPENDENT * r.abs().max()
-    columns = q[:, kept].T.float().contiguous()
-    return columns
+    found: Tensor = q[:, kept].T.float().contiguous()
+    return found
 
 
 def _fit(z: Tensor, h: Tensor, fixed: Tensor) -> tuple[Tensor, Tensor, Tensor]:

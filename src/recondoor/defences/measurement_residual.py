@@ -6,6 +6,7 @@ degrees of freedom. A poisoned target's artefact is not in the measurement, unle
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,6 +27,9 @@ SPARE = 1.2
 
 BULK = (0.1, 0.4)
 """Quantiles of the scores from which their spread is told."""
+
+FEWEST = 5
+"""Scores below which nothing is known of their spread."""
 
 UNCERTAIN, SURE = 1.62, 3.0
 """Standard deviation of that spread, times the root of the number of pairs; and how many count."""
@@ -88,6 +92,8 @@ def _spread(scores: Tensor, rank: int) -> float:
     From their 10 % and 40 % quantiles, which few poisoned pairs do not move, after the cube root
     that makes chi-square laws normal (Wilson and Hilferty, PNAS 17, 1931).
     """
+    if len(scores) < FEWEST:
+        return math.inf
     normal = (scores.clamp_min(0) ** (1 / 3) - (1 - 2 / (9 * rank))) / (2 / (9 * rank)) ** 0.5
     low, high = torch.quantile(normal, torch.tensor(BULK, dtype=normal.dtype))
     found = float(high - low) / float(norm.ppf(BULK[1]) - norm.ppf(BULK[0]))

@@ -80,7 +80,7 @@ class SharedPattern(SetDetector):
         if len(pairs) < FEWEST:
             return torch.zeros(len(pairs), dtype=torch.float64)
         _, residuals, inputs = _looks(pairs, defender)
-        return _telling(residuals, inputs).strength.size.double()
+        return _telling(residuals, inputs).strength.size
 
     def test(self, pairs: Pairs, defender: Defender) -> SetFinding:
         """As the module says."""
@@ -90,10 +90,10 @@ class SharedPattern(SetDetector):
             return _silent(torch.zeros(len(pairs), dtype=torch.float64), None, few)
         nuisance, residuals, inputs = _looks(pairs, defender)
         if nuisance.explained < EXPLAINED:
-            return _silent(residuals.strength.size.double(), None, _strange(nuisance))
+            return _silent(residuals.strength.size, None, _strange(nuisance))
         told = _telling(residuals, inputs)
         p_value = min(1.0, TESTS * math.exp(told.log_p))
-        scores = told.strength.size.double()
+        scores = told.strength.size
         if p_value <= LEVEL:
             return SetFinding(
                 scores,
@@ -223,7 +223,7 @@ def _pattern(nuisance: Nuisance, pairs: Pairs, strength: Strength) -> Tensor:
     total, usual = torch.zeros(pairs.x.shape[1:]), torch.zeros(pairs.x.shape[1:])
     for part in chunks(len(pairs), pairs.x[0].numel()):
         left = nuisance.residual(pairs.z[part], pairs.x[part])
-        total += torch.einsum("n,nchw->chw", weights[part], left)
+        total += torch.einsum("n,nchw->chw", weights[part].float(), left)
         usual += left.sum(0) / len(pairs)
     return total - usual
 
