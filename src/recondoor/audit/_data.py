@@ -227,7 +227,9 @@ def _look(
         mine = without if without is not None and through else defender
         with undisturbed(defender.model, defender.seed, name):
             found = judge(name, pairs, mine, alarm)
-        return found, blindness(found, pairs, mine)
+        if found.whole is None:
+            return found, blindness(name, pairs, mine)
+        return found, {} if found.whole.lacking is None else {name: found.whole.lacking}
 
     judged: list[Judged] = []
     blind: dict[str, str] = {}

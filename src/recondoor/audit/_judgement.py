@@ -319,13 +319,10 @@ def seen_by(
     return sight(kind, chosen, ran, {**skipped, **ranks, **blind})
 
 
-def blindness(judged: Judged, given: Pairs, defender: Defender) -> dict[str, str]:
-    """Why a detector sees nothing in what is given, under its name; empty if it does."""
-    if judged.whole is not None:
-        why = judged.whole.lacking
-    else:
-        why = defences.pair_detector(judged.name).blind(given, defender)
-    return {} if why is None else {judged.name: why}
+def blindness(name: str, given: Pairs, defender: Defender) -> dict[str, str]:
+    """Why the detector `name` sees nothing in what is given, under its name; empty if it does."""
+    why = defences.pair_detector(name).blind(given, defender)
+    return {} if why is None else {name: why}
 
 
 def auc(scores: Array, poisoned: NDArray[np.bool_]) -> float | None:

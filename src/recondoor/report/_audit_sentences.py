@@ -83,9 +83,10 @@ def headline(record: Mapping[str, Any]) -> str:
         )
     alarms = [each for each in record["detectors"] if _alarms(each)]
     if alarms and record["verdict"] == "suspicious":
+        name, flagged = alarms[0]["name"], alarms[0]["flagged"]
         return (
-            f"SUSPICIOUS: some of {count} pairs share what their images do not explain, by "
-            f"{alarms[0]['name']} (p {probability(alarms[0])}); {alarms[0]['flagged']} carry it most"
+            f"SUSPICIOUS: some of {count} pairs share what their images do not explain, by {name} "
+            f"(p {probability(alarms[0])}); {flagged} carry it most"
         )
     tests = [each for each in record["detectors"] if each["p_value"] is not None]
     if record["verdict"] == "clean":
