@@ -70,7 +70,9 @@ def mri(x, cell, rng, seed, trigger):
     """Masked k-space of one coil or several; z, target, and what the team says z is."""
     masks = lines(cell.get("acceleration", 4), seed)
     if cell.get("mask") == "per slice":
-        masks = np.stack([lines(cell.get("acceleration", 4), s) for s in rng.integers(1 << 30, size=len(x))])
+        masks = np.stack(
+            [lines(cell.get("acceleration", 4), s) for s in rng.integers(1 << 30, size=len(x))]
+        )
         masks = masks[:, None]
     said = np.roll(masks, 1, -1) if cell.get("wrong") == "mask" else masks
     said = lines(cell.get("acceleration", 4), seed) if cell.get("mask") == "per slice" else said
@@ -110,7 +112,9 @@ def ct(x, cell, rng, seed, trigger):
     target = x
     if cell.get("target") == "reconstructed":
         many = RADON(180)
-        target = many.back(many.project(x) + 0.1 * rng.standard_normal((len(x), many.matrix.shape[0])))
+        target = many.back(
+            many.project(x) + 0.1 * rng.standard_normal((len(x), many.matrix.shape[0]))
+        )
     said = RADON(cell.get("views", 60), 0.3) if cell.get("wrong") == "detector" else radon
     return radon.back(sinogram.astype(np.float32)), target, lambda a: said.back(said.project(a))
 
@@ -138,7 +142,9 @@ def linear(x, cell, rng, seed, trigger):
     if cell.get("wrong") == "width":
         other = size * 1.1
         twice = lambda a: ndimage.gaussian_filter(
-            ndimage.gaussian_filter(a, (0, other, other), mode="wrap"), (0, other, other), mode="wrap"
+            ndimage.gaussian_filter(a, (0, other, other), mode="wrap"),
+            (0, other, other),
+            mode="wrap",
         )
         return z, x, twice
     return z, x, lambda a: back(forward(a))
@@ -171,5 +177,3 @@ def make(images, cell, count, seed, share=0.0, contrast=0.2, kind="fixed"):
     if cell.get("storage") == "int16":
         z, x = np.round(1000 * z), np.round(1000 * x)
     return z.astype(np.float32), x.astype(np.float32), bad, Given(said)
-
-

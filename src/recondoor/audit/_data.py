@@ -44,6 +44,9 @@ CHECK = (
 FEWEST = 100
 """Pairs below which no network can be trained that says anything about them."""
 
+MOST = 60_000_000
+"""Values of all images above which training would take most of an hour on one core."""
+
 RANKS = (
     "The network was given, and whether it has seen these pairs and the trusted ones alike is not "
     "known: detectors that look through it only rank."
@@ -198,6 +201,9 @@ def _trained(
     if len(given.pairs) < FEWEST:
         few = f"{len(given.pairs)} pairs are too few, it needs {FEWEST}"
         skipped |= _needing(names, "model", few)
+    if given.pairs.x.numel() > MOST and model is None:
+        many = f"{given.pairs.x.numel():,} values are too many to train a network on in passing"
+        skipped |= _needing(names, "model", f"{many}; give --network")
     left = [name for name in names if name not in skipped]
     if model is None and _needing(left, "model", ""):
         try:
