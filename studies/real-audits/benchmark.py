@@ -23,6 +23,9 @@ from recondoor.defences import shared_pattern as method
 from recondoor.poisoning import Pairs
 
 HERE = Path(__file__).parent
+SETS = 20
+"""Clean sets of a job."""
+
 ALL_KINDS = ("mri8", "ct45-poisson-detector-wrong", "blur1.5-spread")
 """Scored cells in which every kind of poison is tried."""
 
@@ -69,19 +72,19 @@ def verdict_job(images, cell, given, first, sets, count, **poison):
     return {"sets": rows}
 
 
-def jobs(cells, clean, part):
+def jobs(cells, clean):
     """(key, function, cell, whether the operator is given, arguments), the most telling first."""
-    for round_ in range(clean // 40):
+    for round_ in range(clean // SETS):
         for cell in cells:
             for given in (True, False):
-                yield ("clean", round_), clean_job, cell, given, (40 * round_, 40, 100), {}
+                yield ("clean", round_), clean_job, cell, given, (SETS * round_, SETS, 100), {}
         if round_ > 0:
             continue
         for cell in cells:
             for given in (True, False):
-                yield ("clean verdict",), verdict_job, cell, given, (0, 10, 100), {}
+                yield ("clean verdict",), verdict_job, cell, given, (0, 5, 100), {}
                 plan = {"share": 0.05, "kind": "label", "contrast": 0.2}
-                yield ("label", 100, 0.05, 0.2), verdict_job, cell, given, (0, 10, 100), plan
+                yield ("label", 100, 0.05, 0.2), verdict_job, cell, given, (0, 5, 100), plan
         for cell in cells:
             for given in (True, False):
                 plan = {"share": 0.01, "kind": "fixed", "contrast": 0.2}
@@ -113,7 +116,7 @@ def main():
     rows = json.loads(given.out.read_text())["rows"] if given.out.exists() else []
     done = {(row["job"], row["cell"], row["operator"]) for row in rows}
     end = time.monotonic() + 60 * given.minutes
-    for key, work, cell, with_operator, arguments, plan in jobs(cells, given.clean, given.part):
+    for key, work, cell, with_operator, arguments, plan in jobs(cells, given.clean):
         job = "/".join(map(str, key))
         if (job, cell["id"], with_operator) in done:
             continue
@@ -125,7 +128,7 @@ def main():
         row = {"job": job, "cell": cell["id"], "operator": with_operator}
         rows.append(row | {"total": round(time.perf_counter() - started, 1)} | found)
         write(given.out, rows)
-        print(job, cell["id"], with_operator, row | {}, rows[-1]["total"], flush=True)
+        print(job, cell["id"], with_operator, rows[-1]["total"], flush=True)
 
 
 if __name__ == "__main__":
