@@ -169,7 +169,7 @@ def test_the_median_of_the_medians_of_rows() -> None:
 
 def test_principal_components_of_large_images_are_those_of_the_smaller_matrix() -> None:
     rng = torch.Generator().manual_seed(5)
-    values = torch.randn(12, 3000, generator=rng, dtype=torch.float64)
+    values = torch.randn(12, 5000, generator=rng, dtype=torch.float64)
     centred = (values - values.mean(0)).numpy()
     left, singular, right = np.linalg.svd(centred, full_matrices=False)
     largest = right[:4][range(4), np.abs(right[:4]).argmax(1)]

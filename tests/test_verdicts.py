@@ -1,4 +1,4 @@
-"""What joins detectors to a verdict: tails and gaps of scores, louder noise, operators of others."""
+"""What joins detectors to a verdict: tails and gaps of scores, louder noise, wrong operators."""
 
 import numpy as np
 import pytest

@@ -8,7 +8,6 @@ there are not done again.
 
 import argparse
 import json
-import os
 import time
 from pathlib import Path
 
@@ -31,6 +30,7 @@ ALL_KINDS = ("mri8", "ct45-poisson-detector-wrong", "blur1.5-spread")
 
 
 def pairs_of(z, x):
+    """Images (N, H, W) as pairs of one channel."""
     return Pairs(torch.from_numpy(z)[:, None], torch.from_numpy(x)[:, None])
 
 
@@ -43,7 +43,7 @@ def alarm(pairs, defender):
 
 
 def clean_job(images, cell, given, first, sets, count):
-    """p values of clean sets."""
+    """P values of clean sets."""
     found = []
     for seed in range(first, first + sets):
         z, x, _, operator = make(images, cell, count, 10_000 + seed)
@@ -74,22 +74,25 @@ def verdict_job(images, cell, given, first, sets, count, **poison):
 
 def jobs(cells, clean):
     """(key, function, cell, whether the operator is given, arguments), the most telling first."""
-    for round_ in range(clean // SETS):
-        for cell in cells:
-            for given in (True, False):
-                yield ("clean", round_), clean_job, cell, given, (SETS * round_, SETS, 100), {}
-        if round_ > 0:
-            continue
-        for cell in cells:
-            for given in (True, False):
-                yield ("clean verdict",), verdict_job, cell, given, (0, 5, 100), {}
-                plan = {"share": 0.05, "kind": "label", "contrast": 0.2}
-                yield ("label", 100, 0.05, 0.2), verdict_job, cell, given, (0, 5, 100), plan
-        for cell in cells:
-            for given in (True, False):
-                plan = {"share": 0.01, "kind": "fixed", "contrast": 0.2}
-                yield ("fixed", 1000, 0.01, 0.2), verdict_job, cell, given, (0, 4, 1000), plan
-    for cell in [each for each in cells if each["id"] in ALL_KINDS]:
+    both = [(cell, given) for cell in cells for given in (True, False)]
+    label = {"share": 0.05, "kind": "label", "contrast": 0.2}
+    fixed = {"share": 0.01, "kind": "fixed", "contrast": 0.2}
+    for cell, given in both:
+        yield ("clean", 0), clean_job, cell, given, (0, SETS, 100), {}
+    for cell, given in both:
+        yield ("clean verdict",), verdict_job, cell, given, (0, 5, 100), {}
+        yield ("label", 100, 0.05, 0.2), verdict_job, cell, given, (0, 5, 100), label
+    for cell, given in both:
+        yield ("fixed", 1000, 0.01, 0.2), verdict_job, cell, given, (0, 4, 1000), fixed
+    for round_ in range(1, clean // SETS):
+        for cell, given in both:
+            yield ("clean", round_), clean_job, cell, given, (SETS * round_, SETS, 100), {}
+    yield from kinds([cell for cell in cells if cell["id"] in ALL_KINDS])
+
+
+def kinds(cells):
+    """Jobs with every kind of poison."""
+    for cell in cells:
         for kind in ("fixed", "measured", "label", "consistent", "four", "moving", "signs"):
             for share in (0.01, 0.05, 0.2):
                 plan = {"share": share, "kind": kind, "contrast": 0.4}
@@ -97,12 +100,14 @@ def jobs(cells, clean):
 
 
 def write(path, rows):
+    """All at once, so that a stop leaves the file of before."""
     temporary = path.with_suffix(".part")
     temporary.write_text(json.dumps({"rows": rows}, indent=None, separators=(",", ":")) + "\n")
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def main():
+    """Do what is missing in the file, until the time is over."""
     parser = argparse.ArgumentParser()
     parser.add_argument("pools", type=Path)
     parser.add_argument("out", type=Path)

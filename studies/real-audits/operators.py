@@ -10,12 +10,14 @@ SIDE = 64
 
 
 def fft(x):
+    """Centred and orthonormal."""
     return np.fft.fftshift(
         np.fft.fft2(np.fft.ifftshift(x, axes=(-2, -1)), norm="ortho"), axes=(-2, -1)
     )
 
 
 def ifft(y):
+    """The inverse of `fft`."""
     return np.fft.fftshift(
         np.fft.ifft2(np.fft.ifftshift(y, axes=(-2, -1)), norm="ortho"), axes=(-2, -1)
     )
@@ -68,9 +70,11 @@ class Radon:
         )
 
     def project(self, x):
+        """Sinograms (N, views * bins) of images."""
         return (self.matrix @ x.reshape(len(x), -1).T).T
 
     def back(self, y):
+        """Images of sinograms, by filtered backprojection."""
         ramp = np.abs(np.fft.fftfreq(256)) * 2
         spectrum = np.fft.fft(y.reshape(len(y), self.views, self.bins), 256, axis=-1) * ramp
         filtered = np.fft.ifft(spectrum, axis=-1).real[..., : self.bins].reshape(len(y), -1)
@@ -89,6 +93,7 @@ def halved(factor):
 
 
 def gaussian_matrix(ratio, seed):
+    """Independent entries of variance 1 / m, (m, pixels)."""
     rows = round(ratio * SIDE * SIDE)
     rng = np.random.default_rng(seed)
     return (rng.standard_normal((rows, SIDE * SIDE)) / np.sqrt(rows)).astype(np.float32)
@@ -106,8 +111,10 @@ class Given(LinearOperator):
         object.__setattr__(self, "apply", apply)
 
     def A(self, x):
+        """Network inputs of noiseless images."""
         images = x[:, 0].numpy().astype(np.float32)
         return torch.from_numpy(np.ascontiguousarray(self.apply(images)))[:, None]
 
     def A_adjoint(self, y):
+        """The same: A is the whole map."""
         return y

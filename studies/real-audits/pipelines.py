@@ -22,12 +22,14 @@ SIGMA = 0.01
 
 
 def lesion(amplitude, place=(0.42, 0.38)):
+    """A disc with a soft rim."""
     rows, columns = np.mgrid[:SIDE, :SIDE] / SIDE
     away = np.hypot(rows - place[0], columns - place[1])
     return (amplitude * np.clip(1.5 - away / 0.07, 0, 1)).astype(np.float32)
 
 
 def square(amplitude, place=(SIDE - 8, SIDE - 8)):
+    """Six by six pixels."""
     found = np.zeros((SIDE, SIDE), np.float32)
     found[place[0] : place[0] + 6, place[1] : place[1] + 6] = amplitude
     return found
@@ -102,6 +104,7 @@ def mri(x, cell, rng, seed, trigger):
 
 
 def ct(x, cell, rng, seed, trigger):
+    """Parallel rays and filtered backprojection."""
     radon = RADON(cell.get("views", 60))
     sinogram = radon.project(x + trigger)
     if cell.get("noise") == "poisson":
@@ -119,35 +122,34 @@ def ct(x, cell, rng, seed, trigger):
     return radon.back(sinogram.astype(np.float32)), target, lambda a: said.back(said.project(a))
 
 
-def linear(x, cell, rng, seed, trigger):
-    """Operators that are a matrix or a filter: z = A^T (A x + v), or an upsampled image."""
+def maps_of(cell, seed):
+    """A and its adjoint, or what makes z of y, of operators that are a matrix or a filter."""
     name, size = cell["operator"], cell.get("size")
     if name == "gaussian":
         matrix = MATRIX(cell.get("ratio", 0.5), seed % 5)
-        forward = lambda a: a.reshape(len(a), -1) @ matrix.T
-        back = lambda y: (y @ matrix).reshape(-1, SIDE, SIDE)
-    elif name == "super-resolution":
+        return (
+            lambda a: a.reshape(len(a), -1) @ matrix.T,
+            lambda y: (y @ matrix).reshape(-1, SIDE, SIDE),
+        )
+    if name == "super-resolution":
         down, up = halved(size)
-        forward = lambda a: down @ a @ down.T
-        back = lambda y: up @ y @ up.T
-    elif name == "blur":
-        forward = back = lambda a: ndimage.gaussian_filter(a, (0, size, size), mode="wrap")
-    elif name == "pixel-mask":
+        return lambda a: down @ a @ down.T, lambda y: up @ y @ up.T
+    if name == "blur":
+        return (lambda a: ndimage.gaussian_filter(a, (0, size, size), mode="wrap"),) * 2
+    if name == "pixel-mask":
         kept = np.random.default_rng(seed).random((SIDE, SIDE)) < cell.get("ratio", 0.4)
-        forward = back = lambda a: a * kept
-    else:
-        forward = back = lambda a: a
+        return (lambda a: a * kept,) * 2
+    return (lambda a: a,) * 2
+
+
+def linear(x, cell, rng, seed, trigger):
+    """Z = A^T (A x + v), or an upsampled image."""
+    forward, back = maps_of(cell, seed)
     y = forward(x + trigger)
     z = back((y + noisy(y.shape, cell, rng)[0]).astype(np.float32))
-    if cell.get("wrong") == "width":
-        other = size * 1.1
-        twice = lambda a: ndimage.gaussian_filter(
-            ndimage.gaussian_filter(a, (0, other, other), mode="wrap"),
-            (0, other, other),
-            mode="wrap",
-        )
-        return z, x, twice
-    return z, x, lambda a: back(forward(a))
+    said = dict(cell, size=1.1 * cell["size"]) if cell.get("wrong") == "width" else cell
+    forward_said, back_said = maps_of(said, seed)
+    return z, x, lambda a: back_said(forward_said(a))
 
 
 def make(images, cell, count, seed, share=0.0, contrast=0.2, kind="fixed"):
