@@ -88,7 +88,7 @@ def test_clean_pairs_are_called_clean_and_trusted_ones_make_thresholds(here: Pat
     found = audit_data(request, small_network("audit"))
     assert found.verdict == "clean"
     assert {each.basis for each in found.judged} == {"law", "clean pairs"}
-    assert len(found.judged) == 7
+    assert len(found.judged) == 8
     poisoned = make(200, 1, poisoned=60)
     save(here / "pairs.npz", x=poisoned["x"], z=poisoned["z"])
     found = audit_data(
@@ -106,7 +106,9 @@ def test_without_operator_or_clean_pairs_there_is_no_verdict(
     run("pairs.npz", "--json", code=4)
     shown = capsys.readouterr()
     assert json.loads(shown.out)["verdict"] == "undecided"
-    assert {each["basis"] for each in json.loads(shown.out)["detectors"]} == {None}
+    record = json.loads(shown.out)
+    assert {each["basis"] for each in record["detectors"] if each["whole"] is None} == {None}
+    assert "shared-pattern: images explain" in record["reason"]
 
 
 @pytest.mark.parametrize("form", ["npz", "h5", "matrix", "three axes"])

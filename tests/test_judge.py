@@ -51,6 +51,7 @@ def test_false_alarms_of_a_threshold_from_a_law_are_binomial(
     module = defences.load("measurement-residual")
     monkeypatch.setattr(module, "scores", lambda pairs, defender: scores)
     monkeypatch.setattr(module, "law", lambda defender, given: 2.0 if given == alarm else math.nan)
+    monkeypatch.setattr(module, "rate", lambda pairs, defender, given: given)
     pairs = Pairs(torch.zeros(5, 1, 2, 2), torch.zeros(5, 1, 2, 2))
     found = _judgement.judge("measurement-residual", pairs, Defender(), alarm)
     # Two of five are above 2, the threshold itself is not.

@@ -17,6 +17,7 @@ from recondoor.audit._fit import misfit, misfit_by_images, misfit_of_trusted
 from recondoor.audit._guard import attempt, undisturbed
 from recondoor.audit._judgement import (
     Judged,
+    alarming,
     blindness,
     choose,
     judge,
@@ -26,7 +27,7 @@ from recondoor.audit._judgement import (
 )
 from recondoor.audit._network import young_network
 from recondoor.audit._network_file import Network, open_network
-from recondoor.audit._pairs import Given, Measured, Source, name_of, read_pairs
+from recondoor.audit._pairs import Given, Measured, Source, made_of_y, name_of, read_pairs
 from recondoor.audit._probe import lacking
 from recondoor.audit._run import read_run
 from recondoor.audit._sight import Sight, Verdict, decide
@@ -42,6 +43,9 @@ CHECK = (
 
 FEWEST = 100
 """Pairs below which no network can be trained that says anything about them."""
+
+MOST = 60_000_000
+"""Values of all images above which training would take most of an hour on one core."""
 
 RANKS = (
     "The network was given, and whether it has seen these pairs and the trusted ones alike is not "
@@ -139,13 +143,24 @@ def audit_data(
         notes += [*outside.notes, RANKS]
     else:
         model = _trained(names, given, clean, model, skipped, progress)
-    defender = Defender(clean, physics, model, seed=given.seed, progress=progress)
+    defender = Defender(
+        clean, physics, model, seed=given.seed, progress=progress, operator=given.operator
+    )
     without = None if outside is None else replace(defender, clean=None)
     judged, blind = _look(names, given.pairs, defender, without, request.alarm, skipped)
     seen = seen_by("pairs", names, judged, skipped, blind)
     apart = _drawn_apart(given.pairs, clean, judged)
-    cause = unfit or apart
-    doubts = [cause] if cause else _doubts(given, defender, judged)
+    alarmed = any(each.whole is not None and alarming(each.whole) for each in judged)
+    whole = any(each.whole is not None and each.p_value is not None for each in judged)
+    cause = apart if not alarmed else None
+    if unfit is not None and (given.made or not whole):
+        cause = unfit
+    elif unfit is not None:
+        notes.append(f"{unfit[0].upper()}{unfit[1:]}.")
+    louder = [] if unfit or clean is not None else doubts_of.of_louder(physics, given.pairs, judged)
+    fits = replace(defender, physics=None) if unfit else defender
+    doubts = [cause] if cause else [*louder, *_doubts(given, fits, judged)]
+    telling = [each for each in judged if not (louder and each.name == doubts_of.RESIDUAL)]
     return Audit(
         request=request,
         given=given,
@@ -156,7 +171,7 @@ def audit_data(
         doubts=doubts,
         cause=cause,
         seen=seen,
-        verdict=decide(suspicious(judged) and apart is None, seen, doubts),
+        verdict=decide(suspicious(telling) and cause is None, seen, doubts),
     )
 
 
@@ -186,6 +201,9 @@ def _trained(
     if len(given.pairs) < FEWEST:
         few = f"{len(given.pairs)} pairs are too few, it needs {FEWEST}"
         skipped |= _needing(names, "model", few)
+    if given.pairs.x.numel() > MOST and model is None:
+        many = f"{given.pairs.x.numel():,} values are too many to train a network on in passing"
+        skipped |= _needing(names, "model", f"{many}; give --network")
     left = [name for name in names if name not in skipped]
     if model is None and _needing(left, "model", ""):
         try:
@@ -214,7 +232,10 @@ def _look(
         through = without is not None and "model" in defences.load(name).needs
         mine = without if without is not None and through else defender
         with undisturbed(defender.model, defender.seed, name):
-            return judge(name, pairs, mine, alarm), blindness(name, pairs, mine)
+            found = judge(name, pairs, mine, alarm)
+        if found.whole is None:
+            return found, blindness(name, pairs, mine)
+        return found, {} if found.whole.lacking is None else {name: found.whole.lacking}
 
     judged: list[Judged] = []
     blind: dict[str, str] = {}
@@ -230,7 +251,12 @@ def _look(
 
 def _doubts(given: Given, defender: Defender, judged: Sequence[Judged]) -> list[str]:
     """What keeps these pairs from being called clean."""
-    found = [*doubts_of.of_numbers(judged), *doubts_of.of_rankings(judged, given.pairs)]
+    found = [
+        *doubts_of.of_numbers(judged),
+        *doubts_of.of_flags(judged),
+        *doubts_of.of_gaps(judged),
+        *doubts_of.of_rankings(judged, given.pairs),
+    ]
     if defender.physics is None or defender.clean is not None or given.noise_known:
         return found
     return [*doubts_of.of_noise(defender.physics, given.pairs), *found]
@@ -259,7 +285,14 @@ def of_source(source: Source, measured: Measured | None) -> Given:
     pairs, operator = read_pairs(source, measured)
     known = measured is not None and measured.noise_known
     seed = 0 if measured is None else measured.seed
-    return Given(name=name_of(source), pairs=pairs, operator=operator, noise_known=known, seed=seed)
+    return Given(
+        name=name_of(source),
+        pairs=pairs,
+        operator=operator,
+        noise_known=known,
+        seed=seed,
+        made=made_of_y(source),
+    )
 
 
 def _require_alike(pairs: Pairs, clean: Pairs) -> None:

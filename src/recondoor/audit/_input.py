@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recondoor import caller, defences
+from recondoor.audit import _doubts as doubts_of
 from recondoor.audit._apart import require_inputs_apart
 from recondoor.audit._data import CHECK, take_apart
 from recondoor.audit._fit import misfit_of_trusted
@@ -85,6 +86,7 @@ class InputAudit:
     repaired: dict[str, Tensor]
     skipped: dict[str, str]
     notes: list[str]
+    doubts: list[str]
     seen: Sight
     verdict: Verdict
 
@@ -139,6 +141,7 @@ def audit_input(request: InputRequest, progress: Progress = NO_PROGRESS) -> Inpu
     judged = [each.judged for each in looks]
     blind = {name: why for each in looks for name, why in each.blind.items()}
     seen = seen_by("input", names, judged, skipped, blind)
+    doubts = [*doubts_of.of_flags(judged), *doubts_of.of_gaps(judged)]
     return InputAudit(
         request=request,
         network=network,
@@ -151,8 +154,9 @@ def audit_input(request: InputRequest, progress: Progress = NO_PROGRESS) -> Inpu
         repaired={each.judged.name: each.repaired for each in looks if each.repaired is not None},
         skipped=skipped,
         notes=notes,
+        doubts=doubts,
         seen=seen,
-        verdict=decide(suspicious(judged), seen),
+        verdict=decide(suspicious(judged), seen, doubts),
     )
 
 

@@ -41,7 +41,7 @@ def input_record(audit: InputAudit, command: str) -> dict[str, Any]:
         "schema": SCHEMA,
         "kind": "input",
         "verdict": audit.verdict,
-        **describe_sight(audit.seen, audit.verdict, _given(audit)),
+        **describe_sight(audit.seen, audit.verdict, _given(audit), audit.doubts),
         "name": inputs.name,
         "network": audit.network.name,
         "inputs": {"count": len(inputs.z), "shape": list(inputs.z.shape[1:])},

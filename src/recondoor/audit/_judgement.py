@@ -1,9 +1,10 @@
 """From scores to numbers: how many pairs are flagged, and would false alarms explain it?"""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from functools import partial
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 
 from recondoor import defences, registry
 from recondoor.audit._sight import Sight, sight
-from recondoor.defences import Defender
+from recondoor.defences import Defender, SetDetector, SetFinding
 from recondoor.errors import ConfigError, nearest
 from recondoor.poisoning import Pairs
 
@@ -23,6 +24,9 @@ Array = NDArray[np.float64]
 LEVEL = 1e-3
 """Probability at most with which clean pairs are called suspicious, over all detectors."""
 
+
+RARER = 8
+"""Alarm rates at which flags are counted: the one given, its square, the square of that, ..."""
 
 OWN, OWN_SHARE = 64, 0.2
 """Clean pairs that detectors compare with, at most and as a share; thresholds take the others."""
@@ -41,6 +45,7 @@ class Judged:
         p_value: probability of as many flagged pairs or more if all are clean.
         least: the same if all were flagged: no count can be more surprising.
         seconds: how long it took.
+        whole: what a test of all pairs together found; None for detectors of single pairs.
     """
 
     name: str
@@ -51,6 +56,7 @@ class Judged:
     p_value: float | None
     least: float | None
     seconds: float
+    whole: SetFinding | None = None
 
     @property
     def flagged(self) -> NDArray[np.bool_]:
@@ -58,6 +64,16 @@ class Judged:
         if self.threshold is None:
             return np.zeros(len(self.scores), dtype=np.bool_)
         return np.asarray(self.scores > self.threshold)
+
+
+class Counted(NamedTuple):
+    """A count of flags, and how surprising it is."""
+
+    name: str
+    p_value: float
+    least: float | None
+    flagged: int
+    expected: float
 
 
 def choose(
@@ -86,7 +102,8 @@ def require_alarm(alarm: float) -> None:
 def judge(name: str, pairs: Pairs, defender: Defender, alarm: float) -> Judged:
     """Let the detector `name` look at `pairs`, with false alarms at the rate `alarm` per pair.
 
-    The threshold comes from clean pairs if the defender has any, else from the detector's own law.
+    A test of all pairs together brings its own p value. Of others the threshold comes from clean
+    pairs if the defender has any, else from the detector's own law.
     For a law the number of false alarms is binomial. For clean pairs it is beta-binomial, as the
     rate that the threshold has is itself random: by exchangeability of all scores, Beta(M - r + 1,
     r) for the r-th smallest of M.
@@ -95,13 +112,34 @@ def judge(name: str, pairs: Pairs, defender: Defender, alarm: float) -> Judged:
         ConfigError: there are too few clean pairs for `alarm`.
     """
     detector, started = defences.pair_detector(name), time.perf_counter()
+    if isinstance(detector, SetDetector):
+        return _by_test(name, detector.test(pairs, defender), len(pairs), started)
     if defender.clean is not None and len(defender.clean) > 1 and detector.compares:
         return _by_comparison(name, pairs, defender, defender.clean, started)
     if defender.clean is not None and not detector.certain:
         scores, clean = defences.pooled(_checked(detector), pairs, defender)
         return _by_clean(name, scores, clean, alarm, started)
     scores = _of_each(detector.scores(pairs, defender), len(pairs))
-    return _by_law(name, scores, defender, alarm, started)
+    rate = partial(detector.rate, pairs, defender)
+    return _by_law(name, scores, defender, alarm, started, rate)
+
+
+def _by_test(name: str, found: SetFinding, count: int, started: float) -> Judged:
+    scores = _of_each(found.scores, count).double().cpu().numpy()
+    if not np.isfinite(scores).all():
+        raise FloatingPointError("some of its scores are not finite")
+    tested = found.p_value is not None
+    return Judged(
+        name=name,
+        scores=scores,
+        threshold=found.threshold if tested else None,
+        basis="law" if tested else None,
+        expected=found.level if tested else None,
+        p_value=found.p_value,
+        least=0.0 if tested else None,
+        seconds=time.perf_counter() - started,
+        whole=found,
+    )
 
 
 def _checked(detector: defences.PairDetector) -> defences.Scores:
@@ -158,14 +196,42 @@ def _by_comparison(
 
 
 def _by_law(
-    name: str, scores: torch.Tensor, defender: Defender, alarm: float, started: float
+    name: str,
+    scores: torch.Tensor,
+    defender: Defender,
+    alarm: float,
+    started: float,
+    rate: Callable[[float], float] = float,
 ) -> Judged:
+    """`rate` of an alarm rate is what it is in these pairs, at most."""
     detector = defences.scorer(name)
     limit = detector.law(defender, alarm)
     if limit is None:
         return _judged(name, scores, None, None, None, started)
-    law = binom(len(scores), 0.0 if detector.certain else alarm)
-    return _judged(name, scores, limit, "law", law, started)
+    law = binom(len(scores), 0.0 if detector.certain else rate(alarm))
+    found = _judged(name, scores, limit, "law", law, started)
+    return found if detector.certain else _with_tail(found, defender, alarm, rate)
+
+
+def _with_tail(
+    found: Judged, defender: Defender, alarm: float, rate: Callable[[float], float]
+) -> Judged:
+    """With the p value of the whole upper tail: few scores far out tell as much as many flags.
+
+    The count is taken at rarer and rarer false alarms, and the smallest p value counts as many
+    times as there are.
+    """
+    detector, tails, leasts = defences.scorer(found.name), [], []
+    for step in range(RARER):
+        rare = alarm ** (2.0**step)
+        limit = detector.law(defender, rare) if rare > 0 else None
+        if limit is None or not np.isfinite(limit):
+            break
+        law = binom(len(found.scores), rate(rare))
+        tails.append(float(law.sf(int((found.scores > limit).sum()) - 1)))
+        leasts.append(float(law.sf(len(found.scores) - 1)))
+    tail, least = (min(1.0, len(tails) * min(each)) for each in (tails, leasts))
+    return replace(found, p_value=tail, least=least)
 
 
 def _by_clean(
@@ -215,9 +281,29 @@ def _judged(
 
 
 def suspicious(judged: list[Judged]) -> bool:
-    """Whether any detector's p value is below LEVEL over their number (Bonferroni)."""
-    tests = [each.p_value for each in judged if each.p_value is not None]
+    """Whether any p value says so: that of a test of all pairs, or one of a count of flags.
+
+    The former has a level of its own; the latter are compared with LEVEL over their number
+    (Bonferroni).
+    """
+    if any(each.whole is not None and alarming(each.whole) for each in judged):
+        return True
+    tests = [each.p_value for each in counted(judged)]
     return bool(tests) and min(tests) < LEVEL / len(tests)
+
+
+def alarming(found: SetFinding) -> bool:
+    """Whether a test of all pairs calls them suspicious."""
+    return found.p_value is not None and found.p_value <= found.level
+
+
+def counted(judged: Sequence[Judged]) -> list[Counted]:
+    """Those whose p value is one of a count of flags."""
+    return [
+        Counted(each.name, each.p_value, each.least, int(each.flagged.sum()), each.expected or 0.0)
+        for each in judged
+        if each.p_value is not None and each.whole is None
+    ]
 
 
 def seen_by(

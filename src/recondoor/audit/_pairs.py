@@ -69,6 +69,7 @@ class Given:
         attack: label of the attack whose trigger is in the pairs; None if it is not known.
         seed: root seed of what is drawn.
         notes: what was found as they were read.
+        made: whether z was made of y with the operator given, and is right only if that is.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Given:
     attack: str | None = None
     seed: int = 0
     notes: tuple[str, ...] = ()
+    made: bool = False
 
 
 def name_of(source: Source) -> str:
@@ -107,6 +109,11 @@ def read_pairs(source: Source, measured: Measured | None) -> tuple[Pairs, Linear
     shape = (x.shape[1], x.shape[2], x.shape[3])
     operator = measured.build(shape) if measured is not None else None
     return Pairs(_inputs(path, arrays, x, operator), x), operator
+
+
+def made_of_y(source: Source) -> bool:
+    """Whether the source has no z, so that it is made of y."""
+    return "z" not in _opened(source, ("z",))[1]
 
 
 def _opened(source: Source, names: tuple[str, ...]) -> tuple[str, Arrays]:

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from recondoor.audit._data import Audit
 from recondoor.audit._folder import Files, npz
 from recondoor.audit._judgement import LEVEL, Judged, auc, is_certain, tpr
 from recondoor.audit._sight import Sight, Verdict
-from recondoor.defences import Physics
+from recondoor.defences import Physics, SetFinding
 from recondoor.models import reconstruct
 from recondoor.rundir import Arrays
 
@@ -126,7 +127,16 @@ def describe_detector(
         "auc": None if truth is None else auc(judged.scores, truth),
         "tpr": None if truth is None else tpr(judged.scores, truth, alarm),
         "sees": list(seen.by[judged.name]),
+        "whole": None if judged.whole is None else _describe_whole(judged.whole),
         "seconds": judged.seconds,
+    }
+
+
+def _describe_whole(found: SetFinding) -> dict[str, object]:
+    """A test of all pairs together."""
+    return {
+        "level": found.level,
+        "planted": None if found.power is None else asdict(found.power),
     }
 
 
@@ -188,4 +198,7 @@ def _evidence(audit: Audit, shown: NDArray[np.int64]) -> Arrays:
         arrays["output"] = reconstruct(defender.model, z).cpu().numpy()
     if audit.given.poisoned is not None:
         arrays["poisoned"] = audit.given.poisoned
+    for each in audit.judged:
+        if each.whole is not None and each.whole.pattern is not None:
+            arrays[f"pattern-{each.name}"] = each.whole.pattern.numpy()
     return arrays | {f"score-{each.name}": each.scores for each in audit.judged}

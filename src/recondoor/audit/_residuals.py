@@ -3,11 +3,12 @@
 import math
 
 import torch
-from scipy.special import chdtrc, chdtri, ndtr
+from scipy.special import chdtri, ndtr
 from scipy.stats import binom
 from torch import Tensor
 
-from recondoor.audit._doubts import FEW, RARE
+from recondoor.audit._directions import RARE, has_directions
+from recondoor.audit._doubts import FEW
 
 CALM = (0.002, 0.02, 0.1, 0.2)
 """Probabilities of the noise's law, all below its median, at which small residuals are counted."""
@@ -146,19 +147,3 @@ def _groups(points: Tensor) -> Tensor:
         filled = [nearest == k for k in range(len(centres))]
         centres = torch.stack([points[mine].mean(0) for mine in filled if mine.any()])
     return centres
-
-
-def has_directions(unit: Tensor, rank: int) -> bool:
-    """Whether unit vectors (N, ...) that span `rank` dimensions are not spread evenly over them.
-
-    The squared cosine of two even ones has mean 1 / rank and variance 2 (rank - 1) / (rank^2 (rank
-    + 2)), and those of all couples are uncorrelated. Their sum follows a chi-square law with
-    (rank - 1)(rank + 2) / 2 degrees of freedom, up to place and scale (a degenerate U statistic).
-    """
-    count = len(unit)
-    total = float((unit @ unit.T).square().sum()) - count
-    couples = count * (count - 1)
-    variance = 2 * (rank - 1) / (rank**2 * (rank + 2))
-    excess = (total - couples / rank) / 2 / math.sqrt(couples / 2 * variance)
-    freedom = (rank - 1) * (rank + 2) / 2
-    return bool(chdtrc(freedom, max(0.0, freedom + math.sqrt(2 * freedom) * excess)) < RARE)

@@ -146,7 +146,8 @@ def data(pairs: Path, /, *, options: AuditOptions = DEFAULT, json: bool = False)
     """Are pairs in this training set poisoned?
 
     Writes audit.json, suspicious.csv and report.html. Exit code 0: clean, 3: suspicious, 4:
-    undecided, 2: bad input. Clean asks for the operator: only its tests are known to see.
+    undecided, 2: bad input. Clean asks for the operator, or for pairs in which a planted lesion
+    is found.
 
     For example:
 

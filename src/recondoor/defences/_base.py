@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from recondoor.defences._physics import Physics
+    from recondoor.operators import LinearOperator
     from recondoor.poisoning import Pairs
 
 Kind = Literal["pairs", "input", "model", "repair"]
@@ -57,7 +58,11 @@ class Defender:
         references: networks known to be clean, of the same make as `model`.
         seed: root seed of whatever is drawn.
         progress: where to tell about the work.
+<<<<<<< HEAD
         found: the backdoor that is to be undone, where a detector has confirmed one.
+=======
+        operator: the measurement operator as it was given, of float64.
+>>>>>>> 4f2b656fffcd0b6060da20689b6735408956d7ca
     """
 
     clean: Pairs | None = None
@@ -66,7 +71,11 @@ class Defender:
     references: tuple[nn.Module, ...] = ()
     seed: int = 0
     progress: Progress = NO_PROGRESS
+<<<<<<< HEAD
     found: Finding | None = None
+=======
+    operator: LinearOperator | None = None
+>>>>>>> 4f2b656fffcd0b6060da20689b6735408956d7ca
 
 
 @dataclass(frozen=True)
@@ -164,9 +173,68 @@ class PairDetector(Scorer):
         """Why nothing of what it `sees` can be seen in these pairs; None if it can."""
         return None
 
+    def rate(self, pairs: Pairs, defender: Defender, alarm: float) -> float:
+        """Probability at most with which a clean one of these pairs exceeds `law` at `alarm`.
+
+        More than `alarm` where the pairs do not follow the law closely enough to tell.
+        """
+        return alarm
+
     def apart(self, pairs: Pairs) -> Tensor | None:
         """Which pairs are of another make than nearly all others, boolean (N,)."""
         return None
+
+
+@dataclass(frozen=True)
+class Power:
+    """What a test of all pairs would have seen: discs that it planted in the pairs themselves.
+
+    Args:
+        contrast: height of the disc, as a share of each target's range.
+        share: share of the pairs that got it.
+        found: share of the trials in which it was seen.
+        alike: the same where only pairs of alike images got it.
+        smallest: smallest contrast that was seen often enough; None if none was.
+    """
+
+    contrast: float
+    share: float
+    found: float
+    alike: float
+    smallest: float | None
+
+
+@dataclass(frozen=True)
+class SetFinding:
+    """What a test of all pairs together found.
+
+    Args:
+        scores: of each pair, (N,): the higher, the more suspicious.
+        threshold: score above which a pair carries what was found; the largest if nothing was.
+        p_value: probability of as much in clean pairs; None if the test abstains.
+        level: p value up to which the pairs are suspicious.
+        lacking: why silence says nothing here, or why the test abstains; None if it says something.
+        power: what would have been seen; None if that was not tried.
+        pattern: what suspicious pairs share, (C, H, W), in units of z; None if nothing was found.
+        notes: what was assumed.
+    """
+
+    scores: Tensor
+    threshold: float
+    p_value: float | None
+    level: float
+    lacking: str | None = None
+    power: Power | None = None
+    pattern: Tensor | None = None
+    notes: tuple[str, ...] = ()
+
+
+class SetDetector(PairDetector):
+    """Looks at training pairs together: one p value for all of them, and a score for each."""
+
+    @abstractmethod
+    def test(self, pairs: Pairs, defender: Defender) -> SetFinding:
+        """Whether clean pairs would look like that, and what would have been seen otherwise."""
 
 
 class InputDetector(Scorer):

@@ -6,10 +6,12 @@ degrees of freedom. A poisoned target's artefact is not in the measurement, unle
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
+import torch
 from scipy.special import chdtri
-from scipy.stats import binom
+from scipy.stats import binom, norm
 
 from recondoor.defences._base import PairDetector
 
@@ -22,6 +24,15 @@ if TYPE_CHECKING:
 
 SPARE = 1.2
 """Factor by which the noise may be overstated: more hides what it should explain."""
+
+BULK = (0.1, 0.4)
+"""Quantiles of the scores from which their spread is told."""
+
+FEWEST = 5
+"""Scores below which nothing is known of their spread."""
+
+UNCERTAIN, SURE = 1.62, 3.0
+"""Standard deviation of that spread, times the root of the number of pairs; and how many count."""
 
 ALARM, LEVEL = 0.01, 1e-3
 """Share of trusted pairs that the law puts above its threshold, and how unlikely a misfit is."""
@@ -44,6 +55,16 @@ class MeasurementResidual(PairDetector):
         rank = defender.physics.rank
         return float(chdtri(rank, alarm)) / rank
 
+    def rate(self, pairs: Pairs, defender: Defender, alarm: float) -> float:
+        """The probability if the residuals' energies are spread as those of the bulk may be.
+
+        Pairs of other noise levels, of coloured noise or of targets that are themselves measured
+        are no poison, and spread the energies of most pairs.
+        """
+        assert defender.physics is not None
+        spread = _spread(self.scores(pairs, defender), defender.physics.rank)
+        return float(norm.sf(norm.isf(alarm) / spread)) if spread > 1 else alarm
+
     def blind(self, pairs: Pairs, defender: Defender) -> str | None:
         """Why nothing can be seen here: the noise is overstated, or trusted pairs break the law."""
         physics, clean = defender.physics, defender.clean
@@ -63,3 +84,18 @@ class MeasurementResidual(PairDetector):
     def explain(self, score: float) -> str:
         """Why a pair of this score is suspicious."""
         return f"its image does not explain its measurement: {score:.3g} times the noise's energy"
+
+
+def _spread(scores: Tensor, rank: int) -> float:
+    """Spread of mean squares (N,) in that of noise of one level, as large as it may be; 1 or more.
+
+    From their 10 % and 40 % quantiles, which few poisoned pairs do not move, after the cube root
+    that makes chi-square laws normal (Wilson and Hilferty, PNAS 17, 1931).
+    """
+    if len(scores) < FEWEST:
+        return math.inf
+    normal = (scores.clamp_min(0) ** (1 / 3) - (1 - 2 / (9 * rank))) / (2 / (9 * rank)) ** 0.5
+    low, high = torch.quantile(normal, torch.tensor(BULK, dtype=normal.dtype))
+    found = float(high - low) / float(norm.ppf(BULK[1]) - norm.ppf(BULK[0]))
+    widest: float = found * (1 + SURE * UNCERTAIN / len(scores) ** 0.5)
+    return max(1.0, widest)

@@ -9,6 +9,7 @@ and what not, they cannot tell.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,9 @@ APART = 0.5
 TOGETHER, SAMPLE = 5, 100_000
 """Images of which levels are guessed at a time, and values that bins are made of."""
 
+CHUNK = 1 << 22
+"""Values that are looked at together."""
+
 LEAST = 20
 """Images at least of which levels are learnt."""
 
@@ -64,18 +68,21 @@ class PixelRange(PairDetector):
         counts.
         """
         usual = pairs if defender.clean is None else defender.clean
-        x, z = pairs.x.flatten(1).double(), pairs.z.flatten(1).double()
-        of_x, of_z = Usual.of(usual.x.flatten(1).double()), Usual.of(usual.z.flatten(1).double())
-        found = torch.stack((of_x.beyond(x), of_x.apart(x), of_x.off(x), of_z.beyond(z)))
-        return found.amax(0)
+        of_x, of_z = Usual.of(usual.x.flatten(1)), Usual.of(usual.z.flatten(1))
+        x = _of_each(
+            lambda part: torch.stack((of_x.beyond(part), of_x.apart(part), of_x.off(part)), 1),
+            pairs.x.flatten(1),
+        )
+        z = _of_each(of_z.beyond, pairs.z.flatten(1))
+        return torch.maximum(x.amax(1), z)
 
     def apart(self, pairs: Pairs) -> Tensor:
         """Which pairs are of another make than nearly all others: off their levels, boolean (N,).
 
         That is no proof. But where it is so, the others say nothing about these.
         """
-        x = pairs.x.flatten(1).double()
-        return Usual.of(x).off(x) * FLOOR > APART
+        x = pairs.x.flatten(1)
+        return _of_each(Usual.of(x).off, x) * FLOOR > APART
 
     def explain(self, score: float) -> str:
         """Why a pair of this score is suspicious."""
@@ -107,15 +114,16 @@ class Usual:
 
     @classmethod
     def of(cls, images: Tensor) -> Usual:
-        """From images (N, D)."""
-        least, most = images.amin(1), images.amax(1)
+        """From images (N, D), of any type; all is computed in 64 bits."""
+        least, most = images.amin(1).double(), images.amax(1).double()
         low, high = float(least.quantile(1 - USUAL)), float(most.quantile(USUAL))
         unit = high - low
         middle = torch.stack((least - least.median(), most - most.median())).abs()
         spread = float((TO_SIGMA * middle.median(1).values).max()) + FLOOR * unit
         step, start = _levels(images)
         edges, mean = _histogram_of_all(images)
-        distances = (_histograms(images, edges) - mean).abs().sum(1) / 2
+        histograms = _of_each(lambda part: _histograms(part, edges), images)
+        distances = (histograms - mean).abs().sum(1) / 2
         distance = float(distances.median())
         scatter = TO_SIGMA * float((distances - distance).abs().median()) + FLOOR
         return cls(
@@ -150,6 +158,17 @@ class Usual:
         return (~on_levels(images, self.start, self.step)).double().mean(1) / FLOOR
 
 
+def _of_each(look: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """What `look` finds in images (N, D), taken to 64 bits a few at a time."""
+    step = max(1, CHUNK // max(images.shape[1], 1))
+    return torch.cat([look(images[k : k + step].double()) for k in range(0, len(images), step)])
+
+
+def _all_on(start: float, step: float) -> Callable[[Tensor], Tensor]:
+    """Whether all pixels of an image lie on levels."""
+    return lambda part: on_levels(part, start, step).all(1)
+
+
 def _levels(images: Tensor) -> tuple[float, float]:
     """Step and start of the levels on which nearly all of `images` lie with all their pixels.
 
@@ -159,12 +178,12 @@ def _levels(images: Tensor) -> tuple[float, float]:
         return 0.0, 0.0
     tried = images[:: max(1, len(images) // LEAST)]
     for first in range(0, len(tried), TOGETHER):
-        part = tried[first : first + TOGETHER]
+        part = tried[first : first + TOGETHER].double()
         step = levels(part)
         if step > 0:
             start = float(part.flatten()[0])
-            whole = on_levels(images, start, step).all(1).double().mean()
-            if float(whole) >= USUAL:
+            whole = _of_each(_all_on(start, step), images)
+            if float(whole.double().mean()) >= USUAL:
                 return step, start
     return 0.0, 0.0
 
@@ -172,10 +191,11 @@ def _levels(images: Tensor) -> tuple[float, float]:
 def _histogram_of_all(images: Tensor) -> tuple[Tensor, Tensor]:
     """Edges at the quantiles of different values, and the mean histogram."""
     flat = images.flatten()
-    few = torch.from_numpy(np.unique(flat[:: max(1, flat.numel() // SAMPLE)].cpu().numpy()))
+    some = flat[:: max(1, flat.numel() // SAMPLE)].double()
+    few = torch.from_numpy(np.unique(some.cpu().numpy()))
     places = torch.linspace(0, len(few) - 1, BINS + 1).round().long()[1:-1]
     edges = few[places]
-    return edges, _histograms(images, edges).mean(0)
+    return edges, _of_each(lambda part: _histograms(part, edges), images).mean(0)
 
 
 def _histograms(images: Tensor, edges: Tensor) -> Tensor:

@@ -70,6 +70,25 @@ DetectorName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.:-]*$")]
 """As it is registered, or MODULE:NAME."""
 
 
+class Planted(Record):
+    """What a test of all pairs would have seen: discs that it planted in the pairs themselves."""
+
+    contrast: Positive = about("Height of the disc, as a share of each target's range.")
+    share: Share = about("Share of the pairs that got it.")
+    found: Share = about("Share of the trials in which it was seen.")
+    alike: Share = about("The same where only pairs of alike images got it.")
+    smallest: Positive | None = about(
+        "Smallest contrast that was seen in nine of ten trials; null if none was."
+    )
+
+
+class WholeTest(Record):
+    """A test of all pairs together."""
+
+    level: Alarm = about("P value up to which the pairs are suspicious.")
+    planted: Planted | None = about("Null if the pairs are suspicious or the test abstains.")
+
+
 class Detector(Record):
     """What one detector of pairs or inputs found."""
 
@@ -86,6 +105,9 @@ class Detector(Record):
         "True-positive rate at the false-positive rate `alarm`, by the truth."
     )
     sees: Sees = absent("Kinds of attack that this detector is known to see and could see here.")
+    whole: WholeTest | None = absent(
+        "What only a test of all pairs together has; null for detectors of single ones."
+    )
     seconds: Seconds
 
 

@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from recondoor import caller, gate
 from recondoor.errors import ReportError, RunError
 from recondoor.records import schema
-from recondoor.report._audit_figures import Evidence, histograms, scores_of, suspects
+from recondoor.report._audit_figures import (
+    Evidence,
+    histograms,
+    patterns_of,
+    scores_of,
+    shared,
+    suspects,
+)
 from recondoor.report._audit_input import draw_input
 from recondoor.report._audit_model import draw_model
 from recondoor.report._audit_sentences import headline, model_reading, reading, sight, truth
@@ -73,7 +80,12 @@ def _of_pairs(arrays: Arrays, record: Mapping[str, Any]) -> list[Drawing]:
     )
     scores = scores_of(arrays)
     _require_match(record, evidence, scores)
-    drawn = (suspects(evidence), histograms(scores, evidence.poisoned, record["detectors"]))
+    patterns = patterns_of(arrays, tuple(record["pairs"]["shape"]))
+    drawn = (
+        shared(patterns),
+        suspects(evidence),
+        histograms(scores, evidence.poisoned, record["detectors"]),
+    )
     return [each for each in drawn if each is not None]
 
 

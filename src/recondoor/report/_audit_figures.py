@@ -48,6 +48,38 @@ def scores_of(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float6
     }
 
 
+def patterns_of(
+    arrays: Mapping[str, NDArray[Any]], shape: tuple[int, ...]
+) -> dict[str, NDArray[np.float32]]:
+    """What suspicious pairs share (C, H, W) by detector, which evidence.npz holds as pattern-NAME.
+
+    Raises ValueError for what is not of `shape`, or not finite.
+    """
+    found = {
+        name.removeprefix("pattern-"): np.asarray(values, dtype=np.float32)
+        for name, values in arrays.items()
+        if name.startswith("pattern-")
+    }
+    if not all(each.shape == shape and np.isfinite(each).all() for each in found.values()):
+        raise ValueError
+    return found
+
+
+def shared(patterns: Mapping[str, NDArray[np.float32]]) -> Drawing | None:
+    """What suspicious pairs share, by each detector that says so."""
+    if not patterns:
+        return None
+    columns = [(f"shared\n{name}", values[None], True) for name, values in patterns.items()]
+    return Drawing(
+        "shared",
+        "What suspicious pairs share",
+        panels(columns, ["all"]),
+        "Mean of what the images do not explain, each pair by how far it sides with the others, "
+        "less the mean of all: trigger and artefact as the input shows them.",
+        f"Pictures of what suspicious pairs share, by {', '.join(patterns)}.",
+    )
+
+
 def suspects(evidence: Evidence) -> Drawing | None:
     """One row for each of the most suspicious pairs: what it is, what physics and network say."""
     if not len(evidence.index):

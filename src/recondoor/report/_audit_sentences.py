@@ -10,6 +10,9 @@ ATTACKS = {
     "measured": "triggers in the measurement",
     "consistent": "triggers and artefacts that agree with the measurement",
 }
+SEEN = 0.9
+"""Share of trials from which planted lesions count as seen."""
+
 ROUNDED = 1e-12
 """P values below which no digit is told."""
 
@@ -78,9 +81,18 @@ def headline(record: Mapping[str, Any]) -> str:
             f"UNDECIDED: {count} {what} were ranked, but nothing says what clean ones look like; "
             "give --operator or --clean"
         )
+    alarms = [each for each in record["detectors"] if _alarms(each)]
+    if alarms and record["verdict"] == "suspicious":
+        name, flagged = alarms[0]["name"], alarms[0]["flagged"]
+        return (
+            f"SUSPICIOUS: some of {count} pairs share what their images do not explain, by {name} "
+            f"(p {probability(alarms[0])}); {flagged} carry it most"
+        )
     tests = [each for each in record["detectors"] if each["p_value"] is not None]
     if record["verdict"] == "clean":
-        return f"CLEAN: no more of {count} {what} are flagged than false alarms explain"
+        text = f"CLEAN: no more of {count} {what} are flagged than false alarms explain"
+        return f"{text}{_covered(record)}"
+    tests = [each for each in tests if not each.get("whole")]
     worst = min(tests, key=lambda each: (each["p_value"], -each["flagged"]))
     usual = (
         f"{worst['expected']:.3g} would be by chance" if worst["expected"] else "no clean one is"
@@ -89,6 +101,37 @@ def headline(record: Mapping[str, Any]) -> str:
         f"SUSPICIOUS: {worst['flagged']} of {count} {what} are flagged by {worst['name']}, where "
         f"{usual}"
     )
+
+
+def _alarms(each: Mapping[str, Any]) -> bool:
+    """Whether a detector is a test of all pairs that calls them suspicious."""
+    whole = each.get("whole")
+    return whole is not None and each["p_value"] is not None and each["p_value"] <= whole["level"]
+
+
+def _planted(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What was planted by a test of all pairs; None if none was, or if it was not seen."""
+    for each in record["detectors"]:
+        planted: Mapping[str, Any] | None = (each.get("whole") or {}).get("planted")
+        if planted and each["sees"]:
+            return planted
+    return None
+
+
+def _covered(record: Mapping[str, Any]) -> str:
+    """What a clean verdict rests on, where it rests on lesions that were planted."""
+    planted = _planted(record)
+    if planted is None:
+        return ""
+    text = (
+        f"; a lesion of {planted['contrast']:g} of the targets' range in {planted['share']:.0%} of "
+        f"the pairs would have been seen in {planted['found']:.0%} of the trials"
+    )
+    if planted["smallest"] is not None and planted["smallest"] < planted["contrast"]:
+        text += f", and one of {planted['smallest']:g} as well"
+    if planted["alike"] < SEEN:
+        text += f" (only {planted['alike']:.0%} where all of these pairs are look-alikes)"
+    return text
 
 
 def _model_headline(record: Mapping[str, Any]) -> str:
@@ -148,7 +191,13 @@ def _what(record: Mapping[str, Any]) -> str:
 
 def _detector(each: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     if each["flagged"] is None:
-        text = "ranks only (no threshold without --clean)"
+        text = "ranks only"
+        text += "" if each.get("whole") else " (no threshold without --clean)"
+    elif each.get("whole"):
+        text = (
+            f"p {probability(each)} for all pairs together, suspicious up to "
+            f"{each['whole']['level']:g}; {each['flagged']} carry it most"
+        )
     else:
         text = (
             f"flagged {each['flagged']} of {_count(record)}, expected false alarms "

@@ -1,0 +1,259 @@
+"""What a clean pair's z may differ from its x by, fitted and taken away, and what is left whitened.
+
+A team's own pairs differ from z = A_adjoint y in ways that are no poison: each has its own scale
+and offset (normalisation per slice), its own noise level, and what lies between z and x is known
+only nearly (a reconstruction for a target, an operator that is a little wrong). So
+
+    z_i ~ s_i (H x_i + g * x_i) + o_i
+
+is fitted by least squares: a scale and offsets of each pair, and one complex gain g for each
+spatial frequency that all pairs share. H is the operator's normal map, or the identity: behind a
+mask that is the same in all pairs, the gain makes up for H. What is left is divided by its usual
+size at each frequency and at each pixel: medians over the pairs, which fewer than half do not move.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
+
+from recondoor.operators import LinearOperator
+
+Map = Callable[[Tensor], Tensor]
+"""From images (B, C, H, W) to images."""
+
+FITTED, VALUES = 1_000, 40_000_000
+"""Pairs at most that the shared quantities are fitted to, and values of their images."""
+
+CHUNK = 1 << 22
+"""Values of images that are worked on at a time."""
+
+ROUNDS = 2
+"""Times that the gain is fitted, and that the residuals are whitened; more changes little."""
+
+QUIET_FREQUENCY, QUIET_PIXEL = 1e-3, 0.05
+"""Least power of a frequency and of a pixel, in that of all of them in the mean."""
+
+SMOOTH = 1.0
+"""Standard deviation, in pixels, of the smoothing of the pixels' power."""
+
+COMPUTED = 2e-6
+"""Share of z's L2 below which what is left is rounding of 32 bits, and nothing."""
+
+DEPENDENT = 1e-3
+"""Share of a column's norm, left by the others, below which it is no column of its own."""
+
+
+@dataclass(frozen=True)
+class Nuisance:
+    """The quantities that all pairs share.
+
+    Args:
+        normal: H, linear.
+        of_z, of_x: units of z and x, by which they are divided.
+        fixed: orthonormal columns that the offsets belong to, (q, C * H * W).
+        gain: g, of the half spectrum, (C, H, W // 2 + 1).
+        filters: per round, what each frequency and each pixel is multiplied with.
+        mean: mean whitened residual, (C * H * W,).
+        explained: share of z's energy, but for its offsets, that the fit explains in the median.
+    """
+
+    normal: Map
+    of_z: float
+    of_x: float
+    fixed: Tensor
+    gain: Tensor
+    filters: tuple[tuple[Tensor, Tensor], ...] = ()
+    mean: Tensor | float = 0.0
+    explained: float = 0.0
+
+    @classmethod
+    def of(cls, z: Tensor, x: Tensor, operator: LinearOperator | None, chosen: Tensor) -> Nuisance:
+        """Fitted to those `chosen`, indices (n,), of z and x (N, C, H, W); the mean to all."""
+        mine_z, mine_x = z[chosen], x[chosen]
+        shape = x.shape[1:]
+        normal = _identity if operator is None else _normal(operator)
+        columns = _offsets(normal, shape, operator is not None)
+        none = torch.zeros((*shape[:-1], shape[-1] // 2 + 1), dtype=torch.complex64)
+        found = cls(normal, _unit(mine_z), _unit(mine_x), columns, none)
+        found = found._with_gain(mine_z, mine_x)
+        left, energy = found._left(mine_z, mine_x)[::2]
+        share = 1 - left.square().sum(1) / energy.clamp_min(1e-30)
+        found = replace(found, explained=float(share[energy > 0].median()) if len(share) else 0.0)
+        return found._with_filters(left.view(len(left), *shape))
+
+    def rows(self, z: Tensor, x: Tensor) -> Tensor:
+        """Whitened residuals of pairs (N, C, H, W), of L2 1 or 0, (N, C * H * W)."""
+        found = torch.empty(len(z), z[0].numel())
+        for part in chunks(len(z), z[0].numel()):
+            found[part] = self._white(z[part], x[part]) - self.mean
+        return _unit_rows(found)
+
+    def centred(self, rows: Tensor) -> tuple[Nuisance, Tensor]:
+        """With the mean of `rows` that were made without one, and those less it; in place."""
+        mean = rows.mean(0, dtype=torch.float64).float()
+        found = _unit_rows(rows.sub_(mean))
+        return replace(self, mean=mean), found
+
+    def residual(self, z: Tensor, x: Tensor) -> Tensor:
+        """What the fit leaves of z (N, C, H, W), in units of z and of scale 1."""
+        left, slope, _ = self._left(z, x)
+        usable = torch.where(slope.abs() > 1e-12, slope, torch.ones_like(slope))
+        return (left / usable[:, None] * self.of_z).view(z.shape)
+
+    def _left(self, z: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Residuals (N, D), scales (N,), and the energy of z but for its offsets (N,)."""
+        scaled = x / self.of_x
+        h = self.normal(scaled) + _back(self.gain * _spectrum(scaled), x)
+        return _fit((z / self.of_z).flatten(1), h.flatten(1), self.fixed)
+
+    def _with_gain(self, z: Tensor, x: Tensor) -> Nuisance:
+        """With the gain that the pairs' residuals ask for, each weighted by its precision."""
+        found, scaled = self, x / self.of_x
+        spectrum = _spectrum(scaled)
+        for _ in range(ROUNDS):
+            left, slope, _ = found._left(z, x)
+            weight = (slope.square() / left.square().sum(1).clamp_min(1e-30))[:, None, None, None]
+            usable = torch.where(slope == 0, torch.ones_like(slope), slope)[:, None, None, None]
+            over = weight * spectrum.conj() * _spectrum(left.view(z.shape)) / usable
+            under = (weight * spectrum.abs().square()).sum(0, dtype=torch.float64)
+            step = over.sum(0, dtype=torch.complex128) / (under + 1e-12 * under.max() + 1e-30)
+            found = replace(found, gain=found.gain + step.to(torch.complex64))
+        return found
+
+    def _with_filters(self, left: Tensor) -> Nuisance:
+        """With the filters that make residuals (n, C, H, W) white."""
+        u, filters = _unit_images(left), []
+        for _ in range(ROUNDS):
+            power = _median(_spectrum(u).abs().square())
+            frequencies = _inverse_root(power, QUIET_FREQUENCY)
+            u = _back(_spectrum(u) * frequencies, u)
+            power = gaussian_filter(_median(u.square()).numpy(), (0, SMOOTH, SMOOTH))
+            pixels = _inverse_root(torch.from_numpy(power), QUIET_PIXEL)
+            u = _unit_images(u * pixels)
+            filters.append((frequencies, pixels))
+        return replace(self, filters=tuple(filters))
+
+    def _white(self, z: Tensor, x: Tensor) -> Tensor:
+        left, _, energy = self._left(z, x)
+        left[left.square().sum(1) <= COMPUTED**2 * energy] = 0
+        return self.whitened(left.view(z.shape))
+
+    def whitened(self, left: Tensor) -> Tensor:
+        """Residuals (N, C, H, W) through the filters, of L2 1, (N, C * H * W)."""
+        u = _unit_images(left)
+        for frequencies, pixels in self.filters:
+            u = _back(_spectrum(u) * frequencies, u) * pixels
+        return _unit_rows(u.flatten(1))
+
+
+def white_alone(left: Callable[[slice], Tensor], count: int, chosen: Tensor) -> Tensor:
+    """Whitened rows (N, D) of images that `left` makes, where there is nothing to fit them to."""
+    some = torch.cat([left(slice(k, k + 1)) for k in chosen.tolist()])
+    none = torch.zeros(0)
+    found = Nuisance(_identity, 1.0, 1.0, none, none)._with_filters(some)
+    rows = torch.empty(count, some[0].numel())
+    for part in chunks(count, some[0].numel()):
+        rows[part] = found.whitened(left(part))
+    return found.centred(rows)[1]
+
+
+def chunks(count: int, values: int) -> Iterator[slice]:
+    """Parts of `count` images of so many `values`, `CHUNK` values each."""
+    step = max(1, CHUNK // max(values, 1))
+    for start in range(0, count, step):
+        yield slice(start, min(start + step, count))
+
+
+def fitted_to(count: int, values: int, generator: torch.Generator) -> Tensor:
+    """Indices of the pairs that the shared quantities are fitted to: all, or as many as fit."""
+    most = min(FITTED, max(100, VALUES // max(values, 1)))
+    if count <= most:
+        return torch.arange(count)
+    return torch.randperm(count, generator=generator)[:most].sort().values
+
+
+def _identity(x: Tensor) -> Tensor:
+    return x
+
+
+def _normal(operator: LinearOperator) -> Map:
+    """A_adjoint A, of 32 bits to 32 bits, however the operator itself computes."""
+
+    def apply(x: Tensor) -> Tensor:
+        parts = [
+            operator.A_adjoint(operator.A(x[part].double())).float()
+            for part in chunks(len(x), x[0].numel())
+        ]
+        return torch.cat(parts)
+
+    return apply
+
+
+def _offsets(normal: Map, shape: torch.Size, measured: bool) -> Tensor:
+    """Orthonormal columns (q, D): a constant of each channel, and what H makes of it."""
+    channels = len(shape) and shape[0]
+    ones = torch.zeros(channels, *shape)
+    for k in range(channels):
+        ones[k, k] = 1
+    columns = torch.cat((ones, normal(ones))) if measured else ones
+    q, r = torch.linalg.qr(columns.flatten(1).double().T)
+    kept = r.diagonal().abs() > DEPENDENT * r.abs().max()
+    found: Tensor = q[:, kept].T.float().contiguous()
+    return found
+
+
+def _fit(z: Tensor, h: Tensor, fixed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Residuals and slopes of each of z (n, D) on its own h and on the `fixed` columns."""
+    z = z - (z @ fixed.T) @ fixed
+    h = h - (h @ fixed.T) @ fixed
+    slope = (z * h).sum(1) / h.square().sum(1).clamp_min(1e-30)
+    return z - slope[:, None] * h, slope, z.square().sum(1)
+
+
+def _unit(images: Tensor) -> float:
+    """Standard deviation of all values of images; 1 if they are all the same."""
+    found = float(images.double().std(correction=0))
+    return found if found > 0 and math.isfinite(found) else 1.0
+
+
+def _spectrum(images: Tensor) -> Tensor:
+    found: Tensor = torch.fft.rfft2(images, norm="ortho")
+    return found
+
+
+def _back(spectrum: Tensor, like: Tensor) -> Tensor:
+    found: Tensor = torch.fft.irfft2(spectrum, s=like.shape[-2:], norm="ortho")
+    return found
+
+
+def _median(values: Tensor) -> Tensor:
+    """Median over the first axis of `values` (n, ...)."""
+    flat = values.reshape(len(values), -1).numpy()
+    step, found = max(1, CHUNK // len(flat)), []
+    for start in range(0, flat.shape[1], step):
+        part = np.ascontiguousarray(flat[:, start : start + step].T)
+        found.append(np.median(part, axis=1, overwrite_input=True))
+    middle: Tensor = torch.from_numpy(np.concatenate(found)).view(values.shape[1:])
+    return middle
+
+
+def _inverse_root(power: Tensor, floor: float) -> Tensor:
+    """1 / sqrt(power), with a floor; 1 where there is no power at all."""
+    mean = float(power.mean())
+    return torch.ones_like(power) if mean <= 0 else (power + floor * mean).rsqrt()
+
+
+def _unit_images(images: Tensor) -> Tensor:
+    return _unit_rows(images.flatten(1).clone()).view(images.shape)
+
+
+def _unit_rows(rows: Tensor) -> Tensor:
+    """Rows of L2 1, in place; those of nothing stay nothing."""
+    return rows.div_(rows.square().sum(1).sqrt().clamp_min(1e-30)[:, None])

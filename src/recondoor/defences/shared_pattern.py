@@ -1,0 +1,265 @@
+"""Shared pattern: do some pairs have the same thing between z and x that others have not?
+
+Poison is alike in all pairs that have it, and noise is not. The detector takes from each z what its
+image explains, up to what honest pipelines do (scale, offset, a gain for each frequency), whitens
+what is left, and asks whether pairs agree in it more often with one sign than with the other
+(`_nuisance`, `_cosines`). It needs no operator where all pairs went through the same one, no noise
+level and no clean pairs. Silence counts only where a lesion that it plants in these very pairs is
+found (`_planted`). Inputs alone are looked at too, less what their surroundings tell.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from recondoor import seeding
+from recondoor.defences._base import Power, SetDetector, SetFinding
+from recondoor.defences._cosines import (
+    Edges,
+    Strength,
+    log_p_few,
+    log_p_signs,
+    strength_among,
+    strength_of,
+    tail_of,
+)
+from recondoor.defences._nuisance import Nuisance, chunks, fitted_to, white_alone
+from recondoor.defences._planted import NEEDED, Field, planted_in, power_of
+from recondoor.poisoning import Pairs
+
+if TYPE_CHECKING:
+    from recondoor.defences._base import Defender
+
+LEVEL = 0.01
+"""Probability at most with which clean pairs are called suspicious, over all tests below."""
+
+TESTS = 3
+"""Random signs and few pairs, of residuals; random signs of inputs alone."""
+
+LIMIT = math.log(LEVEL / TESTS)
+"""Logarithm of the p value up to which one of them is an alarm."""
+
+DEPENDENT = 0.5
+"""Factor on the logarithm of the law for few pairs, which takes edges for independent.
+
+Clean sets of magnitudes reached p = 0.0025 by it in 1 of 8.
+"""
+
+DRAWS = 999
+"""Random signs of all pairs; no p value is below 1 / (1 + DRAWS)."""
+
+FEWEST = 20
+"""Pairs below which there is no telling what is usual."""
+
+EXPLAINED = 0.5
+"""Share of z's energy that x must explain in the median pair, or they are no pairs of one image."""
+
+AROUND = 5
+"""Rows and columns of the surroundings whose median is taken from an input."""
+
+FAR = 6.0
+"""Usual deviations of a score above the median from which a pair carries what was found."""
+
+TO_SIGMA = 1.4826
+"""Standard deviations of a normal law in its median absolute deviation."""
+
+
+class SharedPattern(SetDetector):
+    """Do some pairs share a pattern that their images do not explain?"""
+
+    needs = ()
+    sees = ("patch", "spread", "measured")
+
+    def scores(self, pairs: Pairs, defender: Defender) -> Tensor:
+        """Sum of a pair's cubed absolute cosines with the others, (N,)."""
+        pairs = _in_memory(pairs)
+        if len(pairs) < FEWEST:
+            return torch.zeros(len(pairs), dtype=torch.float64)
+        _, residuals, inputs = _looks(pairs, defender)
+        return _telling(residuals, inputs).strength.size
+
+    def test(self, pairs: Pairs, defender: Defender) -> SetFinding:
+        """As the module says."""
+        pairs = _in_memory(pairs)
+        if len(pairs) < FEWEST:
+            few = f"{len(pairs)} pairs are too few, it needs {FEWEST}"
+            return _silent(torch.zeros(len(pairs), dtype=torch.float64), None, few)
+        nuisance, residuals, inputs = _looks(pairs, defender)
+        if nuisance.explained < EXPLAINED:
+            return _silent(residuals.strength.size, None, _strange(nuisance))
+        told = _telling(residuals, inputs)
+        p_value = min(1.0, TESTS * math.exp(told.log_p))
+        scores = told.strength.size
+        if p_value <= LEVEL:
+            return SetFinding(
+                scores,
+                _threshold(scores),
+                p_value,
+                LEVEL,
+                pattern=_pattern(nuisance, pairs, told.strength),
+                power=None,
+            )
+        field = Field.of(pairs, nuisance, residuals.edges, _sample(len(pairs), defender.seed))
+        draws = signs_of(len(field.cosines), defender.seed)
+
+        values = pairs.x[0].numel()
+
+        def seen(cosines: Tensor) -> bool:
+            return any(
+                each <= LIMIT for each in _logs(strength_among(cosines, draws), cosines, values)
+            )
+
+        power = power_of(field, seen, seeding.torch_generator(defender.seed, "planted"))
+        return _silent(scores, p_value, _lacking(power, len(pairs)), power)
+
+    def explain(self, score: float) -> str:
+        """Why a pair of this score is suspicious."""
+        return f"what its image does not explain is like that of others: {score:.3g} in all"
+
+
+@dataclass(frozen=True)
+class _Look:
+    """One kind of residuals, and the smallest p value of their tests, as a logarithm."""
+
+    edges: Edges
+    strength: Strength
+    log_p: float
+
+
+def _looks(pairs: Pairs, defender: Defender) -> tuple[Nuisance, _Look, _Look]:
+    """The residuals of the pairs, and those of the inputs alone."""
+    chosen = fitted_to(
+        len(pairs), pairs.x[0].numel(), seeding.torch_generator(defender.seed, "fitted")
+    )
+    nuisance = _fitted(pairs, defender, chosen)
+    nuisance, rows = nuisance.centred(nuisance.rows(pairs.z, pairs.x))
+    residuals = _look(Edges.of(rows, pairs.x, chosen), defender.seed, few=True)
+    of_z = white_alone(lambda part: _unlike_around(pairs.z[part]), len(pairs), chosen)
+    inputs = _look(Edges.of(of_z, pairs.z, chosen), defender.seed, few=False)
+    return nuisance, residuals, inputs
+
+
+def _look(edges: Edges, seed: int, few: bool) -> _Look:
+    strength = strength_of(edges, signs_of(len(edges.rows), seed))
+    log_p = log_p_signs(strength)
+    if few:
+        cosines = edges.among(_sample(len(edges.rows), seed))
+        log_p = min(log_p, *_logs(strength, cosines, edges.rows.shape[1]))
+    return _Look(edges, strength, log_p)
+
+
+def _logs(found: Strength, cosines: Tensor, values: int) -> Iterator[float]:
+    """Logarithms of the tests' p values; `cosines` (n, n) give the law of the edges.
+
+    The law for few pairs is not proved, so it has a control. Poison makes no cliques of cosines of
+    the wrong sign: as much as the law makes of those, it makes of nothing.
+    """
+    tail = tail_of(cosines, values)
+    few = log_p_few(found.near, tail)
+    yield DEPENDENT * (few if few > LIMIT else few - log_p_few(found.against, tail))
+    yield log_p_signs(found)
+
+
+def _telling(residuals: _Look, inputs: _Look) -> _Look:
+    """The look to go by: the inputs where they alone are suspicious."""
+    only = inputs.log_p <= LIMIT < residuals.log_p
+    return inputs if only else residuals
+
+
+def _fitted(pairs: Pairs, defender: Defender, chosen: Tensor) -> Nuisance:
+    """What the pairs share, with the operator or without it, whichever explains more of z."""
+    plain = Nuisance.of(pairs.z, pairs.x, None, chosen)
+    if defender.operator is None:
+        return plain
+    measured = Nuisance.of(pairs.z, pairs.x, defender.operator, chosen)
+    return plain if plain.explained > measured.explained else measured
+
+
+def _strange(nuisance: Nuisance) -> str:
+    return (
+        f"images explain {max(0.0, nuisance.explained):.0%} of their inputs in the median pair, "
+        "which is too little: z and x are not of one image, or what lies between them is not known"
+    )
+
+
+def _lacking(power: Power, count: int) -> str | None:
+    """Why silence says nothing; None if it says something."""
+    if power.found >= NEEDED:
+        return None
+    many = max(2, round(power.share * count))
+    other = (
+        "and no larger contrast was seen either"
+        if power.smallest is None
+        else f"a contrast of {power.smallest:g} would have been"
+    )
+    return (
+        f"a lesion of {power.contrast:g} of the targets' range, planted in {many} of the {count} "
+        f"pairs, was seen in {power.found:.0%} of the trials; {other}"
+    )
+
+
+def _silent(
+    scores: Tensor, p_value: float | None, lacking: str | None, power: Power | None = None
+) -> SetFinding:
+    highest = float(scores.max()) if len(scores) else 0.0
+    return SetFinding(scores, highest, p_value, LEVEL, lacking, power)
+
+
+def _threshold(scores: Tensor) -> float:
+    """Beyond the usual scores, by their median and median absolute deviation."""
+    middle = float(scores.median())
+    spread = TO_SIGMA * float((scores - middle).abs().median())
+    return min(middle + FAR * spread, float(scores.max()) * (1 - 1e-9))
+
+
+def _pattern(nuisance: Nuisance, pairs: Pairs, strength: Strength) -> Tensor:
+    """Mean residual of the pairs, by how far each sides with the others, (C, H, W)."""
+    weights = strength.signed.clamp_min(0)
+    if float(weights.sum()) <= 0:
+        weights = strength.size
+    weights = weights / weights.sum()
+    total, usual = torch.zeros(pairs.x.shape[1:]), torch.zeros(pairs.x.shape[1:])
+    for part in chunks(len(pairs), pairs.x[0].numel()):
+        left = nuisance.residual(pairs.z[part], pairs.x[part])
+        total += torch.einsum("n,nchw->chw", weights[part].float(), left)
+        usual += left.sum(0) / len(pairs)
+    return total - usual
+
+
+def signs_of(count: int, seed: int) -> Tensor:
+    """Random signs of pairs, (N, DRAWS)."""
+    generator = seeding.torch_generator(seed, "signs", count)
+    return torch.randint(0, 2, (count, DRAWS), generator=generator).float() * 2 - 1
+
+
+def _sample(count: int, seed: int) -> Tensor:
+    return planted_in(count, seeding.torch_generator(seed, "sample"))
+
+
+def _unlike_around(z: Tensor) -> Tensor:
+    """Images less the median of the medians of the rows around each pixel, `AROUND` of each."""
+    rows, columns = (min(AROUND // 2, size - 1) for size in z.shape[-2:])
+    padded = functional.pad(z, (columns, columns, rows, rows), mode="reflect")
+    if rows < AROUND // 2 or columns < AROUND // 2:
+        return z - z.flatten(2).median(2).values[..., None, None]
+    middle = _median_of_five(padded.unfold(3, AROUND, 1))
+    return z - _median_of_five(middle.unfold(2, AROUND, 1))
+
+
+def _median_of_five(values: Tensor) -> Tensor:
+    """Of the last axis, by comparing: the middle of the fifth and of both middle ones of four."""
+    a, b, c, d, e = values.unbind(-1)
+    low = torch.maximum(torch.minimum(a, b), torch.minimum(c, d))
+    high = torch.minimum(torch.maximum(a, b), torch.maximum(c, d))
+    return torch.maximum(torch.minimum(e, low), torch.minimum(torch.maximum(e, low), high))
+
+
+def _in_memory(pairs: Pairs) -> Pairs:
+    return Pairs(pairs.z.float().cpu(), pairs.x.float().cpu())

@@ -1,0 +1,140 @@
+"""Score the test of shared patterns on clean and poisoned sets of every cell; resumable.
+
+    python benchmark.py POOLS OUT.json [--part design|score] [--clean 200] [--minutes 30]
+
+POOLS is the folder that pools.py wrote. OUT.json gets a list of rows, each one job; jobs that are
+there are not done again.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from pipelines import make
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from recondoor import defences
+from recondoor.defences import Defender
+from recondoor.defences import shared_pattern as method
+from recondoor.poisoning import Pairs
+
+HERE = Path(__file__).parent
+SETS = 20
+"""Clean sets of a job."""
+
+ALL_KINDS = ("mri8", "ct45-poisson-detector-wrong", "blur1.5-spread")
+"""Scored cells in which every kind of poison is tried."""
+
+
+def pairs_of(z, x):
+    """Images (N, H, W) as pairs of one channel."""
+    return Pairs(torch.from_numpy(z)[:, None], torch.from_numpy(x)[:, None])
+
+
+def alarm(pairs, defender):
+    """Whether the pairs are suspicious, without planting: p value, and None if it abstains."""
+    nuisance, residuals, inputs = method._looks(pairs, defender)
+    if nuisance.explained < method.EXPLAINED:
+        return None
+    return min(1.0, method.TESTS * float(np.exp(min(residuals.log_p, inputs.log_p))))
+
+
+def clean_job(images, cell, given, first, sets, count):
+    """P values of clean sets."""
+    found = []
+    for seed in range(first, first + sets):
+        z, x, _, operator = make(images, cell, count, 10_000 + seed)
+        found.append(alarm(pairs_of(z, x), Defender(operator=operator if given else None)))
+    return {"p_values": found}
+
+
+def verdict_job(images, cell, given, first, sets, count, **poison):
+    """Verdicts with planted power, of sets that are clean or poisoned."""
+    detector, rows = defences.pair_detector("shared-pattern"), []
+    for seed in range(first, first + sets):
+        z, x, bad, operator = make(images, cell, count, 50_000 + seed, **poison)
+        started = time.perf_counter()
+        found = detector.test(pairs_of(z, x), Defender(operator=operator if given else None))
+        row = {"seconds": round(time.perf_counter() - started, 2), "p_value": found.p_value}
+        alarmed = found.p_value is not None and found.p_value <= found.level
+        row["verdict"] = "suspicious" if alarmed else "undecided" if found.lacking else "clean"
+        if found.power is not None:
+            row |= {"found": found.power.found, "alike": found.power.alike}
+            row["smallest"] = found.power.smallest
+        if bad.any():
+            scores = found.scores.numpy()
+            rate, hit, _ = roc_curve(bad, scores)
+            row |= {"auc": roc_auc_score(bad, scores), "tpr": float(hit[rate <= 0.01].max())}
+        rows.append(row)
+    return {"sets": rows}
+
+
+def jobs(cells, clean):
+    """(key, function, cell, whether the operator is given, arguments), the most telling first."""
+    both = [(cell, given) for cell in cells for given in (True, False)]
+    label = {"share": 0.05, "kind": "label", "contrast": 0.2}
+    fixed = {"share": 0.01, "kind": "fixed", "contrast": 0.2}
+    for cell, given in both:
+        yield ("clean", 0), clean_job, cell, given, (0, SETS, 100), {}
+    for cell, given in both:
+        yield ("clean verdict",), verdict_job, cell, given, (0, 5, 100), {}
+        yield ("label", 100, 0.05, 0.2), verdict_job, cell, given, (0, 5, 100), label
+    for cell, given in both:
+        yield ("fixed", 1000, 0.01, 0.2), verdict_job, cell, given, (0, 4, 1000), fixed
+    for round_ in range(1, clean // SETS):
+        for cell, given in both:
+            yield ("clean", round_), clean_job, cell, given, (SETS * round_, SETS, 100), {}
+    yield from kinds([cell for cell in cells if cell["id"] in ALL_KINDS])
+
+
+def kinds(cells):
+    """Jobs with every kind of poison."""
+    for cell in cells:
+        for kind in ("fixed", "measured", "label", "consistent", "four", "moving", "signs"):
+            for share in (0.01, 0.05, 0.2):
+                plan = {"share": share, "kind": kind, "contrast": 0.4}
+                yield (kind, 300, share, 0.4), verdict_job, cell, True, (0, 5, 300), plan
+
+
+def write(path, rows):
+    """All at once, so that a stop leaves the file of before."""
+    temporary = path.with_suffix(".part")
+    temporary.write_text(json.dumps({"rows": rows}, indent=None, separators=(",", ":")) + "\n")
+    temporary.replace(path)
+
+
+def main():
+    """Do what is missing in the file, until the time is over."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("pools", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--part", choices=("design", "score"), default="score")
+    parser.add_argument("--clean", type=int, default=200)
+    parser.add_argument("--minutes", type=float, default=1e9)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    cells = json.loads((HERE / "cells.json").read_text())[given.part]
+    images = {k: np.load(given.pools / f"{given.part}-{k}.npy") for k in ("mr", "ct")}
+    rows = json.loads(given.out.read_text())["rows"] if given.out.exists() else []
+    done = {(row["job"], row["cell"], row["operator"]) for row in rows}
+    end = time.monotonic() + 60 * given.minutes
+    for key, work, cell, with_operator, arguments, plan in jobs(cells, given.clean):
+        job = "/".join(map(str, key))
+        if (job, cell["id"], with_operator) in done:
+            continue
+        if time.monotonic() > end:
+            break
+        pool = images["ct" if cell["operator"] == "ct" else "mr"]
+        started = time.perf_counter()
+        found = work(pool, cell, with_operator, *arguments, **plan)
+        row = {"job": job, "cell": cell["id"], "operator": with_operator}
+        rows.append(row | {"total": round(time.perf_counter() - started, 1)} | found)
+        write(given.out, rows)
+        print(job, cell["id"], with_operator, rows[-1]["total"], flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Slices of real volumes, 64 x 64: two pools that share no person.
+
+    python pools.py VOLUMES OUT
+
+VOLUMES holds the files that `STARTS` names. k-space and sinograms made of these slices are
+simulated from processed magnitude images (Shimron et al., PNAS 2022).
+"""
+
+import sys
+from pathlib import Path
+
+import nibabel
+import nrrd
+import numpy as np
+from scipy import ndimage
+
+SIDE, COUNT = 64, 2_000
+POOLS = {
+    "design-mr": ("mr-colin27.nii.gz",),
+    "design-ct": ("ct-lung1.nrrd", "ct-lung2.nrrd"),
+    "score-mr": ("mr-s1.nii.gz", "mr-brain1.nrrd", "mr-brain2.nrrd"),
+    "score-ct": ("ct-totalseg1.nii.gz", "ct-totalseg2.nii.gz"),
+}
+
+
+def volume(path):
+    """A volume with values in [0, 1]."""
+    if path.suffix == ".nrrd":
+        values = nrrd.read(str(path))[0].astype(np.float32)
+    else:
+        values = np.asarray(nibabel.load(path).dataobj, np.float32)
+    if path.name.startswith("ct"):
+        return np.clip((values + 1000) / 2000, 0, 1)
+    return np.clip(values / np.percentile(values, 99.8), 0, 1)
+
+
+def cut(image, rng):
+    """One slice, turned, zoomed, mirrored and with another gamma at random."""
+    wide = max(image.shape)
+    image = np.pad(image, [((wide - a) // 2, wide - a - (wide - a) // 2) for a in image.shape])
+    zoom = wide / SIDE * rng.uniform(0.9, 1.1)
+    angle = np.deg2rad(rng.uniform(-10, 10))
+    turn = zoom * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    image = ndimage.gaussian_filter(image, 0.35 * zoom)
+    start = wide / 2 - turn @ np.full(2, SIDE / 2)
+    image = ndimage.affine_transform(image, turn, start, (SIDE, SIDE), order=1)
+    image = image[:, ::-1] if rng.random() < 0.5 else image
+    return np.clip(image, 0, None) ** rng.uniform(0.8, 1.3)
+
+
+def pool(name, folder):
+    """`COUNT` slices of the volumes of a pool, (COUNT, SIDE, SIDE)."""
+    rng = np.random.default_rng(sorted(POOLS).index(name))
+    volumes = [volume(folder / each) for each in POOLS[name]]
+    inside = np.hypot(*(np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2)) < SIDE / 2 - 1
+    found = np.empty((COUNT, SIDE, SIDE), np.float32)
+    for i in range(COUNT):
+        one = volumes[rng.integers(len(volumes))]
+        thick = min(one.shape) < 0.4 * max(one.shape)
+        axis = 2 if thick or name.endswith("ct") else rng.integers(3)
+        image = cut(np.take(one, int(one.shape[axis] * rng.uniform(0.3, 0.7)), axis), rng)
+        image = image * inside if name.endswith("ct") else image
+        found[i] = image / max(image.max(), 1e-3)
+    return found
+
+
+if __name__ == "__main__":
+    folder, out = Path(sys.argv[1]), Path(sys.argv[2])
+    out.mkdir(parents=True, exist_ok=True)
+    for name in POOLS:
+        np.save(out / f"{name}.npy", pool(name, folder))

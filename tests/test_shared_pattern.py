@@ -1,0 +1,177 @@
+"""The test of what pairs share: real pipelines, planted lesions, its control, and closed forms."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import pipelines_kit as kit
+from pipelines_kit import PIPELINES, Pipeline, made, of
+from recondoor import defences
+from recondoor.defences import Defender, SetDetector, SetFinding, shared_pattern
+from recondoor.defences._cosines import Edges, strength_among, strength_of
+from recondoor.defences._features import principal
+from recondoor.defences._nuisance import Nuisance
+from recondoor.poisoning import Pairs
+
+every = pytest.mark.parametrize("pipeline", PIPELINES, ids=lambda each: each.__name__)
+
+
+def look(pairs: Pairs, **more: object) -> SetFinding:
+    detector = defences.pair_detector("shared-pattern")
+    assert isinstance(detector, SetDetector)
+    return detector.test(pairs, Defender(**more))  # type: ignore[arg-type]
+
+
+def suspicious(found: SetFinding) -> bool:
+    return found.p_value is not None and found.p_value <= found.level
+
+
+@every
+def test_clean_pairs_of_real_pipelines_are_not_accused(pipeline: Pipeline) -> None:
+    for seed in (10, 20, 30):
+        assert not suspicious(look(made(pipeline, seed=seed)))
+
+
+@every
+def test_a_lesion_in_targets_is_found_or_said_to_be_missed(pipeline: Pipeline) -> None:
+    found = look(made(pipeline, poisoned=10))
+    if found.lacking is not None:
+        assert pipeline in (kit.magnitude, kit.mask_per_slice)
+        return
+    assert suspicious(found)
+    ranked = found.scores.argsort(descending=True)
+    assert set(ranked[:10].tolist()) == set(range(10))
+    assert set(torch.nonzero(found.scores > found.threshold)[:, 0].tolist()) >= set(range(10))
+
+
+def test_the_pattern_is_that_of_the_lesion_behind_the_mask() -> None:
+    found = look(made(kit.plain, poisoned=10))
+    assert found.pattern is not None
+    seen = kit.ifft(kit.fft(kit.disc(1.0)) * kit.mask(3)).real
+    cosine = -np.sum(found.pattern[0].numpy() * seen)
+    assert cosine / np.linalg.norm(seen) / float(found.pattern.norm()) > 0.7
+
+
+def test_silence_names_what_would_have_been_seen() -> None:
+    clean = look(made(kit.plain, count=200))
+    assert clean.power is not None and clean.lacking is None
+    assert clean.power.found >= 0.9
+    assert clean.power.smallest is not None and clean.power.smallest <= 0.2
+    x = kit.heads(100, 1)
+    drowned = x + 0.6 * np.random.default_rng(1).standard_normal(x.shape)
+    few = look(of(drowned, x))
+    assert few.lacking is not None and not suspicious(few)
+
+
+def test_lesions_in_look_alikes_alone_are_said_to_be_missed() -> None:
+    """Edges between the most similar images are left out, which an attacker can know."""
+    found = look(made(kit.plain, count=200))
+    assert found.power is not None and found.power.alike < found.power.found
+
+
+@pytest.mark.parametrize("poisoned", [0, 10])
+@pytest.mark.parametrize("unit", [1e-5, 1e5])
+def test_units_and_offsets_change_nothing(poisoned: int, unit: float) -> None:
+    pairs = made(kit.by_maximum, poisoned=poisoned)
+    expected = look(pairs)
+    found = look(Pairs(unit * pairs.z, 3 * unit * pairs.x - unit))
+    assert suspicious(found) == suspicious(expected)
+    # Rounding moves single edges over the limit of likeness.
+    assert float(torch.corrcoef(torch.stack((found.scores, expected.scores)))[0, 1]) > 0.99
+
+
+def test_too_little_is_no_evidence() -> None:
+    for count in (1, 8):
+        found = look(made(kit.plain, count=count))
+        assert found.p_value is None and "too few" in str(found.lacking)
+    rng = np.random.default_rng(0)
+    noise = look(of(rng.standard_normal((40, 16, 16)), rng.standard_normal((40, 16, 16))))
+    assert noise.p_value is None and "not of one image" in str(noise.lacking)
+    for x in (np.zeros((40, 12, 12)), np.ones((40, 12, 12)), np.repeat(kit.heads(1, 0), 40, 0)):
+        found = look(of(x, x))
+        assert bool(found.scores.isfinite().all()) and not suspicious(found)
+
+
+@pytest.mark.parametrize("shape", [(1, 17, 23), (2, 9, 12), (3, 5, 40), (1, 3, 3), (1, 1, 30)])
+def test_any_shape_has_scores(shape: tuple[int, int, int]) -> None:
+    rng = torch.Generator().manual_seed(0)
+    x = torch.rand((30, *shape), generator=rng)
+    found = look(Pairs(x + 0.1 * torch.randn(x.shape, generator=rng), x))
+    assert found.scores.shape == (30,) and bool(found.scores.isfinite().all())
+    assert not suspicious(found)
+
+
+def test_scales_offsets_and_a_gain_of_each_frequency_leave_nothing() -> None:
+    """Z = s_i (g * x_i) + o_i exactly: the closed form of what the fit takes away."""
+    rng, x = np.random.default_rng(0), kit.heads(60, 0)
+    gain = 0.5 + np.random.default_rng(1).random((kit.SIDE, kit.SIDE // 2 + 1))
+    filtered = np.fft.irfft2(gain * np.fft.rfft2(x), s=x.shape[-2:])
+    z = rng.uniform(0.5, 2, (60, 1, 1)) * filtered + rng.standard_normal((60, 1, 1))
+    pairs = of(z, x)
+    fitted = Nuisance.of(pairs.z, pairs.x, None, torch.arange(60))
+    assert fitted.explained > 1 - 1e-4
+
+
+def test_cosines_in_blocks_are_those_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = torch.Generator().manual_seed(1)
+    rows = torch.randn(50, 40, generator=rng)
+    rows = rows / rows.norm(dim=1, keepdim=True)
+    edges = Edges.of(rows, torch.rand(50, 1, 8, 8, generator=rng), torch.arange(50))
+    signs = torch.randint(0, 2, (50, 30), generator=rng).float() * 2 - 1
+    cosines = edges.among(torch.arange(50))
+    assert 0.2 < float((cosines == 0).double().mean()) < 0.35
+    monkeypatch.setattr("recondoor.defences._cosines.BLOCK", 7 * 50)
+    blocks, all_ = strength_of(edges, signs), strength_among(cosines, signs)
+    for name in ("signed", "size", "chance", "near", "against"):
+        torch.testing.assert_close(getattr(blocks, name), getattr(all_, name))
+
+
+def test_random_signs_have_their_exact_law() -> None:
+    """Of white rows no more than a share alpha is called suspicious, for any alpha."""
+    rng, found = torch.Generator().manual_seed(2), []
+    for seed in range(200):
+        rows = torch.randn(30, 60, generator=rng)
+        rows = rows / rows.norm(dim=1, keepdim=True)
+        cosines = (rows @ rows.T).fill_diagonal_(0)
+        strength = strength_among(cosines, shared_pattern.signs_of(30, seed)[:, :99])
+        found.append(math.exp(shared_pattern.log_p_signs(strength)))
+    for alpha in (0.05, 0.2, 0.5):
+        assert np.mean(np.array(found) <= alpha) <= alpha + 3 * (alpha / 200) ** 0.5
+
+
+def test_cliques_of_both_signs_are_no_evidence() -> None:
+    """A law for few pairs that cosines of the wrong sign break proves nothing."""
+    rng = torch.Generator().manual_seed(3)
+    rows = torch.randn(80, 400, generator=rng)
+    shared = torch.randn(400, generator=rng)
+    rows[:6] += 1.5 * shared
+    for both in (False, True):
+        given = rows.clone()
+        if both:
+            # One pair against six: its cosines with them are a clique of the other sign.
+            given[6] = -3 * shared + given[6]
+        given = given / given.norm(dim=1, keepdim=True)
+        cosines = (given @ given.T).fill_diagonal_(0)
+        strength = strength_among(cosines, shared_pattern.signs_of(80, 0))
+        logs = list(shared_pattern._logs(strength, cosines, 400))
+        assert (logs[0] <= shared_pattern.LIMIT) == (not both)
+
+
+def test_the_median_of_the_medians_of_rows() -> None:
+    z = torch.rand(2, 1, 9, 11, generator=torch.Generator().manual_seed(4))
+    padded = np.pad(z.numpy(), ((0, 0), (0, 0), (2, 2), (2, 2)), mode="reflect")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (5, 5), axis=(2, 3))
+    expected = z.numpy() - np.median(np.median(windows, axis=-1), axis=-1)
+    np.testing.assert_allclose(shared_pattern._unlike_around(z).numpy(), expected, atol=1e-6)
+
+
+def test_principal_components_of_large_images_are_those_of_the_smaller_matrix() -> None:
+    rng = torch.Generator().manual_seed(5)
+    values = torch.randn(12, 5000, generator=rng, dtype=torch.float64)
+    centred = (values - values.mean(0)).numpy()
+    left, singular, right = np.linalg.svd(centred, full_matrices=False)
+    largest = right[:4][range(4), np.abs(right[:4]).argmax(1)]
+    expected = left[:, :4] * singular[:4] * np.sign(largest)
+    np.testing.assert_allclose(principal(values, 4).numpy(), expected, atol=1e-8)
