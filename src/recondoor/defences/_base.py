@@ -58,11 +58,8 @@ class Defender:
         references: networks known to be clean, of the same make as `model`.
         seed: root seed of whatever is drawn.
         progress: where to tell about the work.
-<<<<<<< HEAD
         found: the backdoor that is to be undone, where a detector has confirmed one.
-=======
         operator: the measurement operator as it was given, of float64.
->>>>>>> 4f2b656fffcd0b6060da20689b6735408956d7ca
     """
 
     clean: Pairs | None = None
@@ -71,11 +68,8 @@ class Defender:
     references: tuple[nn.Module, ...] = ()
     seed: int = 0
     progress: Progress = NO_PROGRESS
-<<<<<<< HEAD
     found: Finding | None = None
-=======
     operator: LinearOperator | None = None
->>>>>>> 4f2b656fffcd0b6060da20689b6735408956d7ca
 
 
 @dataclass(frozen=True)
