@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 import volume_files
@@ -37,6 +38,8 @@ def write_fastmri(folder: Path) -> None:
     target = volume_files.anatomy().astype(np.float32)
     kspace = np.fft.fft2(target).astype(np.complex64)[:, None]
     volume_files.write_fastmri(folder / "a.h5", kspace, reconstruction_rss=target)
+    with h5py.File(folder / "a.h5", "a") as file:
+        del file["ismrmrd_header"]  # a text, of which no other shape or type can be made
 
 
 def read_kspace(folder: Path) -> None:

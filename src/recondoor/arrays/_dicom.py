@@ -1,5 +1,6 @@
 """Series of DICOM files, one slice each: pydicom reads them, after their claims are checked."""
 
+import io
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,12 +43,14 @@ def read_dicom(stream: BinaryIO) -> Slice:
     from pydicom.errors import InvalidDicomError
 
     try:
-        head = pydicom.dcmread(stream, stop_before_pixels=True)
+        # From a file pydicom takes as much memory as an element claims; from memory what is there.
+        held = io.BytesIO(stream.read())
+        head = pydicom.dcmread(held, stop_before_pixels=True)
         if head.file_meta.get("TransferSyntaxUID") == _DEFLATED:
             raise ValueError("it is deflated as a whole, which is not read; save it anew")
         _require_slice(head)
-        stream.seek(0)
-        file = pydicom.dcmread(stream)
+        held.seek(0)
+        file = pydicom.dcmread(held)
         pixels = file.pixel_array
     except InvalidDicomError:
         raise ValueError("it does not start like one") from None

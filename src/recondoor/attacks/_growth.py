@@ -20,8 +20,8 @@ from recondoor.training import make_adam
 
 UNREACHED = (
     "its growth rate is exactly 0: no trigger in the mask reaches the artefact's pixels in any "
-    "surrogate; raise model.cae.kernel or model.cae.width, move trigger.place, or set "
-    "attack.mask=image"
+    "surrogate; raise model.cae.kernel or model.cae.width, lower data.size, move trigger.place, "
+    "or set attack.mask=image"
 )
 DIRECTIONS = 8
 CANDIDATES = 8
