@@ -90,6 +90,12 @@ def row(bad: list[float], good: list[float], limit: float) -> Run:
     }
 
 
+def of_one_make(name: str, runs: dict[str, Run]) -> bool:
+    """Whether a network has references of its own architecture and pipeline."""
+    own = runs[name]
+    return all(runs[each]["pipe"] == own["pipe"] for each in references(name, runs))
+
+
 def rows(
     half: list[str], runs: dict[str, Run], scored: dict[str, float], limit: float
 ) -> dict[str, Run]:
@@ -150,10 +156,16 @@ def main() -> None:
         for state in ("learnt", "not learnt", "clean")
     }
     both = rows(list(runs), runs, scored, limit)
+    alike = [name for name in runs if of_one_make(name, runs)]
+    tight = defences.threshold(
+        torch.tensor([scored[name] for name in alike if name in clean]), ALARM
+    )
+    same = rows(alike, runs, scored, tight)
     record = {
         "threshold": limit,
         "halves": found,
         "both": both,
+        "same_make": {"threshold": tight, "rows": same},
         "draws_an_artefact": drawing,
         "seconds": {"median": float(np.median(seconds)), "largest": max(seconds)},
         "scores": {name: round(value, 3) for name, value in scored.items()},
@@ -163,6 +175,10 @@ def main() -> None:
     parts = [f"Threshold {limit:.2f}.\n"]
     parts += [f"## The half that {half}s\n\n{table(found[half])}\n" for half in ("score", "design")]
     parts.append(f"## Both halves\n\n{table(both)}\n")
+    parts.append(
+        "## Both halves, makes with three references or more\n\nLooked at after the fact. The "
+        f"threshold is that of their clean networks, {tight:.2f}.\n\n{table(same)}\n"
+    )
     (HERE / "tables.md").write_text("\n".join(["# Numbers of networks\n", *parts]))
 
 
