@@ -13,6 +13,7 @@ from recondoor import cli, sweeps
 from recondoor.errors import ConfigError, DataError, RunError
 from recondoor.rundir import RunDir, read_json
 from recondoor.sweeps import load_sweep, parse
+from recondoor.sweeps._table import line
 from small_sweep import TIMES, contents, lines, run_here, write
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
@@ -291,3 +292,14 @@ def test_neither_torch_nor_dask_is_imported_without_need(arguments: list[str]) -
 def test_refusals_are_one_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
         load_sweep(tmp_path / "missing.toml")
+
+
+def test_settings_of_plug_ins_are_columns_of_their_own() -> None:
+    """Each a text or a number, whatever section it lies in."""
+    base = {"operator.name": "mri", "operator.mri.centre": 0.2, "model.name": "unet"}
+    sweep = parse({"base": base | {"model.unet.pools": 2}, "block": [{"grid": {"attack.l2": [1]}}]})
+    made = line(sweep.points[0], {"model": "original", "seed": 0})
+    assert made["operator.mri.centre"] == 0.2
+    assert made["model.unet.pools"] == 2
+    assert all(value is None or isinstance(value, (str, int, float)) for value in made.values())
+    assert "seeds" not in made

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recondoor import provenance, rundir
-from recondoor.config import identity, recorded_key, settings_table, to_dict
+from recondoor.config import identity, leaves, recorded_key, settings_table, to_dict
 from recondoor.sweeps._spec import Point, Sweep
 
 SCHEMA = "recondoor.sweep/1"
@@ -105,10 +105,7 @@ def line(point: Point, row: Row) -> Row:
 
 def _settings(point: Point) -> Row:
     """Every setting under its dotted key; a list of names as one text."""
-    flat: Row = {}
-    for key, value in to_dict(point.config).items():
-        leaves = value.items() if isinstance(value, dict) else []
-        flat |= {f"{key}.{leaf}": entry for leaf, entry in leaves}
+    flat: Row = {key: value for key, value in leaves(to_dict(point.config)) if "." in key}
     names = flat["attack.names"]
     return flat | {"attack.names": ",".join(names)}
 
