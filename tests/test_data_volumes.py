@@ -393,11 +393,19 @@ FAULTS: dict[str, tuple[str, Write, str]] = {
         "declares",
     ),
     "dicom-cut": ("s", lambda p: (write_series(p, WHOLE), _cut(p / "0-.dcm", 30)), "DICOM file"),
+    "dicom-length": ("s", lambda p: _with_odd_length(p), "a length that its type cannot have"),
     "dicom-text": ("a.dcm", lambda p: p.write_bytes(b"text" * 99), "does not start like one"),
     "folder-empty": ("s", lambda p: p.mkdir(), "holds no PNG and no volume"),
     "folder-mixed": ("s", lambda p: _mixed(p), "holds 1 NIfTI, 1 NRRD files; expected one format"),
     "folder-kinds": ("s", lambda p: _kinds(p), "expected one kind"),
 }
+
+
+def _with_odd_length(folder: Path) -> None:
+    write_series(folder, WHOLE)
+    content = bytearray((folder / "0-.dcm").read_bytes())
+    content[132 + 6] = 6  # bytes of the first element, a number of 4
+    (folder / "0-.dcm").write_bytes(content)
 
 
 def _cut(path: Path, count: int) -> None:

@@ -39,21 +39,27 @@ def read_dicom(stream: BinaryIO) -> Slice:
     Raises ImportError without pydicom, one of `UNREADABLE` for what is damaged, has several frames
     or colours, or claims more than it holds.
     """
-    import pydicom
-    from pydicom.errors import InvalidDicomError
+    from pydicom.errors import BytesLengthException, InvalidDicomError
 
     try:
         # From a file pydicom takes as much memory as an element claims; from memory what is there.
-        held = io.BytesIO(stream.read())
-        head = pydicom.dcmread(held, stop_before_pixels=True)
-        if head.file_meta.get("TransferSyntaxUID") == _DEFLATED:
-            raise ValueError("it is deflated as a whole, which is not read; save it anew")
-        _require_slice(head)
-        held.seek(0)
-        file = pydicom.dcmread(held)
-        pixels = file.pixel_array
+        return _slice(io.BytesIO(stream.read()))
     except InvalidDicomError:
         raise ValueError("it does not start like one") from None
+    except BytesLengthException:
+        raise ValueError("an element has a length that its type cannot have") from None
+
+
+def _slice(held: io.BytesIO) -> Slice:
+    import pydicom
+
+    head = pydicom.dcmread(held, stop_before_pixels=True)
+    if head.file_meta.get("TransferSyntaxUID") == _DEFLATED:
+        raise ValueError("it is deflated as a whole, which is not read; save it anew")
+    _require_slice(head)
+    held.seek(0)
+    file = pydicom.dcmread(held)
+    pixels = file.pixel_array
     if pixels.shape != (head.Rows, head.Columns):
         raise ValueError(f"it declares {head.Rows}x{head.Columns} pixels and holds {pixels.shape}")
     slope = float(file.get("RescaleSlope", None) or 1.0)
