@@ -116,10 +116,11 @@ def test_clean_networks_exceed_the_threshold_no_more_often_than_said() -> None:
     assert abs(above - 80) < 4 * (400 * 0.2 * 0.8) ** 0.5
 
 
+@pytest.mark.slow
 def test_a_trained_backdoor_ranks_first() -> None:
-    """Small networks of one make on the same pairs, one of them poisoned."""
+    """Small networks of one make on the same pairs, two of them poisoned."""
     torch.manual_seed(0)
-    width = 8
+    width = 12
     suspect = nn.Sequential(
         nn.Conv2d(1, width, 5, padding=2),
         nn.ReLU(),
@@ -127,9 +128,10 @@ def test_a_trained_backdoor_ranks_first() -> None:
         nn.ReLU(),
         nn.Conv2d(width, 1, 5, padding=2),
     )
-    found = train_references(suspect, pairs(320), 3, Training(25, planted=1), seed=0, fewest=40)
-    assert len(found.held) == 80
+    found = train_references(suspect, pairs(400), 4, Training(25, planted=2), seed=0, fewest=40)
+    assert len(found.held) == 100
     clean = [DETECTOR.inspect(Defender(found.held, model=each)) for each in found.clean]
-    (planted,) = found.planted
-    scores = DETECTOR.compare([*clean, DETECTOR.inspect(Defender(found.held, model=planted))])
-    assert np.argmax(scores) == 3
+    assert found.planted
+    for each in found.planted:
+        scores = DETECTOR.compare([*clean, DETECTOR.inspect(Defender(found.held, model=each))])
+        assert np.argmax(scores) == 4
