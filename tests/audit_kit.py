@@ -122,7 +122,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     assert shown.out == ""
     assert "Traceback" not in shown.err
     # Which of two values counts is a note, not the refusal; so is a setting's name of today.
-    notes = ("more than once", "is now called")
+    notes = ("more than once", "now called")
     lines = [line for line in shown.err.splitlines() if not any(map(line.__contains__, notes))]
     assert len(lines) == 1
     return shown.err

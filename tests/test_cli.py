@@ -212,12 +212,12 @@ def test_list_names_everything(kind: str, capsys: pytest.CaptureFixture[str]) ->
             *("blur", "ct-parallel", "downsample", "fourier", "gaussian", "identity", "matrix"),
             *("mri", "mri-multicoil", "pixel-mask"),
         ],
-        "models": ["cae"],
+        "models": ["cae", "fbpconvnet", "modl", "unet", "varnet"],
         "attacks": [
             *("bilevel", "direct", "heuristic", "none", "random", "spectral", "tangent"),
         ],
         "defences": sorted(registry.names("defences")),
-        "presets": ["paper", "quick", "smoke"],
+        "presets": ["ct", "mri", "paper", "quick", "smoke"],
     }[kind]
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == names
 

@@ -196,15 +196,18 @@ def _in_full(layer: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, A
 
 
 def older_spellings(files: Iterable[Path] = (), overrides: Iterable[str] = ()) -> list[str]:
-    """One line for each setting that is given as release 0.1.0 spelled it, with its name now."""
+    """A line on the settings that are given as release 0.1.0 spelled them; none if none is."""
     layers = [*(_read_toml(Path(path)) for path in files), *map(parse_override, overrides)]
     chosen: dict[str, Any] = {}
     for layer in layers:
         merge(chosen, layer)
     operator = chosen.get("operator")
     name = str(operator.get("name", "gaussian")) if isinstance(operator, dict) else ""
-    found = dict.fromkeys(key for layer in layers for key in older_in(layer))
-    return [f"{key}: is now called {place_of(key, name)}, and is taken for it" for key in found]
+    found = list(dict.fromkeys(key for layer in layers for key in older_in(layer)))
+    now = ", ".join(place_of(key, name) for key in found)
+    said = ("is", "it") if len(found) == 1 else ("are", "them")
+    line = f"{', '.join(found)}: {said[0]} now called {now}, and {said[0]} taken for {said[1]}"
+    return [line] if found else []
 
 
 def from_dict(tree: Mapping[str, Any], *, trusted: bool = True) -> Config:

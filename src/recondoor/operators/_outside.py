@@ -107,10 +107,10 @@ def _fault(operator: Outside) -> str | None:
     generator = seeding.torch_generator(0, "operator", "outside")
     x = torch.randn(2, *operator.shape, generator=generator, dtype=torch.float64)
     try:
-        y = operator.A(x)
+        y = operator.maps.A(x)
         v = torch.randn(y.shape, generator=generator, dtype=y.dtype)
-        back, again = operator.A_adjoint(v), operator.A(x)
-        doubled, single = operator.A(2 * x), operator.A(x[:1])
+        back, again = operator.maps.A_adjoint(v), operator.maps.A(x)
+        doubled, single = operator.maps.A(2 * x), operator.maps.A(x[:1])
     except FAILURES as error:
         return (
             f"failed on images (2, {', '.join(map(str, operator.shape))}) of float64: "
