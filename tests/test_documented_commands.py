@@ -60,7 +60,7 @@ def require_names(arguments: dict[str, Any]) -> None:
     """Refuse settings, presets, attacks, operators, detectors and methods that there are not."""
     options = arguments.get("options")
     if hasattr(options, "resolve"):
-        config.load_config(options.preset, (), options.overrides)
+        config.load_config(options.preset, (), options.overrides, trusted=False)
         attacks = (options.attack or "none").split(",")
         assert not_ours(attacks) <= set(registry.names("attacks"))
     operator = getattr(options, "operator", None)

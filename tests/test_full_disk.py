@@ -13,7 +13,7 @@ import pytest
 import fake_run
 
 SIZE = 1 << 20
-SMOKE = ("--preset", "smoke", "--set", "data.limit=600", "--set", "model.width=2")
+SMOKE = ("--preset", "smoke", "--set", "data.limit=600", "--set", "model.cae.width=2")
 AXES = """
 preset = "smoke"
 base = { data = { limit = 600 }, attack = { names = ["none", "heuristic"] } }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from recondoor import config, seeding
 
-SMALL = ("--set=data.limit=600", "--set=model.width=2", "--set=model.code=2")
+SMALL = ("--set=data.limit=600", "--set=model.cae.width=2", "--set=model.cae.code=2")
 SMOKE = ("study", "--preset", "smoke", "--attack=none,heuristic", *SMALL)
 HOMELESS = """
 import os, pwd, sys

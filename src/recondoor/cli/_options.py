@@ -3,6 +3,7 @@
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from json import dumps
 from pathlib import Path
@@ -105,7 +106,9 @@ def tell_given_twice(overrides: Sequence[str], files: Sequence[Path] = ()) -> No
     from recondoor import config
 
     for line in [*config.given_twice(overrides), *config.older_spellings(files, overrides)]:
-        print(f"recondoor: {plain(line)}", file=sys.stderr)
+        # A log that is full stops no work.
+        with suppress(OSError):
+            print(f"recondoor: {plain(line)}", file=sys.stderr)
 
 
 def tell_no_report(error: RunError) -> None:
