@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from _bench import Report, parser
-from recondoor.config import load_config
+from recondoor.config import leaves, load_config
 
 BAR = 5.0
 PROBE = Path(__file__).with_name("_study_probe.py")
-REDUCED = {"train.max_epochs": 1, "attack.iterations": 4, "attack.warm_steps": 4}
+REDUCED = {"train.max_epochs": 1, "attack.bilevel.iterations": 4, "attack.warm_steps": 4}
 
 # What each kind of work is repeated for; the work is everything but the overhead.
 WORK: dict[str, str | None] = {
@@ -32,14 +32,14 @@ WORK: dict[str, str | None] = {
     "training steps: batches": "train.max_epochs",
     "validations": "train.max_epochs",
     "warm-up steps": "attack.warm_steps",
-    "hypergradient steps": "attack.iterations",
+    "hypergradient steps": "attack.bilevel.iterations",
     "growth steps of the start": None,
     "test evaluations": None,
 }
 # Overhead that grows with the number of epochs or iterations; the other kinds are fixed costs.
 LOOPS: dict[str, str | None] = {
     "training between its steps": "train.max_epochs",
-    "attack between its steps": "attack.iterations",
+    "attack between its steps": "attack.bilevel.iterations",
     "files": "train.max_epochs",
 }
 
@@ -115,11 +115,9 @@ def measure(arguments: argparse.Namespace) -> Spent:
 
 def scaled(run: Spent, arguments: argparse.Namespace) -> Spent:
     """What the preset as it ships costs, from a reduced run of it."""
-    tree = load_config(arguments.preset, (), arguments.set).model_dump()
+    settings = dict(leaves(load_config(arguments.preset, (), arguments.set).model_dump()))
     growth: dict[str | None, float] = {None: 1.0}
-    for key, value in REDUCED.items():
-        section, leaf = key.split(".")
-        growth[key] = tree[section][leaf] / value
+    growth |= {key: settings[key] / value for key, value in REDUCED.items()}
     kinds = {
         kind: seconds * growth[(WORK | LOOPS).get(kind)] for kind, seconds in run.kinds.items()
     }
