@@ -13,7 +13,7 @@ from torch import Tensor
 from recondoor import attacks, data, gate, measurement, models, operators, registry, seeding
 from recondoor.config import Config, Model, operator_files
 from recondoor.errors import ConfigError, RunError
-from recondoor.measurement import NOTHING, Chain, Pairs
+from recondoor.measurement import Chain, Pairs
 from recondoor.poisoning import (
     Artefact,
     PoisonPlan,
@@ -25,6 +25,9 @@ from recondoor.poisoning import (
 from recondoor.progress import NO_PROGRESS, Progress
 
 Shape = tuple[int, int, int]
+
+# Share of a pattern's norm below which nothing of it is left.
+NOTHING = 1e-6
 
 # Gradients grow as input times error, and Adam keeps their squares: the fourth power of this is the
 # largest 32-bit number.
