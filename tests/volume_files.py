@@ -8,9 +8,13 @@ import nibabel
 import nrrd
 import numpy as np
 import pydicom
+import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
+
+from recondoor import data
+from recondoor.errors import DataError
 
 Array = NDArray[Any]
 
@@ -105,3 +109,13 @@ def write_series(folder: Path, slices: Array, **changed: Any) -> None:
     for at, pixels in enumerate(slices):
         name = f"{(at * 3 + 1) % len(slices)}-{series}.dcm"
         write_slice(folder / name, pixels, at, **changed)
+
+
+def refused(path: Path, **given: Any) -> str:
+    """The one line that loading a path is refused with."""
+    with pytest.raises(DataError) as caught:
+        data.load(str(path), **given)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert len(text) < 500
+    return text
