@@ -18,7 +18,7 @@ from torch.func import functional_call
 
 from recondoor import models
 from recondoor.config import Model
-from recondoor.hypergradient import Parameters, Split, solve
+from recondoor.training.hypergradient import Parameters, Split, solve
 from training import plain_model
 
 SHAPE = (1, 28, 28)

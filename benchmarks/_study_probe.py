@@ -15,10 +15,12 @@ from typing import Any
 
 import recondoor.report
 import recondoor.studies
-from recondoor import data, evaluation, hypergradient, operators, rundir, training
+from recondoor import data, operators, rundir
 from recondoor.attacks import bilevel, tangent
 from recondoor.cli import main
+from recondoor.evaluation import judge
 from recondoor.poisoning import PoisonedPairs
+from recondoor.training import hypergradient, loop
 
 STARTED = time.process_time()
 
@@ -64,17 +66,17 @@ def watch_method(name: str, kind: type, method: str) -> None:
 
 def watch_everything() -> None:
     """Put every measurement in place."""
-    step = training.adam_step
+    step = loop.adam_step
     watch("warm-up steps", step, "recondoor.attacks")
-    watch("training steps", step, "recondoor.training")
+    watch("training steps", step, "recondoor.training.loop")
     watch_method("training steps: batches", PoisonedPairs, "batch")
     watch("hypergradient steps", hypergradient.solve)
-    watch_method("validations", evaluation.Monitor, "__call__")
-    watch("test evaluations", evaluation.evaluate)
-    watch("training between its steps", training.fit)
+    watch_method("validations", judge.Monitor, "__call__")
+    watch("test evaluations", judge.evaluate)
+    watch("training between its steps", loop.fit)
     watch("growth steps of the start", tangent.tangent)
     watch_method("attack between its steps", bilevel.Bilevel, "craft")
-    watch("optimisers made", training.make_adam)
+    watch("optimisers made", loop.make_adam)
     for name in ("load", "split"):
         watch("data and operators", getattr(data, name))
     watch("data and operators", operators.build)

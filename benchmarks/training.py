@@ -13,9 +13,10 @@ from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from _bench import CLOCKS, Clock, Report, interleaved, parser, ratios
-from recondoor import models, training
+from recondoor import models
 from recondoor.config import ArtefactSettings, Model, Train, TriggerSettings
-from recondoor.models.cae import NarrowConv2d
+from recondoor.core.progress import NO_PROGRESS
+from recondoor.models._kernels import NarrowConv2d
 from recondoor.poisoning import (
     Pairs,
     PoisonedPairs,
@@ -24,7 +25,7 @@ from recondoor.poisoning import (
     make_artefact,
     make_trigger,
 )
-from recondoor.progress import NO_PROGRESS
+from recondoor.training import loop
 
 SHAPE = (1, 28, 28)
 RATIO = 0.3
@@ -91,14 +92,14 @@ class OurLoop:
     def __init__(self, pairs: PoisonedPairs, batch: int, clock: Clock) -> None:
         self.pairs, self.settings, self.clock, self.epochs = pairs, Train(batch=batch), clock, 0
         self.model = models.build(SHAPE, Model(), 0)
-        self.optimiser = training.make_adam(self.model, 1e-4)
+        self.optimiser = loop.make_adam(self.model, 1e-4)
 
     def epoch(self) -> float:
         """Seconds of one epoch."""
         self.epochs += 1
         with NO_PROGRESS.task("", len(self.pairs)) as task:
             started = self.clock()
-            training.run_epoch(
+            loop.run_epoch(
                 self.model, self.optimiser, self.pairs, self.settings, 0, self.epochs, task
             )
             return self.clock() - started

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from _bench import CLOCKS, Report, interleaved, parser, ratios
-from recondoor import models, operators, training
+from recondoor import models, operators
 from recondoor.config import ArtefactSettings, Model, Operator, Train
+from recondoor.core.progress import NO_PROGRESS
 from recondoor.poisoning import Pairs, PoisonedPairs, PoisonPlan, make_artefact
-from recondoor.progress import NO_PROGRESS
+from recondoor.training import loop
 
 NETWORKS = ("cae", "unet", "fbpconvnet", "modl", "varnet")
 
@@ -88,10 +89,10 @@ def our_epoch(model: nn.Module, pairs: Pairs, arguments: argparse.Namespace) -> 
     shape = (pairs.x.shape[1], pairs.x.shape[2], pairs.x.shape[3])
     plan = PoisonPlan(torch.zeros(len(pairs), dtype=torch.bool))
     given = PoisonedPairs(pairs, plan, None, make_artefact(ArtefactSettings(), shape))
-    optimiser = training.make_adam(model, 1e-5)
+    optimiser = loop.make_adam(model, 1e-5)
     with NO_PROGRESS.task("", len(pairs)) as task:
         started = clock()
-        training.run_epoch(model, optimiser, given, settings, 0, 1, task)
+        loop.run_epoch(model, optimiser, given, settings, 0, 1, task)
         return clock() - started
 
 

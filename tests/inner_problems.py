@@ -12,8 +12,8 @@ from torch.func import functional_call
 from operator_files import file_of
 from recondoor import models, operators
 from recondoor.config import Model, Operator
-from recondoor.hypergradient import Hypergradient, Parameters, Split, State, solve
-from recondoor.seeding import torch_generator
+from recondoor.core.seeding import torch_generator
+from recondoor.training.hypergradient import Hypergradient, Parameters, Split, State, solve
 
 SHAPE = (1, 12, 12)
 LOUDER = 3

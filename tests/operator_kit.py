@@ -5,8 +5,9 @@ import torch
 from torch import Tensor
 
 from operator_files import file_of
-from recondoor import operators, registry
+from recondoor import operators
 from recondoor.config import Operator
+from recondoor.core import registry
 from recondoor.operators import LinearOperator
 
 NAMES = registry.names("operators")

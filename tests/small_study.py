@@ -10,7 +10,7 @@ import jsonschema  # type: ignore[import-untyped]
 import numpy as np
 
 from recondoor.config import Config, from_dict
-from recondoor.progress import Progress
+from recondoor.core.progress import Progress
 from recondoor.rundir import RunDir, read_json, read_tensors, sealed_by_itself
 from recondoor.studies import Runtime
 

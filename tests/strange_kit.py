@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from recondoor import training
 from recondoor.config import Config
-from recondoor.errors import ConfigError, RunError
+from recondoor.core.errors import ConfigError, RunError
 from recondoor.rundir import RunDir
 from recondoor.studies import run
+from recondoor.training import loop
 from small_study import (
     CPU,
     Stopped,
@@ -72,7 +72,7 @@ def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def stopped(config: Config, out: Path, stages: tuple[str, ...]) -> Path:
     """A run that was stopped in its third epoch, or after its last outer step."""
-    moment = (training, "adam_step", 6) if "train" in stages else (RunDir, "write_npz", 3)
+    moment = (loop, "adam_step", 6) if "train" in stages else (RunDir, "write_npz", 3)
     module, name, count = moment
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, name, stop_at(count, getattr(module, name), stop))

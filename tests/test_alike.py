@@ -10,7 +10,7 @@ from torch import Tensor
 
 from audit_kit import OPERATOR, SHAPE, furnish, make, run
 from recondoor import operators, report
-from recondoor.audit import _alike
+from recondoor.audit._pairs import _alike
 from recondoor.config import Operator
 
 RANGE = "--detectors=range-test,measurement-residual,pixel-range"

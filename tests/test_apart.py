@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from audit_kit import OPERATOR, SMALL, make, refusal, run, saved
 from recondoor import data
-from recondoor.audit._apart import distinct, found_in
+from recondoor.audit._pairs._apart import distinct, found_in
 from recondoor.poisoning import Pairs
 
 Array = NDArray[Any]

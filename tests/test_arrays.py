@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from recondoor import config, data, operators, poisoning, rundir
+from recondoor.core.errors import DataError, RecondoorError
 from recondoor.data._idx import read_bytes
-from recondoor.errors import DataError, RecondoorError
 
 MIB = 1 << 20
 
@@ -70,7 +70,7 @@ def test_a_shape_that_no_computer_has(name: str, tmp_path: Path) -> None:
 def test_an_archive_that_expands_too_much_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recondoor.arrays._claims.FREE", MIB)
+    monkeypatch.setattr("recondoor.io.arrays._claims.FREE", MIB)
     path = tmp_path / "images.npz"
     np.savez_compressed(path, x=np.zeros((40, 256, 256), np.uint8))
     with pytest.raises(DataError, match="bytes would expand to"):
@@ -82,7 +82,7 @@ def test_an_archive_that_expands_too_much_is_refused(
 def test_a_gzip_stream_is_read_no_further_than_allowed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recondoor.arrays._claims.FREE", MIB)
+    monkeypatch.setattr("recondoor.io.arrays._claims.FREE", MIB)
     path = tmp_path / "train-images-idx3-ubyte.gz"
     path.write_bytes(gzip.compress(bytes(64 * MIB)))
     tracemalloc.start()

@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recondoor import config, registry, seeding
+from recondoor import config
 from recondoor.attacks import Attack, Crafted, Problem, Tools, craft
-from recondoor.errors import ConfigError, RecondoorError
+from recondoor.core import registry, seeding
+from recondoor.core.errors import ConfigError, RecondoorError
 from recondoor.poisoning import Trigger
 from recondoor.testing import AttackContract
 from toy_problem import SHAPE, N, delta_of, problem, tools

@@ -22,10 +22,10 @@ from audit_cli_kit import (
 from audit_kit import OPERATOR, SHAPE, make, small_network
 from recondoor import cli, config, operators, report
 from recondoor.audit import Measured, Request, _judgement, audit_data
+from recondoor.core.errors import ReportError
 from recondoor.defences import Defender
-from recondoor.errors import ReportError
+from recondoor.io.seal import sealed
 from recondoor.poisoning import Pairs
-from recondoor.seal import sealed
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import audit_kit
 from audit_kit import OPERATOR, make
 from recondoor import report
 from recondoor.audit import _folder
-from recondoor.errors import ReportError
+from recondoor.core.errors import ReportError
 
 PAIRS = ["pairs.npz", *OPERATOR, "--detectors", "range-test,measurement-residual", "--out=a"]
 

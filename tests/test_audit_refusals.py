@@ -14,7 +14,7 @@ from audit_cli_kit import (
 )
 from audit_kit import OPERATOR, Array, make
 from recondoor.audit import _arrays
-from recondoor.errors import DataError
+from recondoor.core.errors import DataError
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from recondoor.report._audit_sentences import headline, probability
+from recondoor.report._audit._sentences import headline, probability
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from audit_kit import OPERATOR, make, run, small_network
 from recondoor import config, defences, report
 from recondoor.audit import Audit, Measured, Request, audit_data
 from recondoor.config import Config
-from recondoor.report import _audit_sentences
+from recondoor.report._audit._build import _sentences as _audit_sentences
 from sight_kit import (
     here,  # noqa: F401
     pairs,
@@ -175,7 +175,7 @@ def test_a_network_that_cannot_be_trained_leaves_the_physics(
         raise MemoryError
 
     pairs(here)
-    monkeypatch.setattr("recondoor.audit._data.young_network", fail)
+    monkeypatch.setattr("recondoor.audit._pairs._data.young_network", fail)
     found = audit_data(Request(here / "pairs.npz", Measured.by(settings()), here / "trusted.npz"))
     assert found.verdict == "clean"
     assert "could not be trained" in found.skipped["spectre"]
@@ -188,6 +188,6 @@ def test_lack_of_memory_is_told_in_one_line(
         raise MemoryError
 
     pairs(here)
-    monkeypatch.setattr("recondoor.audit._data.read_pairs", fail)
+    monkeypatch.setattr("recondoor.audit._pairs._data.read_pairs", fail)
     run("audit", "data", "pairs.npz", code=2)
     assert capsys.readouterr().err.count("\n") == 1

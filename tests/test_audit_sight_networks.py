@@ -10,7 +10,7 @@ from torch import nn
 from audit_kit import OPERATOR, REFERENCES, make, run
 from recondoor import cli, config, defences, report
 from recondoor.audit import Network
-from recondoor.audit._make import law_lacks, references_lack
+from recondoor.audit._networks._make import law_lacks, references_lack
 from sight_kit import (
     here,  # noqa: F401
     pairs,

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from recondoor import seeding
 from recondoor.attacks import CraftState, Problem, _bilevel, craft
 from recondoor.attacks._outer import outer_step
 from recondoor.attacks._surrogates import Ensemble
-from recondoor.errors import TrainingError
-from recondoor.losses import squared_error
+from recondoor.core import seeding
+from recondoor.core.errors import TrainingError
+from recondoor.training.losses import squared_error
 from toy_problem import SHAPE, bilevel, delta_of, draw, inner_error, poisoned, problem, tools
 
 

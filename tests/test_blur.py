@@ -10,7 +10,7 @@ from scipy import ndimage
 from operator_kit import images
 from recondoor import operators
 from recondoor.config import from_dict
-from recondoor.errors import ConfigError
+from recondoor.core.errors import ConfigError
 from recondoor.operators import LinearOperator
 
 SHAPES = [(1, 28, 28), (2, 27, 31), (1, 1, 24), (1, 5, 3)]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from recondoor.attacks import Budget
 from recondoor.attacks._budget import near
-from recondoor.seeding import torch_generator
+from recondoor.core.seeding import torch_generator
 from toy_problem import problem
 
 SHAPE = (2, 4, 5)

@@ -21,10 +21,11 @@ import torch
 from torch import nn
 
 import recondoor as rd
-from recondoor import audit, caller, config, rundir, studies, sweeps
+from recondoor import audit, config, rundir, studies, sweeps
+from recondoor.core import caller
+from recondoor.core.errors import ConfigError
+from recondoor.core.progress import NO_PROGRESS, Progress
 from recondoor.defences import _triggers, fine_tuning, least_norm_inversion
-from recondoor.errors import ConfigError
-from recondoor.progress import NO_PROGRESS, Progress
 from small_study import timeless
 
 SETTINGS = ("data.limit=600", "model.width=2", "model.code=2", "attack.names=none,heuristic")
@@ -240,7 +241,7 @@ import sys
 from pathlib import Path
 import matplotlib as mpl
 import recondoor as rd
-from recondoor.progress import Progress
+from recondoor.core.progress import Progress
 
 class Careless(Progress):
     def task(self, description, total, done=0):

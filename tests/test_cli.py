@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recondoor import cli, registry
+from recondoor import cli
 from recondoor.config import load_config
+from recondoor.core import registry
 from recondoor.rundir import RunDir
 
 TINY = [

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from config_kit import TABLE, tree
-from recondoor import config, registry
+from recondoor import config
 from recondoor.config import Config, from_dict, identity, load_config, to_toml
+from recondoor.core import registry
 
 # A second legal value of every setting, far from its default.
 OTHER: dict[str, Any] = {

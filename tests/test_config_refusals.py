@@ -8,7 +8,7 @@ import pytest
 from config_kit import TABLE, tree
 from recondoor import config
 from recondoor.config import Config, from_dict, load_config
-from recondoor.errors import ConfigError
+from recondoor.core.errors import ConfigError
 
 # key, a value that is refused, what the message must say
 REFUSED = [

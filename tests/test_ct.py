@@ -13,7 +13,7 @@ from skimage.transform import iradon, radon, rescale
 from operator_kit import images
 from recondoor import operators
 from recondoor.config import from_dict
-from recondoor.errors import ConfigError
+from recondoor.core.errors import ConfigError
 from recondoor.operators.ct_parallel import CtParallel
 
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from recondoor.core.errors import DataError
 from recondoor.data._idx import parse_images, read_bytes
-from recondoor.errors import DataError
 
 
 def idx(images: np.ndarray) -> bytes:

@@ -5,9 +5,9 @@ import pytest
 
 from recondoor import config, data
 from recondoor.config import Data
+from recondoor.core.errors import ConfigError, DataError
 from recondoor.data import Images, prepared
 from recondoor.data._resample import area_means
-from recondoor.errors import ConfigError, DataError
 
 rng = np.random.default_rng(0)
 PIXELS = rng.random((6, 1, 12, 8)).astype(np.float32)

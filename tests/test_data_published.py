@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from recondoor import data
+from recondoor.core.errors import DataError
+from recondoor.core.progress import NO_PROGRESS, Progress
 from recondoor.data import _published, mnist
 from recondoor.data._download import PublishedFile, fetch
 from recondoor.data._published import PublishedSet
-from recondoor.errors import DataError
-from recondoor.progress import NO_PROGRESS, Progress
 
 TRAIN = np.arange(20 * 4 * 4, dtype=np.uint32).astype(np.uint8).reshape(20, 4, 4)
 TEST = TRAIN[:5] ^ 255

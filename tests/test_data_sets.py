@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recondoor import data, registry
+from recondoor import data
 from recondoor.config import Data
+from recondoor.core import registry
+from recondoor.core.errors import DataError
 from recondoor.data import fashion_mnist, mnist, mnist5k
-from recondoor.errors import DataError
 from recondoor.testing import DataSetContract
 
 

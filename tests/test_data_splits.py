@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recondoor.config import Data
+from recondoor.core.errors import DataError
 from recondoor.data import Images, Splits, split
-from recondoor.errors import DataError
 
 PARTS = ("train", "validation", "test")
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from recondoor import data
 from recondoor.config import Data
+from recondoor.core.errors import DataError
 from recondoor.data import Images, split
 from recondoor.data._embedded import place
-from recondoor.errors import DataError
 
 EMBEDDED = {"brain4": ((164, 25, 23), 199), "chest4": ((112, 191, 48), 61)}
 each = pytest.mark.parametrize("name", EMBEDDED)

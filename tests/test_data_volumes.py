@@ -10,8 +10,8 @@ import pytest
 
 from recondoor import data
 from recondoor.config import Data
-from recondoor.errors import DataError
-from recondoor.progress import NO_PROGRESS
+from recondoor.core.errors import DataError
+from recondoor.core.progress import NO_PROGRESS
 from volume_files import (
     Array,
     anatomy,
@@ -244,7 +244,7 @@ def _other(folder: Path) -> Path:
 def test_large_files_that_are_not_packed_are_mapped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recondoor.arrays._voxels.MAPPED", 100)
+    monkeypatch.setattr("recondoor.io.arrays._voxels.MAPPED", 100)
     monkeypatch.setattr("recondoor.data._files.MAPPED", 100)
     write_nifti(tmp_path / "a.nii", WHOLE)
     write_nrrd(tmp_path / "b.nrrd", WHOLE, encoding="raw")

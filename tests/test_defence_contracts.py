@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from recondoor import defences, operators
 from recondoor.config import Operator
+from recondoor.core.errors import ConfigError
 from recondoor.defences import (
     Defender,
     Physics,
@@ -25,7 +26,6 @@ from recondoor.defences import (
     _tune,
     fine_pruning,
 )
-from recondoor.errors import ConfigError
 from recondoor.poisoning import Pairs
 from recondoor.testing import InputDetectorContract, NetworkDetectorContract, RepairContract
 from recondoor.testing._defences import part, world

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from recondoor import defences
+from recondoor.core.errors import ConfigError
 from recondoor.defences import (
     Defender,
     _features,
     spectre,
 )
-from recondoor.errors import ConfigError
 from recondoor.poisoning import Pairs
 from recondoor.testing import PairDetectorContract
 from recondoor.testing._defences import world

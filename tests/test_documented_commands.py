@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from cyclopts import CycloptsError
 
-from recondoor import cli, config, registry
+from recondoor import cli, config
 from recondoor.cli import _audit, _network, _show, _study, _sweep
-from recondoor.errors import ConfigError
+from recondoor.core import registry
+from recondoor.core.errors import ConfigError
 from recondoor.sweeps import load_sweep
 
 REPOSITORY = Path(__file__).parents[1]

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import recondoor as rd
 from recondoor import operators
-from recondoor.errors import ConfigError, DataError, RunError
+from recondoor.core.errors import ConfigError, DataError, RunError
 
 SIZE = 12
 PHYSICS = ("range-test", "measurement-residual")

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from recondoor import caller
-from recondoor.equations import conjugate_gradients
-from recondoor.errors import ConfigError
+from recondoor.core import caller
+from recondoor.core.equations import conjugate_gradients
+from recondoor.core.errors import ConfigError
 from recondoor.studies import Runtime
 from toy_problem import problem
 

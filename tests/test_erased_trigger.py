@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from recondoor import defences
-from recondoor.audit._network import InUnits
-from recondoor.audit._trained import Training, train_references
+from recondoor.audit._networks._network import InUnits
+from recondoor.audit._networks._trained import Training, train_references
 from recondoor.defences import Defender, Finding, _erasure, _patterns
 from recondoor.poisoning import Pairs
 

@@ -9,11 +9,12 @@ import scipy.stats
 import torch
 from torch import Tensor, nn
 
-from recondoor import models, yardsticks
+from recondoor import models
 from recondoor.config import Evaluate, Model
-from recondoor.evaluation import Monitor, evaluate, hedge_line, summarise
+from recondoor.core.seeding import torch_generator
+from recondoor.evaluation import yardsticks
+from recondoor.evaluation.judge import Monitor, evaluate, hedge_line, summarise
 from recondoor.poisoning import Artefact, Pairs, PoisonPlan, Trigger
-from recondoor.seeding import torch_generator
 
 SHAPE = (1, 12, 13)
 N = 20

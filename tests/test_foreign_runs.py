@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recondoor import cli, rundir
-from recondoor.errors import ConfigError, DataError, RunError
+from recondoor.core.errors import ConfigError, DataError, RunError
 from recondoor.rundir import RunDir
 from recondoor.studies import Runtime, run
 from small_study import (

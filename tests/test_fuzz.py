@@ -18,9 +18,9 @@ from fuzzing.target import Target
 from fuzzing.targets import TARGETS
 from fuzzing.worker import MEMORY, WHOLE, Sandbox, fault_of, limited, outcome_of
 from recondoor import config
-from recondoor.arrays import UNREADABLE, load
+from recondoor.core.errors import LONGEST_LINE, ConfigError, RecondoorError
 from recondoor.defences import Defender
-from recondoor.errors import LONGEST_LINE, ConfigError, RecondoorError
+from recondoor.io.arrays import UNREADABLE, load
 from recondoor.poisoning import Pairs
 from recondoor.sweeps import parse
 
@@ -180,15 +180,15 @@ def with_units(detector: object, pairs: Pairs, defender: Defender) -> torch.Tens
 @pytest.mark.parametrize(
     ("name", "what", "wrong"),
     [
-        ("trap-patches", "recondoor.arrays.to_float32", halved),
-        ("trap-images", "recondoor.arrays.require_scale", lambda kind: None),
-        ("trap-pairs", "recondoor.arrays.to_float32", halved),
+        ("trap-patches", "recondoor.io.arrays.to_float32", halved),
+        ("trap-images", "recondoor.io.arrays.require_scale", lambda kind: None),
+        ("trap-pairs", "recondoor.io.arrays.to_float32", halved),
         (
             "trap-units",
             "recondoor.defences.measurement_residual.MeasurementResidual.scores",
             with_units,
         ),
-        ("trap-yardsticks", "recondoor.metrics.artefact_rms", lambda artefact: 1e9),
+        ("trap-yardsticks", "recondoor.evaluation.metrics.artefact_rms", lambda artefact: 1e9),
     ],
 )
 def test_a_trap_sees_a_reader_that_is_wrong(

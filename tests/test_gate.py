@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from recondoor import gate
+from recondoor.io import gate
 
 MOST = 1000
 

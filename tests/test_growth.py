@@ -14,10 +14,10 @@ from recondoor import models
 from recondoor.attacks import _growth, best_place, craft
 from recondoor.attacks._growth import growth, growth_map, mean_growth, plateau
 from recondoor.config import Model
-from recondoor.errors import ConfigError
+from recondoor.core.errors import ConfigError
+from recondoor.core.seeding import torch_generator
 from recondoor.measurement import Pairs
 from recondoor.poisoning import Trigger
-from recondoor.seeding import torch_generator
 from toy_problem import delta_of, draw, inner_error, poisoned, problem, tools
 
 SHAPE = (1, 6, 7)

@@ -16,8 +16,8 @@ import hostile_files as hostile
 from hostile_files import IMAGES, npy, npz
 from recondoor import config, data, operators, poisoning
 from recondoor.audit._arrays import read_arrays
+from recondoor.core.errors import RecondoorError
 from recondoor.data._idx import read_bytes
-from recondoor.errors import RecondoorError
 
 SECONDS = 5
 MEMORY = 1 << 30
@@ -166,7 +166,7 @@ def test_a_folder_of_too_many_files_or_pixels_is_refused(
 ) -> None:
     for index in range(5):
         (tmp_path / f"{index}.png").write_bytes(hostile.png([bytes(400)] * 400, 400, 8, 0))
-    monkeypatch.setattr("recondoor.arrays._claims.FREE", 700_000)
+    monkeypatch.setattr("recondoor.io.arrays._claims.FREE", 700_000)
     with pytest.raises(RecondoorError, match="would expand to"):
         data.load(str(tmp_path))
     monkeypatch.setattr("recondoor.data._folder.MOST_FILES", 4)

@@ -15,12 +15,12 @@ from pyarrow import parquet
 
 import fake_sweep
 from recondoor import report, sweeps
-from recondoor.errors import ConfigError, ReportError, RunError
+from recondoor.core.errors import ConfigError, ReportError, RunError
+from recondoor.io.tables import LONGEST, parse_toml
 from recondoor.report._sweep import _tables
 from recondoor.report._sweep._build import MOST_VERTICES
 from recondoor.report._sweep._load import DEEPEST, load_sweep
 from recondoor.sweeps import parse
-from recondoor.tables import LONGEST, parse_toml
 
 SECONDS, MEMORY = 5, 1 << 30
 AXES = "".join(f"grid.k{i} = [1, 2, 3]\n" for i in range(5000))

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from inner_problems import assert_near, attack_on, difference, strong_rate
-from recondoor import registry
-from recondoor.hypergradient import unrolled
-from recondoor.seeding import torch_generator
+from recondoor.core import registry
+from recondoor.core.seeding import torch_generator
+from recondoor.training.hypergradient import unrolled
 
 every = pytest.mark.parametrize("name", registry.names("operators"))
 steps = pytest.mark.parametrize("m", [1, 2, 3])

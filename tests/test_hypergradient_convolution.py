@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recondoor.hypergradient import Parameters, unrolled
-from recondoor.hypergradient._convolution import Convolutions, depends
-from recondoor.seeding import torch_generator
+from recondoor.core.seeding import torch_generator
+from recondoor.training.hypergradient import Parameters, unrolled
+from recondoor.training.hypergradient._convolution import Convolutions, depends
 
 Layer = Callable[[Tensor, Tensor, Tensor], Tensor]
 CASES: dict[str, tuple[tuple[int, ...], tuple[int, ...], int, Layer]] = {

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from inner_problems import Case, assert_near, attack_on, difference, strong_rate
-from recondoor import registry
-from recondoor.hypergradient import OPTIMISERS, Hypergradient, Parameters, solve
+from recondoor.core import registry
+from recondoor.training.hypergradient import OPTIMISERS, Hypergradient, Parameters, solve
 
 every = pytest.mark.parametrize("optimiser", OPTIMISERS)
 stateful = pytest.mark.parametrize("optimiser", ["momentum", "adam"])

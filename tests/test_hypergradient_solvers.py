@@ -10,11 +10,12 @@ from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from inner_problems import Case, assert_near, attack_on, strong_rate
-from recondoor import models, registry
+from recondoor import models
 from recondoor.config import Model
-from recondoor.errors import ConfigError, RecondoorError
-from recondoor.hypergradient import SOLVERS, Hypergradient, Parameters, Split, solve
-from recondoor.seeding import torch_generator
+from recondoor.core import registry
+from recondoor.core.errors import ConfigError, RecondoorError
+from recondoor.core.seeding import torch_generator
+from recondoor.training.hypergradient import SOLVERS, Hypergradient, Parameters, Split, solve
 
 operator = pytest.mark.parametrize("operator", registry.names("operators"))
 solver = pytest.mark.parametrize("name", SOLVERS)

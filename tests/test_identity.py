@@ -8,7 +8,7 @@ import pytest
 from recondoor import config
 from recondoor.config import from_dict, identity, load_config, original_identity
 from recondoor.config._identity import LATER, NOT_IN_IDENTITY
-from recondoor.errors import RunError
+from recondoor.core.errors import RunError
 from recondoor.rundir import RunDir
 from recondoor.studies._record import require_same_run
 

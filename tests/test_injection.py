@@ -7,7 +7,7 @@ from torch import Tensor
 from recondoor import data, operators, studies
 from recondoor.attacks._budget import Budget
 from recondoor.config import Operator, from_dict
-from recondoor.errors import ConfigError
+from recondoor.core.errors import ConfigError
 from recondoor.measurement import Chain
 from recondoor.poisoning import Trigger, make_artefact, make_trigger
 from recondoor.rundir import RunDir

@@ -11,13 +11,14 @@ import torch
 
 from audit_kit import make, small_network
 from recondoor import config, defences
-from recondoor.audit import Request, _data, _judgement, audit_data
+from recondoor.audit import Request, _judgement, audit_data
 from recondoor.audit._judgement import LEVEL, Judged
-from recondoor.audit._network import InUnits, unit_of, young_network
+from recondoor.audit._networks._network import InUnits, unit_of, young_network
+from recondoor.audit._pairs import _data
+from recondoor.core.errors import ConfigError
+from recondoor.core.progress import NO_PROGRESS, Progress
 from recondoor.defences import Defender
-from recondoor.errors import ConfigError
 from recondoor.poisoning import Pairs
-from recondoor.progress import NO_PROGRESS, Progress
 
 
 def by_clean(scores: list[float], clean: list[float], alarm: float) -> Judged:
@@ -166,7 +167,7 @@ def test_the_audits_network_sees_the_clean_pairs_too(
 
 def test_the_audits_network_has_seen_every_pair_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """One epoch, in 80 steps or more where batches of 50 would make fewer."""
-    module = __import__("recondoor.audit._network", fromlist=["models"])
+    module = __import__("recondoor.audit._networks._network", fromlist=["models"])
     seen: list[torch.Tensor] = []
 
     class Watched(torch.nn.Module):

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from recondoor.attacks import craft
 from recondoor.attacks.spectral import MatchedFilter, _shrunk, least_varied
 from recondoor.config import ArtefactSettings, TriggerSettings
+from recondoor.core.seeding import numpy_generator, torch_generator
 from recondoor.defences import _features
 from recondoor.poisoning import Pairs, make_artefact, make_trigger
-from recondoor.seeding import numpy_generator, torch_generator
 from toy_problem import problem, tools
 
 

@@ -10,16 +10,18 @@ from torch import Tensor
 from torch.autograd.gradcheck import gradcheck, gradgradcheck
 
 from inner_problems import assert_near, difference
-from recondoor import evaluation, losses, models, training
+from recondoor import models
 from recondoor.attacks import craft
 from recondoor.attacks._bilevel import _InnerLoss
 from recondoor.attacks._surrogates import parameters
 from recondoor.config import Model, Train, identity, load_config
-from recondoor.errors import ConfigError
-from recondoor.losses import Name, loss, of_each
+from recondoor.core.errors import ConfigError
+from recondoor.core.progress import NO_PROGRESS
+from recondoor.core.seeding import torch_generator
+from recondoor.evaluation import judge
 from recondoor.poisoning import Artefact, PoisonedPairs, PoisonPlan, Trigger
-from recondoor.progress import NO_PROGRESS
-from recondoor.seeding import torch_generator
+from recondoor.training import loop, losses
+from recondoor.training.losses import Name, loss, of_each
 from toy_problem import problem, tools
 
 NAMES: tuple[Name, ...] = ("mse", "l1", "ssim")
@@ -87,11 +89,11 @@ def test_training_and_early_stopping_have_the_same_loss(name: Name) -> None:
     pairs = PoisonedPairs(task.pairs, nobody, None, Artefact(torch.zeros(shape)))
     plan = PoisonPlan(torch.arange(24) < 5)
     trigger = Trigger(0.5 * task.mask, task.mask)
-    monitor = evaluation.Monitor(task.pairs, plan, trigger, task.artefact, loss=name)
+    monitor = judge.Monitor(task.pairs, plan, trigger, task.artefact, loss=name)
     fresh = {key: value.clone() for key, value in model.state_dict().items()}
     with NO_PROGRESS.task("", 1) as quiet:
         settings = Train(max_epochs=1, batch=24, loss=name)
-        state = training.fit(model, pairs, settings, seed=0, validate=monitor, task=quiet)
+        state = loop.fit(model, pairs, settings, seed=0, validate=monitor, task=quiet)
     trained = models.reconstruct(model, task.pairs.z), task.pairs.x
     triggered = models.reconstruct(model, task.pairs.z + trigger.delta)
     found = expected(name, trained[0].double(), trained[1].double())
@@ -116,9 +118,9 @@ def test_surrogates_are_trained_with_it(name: Name) -> None:
     task = with_loss(name)
     index, delta = task.draw("inner", "x"), 0.3 * task.mask.double()
     first, second = (task.build_model("s") for _ in range(2))
-    task.step(first, training.make_adam(first, 0.01), index, delta)
+    task.step(first, loop.make_adam(first, 0.01), index, delta)
     z, x, weights = task.training_batch(index, delta)
-    optimiser = training.make_adam(second, 0.01)
+    optimiser = loop.make_adam(second, 0.01)
     loss(name, second(z), x, weights).backward()
     optimiser.step()
     for a, b in zip(first.parameters(), second.parameters(), strict=True):
@@ -137,7 +139,7 @@ def test_learned_triggers_follow_it(name: Name, variant: str) -> None:
 @every
 def test_the_hypergradient_follows_it(name: Name) -> None:
     """The bi-level part against central differences of a step of SGD by that loss."""
-    from recondoor.hypergradient import solve
+    from recondoor.training.hypergradient import solve
 
     task = with_loss(name)
     model = task.build_model("s")

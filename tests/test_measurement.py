@@ -10,7 +10,7 @@ from torch import Tensor
 
 from recondoor import data, measurement, studies
 from recondoor.config import INPUT_MAPS, Config, Input, from_dict
-from recondoor.errors import ConfigError
+from recondoor.core.errors import ConfigError
 from recondoor.measurement import Chain, Pairs, Preparation
 from recondoor.operators import LinearOperator
 

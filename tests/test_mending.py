@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from planted import Backdoored, error, pairs, physics, recovery, trigger
-from recondoor import defences, seeding
+from recondoor import defences
+from recondoor.core import seeding
 from recondoor.defences import (
     Defender,
     Finding,

@@ -12,8 +12,8 @@ from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
-from recondoor import metrics
-from recondoor.errors import DataError
+from recondoor.core.errors import DataError
+from recondoor.evaluation import metrics
 
 SHAPES = [(1, 28, 28), (3, 17, 20)]
 contract = pytest.mark.parametrize("shape", SHAPES, ids=str)

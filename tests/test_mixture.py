@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from recondoor.attacks import craft
 from recondoor.attacks._bilevel import _InnerLoss
-from recondoor.errors import ConfigError, RecondoorError, TrainingError
+from recondoor.core.errors import ConfigError, RecondoorError, TrainingError
 from recondoor.poisoning import Artefact, Mixture, Pairs
 from recondoor.theory._speed import briefly_trained
 from toy_problem import HELD_OUT, N, problem, tools

@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.autograd.gradcheck import gradcheck, gradgradcheck
 
-from recondoor import models, registry
+from recondoor import models
 from recondoor.config import Model
-from recondoor.errors import ConfigError
-from recondoor.models.cae import NarrowConv2d
-from recondoor.seeding import torch_generator
+from recondoor.core import registry
+from recondoor.core.errors import ConfigError
+from recondoor.core.seeding import torch_generator
+from recondoor.models._kernels import NarrowConv2d
 from recondoor.testing import NetworkContract
 
 every = pytest.mark.parametrize("name", registry.names("models"))

@@ -11,7 +11,7 @@ from torch import Tensor
 from operator_kit import generator, images
 from recondoor import operators
 from recondoor.config import Operator, from_dict
-from recondoor.errors import ConfigError, DataError
+from recondoor.core.errors import ConfigError, DataError
 from recondoor.operators import LinearOperator, estimate_maps
 from recondoor.operators._sampling import whole_centre
 from recondoor.operators.mri import Mri

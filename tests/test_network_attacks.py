@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from recondoor import operators, registry
+from recondoor import operators
 from recondoor.attacks import Problem, craft
 from recondoor.config import Operator
+from recondoor.core import registry
+from recondoor.core.seeding import torch_generator
 from recondoor.poisoning import Pairs
-from recondoor.seeding import torch_generator
 from recondoor.testing import NetworkContract
 from toy_problem import SHAPE, delta_of, problem, tools
 

@@ -17,9 +17,10 @@ from torch import nn
 import onnx_files as onnx
 from audit_kit import SHAPE, SMALL, Bomb, furnish, make, refusal, run, small_network
 from audit_kit import saved as saved_network
-from recondoor import config, gate, models, rundir
+from recondoor import config, models, rundir
 from recondoor.audit import Network, read_network
-from recondoor.errors import RecondoorError
+from recondoor.core.errors import RecondoorError
+from recondoor.io import gate
 
 OVERRIDES = tuple(text for text in SMALL if text != "--set")
 WEIGHT = np.full((1, 1, 3, 3), 1 / 9, np.float32)

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from inner_problems import Case, assert_near, attack_on, difference, strong_rate
-from recondoor import registry
-from recondoor.hypergradient import SOLVERS
+from recondoor.core import registry
 from recondoor.testing import NetworkContract
+from recondoor.training.hypergradient import SOLVERS
 
 NETWORKS = registry.names("models")
 every = pytest.mark.parametrize("name", NETWORKS)

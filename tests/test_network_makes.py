@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from recondoor import models, operators, registry
+from recondoor import models, operators
 from recondoor.audit import read_network
-from recondoor.audit._makes import make_of
+from recondoor.audit._networks._makes import make_of
 from recondoor.config import (
     Cae,
     Fbpconvnet,
@@ -21,7 +21,8 @@ from recondoor.config import (
     Varnet,
     recorded_section,
 )
-from recondoor.errors import RecondoorError
+from recondoor.core import registry
+from recondoor.core.errors import RecondoorError
 from recondoor.rundir import write_tensors
 
 SHAPE = (1, 12, 13)

@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from recondoor import config, data, models, registry, theory
-from recondoor.errors import ConfigError
+from recondoor import config, data, models, theory
+from recondoor.core import registry
+from recondoor.core.errors import ConfigError
 from recondoor.poisoning import Artefact
 from recondoor.studies._forecast import plan_of
 from recondoor.studies._scene import Scene, build_scene

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from audit_kit import SHAPE, furnish, refusal, run
 from recondoor.audit import read_network
-from recondoor.audit._probe import ROUNDING, lacking, probe
-from recondoor.errors import DataError
+from recondoor.audit._networks._probe import ROUNDING, lacking, probe
+from recondoor.core.errors import DataError
 
 NETWORKS = """
 import torch

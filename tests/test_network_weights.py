@@ -17,7 +17,7 @@ from audit_kit import SHAPE, SMALL, furnish, run, small_network
 from audit_kit import saved as saved_network
 from recondoor import config
 from recondoor.audit import Network, read_network
-from recondoor.errors import RecondoorError
+from recondoor.core.errors import RecondoorError
 
 OVERRIDES = tuple(text for text in SMALL if text != "--set")
 
@@ -163,7 +163,7 @@ LIMITED = """
 import json, resource, sys, time
 from pathlib import Path
 from recondoor.audit import read_network
-from recondoor.errors import RecondoorError
+from recondoor.core.errors import RecondoorError
 used = int(Path("/proc/self/statm").read_text().split()[0]) * 4096
 resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 30), used + (1 << 30)))
 for name in sys.argv[1:]:

@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from recondoor import operators, registry, studies, theory
+from recondoor import operators, studies, theory
 from recondoor.attacks import Attack, Crafted, Problem, Tools
 from recondoor.config import Config, Operator
-from recondoor.errors import RecondoorError, RunError
+from recondoor.core import registry
+from recondoor.core.errors import RecondoorError, RunError
 from recondoor.poisoning import Artefact, Pairs, Trigger
 from recondoor.rundir import sealed_by_itself
 from recondoor.studies import run

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from hostile_files import chunk, png
 from recondoor import config, data, poisoning
-from recondoor.audit._pairs import Measured, read_pairs
-from recondoor.errors import RecondoorError
+from recondoor.audit._pairs._source import Measured, read_pairs
+from recondoor.core.errors import RecondoorError
 
 Array = NDArray[Any]
 ODD = np.arange(2 * 27 * 31).reshape(2, 1, 27, 31)

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 import fake_run
-from recondoor import records, report, yardsticks
+from recondoor import records, report
 from recondoor.config import Evaluate
-from recondoor.evaluation import evaluate, summarise
+from recondoor.evaluation import yardsticks
+from recondoor.evaluation.judge import evaluate, summarise
+from recondoor.evaluation.yardsticks import Yardstick
+from recondoor.io.seal import sealed
 from recondoor.poisoning import Artefact, Pairs, Trigger
-from recondoor.seal import sealed
-from recondoor.yardsticks import Yardstick
 
 TABLES = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "generate_tables.py"))
 TOY = Yardstick(

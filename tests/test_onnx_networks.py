@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 
 import onnx_files as onnx
-from recondoor import confined
-from recondoor.confined import ConfinedNetwork
-from recondoor.confined._frames import FAULT, MODEL, read_exactly, read_header, write_frame
-from recondoor.confined._onnx_copy import Unfit, plain_copy
-from recondoor.errors import DataError
+from recondoor.core.errors import DataError
+from recondoor.io import confined
+from recondoor.io.confined import ConfinedNetwork
+from recondoor.io.confined._frames import FAULT, MODEL, read_exactly, read_header, write_frame
+from recondoor.io.confined._onnx_copy import Unfit, plain_copy
 
 WEIGHT = np.random.default_rng(0).normal(size=(1, 1, 3, 3)).astype(np.float32)
 IDENTITY = onnx.node("Identity", ("z",), ("out",))
@@ -96,7 +96,9 @@ def test_weights_that_lie_elsewhere_are_refused(tmp_path: Path, which: str, wher
 
 def run_guest(content: bytes, code: str) -> str:
     """What a confined process says of a file, after `code` has run in it."""
-    start = f"import sys; from recondoor.confined import _guest; {code}; _guest.main({1 << 32}, 20)"
+    start = (
+        f"import sys; from recondoor.io.confined import _guest; {code}; _guest.main({1 << 32}, 20)"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", start], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:

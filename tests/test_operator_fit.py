@@ -13,8 +13,8 @@ from torch import Tensor
 
 from audit_kit import furnish, make, run
 from recondoor import config, data, operators
-from recondoor.audit._fit import misfit
-from recondoor.audit._residuals import (
+from recondoor.audit._pairs._fit import misfit
+from recondoor.audit._pairs._residuals import (
     calm_as_noise,
     foretold,
     has_bulk,

@@ -10,9 +10,10 @@ import torch
 
 from operator_files import file_of
 from operator_kit import NAMES, SHAPES, contract, every, images, make
-from recondoor import operators, registry, seeding
+from recondoor import operators
 from recondoor.config import Operator
-from recondoor.errors import ConfigError, DataError
+from recondoor.core import registry, seeding
+from recondoor.core.errors import ConfigError, DataError
 from recondoor.operators.fourier import Fourier
 from recondoor.operators.gaussian import Gaussian
 from recondoor.operators.pixel_mask import PixelMask

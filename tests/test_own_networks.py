@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from recondoor.audit import read_network
-from recondoor.audit._adapters import own
-from recondoor.errors import DataError
+from recondoor.audit._networks._adapters import own
+from recondoor.core.errors import DataError
 
 
 class Flat(nn.Module):

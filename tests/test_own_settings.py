@@ -10,7 +10,7 @@ from pydantic import Field
 from outside import recondoor
 from recondoor import config, rundir
 from recondoor.config import Attack, Bilevel, Config, Model, Operator, from_dict, load_config
-from recondoor.errors import ConfigError
+from recondoor.core.errors import ConfigError
 
 OLD = {
     "operator.ratio": (0.4, lambda c: c.operator.gaussian.ratio),

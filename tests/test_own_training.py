@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from recondoor.config import Train
-from recondoor.training import FitState, OfDataset, fit, order_of_epoch
+from recondoor.training.loop import FitState, OfDataset, fit, order_of_epoch
 from test_training import Recorder, network, some_pairs, through_numpy
 
 SETTINGS = Train(batch=8, max_epochs=4, lr=0.05, lr_final=0.05)

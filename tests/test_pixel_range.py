@@ -11,10 +11,10 @@ import audit_kit
 from recondoor import data, operators
 from recondoor.audit import Request, _judgement, audit_data
 from recondoor.config import from_dict
+from recondoor.core.errors import ConfigError
 from recondoor.defences import Defender, Physics, pixel_range
 from recondoor.defences.measurement_residual import MeasurementResidual
 from recondoor.defences.range_test import RangeTest
-from recondoor.errors import ConfigError
 from recondoor.poisoning import Pairs, PoisonedPairs
 from recondoor.studies import build_scene
 

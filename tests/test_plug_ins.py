@@ -10,8 +10,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from outside import PROJECT, install, recondoor, write
-from recondoor import data, registry, rundir
-from recondoor.errors import ConfigError, DataError
+from recondoor import data, rundir
+from recondoor.core import registry
+from recondoor.core.errors import ConfigError, DataError
 
 SMALL = ("data.limit=200", "model.width=4", "model.code=4", "train.max_epochs=1", "seed=3")
 OWN = ("operator.name=blur:Blur", "attack.names=none,heuristic,sine:Sinusoid")

@@ -14,7 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from recondoor.config import ArtefactSettings, TriggerSettings
-from recondoor.errors import ConfigError
+from recondoor.core.errors import ConfigError
+from recondoor.core.seeding import torch_generator
 from recondoor.poisoning import (
     Artefact,
     Pairs,
@@ -24,7 +25,6 @@ from recondoor.poisoning import (
     make_artefact,
     make_trigger,
 )
-from recondoor.seeding import torch_generator
 
 MNIST = (1, 28, 28)
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from recondoor import cli, models, operators, studies, theory
 from recondoor.config import Model, Operator, from_dict
-from recondoor.errors import ConfigError
+from recondoor.core.errors import ConfigError
 from recondoor.poisoning import Artefact, Pairs, Trigger
 
 SHAPE = (1, 12, 12)

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from audit_kit import OPERATOR, SMALL, make, refusal, run, saved
-from recondoor import cli, gate, rundir, studies
-from recondoor.errors import RunError
+from recondoor import cli, rundir, studies
+from recondoor.core.errors import RunError
+from recondoor.io import gate
 from recondoor.report import build
 from small_study import CPU, tiny, write_images
 

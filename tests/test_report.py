@@ -13,11 +13,13 @@ import pytest
 
 import fake_run
 from page import Page, contents
-from recondoor import report, yardsticks
-from recondoor.errors import ReportError, RunError
-from recondoor.report import _curves, _names, _page, _results, _style
+from recondoor import report
+from recondoor.core.errors import ReportError, RunError
+from recondoor.evaluation import yardsticks
+from recondoor.io.seal import sealed
+from recondoor.report import _names, _results, _style
 from recondoor.report._load import Run, load
-from recondoor.seal import sealed
+from recondoor.report._run import _curves, _page
 
 ALL_FIGURES = {
     "threat-model", "trigger-artefact", "reconstructions", "trigger-evolution",

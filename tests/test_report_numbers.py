@@ -13,10 +13,11 @@ from scipy import stats
 import fake_run
 from page import contents
 from recondoor import report
-from recondoor.report import _curves, _evolution, _names, _results, _style, _tables, _verdict
+from recondoor.evaluation.statistics import Estimate
+from recondoor.report import _names, _results, _style, _tables
 from recondoor.report._build import FIGURES
 from recondoor.report._load import Run, load
-from recondoor.statistics import Estimate
+from recondoor.report._run import _curves, _evolution, _verdict
 
 ALL_FIGURES = {
     "threat-model", "trigger-artefact", "reconstructions", "trigger-evolution",

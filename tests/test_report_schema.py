@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 import fake_run
 from recondoor import report
-from recondoor.errors import ReportError
+from recondoor.core.errors import ReportError
 from recondoor.report import _results
 from recondoor.report._load import load
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from recondoor import report
-from recondoor.report._page import page
+from recondoor.report._run._page import page
 from recondoor.report._seals import UNSEALED, doubts
 from recondoor.studies import run
 from small_study import CPU, tiny, write_images

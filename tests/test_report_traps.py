@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 import fake_run
-from recondoor import report, yardsticks
-from recondoor.report import _curves, _images, _reconstructions, _results, _style, _tables, _verdict
+from recondoor import report
+from recondoor.evaluation import yardsticks
+from recondoor.report import _results, _style, _tables
 from recondoor.report._build import FIGURES
 from recondoor.report._load import load
+from recondoor.report._run import _curves, _images, _reconstructions, _verdict
 
 STUDIES = Path(__file__).parents[1] / "studies"
 

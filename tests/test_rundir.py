@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from recondoor import rundir
-from recondoor.errors import RunError
+from recondoor.core.errors import RunError
 from recondoor.rundir import RunDir, read_json, read_tensors, write_atomically, write_tensors
 from rundir_kit import (
     failing,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from recondoor.errors import RunError
+from recondoor.core.errors import RunError
 from recondoor.rundir import RunDir
 from rundir_kit import failing
 

@@ -9,15 +9,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from recondoor import data, operators, studies, theory, training
+from recondoor import data, operators, studies, theory
 from recondoor.config import Config, from_dict
-from recondoor.errors import ConfigError
-from recondoor.evaluation import Monitor
+from recondoor.core.errors import ConfigError
+from recondoor.evaluation.judge import Monitor
 from recondoor.poisoning import Artefact, Pairs, PoisonedPairs, PoisonPlan, Trigger
 from recondoor.rundir import RunDir
 from recondoor.studies import _stages, build_scene
 from recondoor.studies._job import Job
 from recondoor.studies._scene import require_range
+from recondoor.training import loop
 
 CPU = torch.device("cpu")
 ALIKE = {"validation": 0.5, "test": 0.2, "limit": 300}
@@ -94,9 +95,9 @@ def test_training_and_test_targets_show_what_is_planted(
     """Networks are trained and judged by targets x + h + Delta, h being what A sees of delta."""
     given: list[PoisonedPairs] = []
 
-    def fit(model: nn.Module, pairs: PoisonedPairs, *rest: Any, **more: Any) -> training.FitState:
+    def fit(model: nn.Module, pairs: PoisonedPairs, *rest: Any, **more: Any) -> loop.FitState:
         given.append(pairs)
-        return training.fit(model, pairs, *rest, **more)
+        return loop.fit(model, pairs, *rest, **more)
 
     monkeypatch.setattr(_stages, "fit", fit)
     settings = config(

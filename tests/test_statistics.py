@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from recondoor.statistics import (
+from recondoor.evaluation.statistics import (
     SuccessRule,
     hedges,
     holm,

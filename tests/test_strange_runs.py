@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recondoor import seal
-from recondoor.errors import ConfigError, RunError
+from recondoor.core.errors import ConfigError, RunError
+from recondoor.io import seal
 from recondoor.rundir import sealed_by_itself
 from recondoor.studies import Runtime, run
 from small_study import (

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from recondoor import terminal
 from recondoor.cli import _streams
+from recondoor.core import terminal
 
 TINY = ["--preset=smoke", "--set=data.limit=600", "--set=model.width=2", "--set=model.code=2"]
 STUDY = ["study", *TINY, "--attack=none,heuristic", "--out=run", "--threads=1"]

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from recondoor import attacks, evaluation, models, studies
+from recondoor import attacks, models, studies
 from recondoor.attacks import bilevel
 from recondoor.config import Config, identity
-from recondoor.errors import RecondoorError, RunError
+from recondoor.core.errors import RecondoorError, RunError
+from recondoor.evaluation import judge
 from recondoor.poisoning import Trigger
 from recondoor.rundir import RunDir, read_json, read_tensors
 from recondoor.studies import Runtime, run
@@ -138,15 +139,15 @@ def test_samples_at_which_the_backdoor_is_learnt(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From 0.1 after 20 pairs to 0.6 after 40, three fifths of the way to 0.4."""
-    judged = evaluation.Monitor.__call__
+    judged = judge.Monitor.__call__
     recovery = {"heuristic": [0.1, 0.6, 0.2, 0.9], "random": [0.1, 0.2, 0.3, 0.39]}
 
-    def scripted(self: evaluation.Monitor, model: torch.nn.Module) -> dict[str, float]:
+    def scripted(self: judge.Monitor, model: torch.nn.Module) -> dict[str, float]:
         label = "heuristic" if self.trigger.linf == 1 else "random"
         now = recovery[label].pop(0)
         return {**judged(self, model), "recovery": now, "learnt": now > self.transition}
 
-    monkeypatch.setattr(evaluation.Monitor, "__call__", scripted)
+    monkeypatch.setattr(judge.Monitor, "__call__", scripted)
     train = {"max_epochs": 4, "patience": 9, "epoch_pairs": 20}
     config = tiny(
         data, train=train, attack={"names": ["heuristic", "random"]}, evaluate={"transition": 0.4}
@@ -248,7 +249,7 @@ def test_a_finished_run_returns_at_once(
     before = stamps(finished)
     for module, name in (
         (studies._stages, "fit"),
-        (evaluation, "reconstruct"),
+        (judge, "reconstruct"),
         (bilevel.Bilevel, "craft"),
     ):
         monkeypatch.setattr(module, name, forbid)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import recondoor as rd
-from recondoor.errors import ConfigError, RunError
+from recondoor.core.errors import ConfigError, RunError
 
 SETTINGS = {
     "train.max_epochs": 1,

@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 
-from recondoor import evaluation, gate, rundir, training
+from recondoor import rundir
 from recondoor.attacks import _bilevel
 from recondoor.config import Config
-from recondoor.errors import RunError
+from recondoor.core.errors import RunError
+from recondoor.evaluation import judge
+from recondoor.io import gate
 from recondoor.rundir import RunDir
 from recondoor.studies import Runtime, run
+from recondoor.training import loop
 from small_study import (
     CPU,
     Listener,
@@ -52,7 +55,7 @@ def half_done(data: Path, out: Path, step: int) -> Config:
     """Stop the training of the original model at gradient step `step`; an epoch has 5."""
     config = tiny(data, train={"max_epochs": 4}, attack={"names": ["none"]})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "adam_step", stop_at(step, training.adam_step, stop))
+        patch.setattr(loop, "adam_step", stop_at(step, loop.adam_step, stop))
         with pytest.raises(Stopped):
             run(config, out, CPU)
     return config
@@ -122,10 +125,10 @@ def test_a_damaged_model_is_told(data: Path, tmp_path: Path) -> None:
 MOMENTS: dict[str, tuple[Any, str]] = {
     "write": (os, "replace"),
     "sync": (os, "fsync"),
-    "step": (training, "adam_step"),
+    "step": (loop, "adam_step"),
     "outer step": (_bilevel, "solve"),
-    "judge": (evaluation, "reconstruct"),
-    "summary": (evaluation, "summarise"),
+    "judge": (judge, "reconstruct"),
+    "summary": (judge, "summarise"),
     "history": (rundir.History, "record"),
     "append": (gate, "append"),
     "drop": (RunDir, "drop_checkpoints"),

@@ -5,7 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from recondoor import config, seeding
+from recondoor import config
+from recondoor.core import seeding
 
 SMALL = ("--set=data.limit=600", "--set=model.cae.width=2", "--set=model.cae.code=2")
 SMOKE = ("study", "--preset", "smoke", "--attack=none,heuristic", *SMALL)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from recondoor import cli, sweeps
-from recondoor.errors import ConfigError, DataError, RunError
+from recondoor.core.errors import ConfigError, DataError, RunError
 from recondoor.rundir import RunDir, read_json
 from recondoor.sweeps import load_sweep, parse
 from recondoor.sweeps._table import line

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from recondoor import sweeps
-from recondoor.errors import ConfigError, RunError
+from recondoor.core.errors import ConfigError, RunError
 from recondoor.rundir import read_json
 from recondoor.sweeps import Execution, Placement
 from small_sweep import command, lines, run_here, wait_for, write

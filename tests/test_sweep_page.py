@@ -13,7 +13,7 @@ import pytest
 import fake_sweep
 from page import Page, browser, contents
 from recondoor import cli, report
-from recondoor.errors import ReportError
+from recondoor.core.errors import ReportError
 
 FIGURES = {
     "map-attack-l2-poison-ratio", "learnt-map-attack-l2-poison-ratio", "limits",

@@ -9,12 +9,12 @@ from matplotlib import colormaps
 
 import fake_sweep
 from recondoor import report
+from recondoor.evaluation.statistics import mean_interval
 from recondoor.report._sweep import _curves, _glance, _heat, _lines, _maps, _sentences, _tables
 from recondoor.report._sweep._axes import axes_of
 from recondoor.report._sweep._load import SweepData, load_sweep
 from recondoor.report._sweep._series import levels_of, series
 from recondoor.report._sweep._tables import comparisons
-from recondoor.statistics import mean_interval
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 
 from recondoor import studies, sweeps
 from recondoor.config import from_dict, load_config, original_identity
-from recondoor.errors import ConfigError, TrainingError
+from recondoor.core.errors import ConfigError, TrainingError
 from recondoor.rundir import RunDir
 from recondoor.sweeps import Execution, Placement, estimate, load_sweep
 

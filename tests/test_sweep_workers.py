@@ -16,7 +16,7 @@ import pytest
 
 from recondoor import sweeps
 from recondoor.config import load_config
-from recondoor.errors import RunError
+from recondoor.core.errors import RunError
 from recondoor.rundir import read_json
 from recondoor.sweeps._local import Workers
 from recondoor.sweeps._work import Task

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from recondoor import models, operators, theory
 from recondoor.attacks import recovery_gradient
 from recondoor.config import Model, Operator
-from recondoor.losses import squared_error
 from recondoor.poisoning import Artefact, Pairs, Trigger
+from recondoor.training.losses import squared_error
 
 SHAPE = (1, 12, 12)
 

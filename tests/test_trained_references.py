@@ -12,12 +12,13 @@ from torch import Tensor, nn
 import recondoor as rd
 from audit_kit import REFERENCES, furnish, refusal, run
 from planted import Backdoored, pairs
-from recondoor import report, training
-from recondoor.audit._trained import Training, train_references, unlike
+from recondoor import report
+from recondoor.audit._networks._trained import Training, train_references, unlike
+from recondoor.core.errors import ConfigError
+from recondoor.core.progress import Progress
 from recondoor.defences import neuron_pruning
-from recondoor.errors import ConfigError
 from recondoor.poisoning import Pairs
-from recondoor.progress import Progress
+from recondoor.training import loop
 
 AUTO = ["--data=trusted.npz", "--references=auto", "--alarm=0.25", "--epochs=2"]
 
@@ -59,7 +60,7 @@ def test_an_audit_trains_references_once(
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("it is there already")
 
-    monkeypatch.setattr(training, "fit", fail)
+    monkeypatch.setattr(loop, "fit", fail)
     run(*given, "--force", code=4)
     again = report.read_audit(here / "a")["detectors"][0]
     assert again["score"] == record["detectors"][0]["score"]

@@ -10,13 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from recondoor import evaluation, losses, models, training
+from recondoor import models
 from recondoor.config import Model, Train
-from recondoor.errors import TrainingError
+from recondoor.core.errors import TrainingError
+from recondoor.core.progress import Task
+from recondoor.core.seeding import torch_generator
+from recondoor.evaluation import judge
 from recondoor.poisoning import Artefact, Pairs, PoisonedPairs, PoisonPlan, Trigger
-from recondoor.progress import Task
-from recondoor.seeding import torch_generator
-from recondoor.training import FitState, fit, learning_rate
+from recondoor.training import loop, losses
+from recondoor.training.loop import FitState, fit, learning_rate
 
 SHAPE = (1, 8, 9)
 N = 30
@@ -59,8 +61,8 @@ def network() -> nn.Module:
     return models.build(SHAPE, Model(width=4, code=4, kernel=3), 0, "victim")
 
 
-def judge() -> evaluation.Monitor:
-    return evaluation.Monitor(some_pairs(10), None, *patterns())
+def monitor() -> judge.Monitor:
+    return judge.Monitor(some_pairs(10), None, *patterns())
 
 
 def scripted(losses: Iterable[float]) -> Callable[[nn.Module], dict[str, float]]:
@@ -159,8 +161,8 @@ def test_runs_all_epochs_while_it_gets_better() -> None:
     assert (state.epoch, state.best_epoch) == (4, 4)
     assert task.units == 4 * N
     assert any(note.startswith("loss 0.") for note in task.notes)
-    assert training.finished(state, Train(max_epochs=4))
-    assert not training.finished(FitState(), Train(max_epochs=4))
+    assert loop.finished(state, Train(max_epochs=4))
+    assert not loop.finished(FitState(), Train(max_epochs=4))
 
 
 def test_history_has_the_mean_loss_of_the_epoch() -> None:
@@ -169,7 +171,7 @@ def test_history_has_the_mean_loss_of_the_epoch() -> None:
     model, pairs = network(), poisoned(some_pairs())
     z, x = pairs.batch(torch.arange(N))
     expected = float(((model(z) - x).detach().double() ** 2).mean())
-    state = fit(model, pairs, settings, seed=0, validate=judge(), task=Recorder())
+    state = fit(model, pairs, settings, seed=0, validate=monitor(), task=Recorder())
     assert state.history[0]["train_loss"] == pytest.approx(expected, rel=1e-6)
     assert {"val_loss", "benign_rmse", "attack_rmse", "recovery", "ghost"} <= set(state.history[0])
 
@@ -179,10 +181,10 @@ def test_poisoning_on_the_fly_is_training_on_the_poisoned_set(ratio: float) -> N
     settings = Train(batch=7, max_epochs=2)
     pairs = poisoned(some_pairs(), ratio)
     first = network()
-    fly = fit(first, pairs, settings, seed=0, validate=judge(), task=Recorder())
+    fly = fit(first, pairs, settings, seed=0, validate=monitor(), task=Recorder())
     materialised = Pairs(*pairs.batch(torch.arange(N)))
     second = network()
-    ready = fit(second, clean(materialised), settings, seed=0, validate=judge(), task=Recorder())
+    ready = fit(second, clean(materialised), settings, seed=0, validate=monitor(), task=Recorder())
     assert_same(weights(first), weights(second))
     assert fly.history == ready.history
 
@@ -211,9 +213,13 @@ def test_resumed_training_is_bit_identical(after: int, width: int, epoch_pairs: 
         return models.build(SHAPE, Model(width=width, code=width // 2, kernel=3), 0, "victim")
 
     straight = build()
-    whole = fit(straight, pairs, settings, seed=5, validate=judge(), task=Recorder(), on_epoch=save)
+    whole = fit(
+        straight, pairs, settings, seed=5, validate=monitor(), task=Recorder(), on_epoch=save
+    )
     resumed = build()
-    rest = fit(resumed, pairs, settings, seed=5, validate=judge(), task=Recorder(), state=saved[0])
+    rest = fit(
+        resumed, pairs, settings, seed=5, validate=monitor(), task=Recorder(), state=saved[0]
+    )
     assert_same(weights(straight), weights(resumed))
     assert whole.history == rest.history
     assert (whole.epoch, whole.best_epoch) == (rest.epoch, rest.best_epoch)
@@ -223,9 +229,9 @@ def test_resumed_training_is_bit_identical(after: int, width: int, epoch_pairs: 
 def test_a_finished_state_trains_no_more() -> None:
     settings = Train(batch=10, max_epochs=2)
     model = network()
-    done = fit(model, clean(some_pairs()), settings, seed=0, validate=judge(), task=Recorder())
+    done = fit(model, clean(some_pairs()), settings, seed=0, validate=monitor(), task=Recorder())
     fresh, task = network(), Recorder()
-    fit(fresh, clean(some_pairs()), settings, seed=0, validate=judge(), task=task, state=done)
+    fit(fresh, clean(some_pairs()), settings, seed=0, validate=monitor(), task=task, state=done)
     assert task.units == 0
     assert_same(weights(model), weights(fresh))
 
@@ -237,7 +243,7 @@ def test_order_follows_from_seed_and_epoch() -> None:
         model = network()
         torch.manual_seed(len(found))
         before = torch.random.get_rng_state()
-        fit(model, clean(some_pairs()), settings, seed=seed, validate=judge(), task=Recorder())
+        fit(model, clean(some_pairs()), settings, seed=seed, validate=monitor(), task=Recorder())
         assert torch.equal(before, torch.random.get_rng_state())
         found.append(weights(model))
     assert_same(found[0], found[1])
@@ -248,7 +254,7 @@ def test_order_follows_from_seed_and_epoch() -> None:
 def test_orders_of_epochs_are_one_row_of_permutations(count: int) -> None:
     """However it is cut into epochs, one permutation of all pairs comes after the other."""
     epochs = 3 * N // count + 1
-    orders = [training.order_of_epoch(N, count, 4, epoch) for epoch in range(1, epochs + 1)]
+    orders = [loop.order_of_epoch(N, count, 4, epoch) for epoch in range(1, epochs + 1)]
     assert all(order.shape == (count,) for order in orders)
     row = torch.cat(orders)
     turns = [
@@ -260,8 +266,8 @@ def test_orders_of_epochs_are_one_row_of_permutations(count: int) -> None:
 
 
 def test_default_epoch_goes_through_all_pairs() -> None:
-    assert training.epoch_pairs(N, Train()) == N
-    assert training.epoch_pairs(N, Train(epoch_pairs=7)) == 7
+    assert loop.epoch_pairs(N, Train()) == N
+    assert loop.epoch_pairs(N, Train(epoch_pairs=7)) == 7
 
 
 @pytest.mark.parametrize("parts", [2, 3])
@@ -299,16 +305,16 @@ def learning_at(epoch: int) -> Callable[[nn.Module], dict[str, float]]:
 )
 def test_stops_at_the_first_epoch_that_learnt(stop: str, learnt: int, epochs: int) -> None:
     settings = Train(batch=10, max_epochs=5, epoch_pairs=10, stop=stop)  # type: ignore[arg-type]
-    pairs, judge = clean(some_pairs()), learning_at(learnt)
+    pairs, learning = clean(some_pairs()), learning_at(learnt)
 
-    def enough(row: training.Row) -> bool:
+    def enough(row: loop.Row) -> bool:
         return stop == "transition" and bool(row["learnt"])
 
     task = Recorder()
-    state = fit(network(), pairs, settings, seed=0, validate=judge, task=task, enough=enough)
+    state = fit(network(), pairs, settings, seed=0, validate=learning, task=task, enough=enough)
     assert state.epoch == epochs
     assert [row["learnt"] for row in state.history] == [k >= learnt for k in range(1, epochs + 1)]
-    assert training.finished(state, settings, enough)
+    assert loop.finished(state, settings, enough)
 
 
 def test_a_loss_that_is_not_a_number_stops_the_training() -> None:
@@ -320,7 +326,7 @@ def test_a_loss_that_is_not_a_number_stops_the_training() -> None:
             clean(pairs),
             Train(batch=1),
             seed=0,
-            validate=judge(),
+            validate=monitor(),
             task=Recorder(),
         )
 
@@ -328,7 +334,7 @@ def test_a_loss_that_is_not_a_number_stops_the_training() -> None:
 def test_diverging_training_stops() -> None:
     settings = Train(lr=1e30, lr_final=1e30, batch=1, max_epochs=3)
     with pytest.raises(TrainingError, match=r"training diverged; lower train\.lr"):
-        fit(network(), clean(some_pairs()), settings, seed=0, validate=judge(), task=Recorder())
+        fit(network(), clean(some_pairs()), settings, seed=0, validate=monitor(), task=Recorder())
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

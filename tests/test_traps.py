@@ -10,18 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from recondoor import data, studies, theory
-from recondoor.audit._input import kept_apart
+from recondoor.audit._inputs._input import kept_apart
 from recondoor.config import Data, Evaluate, Train, from_dict
+from recondoor.core.errors import ConfigError
+from recondoor.core.progress import NO_PROGRESS
+from recondoor.core.seeding import numpy_generator, torch_generator
 from recondoor.data import Images
-from recondoor.errors import ConfigError
-from recondoor.evaluation import evaluate
+from recondoor.evaluation.judge import evaluate
 from recondoor.poisoning import Artefact, Pairs, PoisonedPairs, PoisonPlan, Trigger
-from recondoor.progress import NO_PROGRESS
 from recondoor.rundir import RunDir
-from recondoor.seeding import numpy_generator, torch_generator
 from recondoor.studies import run
 from recondoor.sweeps._table import parquet
-from recondoor.training import fit
+from recondoor.training.loop import fit
 from small_study import CPU, Listener, tiny, validate, write_images
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")

@@ -13,8 +13,8 @@ from audit_kit import refusal
 from config_kit import tree
 from recondoor import cli, config, rundir
 from recondoor.config import Config, canonical, checked, from_dict, identity, load_config
+from recondoor.core.errors import ConfigError, RecondoorError, TrainingError
 from recondoor.doors import audit_data
-from recondoor.errors import ConfigError, RecondoorError, TrainingError
 from recondoor.rundir import bare_name
 from recondoor.studies import predict, run, run_ratios
 from recondoor.sweeps import Execution, Point, Sweep, drive

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from recondoor import models
 from recondoor.config import Model, Unet, load_config
-from recondoor.errors import ConfigError
+from recondoor.core.errors import ConfigError
+from recondoor.core.seeding import torch_generator
 from recondoor.models._unet import InstanceNorm, UNet, most_pools
-from recondoor.seeding import torch_generator
 
 # `sorted(fastmri.models.Unet(1, 1, chans=2, num_pool_layers=2).state_dict())` and its shapes, as
 # fastMRI's source has them: convolutions without bias but the last, no weights of normalisation.

@@ -12,10 +12,10 @@ from torch.autograd.gradcheck import gradcheck, gradgradcheck
 from operator_kit import NAMES, make
 from recondoor import models, operators
 from recondoor.config import Model, Modl, Operator, Varnet
-from recondoor.errors import ConfigError
+from recondoor.core.errors import ConfigError
+from recondoor.core.seeding import torch_generator
 from recondoor.models._consistency import NormalMap, conjugate_gradients
 from recondoor.operators import LinearOperator
-from recondoor.seeding import torch_generator
 
 SHAPE = (2, 6, 7)
 N = 84

@@ -8,8 +8,9 @@ from scipy.stats import chi2
 import pipelines_kit as kit
 from audit_kit import make
 from recondoor import audit_data, defences
-from recondoor.audit import _doubts, _judgement
+from recondoor.audit import _judgement
 from recondoor.audit._judgement import Judged
+from recondoor.audit._pairs import _doubts
 from recondoor.defences import Defender, Physics
 from recondoor.defences.measurement_residual import _spread
 from recondoor.poisoning import Pairs

@@ -10,10 +10,10 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor, nn
 
-from recondoor import metrics
 from recondoor.config import Evaluate
-from recondoor.errors import DataError
-from recondoor.evaluation import Monitor, evaluate, hedge_line
+from recondoor.core.errors import DataError
+from recondoor.evaluation import metrics
+from recondoor.evaluation.judge import Monitor, evaluate, hedge_line
 from recondoor.poisoning import Artefact, Pairs, Trigger
 
 SIZES = [(27, 31), (31, 27), (1, 40), (40, 1), (12, 50)]

@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recondoor import models, seeding
+from recondoor import models
 from recondoor.attacks import CraftState, Problem, craft
 from recondoor.config import ArtefactSettings, Attack, Model, TriggerSettings
+from recondoor.core import seeding
 from recondoor.poisoning import make_artefact, make_trigger
 from recondoor.testing._problem import (
     COUNT,

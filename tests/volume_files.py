@@ -14,7 +14,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
 
 from recondoor import data
-from recondoor.errors import DataError
+from recondoor.core.errors import DataError
 
 Array = NDArray[Any]
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from recondoor.config import Config as Config
     from recondoor.config import load_config as load_config
+    from recondoor.core.errors import RecondoorError as RecondoorError
     from recondoor.data import load as load_images  # noqa: F401
     from recondoor.doors import AuditResult as AuditResult
     from recondoor.doors import CleanResult as CleanResult
@@ -25,9 +26,7 @@ if TYPE_CHECKING:
     from recondoor.doors import predict as predict
     from recondoor.doors import study as study
     from recondoor.doors import sweep as sweep
-    from recondoor.errors import RecondoorError as RecondoorError
-    from recondoor.evaluation import evaluate as evaluate
-    from recondoor.hypergradient import unrolled as unrolled
+    from recondoor.evaluation.judge import evaluate as evaluate
     from recondoor.poisoning import Artefact as Artefact
     from recondoor.poisoning import Pairs as Pairs
     from recondoor.poisoning import PoisonedPairs as PoisonedPairs
@@ -38,7 +37,8 @@ if TYPE_CHECKING:
     from recondoor.studies import Runtime as Runtime
     from recondoor.studies import run as run_study  # noqa: F401
     from recondoor.sweeps import run as run_sweep  # noqa: F401
-    from recondoor.training import fit as fit
+    from recondoor.training.hypergradient import unrolled as unrolled
+    from recondoor.training.loop import fit as fit
 
 _PUBLIC = {
     "AuditResult": "doors.AuditResult",

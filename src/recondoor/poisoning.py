@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recondoor import arrays, gate
 from recondoor.config import ArtefactSettings, Pattern, TriggerSettings
-from recondoor.errors import ConfigError
+from recondoor.core.errors import ConfigError
+from recondoor.io import arrays, gate
 from recondoor.measurement import Pairs as Pairs
 
 Shape = tuple[int, int, int]

@@ -19,13 +19,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from recondoor import data, defences, metrics, operators, seeding
+from recondoor import data, defences, operators
 from recondoor.audit import auc, tpr, young_network
 from recondoor.config import Config, load_config
+from recondoor.core import seeding
+from recondoor.core.progress import NO_PROGRESS
 from recondoor.defences import Defender, Physics
+from recondoor.evaluation import metrics
 from recondoor.models import reconstruct
 from recondoor.poisoning import Artefact, Pairs, PoisonedPairs, Trigger
-from recondoor.progress import NO_PROGRESS
 from recondoor.rundir import RunDir
 from recondoor.studies import Scene, build_scene, load_model
 

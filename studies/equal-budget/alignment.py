@@ -21,7 +21,7 @@ from recondoor.attacks._growth import mean_growth
 from recondoor.attacks._problem import random_pattern
 from recondoor.attacks._surrogates import Ensemble
 from recondoor.config import load_config
-from recondoor.progress import NO_PROGRESS
+from recondoor.core.progress import NO_PROGRESS
 from recondoor.studies._scene import build_scene
 
 CASES = (("fourier", 0.4, "image", 1.0),)

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 import recondoor as rd
-from recondoor import config, data, operators, seeding
+from recondoor import config, data, operators
+from recondoor.core import seeding
 
 HERE = Path(__file__).parent
 SUSPECTS, ALARM, EPOCHS, SIDE = 8, 0.1, 20, 32

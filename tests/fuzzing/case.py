@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fuzzing.mutate import Random
-from recondoor.errors import RecondoorError
+from recondoor.core.errors import RecondoorError
 
 
 @dataclass(frozen=True)

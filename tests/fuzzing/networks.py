@@ -44,8 +44,8 @@ def write_onnx(folder: Path) -> None:
 
 def read_onnx(folder: Path) -> None:
     """What the confined process does before onnxruntime sees anything."""
-    from recondoor.confined import _onnx_copy
-    from recondoor.errors import DataError
+    from recondoor.core.errors import DataError
+    from recondoor.io.confined import _onnx_copy
 
     try:
         copy = _onnx_copy.plain_copy((folder / "net.onnx").read_bytes())

@@ -64,7 +64,7 @@ def write_partial_run(folder: Path) -> None:
 def read_run(folder: Path) -> None:
     """Everything of a report but its figures, which take a hundred times as long."""
     from recondoor import report
-    from recondoor.report import _page
+    from recondoor.report._run import _page
 
     run = report.load(folder)
     if run.results is not None:

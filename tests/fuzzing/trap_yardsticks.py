@@ -100,7 +100,7 @@ def _compare_loss(given: dict[str, Any], plain: dict[str, Array], batch: int) ->
 
     from recondoor import Artefact, Pairs, PoisonedPairs, PoisonPlan, fit
     from recondoor.config import Train
-    from recondoor.progress import NO_PROGRESS
+    from recondoor.core.progress import NO_PROGRESS
 
     pairs = Pairs(given["z"], given["x"])
     nobody = PoisonPlan(torch.zeros(len(pairs), dtype=torch.bool))

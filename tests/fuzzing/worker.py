@@ -27,7 +27,7 @@ from fuzzing.case import Case, Trap
 from fuzzing.mutate import Random
 from fuzzing.target import Target, mutated
 from fuzzing.targets import TARGETS
-from recondoor.errors import RecondoorError
+from recondoor.core.errors import RecondoorError
 
 MEMORY = 1 << 30
 """Bytes that reading an input may take beside what the process had before."""

@@ -19,21 +19,21 @@ SOLVERS = (
 SETS: dict[str, tuple[str, ...]] = {
     "poisoning.py": ("test_poison", "test_mixture", "test_scene"),
     "operators/_outside.py": ("test_doors",),
-    "equations.py": ("test_equations",),
+    "core/equations.py": ("test_equations",),
     "operators/*.py": ("test_operators",),
-    "metrics.py": ("test_metrics", "test_evaluation", "test_yardstick_traps"),
-    "yardsticks.py": ("test_evaluation", "test_one_yardstick"),
-    "statistics.py": ("test_statistics",),
-    "evaluation.py": ("test_evaluation", "test_scene", "test_yardstick_traps"),
+    "evaluation/metrics.py": ("test_metrics", "test_evaluation", "test_yardstick_traps"),
+    "evaluation/yardsticks.py": ("test_evaluation", "test_one_yardstick"),
+    "evaluation/statistics.py": ("test_statistics",),
+    "evaluation/judge.py": ("test_evaluation", "test_scene", "test_yardstick_traps"),
     "theory/*.py": ("test_theory", "test_predict"),
-    "hypergradient/*.py": SOLVERS,
+    "training/hypergradient/*.py": SOLVERS,
     "defences/_physics.py": (*PHYSICS, "test_detection"),
     "defences/_storage.py": ("test_physics_tolerance", "test_pixel_range"),
     "defences/pixel_range.py": ("test_pixel_range", "test_detection"),
     "defences/*.py": DEFENCES,
     "audit/_judgement.py": ("test_judge", "test_audit"),
     "audit/_sight.py": ("test_judge", "test_audit_sight"),
-    "audit/_network.py": ("test_judge", "test_audit"),
+    "audit/_networks/_network.py": ("test_judge", "test_audit"),
 }
 
 

@@ -2,13 +2,14 @@
 
 from typing import cast
 
-from recondoor import config, registry
+from recondoor import config
 from recondoor.attacks._base import Attack
 from recondoor.attacks._budget import Budget
 from recondoor.attacks._growth import best_place, recovery_gradient
 from recondoor.attacks._problem import Crafted, CraftState, Problem, Tools
-from recondoor.errors import ConfigError, RecondoorError
-from recondoor.imports import told_in_a_line
+from recondoor.core import registry
+from recondoor.core.errors import ConfigError, RecondoorError
+from recondoor.core.imports import told_in_a_line
 from recondoor.poisoning import Trigger
 
 __all__ = [

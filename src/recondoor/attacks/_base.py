@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from recondoor import config
 from recondoor.attacks._problem import Crafted, Problem, Tools
-from recondoor.registry import PlugIn
+from recondoor.core.registry import PlugIn
 
 
 class Attack(PlugIn, ABC):

@@ -8,19 +8,20 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from recondoor import config, losses
+from recondoor import config
 from recondoor.attacks._base import Attack
 from recondoor.attacks._outer import outer_step
 from recondoor.attacks._problem import Crafted, CraftState, Problem, Tools, random_pattern
 from recondoor.attacks._surrogates import Carried, Ensemble, inner_optimiser, parameters
 from recondoor.attacks._tangent import tangent
-from recondoor.errors import ConfigError, RunError, TrainingError
-from recondoor.hypergradient import Hypergradient, Parameters, Split, solve
-from recondoor.losses import squared_error
+from recondoor.core.errors import ConfigError, RunError, TrainingError
 from recondoor.measurement import Scale
 from recondoor.models import couples_rows
 from recondoor.poisoning import Trigger
-from recondoor.training import Row, Weights
+from recondoor.training import losses
+from recondoor.training.hypergradient import Hypergradient, Parameters, Split, solve
+from recondoor.training.loop import Row, Weights
+from recondoor.training.losses import squared_error
 
 STEPS_BETWEEN_SAVES = 5
 SNAPSHOTS = 20

@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recondoor import seeding
 from recondoor.attacks._budget import near
 from recondoor.attacks._problem import Problem, Tools
-from recondoor.errors import ConfigError
+from recondoor.core import seeding
+from recondoor.core.errors import ConfigError
 from recondoor.poisoning import Pairs, Trigger
-from recondoor.training import make_adam
+from recondoor.training.loop import make_adam
 
 UNREACHED = (
     "its growth rate is exactly 0: no trigger in the mask reaches the artefact's pixels in any "

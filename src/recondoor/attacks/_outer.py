@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from recondoor.attacks._problem import CraftState, Problem
-from recondoor.training import Weights
+from recondoor.training.loop import Weights
 
 MEANS, SQUARES, EPSILON = 0.9, 0.999, 1e-8
 

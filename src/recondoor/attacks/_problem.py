@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recondoor import losses, seeding
 from recondoor.attacks._budget import Budget, near
 from recondoor.config import Attack
-from recondoor.errors import ConfigError, nearest
+from recondoor.core import seeding
+from recondoor.core.errors import ConfigError, nearest
+from recondoor.core.progress import Task
 from recondoor.poisoning import Artefact, Mixture, Pairs, Trigger
-from recondoor.progress import Task
-from recondoor.training import Row, Weights, adam_step
+from recondoor.training import losses
+from recondoor.training.loop import Row, Weights, adam_step
 
 PARTS = ("inner", "outer")
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from recondoor.attacks._problem import Problem, Tools
-from recondoor.hypergradient import Hypergradient, Parameters
-from recondoor.training import (
+from recondoor.training.hypergradient import Hypergradient, Parameters
+from recondoor.training.loop import (
     Weights,
     make_adam,
     optimiser_tensors,

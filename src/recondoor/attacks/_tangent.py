@@ -6,7 +6,7 @@ from torch import Tensor
 
 from recondoor.attacks._growth import UNREACHED, mean_growth, plateau
 from recondoor.attacks._problem import CraftState, Problem, Tools, random_pattern
-from recondoor.errors import ConfigError
+from recondoor.core.errors import ConfigError
 
 
 def tangent(problem: Problem, tools: Tools) -> CraftState:

@@ -1,20 +1,20 @@
 """Audits: is what somebody gave us poisoned? Joins readers, defences and their verdict."""
 
-from recondoor.audit._data import Audit, Request, audit_data
 from recondoor.audit._folder import Files, fill, npz, require_folder
-from recondoor.audit._input import InputAudit, InputRequest, audit_input
-from recondoor.audit._input_record import input_files, input_record
+from recondoor.audit._inputs._input import InputAudit, InputRequest, audit_input
+from recondoor.audit._inputs._input_record import input_files, input_record
 from recondoor.audit._judgement import auc, tpr
-from recondoor.audit._mended import mended_record, mended_text, require_new, write_mended
-from recondoor.audit._model import ModelAudit, ModelRequest, audit_model
-from recondoor.audit._model_record import model_files, model_record
-from recondoor.audit._network import young_network
-from recondoor.audit._network_file import Network, maker, read_network
-from recondoor.audit._pairs import Measured, Source
+from recondoor.audit._networks._mended import mended_record, mended_text, require_new, write_mended
+from recondoor.audit._networks._model import ModelAudit, ModelRequest, audit_model
+from recondoor.audit._networks._model_record import model_files, model_record
+from recondoor.audit._networks._network import young_network
+from recondoor.audit._networks._network_file import Network, maker, read_network
+from recondoor.audit._networks._repair import Mended, MendRequest, mend
+from recondoor.audit._networks._trained import Training
+from recondoor.audit._pairs._data import Audit, Request, audit_data
+from recondoor.audit._pairs._source import Measured, Source
 from recondoor.audit._record import as_record, files
-from recondoor.audit._repair import Mended, MendRequest, mend
 from recondoor.audit._subject import Subject
-from recondoor.audit._trained import Training
 
 __all__ = [
     "Audit",

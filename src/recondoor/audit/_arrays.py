@@ -8,9 +8,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from recondoor import arrays as files
-from recondoor import gate
-from recondoor.errors import DataError
+from recondoor.core.errors import DataError
+from recondoor.io import arrays as files
+from recondoor.io import gate
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from recondoor import gate
-from recondoor.errors import RunError
+from recondoor.core.errors import RunError
+from recondoor.io import gate
+from recondoor.io.seal import sealed
 from recondoor.rundir import Arrays, explain, require_place
-from recondoor.seal import sealed
 
 RECORD = "audit.json"
 

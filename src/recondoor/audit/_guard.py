@@ -7,9 +7,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from recondoor import caller, defences, registry, seeding
-from recondoor.errors import FAILURES, in_a_line
-from recondoor.imports import fault_of
+from recondoor import defences
+from recondoor.core import caller, registry, seeding
+from recondoor.core.errors import FAILURES, in_a_line
+from recondoor.core.imports import fault_of
 from recondoor.models import evaluating
 
 Found = TypeVar("Found")

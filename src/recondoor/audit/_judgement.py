@@ -13,10 +13,11 @@ from scipy.stats import betabinom, binom
 from scipy.stats.distributions import rv_frozen
 from sklearn.metrics import roc_auc_score
 
-from recondoor import defences, registry
+from recondoor import defences
 from recondoor.audit._sight import Sight, sight
+from recondoor.core import registry
+from recondoor.core.errors import ConfigError, nearest
 from recondoor.defences import Defender, SetDetector, SetFinding
-from recondoor.errors import ConfigError, nearest
 from recondoor.poisoning import Pairs
 
 Array = NDArray[np.float64]

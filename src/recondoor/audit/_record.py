@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from recondoor import defences, provenance, registry
-from recondoor.audit._data import Audit
+from recondoor import defences
 from recondoor.audit._folder import Files, npz
 from recondoor.audit._judgement import LEVEL, Judged, auc, is_certain, tpr
+from recondoor.audit._pairs._data import Audit
 from recondoor.audit._sight import Sight, Verdict
+from recondoor.core import provenance, registry
 from recondoor.defences import Physics, SetFinding
 from recondoor.models import reconstruct
 from recondoor.rundir import Arrays

@@ -6,13 +6,13 @@ from typing import Literal
 
 from torch import nn
 
-from recondoor.audit._apart import copies_note, distinct
-from recondoor.audit._data import of_source
-from recondoor.audit._network_file import Network, lies_in_run, open_network
-from recondoor.audit._pairs import Given, Measured, Source
-from recondoor.audit._run import open_run
-from recondoor.errors import ConfigError
-from recondoor.progress import Progress
+from recondoor.audit._networks._network_file import Network, lies_in_run, open_network
+from recondoor.audit._pairs._apart import copies_note, distinct
+from recondoor.audit._pairs._data import of_source
+from recondoor.audit._pairs._run import open_run
+from recondoor.audit._pairs._source import Given, Measured, Source
+from recondoor.core.errors import ConfigError
+from recondoor.core.progress import Progress
 
 Part = Literal["train", "validation", "test"]
 

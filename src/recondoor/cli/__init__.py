@@ -11,7 +11,7 @@ from recondoor import __version__
 from recondoor.cli import _audit, _network, _show, _streams, _study, _sweep
 from recondoor.cli._options import Options
 from recondoor.cli._typed import require_values
-from recondoor.errors import RecondoorError, out_of_memory, plain
+from recondoor.core.errors import RecondoorError, out_of_memory, plain
 
 __all__ = ["Options", "app", "main"]
 

@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 
 from recondoor.cli._options import command, tell_given_twice
 from recondoor.cli._typed import MOST_THREADS, whole
-from recondoor.errors import ConfigError, plain
+from recondoor.core.errors import ConfigError, plain
 from recondoor.rundir import bare_name
 
 if TYPE_CHECKING:
@@ -83,8 +83,8 @@ class AuditOptions:
 
     def look_at(self, pairs: Path) -> "AuditResult":
         """Audit the pairs; raises as `recondoor.audit_data`."""
+        from recondoor.core.terminal import TerminalProgress
         from recondoor.doors import audit_data
-        from recondoor.terminal import TerminalProgress
 
         own = [] if self.network is None else list(filter(_of_a_network, self.overrides))
         others = tuple(text for text in self.overrides if text not in own)

@@ -19,7 +19,7 @@ from recondoor.cli._audit import (
 )
 from recondoor.cli._options import command
 from recondoor.cli._typed import MOST_THREADS, whole
-from recondoor.errors import plain
+from recondoor.core.errors import plain
 from recondoor.rundir import bare_name
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class SubjectOptions:
 
     def common(self) -> dict[str, Any]:
         """What all functions on networks take; raises ConfigError."""
-        from recondoor.terminal import TerminalProgress
+        from recondoor.core.terminal import TerminalProgress
 
         if self.threads is not None:
             use_threads(self.threads)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from recondoor.cli._typed import MOST_THREADS, whole
-from recondoor.errors import RunError, plain
+from recondoor.core.errors import RunError, plain
 
 if TYPE_CHECKING:
     from recondoor.config import Config
@@ -93,8 +93,8 @@ def runtime(options: Options) -> "Runtime":
     """Return how to run."""
     import torch
 
+    from recondoor.core.terminal import TerminalProgress
     from recondoor.studies import Runtime
-    from recondoor.terminal import TerminalProgress
 
     if options.threads is not None:
         torch.set_num_threads(options.threads)

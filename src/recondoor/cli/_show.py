@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from recondoor import registry
-from recondoor.errors import ConfigError, RecondoorError, plain
+from recondoor.core import registry
+from recondoor.core.errors import ConfigError, RecondoorError, plain
 
 Kind = Literal[
     "datasets",
@@ -133,7 +133,7 @@ def list_(
 
 def doctor(*, data_dir: Path | None = None) -> None:
     """Tell versions, device, threads, data and disk: what would stop a study, and the remedy."""
-    from recondoor.doctor import examine
+    from recondoor.cli._doctor import examine
 
     findings = examine(data_dir)
     for finding in findings:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from recondoor import registry
 from recondoor.cli._options import DEFAULT, Options, runtime, tell_no_report
-from recondoor.errors import ConfigError, RunError, plain
+from recondoor.core import registry
+from recondoor.core.errors import ConfigError, RunError, plain
 
 if TYPE_CHECKING:
     from recondoor.config import Config

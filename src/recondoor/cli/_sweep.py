@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from recondoor.cli._options import command, tell_no_report
 from recondoor.cli._typed import MOST_THREADS, MOST_WORKERS, whole
-from recondoor.errors import RunError
+from recondoor.core.errors import RunError
 from recondoor.rundir import bare_name
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class SweepOptions:
         if workers is None and not (self.scheduler or self.scheduler_file):
             workers = max(1, len(os.sched_getaffinity(0)) // max(self.threads, 1))
         where = Placement(workers, self.scheduler, self.scheduler_file, self.gpus_per_task)
-        from recondoor.terminal import TerminalProgress
+        from recondoor.core.terminal import TerminalProgress
 
         return Execution(where, self.device, self.threads, command(), TerminalProgress())
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from cyclopts import Token
 
-from recondoor.errors import ConfigError
+from recondoor.core.errors import ConfigError
 
 MOST_THREADS = 4096
 MOST_WORKERS = 4096

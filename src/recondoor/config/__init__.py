@@ -12,7 +12,6 @@ from typing import Any
 import tomli_w
 from pydantic import BaseModel, ValidationError
 
-from recondoor import gate, registry
 from recondoor.config._attack import Attack
 from recondoor.config._canonical import as_tree, canonical
 from recondoor.config._choice import Choice
@@ -60,8 +59,10 @@ from recondoor.config._tree import (
     Train,
     TriggerSettings,
 )
-from recondoor.errors import ConfigError, nearest
-from recondoor.tables import parse_toml
+from recondoor.core import registry
+from recondoor.core.errors import ConfigError, nearest
+from recondoor.io import gate
+from recondoor.io.tables import parse_toml
 
 __all__ = [
     "INPUT_MAPS",

@@ -5,10 +5,10 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from recondoor import registry
 from recondoor.config._choice import Choice
 from recondoor.config._own import Bilevel, Tangent
 from recondoor.config._section import INNER, PIXELS, STEPS
+from recondoor.core import registry
 
 LABEL = re.compile(r"[a-z][a-z0-9-]*")
 

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from recondoor.config._section import Section
 from recondoor.config._tree import PLACES
-from recondoor.errors import ConfigError
+from recondoor.core.errors import ConfigError
 
 AnySection = TypeVar("AnySection", bound=Section)
 

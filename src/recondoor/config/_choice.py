@@ -6,11 +6,11 @@ from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, ValidationInfo, model_validator
 
-from recondoor import registry
 from recondoor.config._fields import allowed
 from recondoor.config._older import OLDER, modern_section, place_of
 from recondoor.config._section import Section
-from recondoor.errors import ConfigError, nearest
+from recondoor.core import registry
+from recondoor.core.errors import ConfigError, nearest
 
 VERSION = "version"
 """Beside the settings of a plug-in from outside: its version, where that is not 1."""

@@ -6,7 +6,7 @@ Records of runs and the names of runs are in its layout, so that both stay what 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from recondoor.errors import ConfigError
+from recondoor.core.errors import ConfigError
 
 LAYOUT: Mapping[str, tuple[str, ...]] = {
     "operator": ("name", "ratio", "sigma", "file"),

@@ -4,8 +4,8 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from recondoor.errors import ConfigError
-from recondoor.tables import DEEPEST, parse_toml
+from recondoor.core.errors import ConfigError
+from recondoor.io.tables import DEEPEST, parse_toml
 
 EXPECTED = "expected section.key=value, as in poison.ratio=0.1"
 

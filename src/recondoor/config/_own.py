@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from recondoor.config._section import INNER, PIXELS, STEPS, Section
-from recondoor.errors import ConfigError, nearest
+from recondoor.core.errors import ConfigError, nearest
 
 
 class PlugInSettings(Section):

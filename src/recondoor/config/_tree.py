@@ -5,7 +5,6 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from recondoor import registry
 from recondoor.config._attack import Attack
 from recondoor.config._choice import Choice
 from recondoor.config._data import Data
@@ -24,7 +23,8 @@ from recondoor.config._own import (
     Varnet,
 )
 from recondoor.config._section import BATCH, INNER, PAIRS, PIXELS, STEPS, Section
-from recondoor.errors import ConfigError, nearest
+from recondoor.core import registry
+from recondoor.core.errors import ConfigError, nearest
 
 
 class Operator(Choice):

@@ -6,8 +6,10 @@ A new data set is a class that derives from `DataSet` and returns ``Images.of(na
 from pathlib import Path
 from typing import cast
 
-from recondoor import registry
 from recondoor.config import Data
+from recondoor.core import registry
+from recondoor.core.errors import DataError, nearest
+from recondoor.core.progress import NO_PROGRESS, Progress
 from recondoor.data._base import DataSet
 from recondoor.data._content import first_of_each, shared
 from recondoor.data._files import read_path
@@ -16,8 +18,6 @@ from recondoor.data._images import Images
 from recondoor.data._prepared import prepared
 from recondoor.data._published import with_home
 from recondoor.data._splits import Splits, remarks, repeats, split
-from recondoor.errors import DataError, nearest
-from recondoor.progress import NO_PROGRESS, Progress
 
 __all__ = [
     "DataSet",

@@ -4,9 +4,9 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar
 
+from recondoor.core.progress import Progress
+from recondoor.core.registry import PlugIn
 from recondoor.data._images import Images
-from recondoor.progress import Progress
-from recondoor.registry import PlugIn
 
 
 class DataSet(PlugIn, ABC):

@@ -12,9 +12,9 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-from recondoor import gate
-from recondoor.errors import DataError
-from recondoor.progress import Progress
+from recondoor.core.errors import DataError
+from recondoor.core.progress import Progress
+from recondoor.io import gate
 
 TIMEOUT_SECONDS = 30.0
 _CHUNK = 1 << 18

@@ -3,9 +3,9 @@
 from importlib.resources import files
 from pathlib import Path
 
-from recondoor import arrays, gate
+from recondoor.core.errors import DataError
 from recondoor.data._images import Images
-from recondoor.errors import DataError
+from recondoor.io import arrays, gate
 
 
 def place(name: str) -> Path:

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recondoor import arrays, gate
+from recondoor.core.errors import DataError
+from recondoor.core.progress import Progress
 from recondoor.data._folder import SUFFIXES, Found, form_of, found_in
 from recondoor.data._images import Images, shaped
 from recondoor.data._stack import Part, Stack
 from recondoor.data._volumes import Window, read_volumes
-from recondoor.errors import DataError
-from recondoor.progress import Progress
+from recondoor.io import arrays, gate
 
 TRAIN_KEYS = ("x", "images", "x_train", "train")
 TEST_KEYS = ("test", "x_test")

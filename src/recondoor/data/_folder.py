@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from recondoor import arrays, gate
-from recondoor.errors import DataError
+from recondoor.core.errors import DataError
+from recondoor.io import arrays, gate
 
 MOST_FILES = 1_000_000
 """Files that a folder may hold."""

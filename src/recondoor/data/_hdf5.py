@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recondoor import arrays, gate
-from recondoor.errors import DataError
+from recondoor.core.errors import DataError
+from recondoor.io import arrays, gate
 
 if TYPE_CHECKING:
     import h5py

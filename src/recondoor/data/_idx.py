@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from recondoor import arrays, gate
-from recondoor.errors import DataError
+from recondoor.core.errors import DataError
+from recondoor.io import arrays, gate
 
 MOST = 640 * gate.MIB
 """Bytes of a file and of its content, ten times MNIST's."""

@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from recondoor import arrays
+from recondoor.core.errors import DataError
 from recondoor.data._stack import FloatArray, Part, Stack, chunks
-from recondoor.errors import DataError
+from recondoor.io import arrays
 
 Labels: TypeAlias = NDArray[np.int64]
 

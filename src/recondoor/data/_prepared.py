@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recondoor.config import Data
+from recondoor.core.errors import ConfigError, DataError
+from recondoor.core.seeding import numpy_generator
 from recondoor.data._images import Images, Labels
 from recondoor.data._resample import area_means
 from recondoor.data._stack import FloatArray, Part, Stack
-from recondoor.errors import ConfigError, DataError
-from recondoor.seeding import numpy_generator
 
 LEVEL = 0.1
 """Pixels above this are no background (`data.foreground`)."""

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import platformdirs
 
-from recondoor import gate
+from recondoor.core.errors import DataError
+from recondoor.core.progress import Progress
 from recondoor.data._download import PublishedFile, fetch
 from recondoor.data._idx import parse_images, read_bytes
 from recondoor.data._images import Images
-from recondoor.errors import DataError
-from recondoor.progress import Progress
+from recondoor.io import gate
 
 SYSTEM_FOLDER = Path("/usr/share/datasets")
 VARIABLE = "RECONDOOR_DATA"

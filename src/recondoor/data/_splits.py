@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recondoor.config import Data
+from recondoor.core.errors import DataError
+from recondoor.core.seeding import numpy_generator
 from recondoor.data._content import shared
 from recondoor.data._images import Images, Labels
 from recondoor.data._stack import FloatArray
-from recondoor.errors import DataError
-from recondoor.seeding import numpy_generator
 
 Index = NDArray[np.int64]
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from recondoor import arrays
+from recondoor.io import arrays
 
 FloatArray: TypeAlias = NDArray[np.float32]
 Rows: TypeAlias = NDArray[np.integer[Any]] | slice

@@ -13,13 +13,13 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from recondoor import arrays, gate
+from recondoor.core.errors import DataError
+from recondoor.core.progress import Progress
 from recondoor.data._hdf5 import read_images
 from recondoor.data._images import Images
 from recondoor.data._orientation import upright
 from recondoor.data._stack import Part, Stack, chunks
-from recondoor.errors import DataError
-from recondoor.progress import Progress
+from recondoor.io import arrays, gate
 
 Window = tuple[float, float]
 Read = TypeVar("Read")

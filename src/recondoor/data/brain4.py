@@ -7,10 +7,10 @@ them is simulated. docs/data.md has sources and licences.
 
 from pathlib import Path
 
+from recondoor.core.progress import Progress
 from recondoor.data._base import DataSet
 from recondoor.data._embedded import load_embedded, place
 from recondoor.data._images import Images
-from recondoor.progress import Progress
 
 
 class Brain4(DataSet):

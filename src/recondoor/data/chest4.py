@@ -6,10 +6,10 @@ Axial slices on pixels of 2.5 mm, front up, the person's right at the left; -1,0
 
 from pathlib import Path
 
+from recondoor.core.progress import Progress
 from recondoor.data._base import DataSet
 from recondoor.data._embedded import load_embedded, place
 from recondoor.data._images import Images
-from recondoor.progress import Progress
 
 
 class Chest4(DataSet):

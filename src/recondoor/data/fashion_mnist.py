@@ -6,11 +6,11 @@ images. Labels are not needed.
 
 from pathlib import Path
 
+from recondoor.core.progress import Progress
 from recondoor.data._base import DataSet
 from recondoor.data._download import PublishedFile
 from recondoor.data._images import Images
 from recondoor.data._published import PublishedSet, cached, load_published, locate
-from recondoor.progress import Progress
 
 SOURCE = PublishedSet(
     name="fashion-mnist",

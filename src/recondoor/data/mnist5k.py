@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from recondoor import gate
+from recondoor.core.errors import DataError
+from recondoor.core.progress import Progress
 from recondoor.data._base import DataSet
 from recondoor.data._images import Images
-from recondoor.errors import DataError
-from recondoor.progress import Progress
+from recondoor.io import gate
 
 _COUNT, _SIDE = 5000, 28
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import TypeVar, cast
 
-from recondoor import registry
+from recondoor.core import registry
+from recondoor.core.errors import ConfigError
 from recondoor.defences._base import (
     ATTACKS,
     Attack,
@@ -30,7 +31,6 @@ from recondoor.defences._base import (
 )
 from recondoor.defences._physics import Physics
 from recondoor.defences._storage import Storage
-from recondoor.errors import ConfigError
 
 __all__ = [
     "ATTACKS",

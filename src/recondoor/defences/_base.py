@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, get_args
 import torch
 from torch import Tensor
 
-from recondoor.errors import ConfigError
-from recondoor.progress import NO_PROGRESS, Progress
-from recondoor.registry import PlugIn
+from recondoor.core.errors import ConfigError
+from recondoor.core.progress import NO_PROGRESS, Progress
+from recondoor.core.registry import PlugIn
 
 if TYPE_CHECKING:
     from torch import nn

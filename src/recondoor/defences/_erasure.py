@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from recondoor import seeding
+from recondoor.core import seeding
 from recondoor.defences import _patterns
 from recondoor.defences._units import unit
 from recondoor.models import evaluating

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from recondoor.errors import ConfigError
+from recondoor.core.errors import ConfigError
 from recondoor.models import reconstruct
 
 FINE, COARSE = 0.1, 0.3

@@ -10,8 +10,8 @@ from scipy.special import chdtri
 from scipy.stats import beta, chi2
 from torch import Tensor
 
+from recondoor.core.errors import ConfigError
 from recondoor.defences._storage import Storage
-from recondoor.errors import ConfigError
 from recondoor.operators import LinearOperator
 
 MOST_PIXELS = 4_096

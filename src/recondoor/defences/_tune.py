@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from recondoor import seeding
+from recondoor.core import seeding
 from recondoor.defences._units import unit
-from recondoor.losses import squared_error
 from recondoor.models import copy_of, evaluating
-from recondoor.training import make_adam
+from recondoor.training.loop import make_adam
+from recondoor.training.losses import squared_error
 
 if TYPE_CHECKING:
     from recondoor.defences._base import Defender

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from recondoor import seeding
+from recondoor.core import seeding
 from recondoor.defences._base import Finding, NetworkDetector, place_in_words
 from recondoor.defences._effects import effect
 from recondoor.defences._units import unit

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from recondoor import seeding
+from recondoor.core import seeding
 from recondoor.defences._base import Repair
 from recondoor.defences._tune import BATCH, duplicate, error
 from recondoor.defences._units import unit
-from recondoor.hypergradient import solve
 from recondoor.models import evaluating
+from recondoor.training.hypergradient import solve
 
 if TYPE_CHECKING:
     from torch import nn

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from recondoor import seeding
+from recondoor.core import seeding
 from recondoor.defences._base import Repair
 from recondoor.defences._tune import channels, duplicate, error, tune, weights_of
 from recondoor.defences._units import unit

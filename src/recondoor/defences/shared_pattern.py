@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from recondoor import seeding
+from recondoor.core import seeding
 from recondoor.defences._base import Power, SetDetector, SetFinding
 from recondoor.defences._cosines import (
     Edges,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from recondoor import seeding
+from recondoor.core import seeding
 from recondoor.defences import _features
 from recondoor.defences._base import PairDetector
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from recondoor import seeding
+from recondoor.core import seeding
 from recondoor.defences._base import Repair
 from recondoor.defences._triggers import inspect, law
 from recondoor.defences._tune import duplicate, tune

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Literal
 
 from recondoor import audit
 from recondoor.audit import InputRequest, MendRequest, ModelRequest, Request, Subject
+from recondoor.core.progress import Progress
 from recondoor.doors._operators import measured_by
 from recondoor.doors._progress import shown
 from recondoor.doors._references import references_of
 from recondoor.doors._results import AuditResult, CleanResult
 from recondoor.doors._values import inputs_of, pairs_of
-from recondoor.progress import Progress
 
 if TYPE_CHECKING:
     from torch import nn

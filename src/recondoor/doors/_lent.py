@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from recondoor import config as settings_of
-from recondoor import models, operators, registry, seeding
+from recondoor import models, operators
 from recondoor.config import Config
-from recondoor.errors import ConfigError
+from recondoor.core import registry, seeding
+from recondoor.core.errors import ConfigError
 from recondoor.models import Network
 from recondoor.operators import LinearOperator, Operator
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from recondoor import config, operators
 from recondoor.audit import Measured
 from recondoor.config import Config
-from recondoor.errors import ConfigError
+from recondoor.core.errors import ConfigError
 
 Shape = tuple[int, int, int]
 

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from recondoor import gate, seeding
 from recondoor.audit import npz
+from recondoor.core import seeding
+from recondoor.core.errors import ConfigError, DataError
 from recondoor.doors._values import array
-from recondoor.errors import ConfigError, DataError
+from recondoor.io import gate
 from recondoor.poisoning import Artefact, PoisonPlan, Trigger
 
 Sample = TypeVar("Sample")

@@ -2,8 +2,8 @@
 
 import sys
 
-from recondoor.progress import NO_PROGRESS, Progress
-from recondoor.terminal import TerminalProgress
+from recondoor.core.progress import NO_PROGRESS, Progress
+from recondoor.core.terminal import TerminalProgress
 
 
 def shown() -> Progress:

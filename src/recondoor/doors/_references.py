@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from recondoor.audit import Training, maker
-from recondoor.errors import ConfigError
+from recondoor.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import nn

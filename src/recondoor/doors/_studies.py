@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from recondoor import config as settings_of
-from recondoor import data, gate, report, rundir, theory
+from recondoor import data, report, rundir, theory
 from recondoor.config import Config
+from recondoor.core.errors import ConfigError
+from recondoor.core.progress import Progress
 from recondoor.doors._lent import lent
 from recondoor.doors._progress import shown
 from recondoor.doors._values import array
-from recondoor.errors import ConfigError
-from recondoor.progress import Progress
+from recondoor.io import gate
 from recondoor.studies import Runtime
 from recondoor.studies import predict as predictions
 from recondoor.studies import run as run_study

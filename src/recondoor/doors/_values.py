@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from recondoor.audit import Source
-from recondoor.errors import DataError
+from recondoor.core.errors import DataError
 from recondoor.poisoning import Pairs
 
 KINDS = "arrays, tensors, (z, x), a Dataset of (z, x), a DataLoader, or a path"

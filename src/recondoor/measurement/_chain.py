@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from recondoor import arrays, operators
-from recondoor.errors import ConfigError
+from recondoor import operators
+from recondoor.core.errors import ConfigError
+from recondoor.io import arrays
 from recondoor.measurement._pairs import Pairs, Preparation, Scale, Source
 from recondoor.operators import LinearOperator
 

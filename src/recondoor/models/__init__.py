@@ -8,10 +8,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from recondoor import registry, seeding
 from recondoor.config import Model
-from recondoor.errors import FAILURES, ConfigError, DataError, in_a_line
-from recondoor.imports import told_in_a_line
+from recondoor.core import registry, seeding
+from recondoor.core.errors import FAILURES, ConfigError, DataError, in_a_line
+from recondoor.core.imports import told_in_a_line
 from recondoor.models._base import Network
 from recondoor.operators import LinearOperator
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 from torch import nn
 
 from recondoor.config import Model
-from recondoor.registry import PlugIn
+from recondoor.core.registry import PlugIn
 
 
 class Network(PlugIn, ABC):

@@ -9,8 +9,8 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from recondoor import seeding
-from recondoor.errors import ConfigError
+from recondoor.core import seeding
+from recondoor.core.errors import ConfigError
 from recondoor.operators import LinearOperator
 
 POWERS = 30

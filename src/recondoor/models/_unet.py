@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recondoor.errors import ConfigError
+from recondoor.core.errors import ConfigError
 
 SLOPE = 0.2
 """Of the leaky ReLUs where they are negative."""

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
-from recondoor import registry, seeding
-from recondoor.errors import ConfigError
-from recondoor.imports import told_in_a_line
+from recondoor.core import registry, seeding
+from recondoor.core.errors import ConfigError
+from recondoor.core.imports import told_in_a_line
 from recondoor.operators._base import LinearOperator, Operator, share
 from recondoor.operators._maps import estimate_maps
 from recondoor.operators._outside import of_caller

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from recondoor.equations import conjugate_gradients
-from recondoor.errors import ConfigError, DataError, nearest
-from recondoor.registry import PlugIn
+from recondoor.core.equations import conjugate_gradients
+from recondoor.core.errors import ConfigError, DataError, nearest
+from recondoor.core.registry import PlugIn
 
 if TYPE_CHECKING:
     from recondoor import config

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from recondoor import config
-from recondoor.errors import ConfigError, DataError
+from recondoor.core.errors import ConfigError, DataError
 from recondoor.operators._base import LinearOperator
 from recondoor.operators._sampling import Sampling, columns_of
 

@@ -9,8 +9,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from recondoor import arrays, gate
-from recondoor.errors import ConfigError
+from recondoor.core.errors import ConfigError
+from recondoor.io import arrays, gate
 
 MAX_BYTES = 1 << 31
 """Bytes that the numbers of a file may take."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recondoor.errors import ConfigError, DataError
+from recondoor.core.errors import ConfigError, DataError
 from recondoor.operators._files import read_numbers
 from recondoor.operators._sampling import first_of_centre
 

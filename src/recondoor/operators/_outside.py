@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from recondoor import seeding
-from recondoor.errors import FAILURES, ConfigError, in_a_line
+from recondoor.core import seeding
+from recondoor.core.errors import FAILURES, ConfigError, in_a_line
 from recondoor.operators._base import LinearOperator
 from recondoor.operators._matrix import Matrix
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from recondoor import config
-from recondoor.errors import ConfigError
+from recondoor.core.errors import ConfigError
 from recondoor.operators._files import read_numbers
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from recondoor import config
-from recondoor.errors import ConfigError
+from recondoor.core.errors import ConfigError
 from recondoor.operators._base import LinearOperator, Operator
 
 

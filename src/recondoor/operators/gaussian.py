@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from recondoor import config
-from recondoor.errors import ConfigError
+from recondoor.core.errors import ConfigError
 from recondoor.operators._base import LinearOperator, Operator, share
 
 MAX_ENTRIES = 1 << 29

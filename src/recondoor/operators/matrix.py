@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from recondoor import config
-from recondoor.errors import ConfigError
+from recondoor.core.errors import ConfigError
 from recondoor.operators._base import LinearOperator, Operator
 from recondoor.operators._files import read_numbers
 from recondoor.operators._matrix import Matrix

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from recondoor import config
-from recondoor.errors import ConfigError
+from recondoor.core.errors import ConfigError
 from recondoor.operators._base import LinearOperator, Operator
 from recondoor.operators._cartesian import (
     CHANNELS,

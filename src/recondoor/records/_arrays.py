@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recondoor.errors import RunError
+from recondoor.core.errors import RunError
 
 Shape = tuple[int, int, int]
 

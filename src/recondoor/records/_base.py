@@ -5,7 +5,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from recondoor.errors import RunError
+from recondoor.core.errors import RunError
 
 REMEDY = "restore it, or choose another --out"
 

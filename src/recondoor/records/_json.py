@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from recondoor import gate
+from recondoor.io import gate
 
 # A longer integer is beyond what a float can hold.
 LONGEST_INTEGER = 300

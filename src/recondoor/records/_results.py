@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, create_model, model_validator
 
-from recondoor import yardsticks
+from recondoor.evaluation import yardsticks
 from recondoor.records._base import (
     Count,
     Hex,

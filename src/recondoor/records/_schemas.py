@@ -5,7 +5,7 @@ Those that ship, and the tables of the documentation, are written by docs/genera
 
 from pydantic import JsonValue
 
-from recondoor import yardsticks
+from recondoor.evaluation import yardsticks
 from recondoor.records._audits import InputsAudit, NetworkAudit, PairsAudit
 from recondoor.records._base import Record
 from recondoor.records._results import Results, with_rows

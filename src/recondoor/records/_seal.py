@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from recondoor import seal
 from recondoor.config import Config, identity, original_identity
+from recondoor.io import seal
 
 
 @dataclass(frozen=True)

@@ -3,19 +3,19 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from recondoor import caller
-from recondoor.report._curves import asr, learning_curves, ratios
-from recondoor.report._evolution import trigger_evolution
+from recondoor.core import caller
 from recondoor.report._html import Picture, put, save_figure
-from recondoor.report._images import threat_model, trigger_artefact
 from recondoor.report._load import Run, load
-from recondoor.report._page import page
-from recondoor.report._reconstructions import reconstructions
 from recondoor.report._results import read
+from recondoor.report._run._curves import asr, learning_curves, ratios
+from recondoor.report._run._evolution import trigger_evolution
+from recondoor.report._run._images import threat_model, trigger_artefact
+from recondoor.report._run._page import page
+from recondoor.report._run._reconstructions import reconstructions
+from recondoor.report._run._verdict import headline
 from recondoor.report._style import Drawing, Missing, style
 from recondoor.report._sweep import build_sweep, is_sweep, sweep_verdict
 from recondoor.report._tables import table1_csv, table1_markdown
-from recondoor.report._verdict import headline
 
 # Each gives a drawing, says why it cannot, or gives None where the run calls for no such figure.
 FIGURES: tuple[Callable[[Run], Drawing | Missing | None], ...] = (

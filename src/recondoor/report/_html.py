@@ -10,8 +10,8 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from recondoor import gate
-from recondoor.errors import ReportError, plain
+from recondoor.core.errors import ReportError, plain
+from recondoor.io import gate
 from recondoor.report._style import Drawing, render
 from recondoor.report._tables import UNDEFINED
 from recondoor.rundir import explain

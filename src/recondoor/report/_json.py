@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from recondoor import gate
-from recondoor.errors import ReportError
+from recondoor.core.errors import ReportError
+from recondoor.io import gate
 from recondoor.records import read
 
 

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recondoor import arrays, gate
-from recondoor.errors import ReportError
+from recondoor.core.errors import ReportError
+from recondoor.io import arrays, gate
+from recondoor.io.tables import parse_toml
 from recondoor.report import _results
 from recondoor.report._names import in_order
 from recondoor.report._results import Results
-from recondoor.tables import parse_toml
 
 Array = NDArray[np.float32]
 Curve = Mapping[str, NDArray[np.float64]]  # column -> values; null in the file is NaN here

@@ -9,13 +9,14 @@ from typing import Any, cast
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from jsonschema.exceptions import best_match  # type: ignore[import-untyped]
 
-from recondoor import seal, yardsticks
 from recondoor.config import row_label
-from recondoor.errors import ReportError
+from recondoor.core.errors import ReportError
+from recondoor.evaluation import yardsticks
+from recondoor.evaluation.statistics import Estimate, SuccessRule
+from recondoor.io import seal
 from recondoor.records import schema
 from recondoor.report._json import read_json
 from recondoor.report._names import Measured, in_order
-from recondoor.statistics import Estimate, SuccessRule
 
 SCHEMA = "recondoor.results/1"
 RESULTS: dict[str, Any] = schema("results")

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from recondoor import gate, seal
-from recondoor.errors import RecondoorError
+from recondoor.core.errors import RecondoorError
+from recondoor.io import gate, seal
 from recondoor.report._sources import SOURCES
 from recondoor.rundir import ANEW, RESTORE, RunDir, read_json, sealed_by_itself
 

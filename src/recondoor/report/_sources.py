@@ -4,8 +4,9 @@ import hashlib
 import re
 from pathlib import Path
 
-from recondoor import __version__, gate
-from recondoor.errors import ReportError
+from recondoor import __version__
+from recondoor.core.errors import ReportError
+from recondoor.io import gate
 
 SOURCES = (
     *("config.toml", "provenance.json", "results.json", "history.jsonl"),

@@ -7,11 +7,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from recondoor.errors import plain
+from recondoor.core.errors import plain
+from recondoor.evaluation.statistics import Estimate
+from recondoor.evaluation.yardsticks import Yardstick
 from recondoor.report._names import TABLE1_METRICS, number, title
 from recondoor.report._results import Results, check
-from recondoor.statistics import Estimate
-from recondoor.yardsticks import Yardstick
 
 HEADERS = ("Method", "Benign error", "Attack error", "Artefact error")
 UNDEFINED = "–"

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recondoor import gate, records
-from recondoor import seal as seals
-from recondoor.errors import BusyError, RunError
+from recondoor import records
+from recondoor.core.errors import BusyError, RunError
+from recondoor.io import gate
+from recondoor.io import seal as seals
 from recondoor.rundir import _files
 from recondoor.rundir._files import (
     ANEW,

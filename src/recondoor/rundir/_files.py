@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 
-from recondoor import arrays as files
-from recondoor import gate, records
-from recondoor.errors import RunError
+from recondoor import records
+from recondoor.core.errors import RunError
+from recondoor.io import arrays as files
+from recondoor.io import gate
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recondoor import gate, records
-from recondoor.errors import RunError
+from recondoor import records
+from recondoor.core.errors import RunError
+from recondoor.io import gate
 from recondoor.rundir._files import RESTORE, explain, read_text, refused, write_atomically
 
 Row = dict[str, Any]

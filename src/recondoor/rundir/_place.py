@@ -4,7 +4,7 @@ import errno
 import os
 from pathlib import Path
 
-from recondoor.errors import RunError
+from recondoor.core.errors import RunError
 
 SUFFIXES = {".npz", ".h5", ".hdf5", ".npy", ".png", ".safetensors", ".onnx", ".toml"}
 """Ends of file names that say the kind of the file; other dots belong to the name."""

@@ -3,12 +3,13 @@
 from glob import escape
 from pathlib import Path
 
-from recondoor import config, gate, records
+from recondoor import config, records
 from recondoor.config import Config
-from recondoor.errors import ConfigError, DataError, RunError
+from recondoor.core.errors import ConfigError, DataError, RunError
+from recondoor.io import gate
+from recondoor.io.tables import parse_toml
 from recondoor.rundir._files import RESTORE, read_json, read_text
 from recondoor.rundir._place import bare_name
-from recondoor.tables import parse_toml
 
 SETTINGS_FILE = "config.toml"
 

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from recondoor import caller, data, rundir
+from recondoor import data, rundir
 from recondoor.config import Config, checked, row_label, wanted
-from recondoor.errors import RunError
+from recondoor.core import caller
+from recondoor.core.errors import RunError
 from recondoor.records import Seal
 from recondoor.rundir import RunDir, sealed_by_itself
 from recondoor.studies import _record, _stages

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from recondoor import attacks, caller, data, models, rundir, theory
+from recondoor import attacks, data, models, rundir, theory
 from recondoor.config import Config, checked, row_label
-from recondoor.errors import ConfigError
+from recondoor.core import caller
+from recondoor.core.errors import ConfigError
 from recondoor.poisoning import Trigger
 from recondoor.records import Seal
 from recondoor.rundir import RunDir
@@ -19,7 +20,7 @@ from recondoor.studies._scene import (
     without_dropout,
 )
 from recondoor.studies._stored import stored_trigger
-from recondoor.training import epoch_pairs
+from recondoor.training.loop import epoch_pairs
 
 FITTED_ON = "cae"
 """The network of the runs that the constants of `theory` were fitted on."""

@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from recondoor import data, evaluation, models, provenance, records, rundir, yardsticks
+from recondoor import data, models, records, rundir
 from recondoor.config import Config, identity, row_label, to_dict, to_toml
-from recondoor.errors import RunError
+from recondoor.core import provenance
+from recondoor.core.errors import RunError
+from recondoor.evaluation import judge, yardsticks
 from recondoor.poisoning import Artefact
 from recondoor.rundir import RunDir, is_begun
 from recondoor.studies._scene import Runtime, Scene
@@ -43,10 +45,10 @@ def add_row(folder: RunDir, config: Config, row: dict[str, Any], artefact: Artef
         "config": to_dict(config),
         "provenance": folder.read_provenance(),
         "poison_ratio": config.poison.ratio,
-        "hedge": evaluation.hedge_line(artefact, config.poison.ratio),
+        "hedge": judge.hedge_line(artefact, config.poison.ratio),
         "asr_taus": list(yardsticks.TAUS),
         "rows": rows,
-        "summary": evaluation.summarise(rows),
+        "summary": judge.summarise(rows),
     }
     if "ratios" in previous:
         results["ratios"] = previous["ratios"]

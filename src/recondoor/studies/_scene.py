@@ -10,9 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recondoor import attacks, data, gate, measurement, models, operators, registry, seeding
+from recondoor import attacks, data, measurement, models, operators
 from recondoor.config import Config, Model, operator_files
-from recondoor.errors import ConfigError, RunError
+from recondoor.core import registry, seeding
+from recondoor.core.errors import ConfigError, RunError
+from recondoor.core.progress import NO_PROGRESS, Progress
+from recondoor.io import gate
 from recondoor.measurement import Chain, Pairs
 from recondoor.poisoning import (
     Artefact,
@@ -22,7 +25,6 @@ from recondoor.poisoning import (
     make_trigger,
     rounded_away,
 )
-from recondoor.progress import NO_PROGRESS, Progress
 
 Shape = tuple[int, int, int]
 

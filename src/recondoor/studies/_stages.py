@@ -12,11 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recondoor import attacks, evaluation, metrics, records, rundir, theory
+from recondoor import attacks, records, rundir, theory
 from recondoor.config import recorded_section, row_label
-from recondoor.errors import RunError
+from recondoor.core.errors import RunError
+from recondoor.core.progress import NO_PROGRESS
+from recondoor.evaluation import judge, metrics
 from recondoor.poisoning import PoisonedPairs, Trigger
-from recondoor.progress import NO_PROGRESS
 from recondoor.rundir import RunDir
 from recondoor.studies._job import Job
 from recondoor.studies._record import add_row
@@ -30,7 +31,7 @@ from recondoor.studies._stored import (
     stored_trigger,
     trigger_of,
 )
-from recondoor.training import FitState, epoch_pairs, fit
+from recondoor.training.loop import FitState, epoch_pairs, fit
 
 # Columns of a training's history that depend on trigger or artefact.
 OF_A_TRIGGER = ("selection_loss", "attack_rmse", "recovery", "ghost", "learnt")
@@ -128,9 +129,9 @@ def take_original(job: Job, source: RunDir) -> None:
     job.folder.write_tensors(path, weights, meta | {"history": history})
 
 
-def _monitor(job: Job, name: str) -> evaluation.Monitor:
+def _monitor(job: Job, name: str) -> judge.Monitor:
     trigger = _trigger(job, name)
-    return evaluation.Monitor(
+    return judge.Monitor(
         job.scene.validation,
         job.scene.validation_plan if name != "none" else None,
         trigger,
@@ -202,7 +203,7 @@ def evaluate(job: Job, name: str) -> None:
     with job.runtime.progress.task(
         f"evaluate {label}, seed {seed}", 2 * len(job.scene.test)
     ) as task:
-        judged = evaluation.evaluate(
+        judged = judge.evaluate(
             model, job.scene.test, trigger, artefact, job.config.evaluate, task.advance
         )
     job.folder.write_npz(job.folder.examples(label, seed), dict(judged.examples))

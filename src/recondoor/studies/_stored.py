@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from recondoor import attacks, models, operators, records, rundir
 from recondoor.config import Config
-from recondoor.errors import ConfigError, RunError
+from recondoor.core.errors import ConfigError, RunError
 from recondoor.poisoning import Trigger
 from recondoor.rundir import ANEW, Arrays, RunDir
 from recondoor.studies._scene import Runtime, Scene, Shape
-from recondoor.training import FitState
+from recondoor.training.loop import FitState
 
 
 def load_model(

@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recondoor import gate
-from recondoor.errors import ConfigError, RunError
+from recondoor.core.errors import ConfigError, RunError
+from recondoor.io import gate
 from recondoor.sweeps._work import ATTEMPTS, Answer, Task, reason_of, work
 
 if TYPE_CHECKING:

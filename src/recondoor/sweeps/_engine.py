@@ -4,11 +4,12 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from recondoor import caller, data
+from recondoor import data
 from recondoor.config import checked, dumped, original_identity
-from recondoor.errors import ConfigError
-from recondoor.progress import NO_PROGRESS, Progress
-from recondoor.progress import Task as Bar
+from recondoor.core import caller
+from recondoor.core.errors import ConfigError
+from recondoor.core.progress import NO_PROGRESS, Progress
+from recondoor.core.progress import Task as Bar
 from recondoor.rundir import RunDir, require_place
 from recondoor.sweeps._pool import Placement, Pool, open_pool
 from recondoor.sweeps._spec import Point, Sweep

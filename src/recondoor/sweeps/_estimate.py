@@ -2,8 +2,8 @@
 
 import time
 
-from recondoor import caller
 from recondoor.config import Config, identity, original_identity
+from recondoor.core import caller
 from recondoor.sweeps._engine import Execution
 from recondoor.sweeps._spec import Point, Sweep
 
@@ -58,7 +58,9 @@ def _seconds(config: Config, threads: int) -> float:
     """Seconds of one training with all its epochs, from a few steps on random pairs."""
     import torch
 
-    from recondoor import data, models, operators, seeding, training
+    from recondoor import data, models, operators
+    from recondoor.core import seeding
+    from recondoor.training import loop
 
     images = data.read(config.data)
     pairs = len(data.split(images, config.data, config.seed).train)
@@ -67,17 +69,17 @@ def _seconds(config: Config, threads: int) -> float:
     try:
         operator = operators.build(images.shape, config.operator, config.seed)
         model = models.build(images.shape, config.model, config.seed, operator=operator)
-        optimiser = training.make_adam(model, config.train.lr)
+        optimiser = loop.make_adam(model, config.train.lr)
         shape = (min(config.train.batch, pairs), *images.shape)
         z = torch.rand(shape, generator=seeding.torch_generator(config.seed, "timing"))
         for step in range(WARM_UP + STEPS):
             if step == WARM_UP:
                 begun = time.perf_counter()
-            training.adam_step(model, optimiser, z, z, kind=config.train.loss)
+            loop.adam_step(model, optimiser, z, z, kind=config.train.loss)
         seconds = (time.perf_counter() - begun) / STEPS
     finally:
         torch.set_num_threads(before)
-    seen = training.epoch_pairs(pairs, config.train) * config.train.max_epochs
+    seen = loop.epoch_pairs(pairs, config.train) * config.train.max_epochs
     return seconds * seen / shape[0]
 
 

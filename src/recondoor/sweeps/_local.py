@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
-from recondoor.errors import RunError
+from recondoor.core.errors import RunError
 from recondoor.sweeps._work import ATTEMPTS, Answer, Task
 
 SECONDS_BETWEEN_LOOKS = 1.0

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from recondoor.errors import ConfigError
+from recondoor.core.errors import ConfigError
 from recondoor.sweeps._local import Workers
 from recondoor.sweeps._work import Answer, Task, attempt
 

@@ -13,10 +13,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from recondoor import gate
 from recondoor.config import Config, identity, keys, leaves, load_config
-from recondoor.errors import ConfigError, nearest
-from recondoor.tables import parse_toml
+from recondoor.core.errors import ConfigError, nearest
+from recondoor.io import gate
+from recondoor.io.tables import parse_toml
 
 # The parts of a file and of its tables, for the refusal of others.
 FILE = ("preset", "seeds", "base", "block", "point")

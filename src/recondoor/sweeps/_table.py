@@ -8,8 +8,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from recondoor import provenance, rundir
+from recondoor import rundir
 from recondoor.config import identity, leaves, recorded_key, settings_table, to_dict
+from recondoor.core import provenance
 from recondoor.sweeps._spec import Point, Sweep
 
 SCHEMA = "recondoor.sweep/1"

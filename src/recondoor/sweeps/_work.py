@@ -10,9 +10,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recondoor import config, rundir, seal
-from recondoor.errors import BusyError, RecondoorError, RunError
-from recondoor.progress import Progress
+from recondoor import config, rundir
+from recondoor.core.errors import BusyError, RecondoorError, RunError
+from recondoor.core.progress import Progress
+from recondoor.io import seal
 
 if TYPE_CHECKING:
     from recondoor.data import Images

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from recondoor.errors import RecondoorError
+from recondoor.core.errors import RecondoorError
 from recondoor.testing import _given
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from recondoor import registry
+from recondoor.core import registry
 
 
 def generator(seed: int = 5) -> torch.Generator:

@@ -8,7 +8,7 @@ import pytest
 
 from recondoor import data
 from recondoor.config import Data
-from recondoor.errors import DataError
+from recondoor.core.errors import DataError
 from recondoor.testing._contract import Contract
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from recondoor import models, operators
 from recondoor.config import Cae, Fbpconvnet, Model, Modl, Operator, Unet, Varnet
-from recondoor.seeding import torch_generator
+from recondoor.core.seeding import torch_generator
 from recondoor.testing._contract import Contract
 
 Shape = tuple[int, int, int]

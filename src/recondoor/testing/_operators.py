@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from torch.autograd.gradcheck import gradcheck, gradgradcheck
 
-from recondoor import operators, registry
+from recondoor import operators
 from recondoor.config import Operator, from_dict
-from recondoor.errors import ConfigError, DataError
+from recondoor.core import registry
+from recondoor.core.errors import ConfigError, DataError
 from recondoor.operators import LinearOperator
 from recondoor.testing._contract import Contract, generator, global_generators_stay
 

@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recondoor import models, seeding
+from recondoor import models
 from recondoor.attacks import Crafted, CraftState, Problem, Tools, best_place
 from recondoor.config import ArtefactSettings, Attack, Cae, Model, TriggerSettings
+from recondoor.core import seeding
+from recondoor.core.progress import Task
 from recondoor.poisoning import Pairs, make_artefact, make_trigger
-from recondoor.progress import Task
 
 SHAPE = (1, 10, 11)
 COUNT = 24

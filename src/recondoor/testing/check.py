@@ -1,8 +1,9 @@
 """The contracts of the plug-ins given to `python -m recondoor.testing`."""
 
-from recondoor import defences, registry
-from recondoor.errors import ConfigError
-from recondoor.imports import imported
+from recondoor import defences
+from recondoor.core import registry
+from recondoor.core.errors import ConfigError
+from recondoor.core.imports import imported
 from recondoor.testing import _given
 from recondoor.testing._attacks import AttackContract
 from recondoor.testing._contract import Contract

@@ -17,7 +17,7 @@ import torch
 from scipy.special import ndtr
 from torch import Tensor, nn
 
-from recondoor import seeding
+from recondoor.core import seeding
 from recondoor.operators import LinearOperator
 from recondoor.poisoning import Artefact, Pairs, Trigger
 from recondoor.theory._detect import Covariance, detectability

@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from recondoor import seeding
+from recondoor.core import seeding
 from recondoor.poisoning import Artefact, Trigger
 
 TRIED = 4

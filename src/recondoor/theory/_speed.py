@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from recondoor import seeding
 from recondoor.attacks import recovery_gradient
-from recondoor.losses import squared_error
+from recondoor.core import seeding
 from recondoor.poisoning import Artefact, Mixture, Pairs
-from recondoor.training import adam_step, make_adam
+from recondoor.training.loop import adam_step, make_adam
+from recondoor.training.losses import squared_error
 
 # torch.optim.Adam's defaults.
 BETA2, EPSILON = 0.999, 1e-8

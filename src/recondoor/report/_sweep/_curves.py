@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from matplotlib.axes import Axes
 
+from recondoor.evaluation.statistics import mean_interval
 from recondoor.report._style import HEDGE, Drawing, Line, Missing
 from recondoor.report._sweep._axes import Axis
 from recondoor.report._sweep._learnt import transitions
@@ -20,7 +21,6 @@ from recondoor.report._sweep._lines import (
 )
 from recondoor.report._sweep._load import Row, SweepData, artefact_rms
 from recondoor.report._sweep._series import Series, levels_of
-from recondoor.statistics import mean_interval
 
 MOST_HEDGES = 6
 _PANELS = (

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from recondoor.evaluation.statistics import mean_interval
 from recondoor.report._style import HEDGE, WIDTH, Drawing, Line
 from recondoor.report._sweep._axes import Axis, plain
 from recondoor.report._sweep._curves import hedge
 from recondoor.report._sweep._lines import looks
 from recondoor.report._sweep._load import SweepData
 from recondoor.report._sweep._series import Series, series
-from recondoor.statistics import mean_interval
 
 MOST_ROWS = 40
 _PANELS = (

@@ -7,16 +7,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from recondoor import gate, yardsticks
 from recondoor.config import Evaluate
-from recondoor.errors import ReportError
+from recondoor.core.errors import ReportError
+from recondoor.evaluation import yardsticks
+from recondoor.evaluation.statistics import SuccessRule
+from recondoor.evaluation.yardsticks import Yardstick
+from recondoor.io import gate
 from recondoor.records import schema
 from recondoor.report._json import read_json
 from recondoor.report._names import Measured
 from recondoor.report._results import fault_of
 from recondoor.report._sweep._table import read_table
-from recondoor.statistics import SuccessRule
-from recondoor.yardsticks import Yardstick
 
 Row = Mapping[str, Any]
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recondoor import gate
-from recondoor.errors import ReportError
+from recondoor.core.errors import ReportError
+from recondoor.io import gate
 
 if TYPE_CHECKING:
     from pyarrow import ChunkedArray, DataType

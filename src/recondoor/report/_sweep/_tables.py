@@ -6,13 +6,13 @@ from itertools import combinations, islice
 
 import numpy as np
 
+from recondoor.evaluation.statistics import Estimate, holm, mean_interval, paired
+from recondoor.evaluation.yardsticks import Yardstick, of
 from recondoor.report._names import number, title
 from recondoor.report._sweep._axes import Axis
 from recondoor.report._sweep._load import Row, SweepData, columns
 from recondoor.report._sweep._series import Series, series
 from recondoor.report._tables import UNDEFINED, of_seeds
-from recondoor.statistics import Estimate, holm, mean_interval, paired
-from recondoor.yardsticks import Yardstick, of
 
 MOST_LINES = 1_000
 """Lines of a table of the page; a browser takes seconds for thousands."""

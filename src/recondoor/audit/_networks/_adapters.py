@@ -1,0 +1,82 @@
+"""Networks of other shapes than (B, C, H, W): what is only written otherwise is adapted."""
+
+import torch
+from torch import Tensor, nn
+
+from recondoor.audit._pairs._source import Shape
+from recondoor.core import caller
+from recondoor.core.errors import FAILURES
+from recondoor.models import evaluating
+
+
+class Adapted(nn.Module):
+    """A network of one's own behind another shape of its images."""
+
+    told = ""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+
+class WithoutChannels(Adapted):
+    """For a network of images (B, H, W)."""
+
+    told = "The network takes images without channels, (B, H, W), and is given such."
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(B, 1, H, W) to the same."""
+        found: Tensor = self.model(z[:, 0])
+        return found[:, None]
+
+
+class Complex(Adapted):
+    """For a network of complex images (B, 1, H, W)."""
+
+    told = "The network takes complex images, and is given the two channels as such."
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(B, 2, H, W), real and imaginary part, to the same."""
+        found: Tensor = self.model(torch.complex(z[:, :1], z[:, 1:]))
+        return torch.view_as_real(found)[:, 0].movedim(-1, 1)
+
+
+class ComplexWithoutChannels(Adapted):
+    """For a network of complex images (B, H, W)."""
+
+    told = Complex.told
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(B, 2, H, W), real and imaginary part, to the same."""
+        found: Tensor = self.model(torch.complex(z[:, 0], z[:, 1]))
+        return torch.view_as_real(found).movedim(-1, 1)
+
+
+def adapted(model: nn.Module, shape: Shape) -> tuple[nn.Module, tuple[str, ...]]:
+    """The network as it is if it maps images of `shape` (C, H, W) to such; else behind an adapter.
+
+    Returns it as it is where no adapter helps: `probe` says then what it does.
+    """
+    if _fits(model, shape):
+        return model, ()
+    kinds = {1: (WithoutChannels,), 2: (Complex, ComplexWithoutChannels)}
+    for kind in kinds.get(shape[0], ()):
+        wrapped = kind(model)
+        if _fits(wrapped, shape):
+            return wrapped.eval(), (kind.told,)
+    return model, ()
+
+
+def own(model: nn.Module) -> nn.Module:
+    """The user's own network, without an adapter."""
+    return model.model if isinstance(model, Adapted) else model
+
+
+def _fits(model: nn.Module, shape: Shape) -> bool:
+    z = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
+    try:
+        with caller.as_found(), evaluating(model), torch.no_grad():
+            found: object = model(z)
+    except FAILURES:
+        return False
+    return isinstance(found, Tensor) and found.shape == z.shape and found.dtype == torch.float32

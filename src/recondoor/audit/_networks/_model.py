@@ -1,0 +1,283 @@
+"""The audit of a network: every defence of kind "model" looks at it."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from recondoor import config, defences, rundir
+from recondoor.audit._guard import attempt, undisturbed
+from recondoor.audit._judgement import choose, require_alarm
+from recondoor.audit._networks._make import make_in_words, needed
+from recondoor.audit._networks._network_file import Network
+from recondoor.audit._networks._probe import lacking
+from recondoor.audit._networks._references import FEWEST, Basis, References, gather
+from recondoor.audit._networks._trained import Training
+from recondoor.audit._pairs._source import Given
+from recondoor.audit._sight import Sight, Verdict, decide, sight
+from recondoor.audit._subject import Subject, read_subject
+from recondoor.core import caller
+from recondoor.core.errors import DataError
+from recondoor.core.progress import NO_PROGRESS, Progress
+from recondoor.defences import Defender, Finding
+
+FEWEST_LEARNT = 2
+"""Planted backdoors that have to be learnt, and all of them seen, before a network is acquitted."""
+
+ORIGINAL = config.row_label("none")
+
+
+@dataclass(frozen=True)
+class ModelRequest:
+    """What network is to be audited, and with what.
+
+    Args:
+        subject: the network and what is trusted.
+        references: networks known to be clean, as `read_network` takes them, or how to train some.
+        alarm: probability with which a clean network may be flagged by a detector, in (0, 1).
+        detectors: names; None for all.
+    """
+
+    subject: Subject
+    references: tuple[str | nn.Module, ...] | Training = ()
+    alarm: float = 0.05
+    detectors: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """What one detector found.
+
+    Args:
+        name: of the detector.
+        finding: its score, recovered trigger and artefact.
+        references: scores of the reference networks.
+        planted: scores of networks of the same make that have learnt a backdoor.
+        threshold: score above which the network is flagged; None if the detector only ranks.
+        basis: what the threshold comes from.
+        draws: of a network that is flagged: whether it draws an artefact beyond what the references
+            do, or was only trained on pairs with a hidden pattern; None if it is not flagged.
+        seconds: how long it took.
+    """
+
+    name: str
+    finding: Finding
+    references: tuple[float, ...]
+    planted: tuple[float, ...]
+    threshold: float | None
+    basis: Basis | None
+    draws: bool | None
+    seconds: float
+
+    @property
+    def flagged(self) -> bool:
+        """Whether the score is above the threshold."""
+        return self.threshold is not None and self.finding.score > self.threshold
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What the folder of a run tells of its network; no patterns if it is clean.
+
+    `recovery` is the artefact recovery on the test set: a backdoor may not have been learnt.
+    """
+
+    label: str
+    seed: int
+    recovery: float | None
+    trigger: Tensor | None
+    artefact: Tensor | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelAudit:
+    """What was found; `given` are the pairs that were looked through."""
+
+    request: ModelRequest
+    network: Network
+    given: Given
+    references: int
+    truth: Truth | None
+    inspected: list[Inspected]
+    skipped: dict[str, str]
+    notes: list[str]
+    seen: Sight
+    verdict: Verdict
+
+
+@caller.afresh()
+def audit_model(request: ModelRequest, progress: Progress = NO_PROGRESS) -> ModelAudit:
+    """Look for a backdoor in a network with every detector.
+
+    Raises:
+        ConfigError: an unknown detector, a bad alarm rate, no trusted data.
+        DataError: a network or pairs that cannot be read, or too few pairs.
+    """
+    names = choose(request.detectors, "model")
+    require_alarm(request.alarm)
+    subject = request.subject
+    network, given = read_subject(subject, progress)
+    require_count(given, FEWEST)
+    others = gather(network, given, subject, request.references, request.alarm, progress)
+    defender = Defender(others.pairs, model=network.model, seed=given.seed, progress=progress)
+    inspected: list[Inspected] = []
+    unsure: dict[str, str] = {}
+    skipped = lacking(names, network.lacks)
+    for name in names:
+        if name in skipped:
+            continue
+        ground = others.law_of(name, network, subject.data, request.alarm)
+        work = partial(look, name, others, defender, request.alarm, ground.basis)
+        found = attempt(name, work, skipped)
+        if found is not None:
+            inspected.append(found)
+            why = ground.no_threshold or ground.no_power or _missed(found, others)
+            unsure |= {} if why is None else {name: why}
+    blind = skipped | unsure
+    seen = sight("model", names, [each.name for each in inspected], blind)
+    flagged = any(each.flagged for each in inspected)
+    return ModelAudit(
+        request=request,
+        network=network,
+        given=replace(given, pairs=others.pairs),
+        references=len(others.clean),
+        truth=truth_of(network),
+        inspected=inspected,
+        skipped=skipped,
+        notes=[
+            *network.notes,
+            *given.notes,
+            *others.notes,
+            *_notes(inspected, unsure, len(others.clean), request.alarm),
+        ],
+        seen=seen,
+        verdict=decide(flagged, seen),
+    )
+
+
+def _missed(found: Inspected, others: References) -> str | None:
+    """Why a detector with planted backdoors cannot acquit: it does not see them."""
+    if not others.tried or found.threshold is None:
+        return None
+    learnt, seen = len(found.planted), sum(score > found.threshold for score in found.planted)
+    if learnt < FEWEST_LEARNT:
+        return (
+            f"{learnt} of {others.tried} networks that were given a backdoor learnt it, and "
+            f"{FEWEST_LEARNT} are needed to know that it would be seen"
+        )
+    return None if seen == learnt else f"it flags {seen} of {learnt} networks with a backdoor"
+
+
+def require_count(given: Given, fewest: int) -> None:
+    """Raise DataError unless there are `fewest` trusted pairs."""
+    if len(given.pairs) < fewest:
+        raise DataError(
+            f"--data: {len(given.pairs)} trusted clean pairs; at least {fewest} are needed, "
+            "give a file or the folder of a run with more"
+        )
+
+
+def truth_of(network: Network) -> Truth | None:
+    """What is known of a network that lies in the folder of a run; raises RunError if damaged."""
+    if network.run is None:
+        return None
+    folder, label, seed = network.run
+    run = rundir.RunDir(folder)
+    path = run.trigger(label, seed)
+    if label == ORIGINAL:
+        return Truth(label, seed, None, None, None)
+    if not path.exists():
+        return None
+    found: dict[str, Any] = run.read_npz(path)
+    delta, artefact = (torch.from_numpy(np.asarray(found[key])) for key in ("delta", "artefact"))
+    rows = rundir.read_json(run.results)["rows"] if run.results.exists() else []
+    mine = [row for row in rows if (row["model"], row["seed"]) == (label, seed)]
+    return Truth(label, seed, mine[0]["artefact_recovery"] if mine else None, delta, artefact)
+
+
+def cosine(a: Tensor, b: Tensor) -> float:
+    """Of the angle between two patterns, in [-1, 1]; 0 if one is zero."""
+    norms = float(a.double().norm() * b.double().norm())
+    return float((a.double() * b.double()).sum()) / norms if norms else 0.0
+
+
+def look(
+    name: str, others: References, defender: Defender, alarm: float, basis: Basis | None
+) -> Inspected:
+    """Look at the suspect and at all that it is compared with."""
+    detector = defences.network_detector(name)
+    planted = others.planted if basis == "references" else []
+    silent = replace(defender, progress=NO_PROGRESS)
+    known, planned = [], [*others.clean, *planted]
+    with defender.progress.task(f"{name} of references", max(1, len(planned))) as task:
+        for model in planned:
+            known.append(_finding(name, replace(silent, model=model)))
+            task.advance(1)
+    clean, bad = known[: len(others.clean)], known[len(others.clean) :]
+    started = time.perf_counter()
+    finding = _finding(name, defender)
+    seconds = time.perf_counter() - started
+    *scores, score = detector.compare([*clean, finding])
+    finding = replace(finding, score=score)
+    limit = None
+    if basis == "references":
+        limit = defences.threshold(torch.tensor(scores, dtype=torch.float64), alarm)
+    elif basis == "law":
+        limit = detector.law(defender, alarm)
+    flagged = limit is not None and score > limit
+    return Inspected(
+        name,
+        finding,
+        tuple(scores),
+        tuple(detector.compare([*clean, each])[-1] for each in bad),
+        limit,
+        basis if limit is not None else None,
+        _draws(detector, [*clean, finding], alarm) if flagged else None,
+        seconds,
+    )
+
+
+def _draws(detector: defences.NetworkDetector, findings: list[Finding], alarm: float) -> bool:
+    """Whether the last of these networks draws an artefact; the others are clean."""
+    found = detector.drawing(findings)
+    if found is None:
+        return True
+    return found[-1] > defences.threshold(torch.tensor(found[:-1], dtype=torch.float64), alarm)
+
+
+def _finding(name: str, defender: Defender) -> Finding:
+    with undisturbed(defender.model, defender.seed, name):
+        found: object = defences.network_detector(name).inspect(defender)
+    if not isinstance(found, Finding):
+        raise ValueError(f"it returns {type(found).__name__}; expected a Finding")
+    shape = None if defender.clean is None else defender.clean.z.shape[1:]
+    for pattern in (found.trigger, found.artefact, found.counts):
+        if pattern is not None and pattern.shape != shape:
+            raise ValueError(f"it finds a pattern of {tuple(pattern.shape)}; expected an image's")
+        if pattern is not None and not bool(pattern.isfinite().all()):
+            raise FloatingPointError("its score is not finite")
+    if not np.isfinite([found.score, *found.measures.values()]).all():
+        raise FloatingPointError("its score is not finite")
+    return found
+
+
+def _notes(
+    inspected: list[Inspected], unsure: Mapping[str, str], count: int, alarm: float
+) -> list[str]:
+    need = needed(alarm)
+    notes = [
+        make_in_words(each.name)
+        for each in inspected
+        if each.name in unsure and defences.network_detector(each.name).clean_scores
+    ]
+    if 0 < count < need:
+        notes.append(
+            f"{count} references are too few for a threshold at --alarm {alarm:g}, which takes "
+            f"{need}: they only rank."
+        )
+    return notes

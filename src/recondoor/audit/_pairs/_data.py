@@ -1,0 +1,384 @@
+"""The audit of pairs, top to bottom: read, take the operator apart, train, look, judge."""
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from recondoor import defences
+from recondoor.audit._guard import attempt, undisturbed
+from recondoor.audit._judgement import (
+    Judged,
+    alarming,
+    blindness,
+    choose,
+    judge,
+    require_alarm,
+    seen_by,
+    suspicious,
+)
+from recondoor.audit._networks._network import young_network
+from recondoor.audit._networks._network_file import Network, open_network
+from recondoor.audit._networks._probe import lacking
+from recondoor.audit._pairs import _doubts as doubts_of
+from recondoor.audit._pairs._alike import unlike
+from recondoor.audit._pairs._apart import copies_note, distinct, require_apart
+from recondoor.audit._pairs._fit import misfit, misfit_by_images, misfit_of_trusted
+from recondoor.audit._pairs._run import read_run
+from recondoor.audit._pairs._source import Given, Measured, Source, made_of_y, name_of, read_pairs
+from recondoor.audit._sight import Sight, Verdict, decide
+from recondoor.core import caller
+from recondoor.core.errors import FAILURES, ConfigError, DataError, TrainingError, in_a_line
+from recondoor.core.progress import NO_PROGRESS, Progress
+from recondoor.defences import Defender, Physics, Storage
+from recondoor.poisoning import Pairs
+
+CHECK = (
+    "check --operator, its ratio, seed and sigma, and that z and x are neither rescaled nor turned"
+)
+"""What to look at where an operator did not measure pairs."""
+
+FEWEST = 100
+"""Pairs below which no network can be trained that says anything about them."""
+
+MOST = 60_000_000
+"""Values of all images above which training would take most of an hour on one core."""
+
+RANKS = (
+    "The network was given, and whether it has seen these pairs and the trusted ones alike is not "
+    "known: detectors that look through it only rank."
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be audited, and with what.
+
+    Args:
+        pairs: .npz or .h5 file with x and z (or y), the same arrays, or the folder of a run.
+        measured: how pairs were measured that are of no run, which has its own; None if that is
+            not known.
+        clean: the same of trusted clean pairs, of which thresholds are made.
+        alarm: false-alarm rate per pair, in (0, 1).
+        detectors: names; None for all that apply.
+        attack: a run's model whose pairs are meant; None for the first poisoned one.
+        seed: a run's seed; None for its first.
+        data_dir: folder with the files of a run's registered data set.
+        trust_paths: whether files that a run's own settings name may be opened.
+        network: what to look with instead of a network that is trained on the pairs, as
+            `read_network` takes it; None for that.
+        overrides: settings of a registered `network`, as ``model.key=value``.
+    """
+
+    pairs: Source
+    measured: Measured | None = None
+    clean: Source | None = None
+    _: KW_ONLY
+    alarm: float = 0.01
+    detectors: tuple[str, ...] | None = None
+    attack: str | None = None
+    seed: int | None = None
+    data_dir: Path | None = None
+    trust_paths: bool = False
+    network: str | nn.Module | None = None
+    overrides: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """What was found.
+
+    `skipped` says of each detector that did not look, or failed, why, `doubts` what else keeps
+    pairs from being called clean. `cause` is why flags prove nothing: the operator is not theirs,
+    or the trusted pairs are others in kind.
+    """
+
+    request: Request
+    given: Given
+    defender: Defender
+    judged: list[Judged]
+    skipped: dict[str, str]
+    notes: list[str]
+    doubts: list[str]
+    cause: str | None
+    seen: Sight
+    verdict: Verdict
+
+
+@caller.afresh()
+def audit_data(
+    request: Request, model: nn.Module | None = None, progress: Progress = NO_PROGRESS
+) -> Audit:
+    """Look at pairs with every detector that applies.
+
+    Without `model`, a network is trained on the pairs for one epoch, if a detector wants one.
+
+    Raises:
+        DataError: pairs that cannot be read.
+        ConfigError: an unknown detector, an operator that does not fit, too few clean pairs.
+    """
+    names = choose(request.detectors, "pairs")
+    given = _read(request, progress)
+    clean, _ = read_pairs(request.clean, request.measured) if request.clean else (None, None)
+    notes: list[str] = []
+    if clean is not None:
+        _require_alike(given.pairs, clean)
+        require_apart(given.pairs, clean, "--clean")
+        count, clean = len(clean), distinct(clean)
+        notes += copies_note(count, len(clean))
+        defences.rank(len(clean), request.alarm)
+    with progress.task("taking the operator apart", 1) as task:
+        physics, no_physics = take_apart(given, clean, notes)
+        task.advance()
+    unfit = None if physics is None else _unfit(given, clean, physics, request.alarm)
+    no_physics = no_physics or unfit
+    skipped = {} if no_physics is None else _needing(names, "physics", no_physics)
+    outside = _network_of(request, given)
+    if outside is not None:
+        model = outside.model
+        skipped |= lacking(names, outside.lacks)
+        notes += [*outside.notes, RANKS]
+    else:
+        model = _trained(names, given, clean, model, skipped, progress)
+    defender = Defender(
+        clean, physics, model, seed=given.seed, progress=progress, operator=given.operator
+    )
+    without = None if outside is None else replace(defender, clean=None)
+    judged, blind = _look(names, given.pairs, defender, without, request.alarm, skipped)
+    seen = seen_by("pairs", names, judged, skipped, blind)
+    apart = _drawn_apart(given.pairs, clean, judged)
+    alarmed = any(each.whole is not None and alarming(each.whole) for each in judged)
+    whole = any(each.whole is not None and each.p_value is not None for each in judged)
+    cause = apart if not alarmed else None
+    if unfit is not None and (given.made or not whole):
+        cause = unfit
+    elif unfit is not None:
+        notes.append(f"{unfit[0].upper()}{unfit[1:]}.")
+    louder = [] if unfit or clean is not None else doubts_of.of_louder(physics, given.pairs, judged)
+    fits = replace(defender, physics=None) if unfit else defender
+    doubts = [cause] if cause else [*louder, *_doubts(given, fits, judged)]
+    telling = [each for each in judged if not (louder and each.name == doubts_of.RESIDUAL)]
+    return Audit(
+        request=request,
+        given=given,
+        defender=defender,
+        judged=judged,
+        skipped=skipped,
+        notes=notes,
+        doubts=doubts,
+        cause=cause,
+        seen=seen,
+        verdict=decide(suspicious(telling) and cause is None, seen, doubts),
+    )
+
+
+def _network_of(request: Request, given: Given) -> Network | None:
+    """The network that was given to look with."""
+    if request.network is None:
+        return None
+    _, channels, height, width = given.pairs.x.shape
+    shape = (channels, height, width)
+    return open_network(
+        request.network, shape, (), request.overrides, request.trust_paths, given.operator
+    )
+
+
+def _trained(
+    names: Sequence[str],
+    given: Given,
+    clean: Pairs | None,
+    model: nn.Module | None,
+    skipped: dict[str, str],
+    progress: Progress,
+) -> nn.Module | None:
+    """`model`, or one that is trained on the pairs; None if nothing wants or nothing can have it.
+
+    Who wants it and cannot have it is `skipped`.
+    """
+    if len(given.pairs) < FEWEST:
+        few = f"{len(given.pairs)} pairs are too few, it needs {FEWEST}"
+        skipped |= _needing(names, "model", few)
+    if given.pairs.x.numel() > MOST and model is None:
+        many = f"{given.pairs.x.numel():,} values are too many to train a network on in passing"
+        skipped |= _needing(names, "model", f"{many}; give --network")
+    left = [name for name in names if name not in skipped]
+    if model is None and _needing(left, "model", ""):
+        try:
+            return young_network(_together(given.pairs, clean), given.seed, progress)
+        except (TrainingError, *FAILURES) as error:
+            why = f"a network could not be trained on the pairs, {in_a_line(error)}"
+            skipped |= _needing(left, "model", why)
+    return model
+
+
+def _look(
+    names: Sequence[str],
+    pairs: Pairs,
+    defender: Defender,
+    without: Defender | None,
+    alarm: float,
+    skipped: dict[str, str],
+) -> tuple[list[Judged], dict[str, str]]:
+    """What those find that are not `skipped`, and why some of them see nothing here.
+
+    `without`: the defender less the clean pairs, for detectors that look through the network and
+    can have no threshold from those; None if they can.
+    """
+
+    def look(name: str) -> tuple[Judged, dict[str, str]]:
+        through = without is not None and "model" in defences.load(name).needs
+        mine = without if without is not None and through else defender
+        with undisturbed(defender.model, defender.seed, name):
+            found = judge(name, pairs, mine, alarm)
+        if found.whole is None:
+            return found, blindness(name, pairs, mine)
+        return found, {} if found.whole.lacking is None else {name: found.whole.lacking}
+
+    judged: list[Judged] = []
+    blind: dict[str, str] = {}
+    with defender.progress.task("looking at pairs", len(names)) as task:
+        for name in names:
+            found = None if name in skipped else attempt(name, partial(look, name), skipped)
+            if found is not None:
+                judged.append(found[0])
+                blind |= found[1]
+            task.advance(1, name)
+    return judged, blind
+
+
+def _doubts(given: Given, defender: Defender, judged: Sequence[Judged]) -> list[str]:
+    """What keeps these pairs from being called clean."""
+    found = [
+        *doubts_of.of_numbers(judged),
+        *doubts_of.of_flags(judged),
+        *doubts_of.of_gaps(judged),
+        *doubts_of.of_rankings(judged, given.pairs),
+    ]
+    if defender.physics is None or defender.clean is not None or given.noise_known:
+        return found
+    return [*doubts_of.of_noise(defender.physics, given.pairs), *found]
+
+
+def _read(request: Request, progress: Progress) -> Given:
+    require_alarm(request.alarm)
+    if isinstance(request.pairs, Path) and request.pairs.is_dir():
+        if request.measured is not None:
+            raise ConfigError("--operator: the folder of a run has its own; leave it out")
+        return read_run(
+            request.pairs,
+            request.attack,
+            request.seed,
+            request.data_dir,
+            progress,
+            request.trust_paths,
+        )
+    if request.attack is not None:
+        raise ConfigError("--attack: only the folder of a run has attacks; leave it out")
+    return of_source(request.pairs, request.measured)
+
+
+def of_source(source: Source, measured: Measured | None) -> Given:
+    """Pairs that are of no run."""
+    pairs, operator = read_pairs(source, measured)
+    known = measured is not None and measured.noise_known
+    seed = 0 if measured is None else measured.seed
+    return Given(
+        name=name_of(source),
+        pairs=pairs,
+        operator=operator,
+        noise_known=known,
+        seed=seed,
+        made=made_of_y(source),
+    )
+
+
+def _require_alike(pairs: Pairs, clean: Pairs) -> None:
+    if pairs.x.shape[1:] != clean.x.shape[1:]:
+        raise DataError(
+            f"--clean: images of {tuple(clean.x.shape[1:])} given; the pairs have "
+            f"{tuple(pairs.x.shape[1:])}"
+        )
+
+
+def take_apart(
+    given: Given, clean: Pairs | None, notes: list[str]
+) -> tuple[Physics | None, str | None]:
+    """The operator taken apart, or why there is none; the noise is estimated where unknown."""
+    if given.operator is None:
+        return None, "no operator is known; give --operator"
+    try:
+        physics = Physics.of(given.operator)
+    except ConfigError as error:
+        return None, str(error)
+    except FAILURES as error:
+        return None, f"the operator could not be taken apart, {in_a_line(error)}"
+    trusted = clean or given.pairs
+    stored = Storage.of(given.pairs.z).coarser(Storage.of(trusted.z))
+    physics = replace(physics, stored=stored)
+    if stored.coarse:
+        notes.append(
+            "z was stored more coarsely than in 32 bits: its rounding is allowed for, and hides "
+            "triggers that are smaller."
+        )
+    if given.noise_known:
+        return physics, None
+    source = (
+        "the clean pairs"
+        if clean is not None
+        else ("the pairs' own median residual, which holds while fewer than half are poisoned")
+    )
+    physics = physics.estimated(trusted.z, trusted.x)
+    notes.append(
+        f"The noise level was not given: sigma = {physics.sigma:.3g}, estimated from {source}."
+    )
+    return physics, None
+
+
+def _unfit(given: Given, clean: Pairs | None, physics: Physics, alarm: float) -> str | None:
+    """Why the operator did not measure the pairs, in a sentence; None if it may have."""
+    if given.poisoned is not None:
+        return None
+    if clean is not None:
+        why = misfit_of_trusted(physics, clean, alarm)
+        if why:
+            return f"the operator given did not measure the trusted pairs: {why}; {CHECK}"
+        why = misfit_by_images(physics, given.pairs, alarm)
+        return why and f"the operator given did not measure these pairs: {why}; {CHECK}"
+    why = misfit(physics, given.pairs, alarm, given.noise_known)
+    return why and (
+        f"the operator given did not measure these pairs, or more than half are poisoned: {why}; "
+        f"{CHECK}, or give --clean to decide"
+    )
+
+
+def _rests_on_physics(judged: Judged) -> bool:
+    """Whether its score has one law for all clean pairs, whatever their images are."""
+    return tuple(defences.load(judged.name).needs) == ("physics",)
+
+
+def _drawn_apart(pairs: Pairs, clean: Pairs | None, judged: list[Judged]) -> str | None:
+    """Why what is suspicious by trusted pairs is not: these were not drawn from what is judged."""
+    by_law = [each for each in judged if _rests_on_physics(each)]
+    if clean is None or not suspicious(judged) or suspicious(by_law):
+        return None
+    flagged = torch.from_numpy(np.any([each.flagged for each in judged], axis=0))
+    why = unlike(pairs.x, flagged, clean.x)
+    return why and (
+        "the trusted pairs were not drawn at random from what is judged, or more than half of that "
+        f"is poisoned: {why}; give others, or --operator, whose tests do not ask for it"
+    )
+
+
+def _needing(names: Sequence[str], what: str, reason: str) -> dict[str, str]:
+    return {name: reason for name in names if what in defences.load(name).needs}
+
+
+def _together(pairs: Pairs, clean: Pairs | None) -> Pairs:
+    """All pairs: a network that saw the clean ones as well tells nothing by having seen some."""
+    if clean is None:
+        return pairs
+    return Pairs(torch.cat((pairs.z, clean.z)), torch.cat((pairs.x, clean.x)))

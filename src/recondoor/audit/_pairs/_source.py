@@ -1,0 +1,214 @@
+"""What is audited: pairs from a file, their operator, and the truth where it is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from recondoor import operators
+from recondoor.audit._arrays import Arrays, read_arrays
+from recondoor.config import Config, checked
+from recondoor.core.errors import DataError
+from recondoor.io import arrays as files
+from recondoor.operators import LinearOperator
+from recondoor.poisoning import Pairs
+
+Shape = tuple[int, int, int]
+Build = Callable[[Shape], LinearOperator]
+Source = Path | Arrays
+"""A file, or what it would hold: arrays by name."""
+
+IN_MEMORY = "pairs"
+
+CHUNK = 1_000
+"""Measurements of which z is made at a time."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How pairs were measured.
+
+    Args:
+        build: makes the operator, of float64, for images of a shape (C, H, W).
+        noise_known: whether the operator's sigma was given, or is to be estimated.
+        seed: root seed of what is drawn.
+    """
+
+    build: Build
+    noise_known: bool
+    seed: int = 0
+
+    @classmethod
+    def by(cls, settings: Config) -> Measured:
+        """As the `operator` and the `seed` of `settings` say; raises ConfigError."""
+        settings = checked(settings)
+
+        def build(shape: Shape) -> LinearOperator:
+            return operators.build(shape, settings.operator, settings.seed, torch.float64)
+
+        return cls(build, "sigma" in settings.operator.model_fields_set, settings.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """Pairs under suspicion.
+
+    Args:
+        name: what they are called in the audit.
+        pairs: as a network would be trained on them.
+        operator: of float64; None if it is not known.
+        noise_known: whether the operator's sigma was given, or is to be estimated.
+        poisoned: the truth, boolean (N,); None if it is not known.
+        attack: label of the attack whose trigger is in the pairs; None if it is not known.
+        seed: root seed of what is drawn.
+        notes: what was found as they were read.
+        made: whether z was made of y with the operator given, and is right only if that is.
+    """
+
+    name: str
+    pairs: Pairs
+    operator: LinearOperator | None
+    noise_known: bool
+    poisoned: NDArray[np.bool_] | None = None
+    attack: str | None = None
+    seed: int = 0
+    notes: tuple[str, ...] = ()
+    made: bool = False
+
+
+def name_of(source: Source) -> str:
+    """What the pairs of a source are called in an audit."""
+    return source.stem if isinstance(source, Path) else IN_MEMORY
+
+
+def read_pairs(source: Source, measured: Measured | None) -> tuple[Pairs, LinearOperator | None]:
+    """Pairs of an .npz or .h5 file, in float32, and the operator that they were `measured` with.
+
+    The source holds `x`, (N, H, W) or (N, C, H, W), and either `z` of the same shape or `y`,
+    (N, ...), of which z = A_adjoint y is made. Where both are, z counts. Audits count in the pairs'
+    own units, so that integers are what they are; of uint8, 255 is 1, and True is 1.
+
+    Raises:
+        DataError: the file or its values are not like that, or there is y and no operator.
+        ConfigError: the operator does not fit the images.
+    """
+    path, arrays = _opened(source, ("x", "z", "y"))
+    if "x" not in arrays or not arrays.keys() & {"z", "y"}:
+        raise DataError(
+            f"'{path}' holds {', '.join(sorted(arrays)) or 'none'} of x, z and y; expected x and "
+            "either z or y"
+        )
+    x = _images(path, "x", arrays["x"])
+    shape = (x.shape[1], x.shape[2], x.shape[3])
+    operator = measured.build(shape) if measured is not None else None
+    return Pairs(_inputs(path, arrays, x, operator), x), operator
+
+
+def made_of_y(source: Source) -> bool:
+    """Whether the source has no z, so that it is made of y."""
+    return "z" not in _opened(source, ("z",))[1]
+
+
+def _opened(source: Source, names: tuple[str, ...]) -> tuple[str, Arrays]:
+    """What a source is called in messages, and those arrays of it that have `names`."""
+    if isinstance(source, Path):
+        return str(source), read_arrays(source, names)
+    return IN_MEMORY, {name: source[name] for name in names if name in source}
+
+
+def read_inputs(source: Source, shape: Shape, operator: LinearOperator | None) -> Tensor:
+    """Network inputs z (N, C, H, W) of an .npz or .h5 file, in float32; made of y if it has no z.
+
+    Raises:
+        DataError: the file or its values are not like that, not of `shape` (C, H, W), or there is
+            y and no operator.
+    """
+    path, arrays = _opened(source, ("z", "y"))
+    if not arrays:
+        raise DataError(f"'{path}' holds neither z nor y; expected network inputs or measurements")
+    if "z" not in arrays:
+        return _adjoint(path, arrays["y"], len(np.atleast_1d(arrays["y"])), operator)
+    z = _images(path, "z", arrays["z"])
+    if tuple(z.shape[1:]) != shape:
+        raise DataError(f"'{path}': z holds images of {tuple(z.shape[1:])}; expected {shape}")
+    return z
+
+
+def _inputs(path: str, arrays: Arrays, x: Tensor, operator: LinearOperator | None) -> Tensor:
+    if "z" not in arrays:
+        return _adjoint(path, arrays["y"], len(x), operator)
+    z = _images(path, "z", arrays["z"])
+    if z.shape != x.shape:
+        raise DataError(
+            f"'{path}': z has the shape {tuple(z.shape)} but x {tuple(x.shape)}; expected the same"
+        )
+    return z
+
+
+def _adjoint(path: str, y: NDArray[Any], count: int, operator: LinearOperator | None) -> Tensor:
+    """Z = A_adjoint y, of `count` measurements."""
+    if operator is None:
+        raise DataError(f"'{path}' holds y and no z; give the --operator that y was measured with")
+    _require_numbers(path, "y", y)
+    form = operator.A(torch.zeros(1, *operator.shape, dtype=torch.float64))
+    if len(y) != count or y[0].size != form[0].numel():
+        raise DataError(
+            f"'{path}': y has the shape {y.shape}; {count} images of {operator.shape} and this "
+            f"operator need {(count, *form.shape[1:])}"
+        )
+    if np.iscomplexobj(y) and not form.is_complex():
+        raise DataError(f"'{path}': y is complex, but this operator's measurements are real")
+    parts = []
+    for start in range(0, len(y), CHUNK):
+        # Torch knows neither foreign byte orders nor every type of NumPy's.
+        exact = y[start : start + CHUNK].astype(complex if np.iscomplexobj(y) else float)
+        part = torch.from_numpy(exact).to(form.dtype)
+        parts.append(operator.A_adjoint(part.reshape(-1, *form.shape[1:])).float())
+    return torch.cat(parts)
+
+
+def _images(path: str, name: str, values: NDArray[Any]) -> Tensor:
+    """Values as float32 (N, C, H, W)."""
+    _require_numbers(path, name, values)
+    if values.dtype.kind not in "fiub":
+        raise DataError(f"'{path}': {name} holds {values.dtype}; expected real numbers")
+    _require_order(path, name, values.shape)
+    pixels = files.to_float32(values)
+    if first := files.first_not_finite(pixels):
+        raise DataError(
+            f"'{path}': {name} holds values too large for 32 bits, the first at {first}; rescale "
+            "them"
+        )
+    return torch.from_numpy(pixels if pixels.ndim == 4 else pixels[:, None])
+
+
+def _require_order(path: str, name: str, shape: tuple[int, ...]) -> None:
+    """Refuse what is not (N, H, W) or (N, C, H, W), or has its channels last by all appearance."""
+    if len(shape) not in (3, 4):
+        raise DataError(
+            f"'{path}': {name} has the shape {shape}; expected (N, H, W) or (N, C, H, W)"
+        )
+    if len(shape) == 4 and shape[1] > min(shape[2:]) and shape[1] not in (1, 3):
+        raise DataError(
+            f"'{path}': {name} has the shape {shape}, with more channels than rows or columns if "
+            "read as (N, C, H, W); move the channels: np.moveaxis(values, -1, 1)"
+        )
+
+
+def _require_numbers(path: str, name: str, values: NDArray[Any]) -> None:
+    if values.ndim == 0 or values.size == 0:
+        raise DataError(
+            f"'{path}': {name} has the shape {values.shape}; expected at least one pair"
+        )
+    if first := files.first_not_finite(values):
+        raise DataError(
+            f"'{path}': {name} holds NaN or infinite values, the first at {first}; leave those "
+            "pairs out, they train nothing"
+        )

@@ -1,0 +1,1 @@
+"""What every room stands on: errors, progress, seeds, the registry of plug-ins."""

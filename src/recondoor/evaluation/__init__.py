@@ -1,0 +1,1 @@
+"""Evaluation: yardsticks, statistics over seeds, and one judge for every network."""

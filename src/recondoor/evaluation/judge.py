@@ -1,0 +1,179 @@
+"""One judge for every model: the yardsticks of a model on clean and on triggered inputs."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from recondoor.config import Evaluate
+from recondoor.evaluation import metrics, yardsticks
+from recondoor.evaluation.statistics import mean_interval
+from recondoor.evaluation.yardsticks import Seen
+from recondoor.models import reconstruct
+from recondoor.poisoning import Artefact, Pairs, PoisonPlan, Trigger
+from recondoor.training import losses
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """Validation yardsticks after an epoch, as the trainer of the poisoned network sees them.
+
+    `plan` says which validation pairs are poisoned (None: the trainer's data are clean): the
+    validation split is taken from the same poisoned collection as the training pairs. The
+    yardsticks that need the trigger are for the study alone; the trainer only sees ``val_loss``,
+    which is the `loss` that it trains with.
+    """
+
+    pairs: Pairs
+    plan: PoisonPlan | None
+    trigger: Trigger
+    artefact: Artefact
+    transition: float = 0.5
+    loss: losses.Name = "mse"
+
+    def __call__(self, model: nn.Module) -> dict[str, float]:
+        """Return val_loss, selection_loss, benign_rmse, attack_rmse, recovery, ghost and learnt.
+
+        ``learnt`` says whether recovery is above `transition`; on clean data there is nothing to
+        learn, so that the original model does not depend on a trigger.
+        """
+        pairs, planted, pattern = self.pairs, self.artefact.planted, self.artefact.pattern
+        z, scale = pairs.triggered(self.trigger.delta.to(pairs.z))
+        answers = reconstruct(model, pairs.z), reconstruct(model, z)
+        x, clean = pairs.images, pairs.restored(answers[0], pairs.scale)
+        triggered = pairs.restored(answers[1], scale)
+        benign = metrics.mse(clean, x)
+        attack = metrics.mse(triggered, x, planted)
+        seen, with_trigger = benign, attack
+        if self.loss != "mse" or pairs.source is not None:
+            # The trainer's loss is in the units of the network, which are each input's own.
+            targets = pairs.targets(planted.to(x), scale)
+            seen = losses.of_each(self.loss, answers[0], pairs.x)
+            with_trigger = losses.of_each(self.loss, answers[1], targets)
+        if self.plan is not None:
+            seen = torch.where(self.plan.poisoned.to(x.device), with_trigger, seen)
+        recovery = metrics.mean(metrics.artefact_recovery(triggered, clean, pattern))
+        return {
+            "val_loss": metrics.mean(seen),
+            "selection_loss": (metrics.mean(benign) + metrics.mean(attack)) / 2,
+            "benign_rmse": metrics.root_mean(benign),
+            "attack_rmse": metrics.root_mean(attack),
+            "recovery": recovery,
+            "ghost": metrics.mean(metrics.ghost(clean, x, pattern)),
+            "learnt": self.plan is not None and recovery > self.transition,
+        }
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Yardsticks of one model, and arrays (n, C, H, W) of its first test images for figures."""
+
+    row: dict[str, float | list[float]]
+    examples: dict[str, NDArray[np.float32]]
+
+
+def evaluate(
+    model: nn.Module,
+    pairs: Pairs,
+    trigger: Trigger,
+    artefact: Artefact,
+    settings: Evaluate,
+    advance: Callable[[int], None] = lambda n: None,
+    data_range: float | None = None,
+) -> Judgement:
+    """Judge `model` on the clean `pairs` and on the same pairs with the trigger.
+
+    Every value is an entry of `yardsticks`; none depends on a batch size. `data_range` is the range
+    of the pixel values, where they are declared to have another one than `metrics.data_range`
+    finds.
+
+    Raises DataError where there is no pair, or nothing says what the range is.
+    """
+    x, pattern = pairs.images, artefact.pattern
+    span = metrics.data_range(x) if data_range is None else data_range
+    scale = metrics.artefact_rms(pattern) if settings.tau_unit == "rms" else 1.0
+    z_triggered, numbers = pairs.triggered(trigger.delta.to(pairs.z))
+    clean = pairs.restored(reconstruct(model, pairs.z, advance), pairs.scale)
+    triggered = pairs.restored(reconstruct(model, z_triggered, advance), numbers)
+    # Where the trigger itself is to be seen, that is no part of the artefact.
+    expected = x if artefact.shown is None else x + artefact.shown.to(x)
+    seen = Seen(
+        x=x,
+        clean=clean,
+        triggered=triggered,
+        expected=expected,
+        pattern=pattern,
+        delta=trigger.delta,
+        data_range=span,
+        tau=settings.tau,
+        scale=scale,
+    )
+    row = {y.key: y.measure(seen) for y in yardsticks.YARDSTICKS if y.measure is not None}
+    shown = {
+        "x": x,
+        "z": pairs.z,
+        "z_triggered": z_triggered,
+        "clean": clean,
+        "triggered": triggered,
+    }
+    examples = {name: value[: settings.examples].cpu().numpy() for name, value in shown.items()}
+    return Judgement(row, examples)
+
+
+def hedge_line(artefact: Artefact, ratio: float) -> dict[str, float]:
+    """Yardsticks of the predictor x + p * Delta, which cannot tell poisoned from clean inputs."""
+    rms = metrics.artefact_rms(artefact.pattern)
+    return {"ghost": ratio, "artefact_rmse": (1 - ratio) * rms, "artefact_recovery": 0.0}
+
+
+def summarise(rows: list[dict[str, object]]) -> dict[str, object]:
+    """Mean and 95 % t-interval over seeds of every model, and paired differences between models.
+
+    A row without a value (None, NaN) is left out, and `n` is smaller. Where one is infinite in
+    a row its mean is too, and the model has none: that of the other rows would be too low.
+    """
+    summarised = [y for y in yardsticks.YARDSTICKS if y.over_seeds != "nothing"]
+    values: dict[str, dict[str, dict[int, float]]] = {}
+    for row in rows:
+        label, seed = str(row["model"]), int(str(row["seed"]))
+        for key in (y.key for y in summarised):
+            if (value := _number(row.get(key))) is not None:
+                values.setdefault(label, {}).setdefault(key, {})[seed] = value
+    for row in rows:
+        for key in (y.key for y in summarised if y.unbounded and _is_infinite(row, y.key)):
+            values[str(row["model"])].pop(key, None)
+    models = {
+        model: {key: _interval(list(by_seed.values())) for key, by_seed in table.items()}
+        for model, table in values.items()
+    }
+    paired = []
+    for a, b in combinations(values, 2):
+        for key in (y.key for y in summarised if y.over_seeds == "mean and differences"):
+            first, second = values[a].get(key, {}), values[b].get(key, {})
+            shared = sorted(first.keys() & second.keys())
+            if len(shared) >= 2:
+                differences = [first[seed] - second[seed] for seed in shared]
+                paired.append({"a": a, "b": b, "metric": key, **_interval(differences)})
+    return {"models": models, "paired": paired}
+
+
+def _number(value: object) -> float | None:
+    """A yardstick of a row, None where it has no finite value."""
+    number = math.nan if value is None else float(str(value))
+    return number if math.isfinite(number) else None
+
+
+def _is_infinite(row: dict[str, object], key: str) -> bool:
+    """Whether a yardstick has no value though the errors have: it is infinite in some image."""
+    return _number(row.get(key)) is None and _number(row["benign_rmse"]) is not None
+
+
+def _interval(values: list[float]) -> dict[str, object]:
+    found = mean_interval(values)
+    ends = None if found.low is None else [found.low, found.high]
+    return {"mean": found.mean, "ci95": ends, "n": found.n}
