@@ -12,7 +12,7 @@ from audit_kit import OPERATOR, make, run, small_network
 from recondoor import config, defences, report
 from recondoor.audit import Audit, Measured, Request, audit_data
 from recondoor.config import Config
-from recondoor.report._audit._build import _sentences as _audit_sentences
+from recondoor.report._audit import _sentences as _audit_sentences
 from sight_kit import (
     here,  # noqa: F401
     pairs,
