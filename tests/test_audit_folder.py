@@ -54,7 +54,8 @@ def test_an_audit_that_is_killed_leaves_the_old_one_whole(here: Path, moment: st
     save(poisoned=40)
     program = f"""
 import os, sys
-from recondoor import cli, gate
+from recondoor import cli
+from recondoor.io import gate
 true = gate.write_bytes
 def write(path, content, *, inside=None):
     true(path, content, inside=inside)

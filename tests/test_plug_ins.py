@@ -166,7 +166,7 @@ def test_an_installed_package_brings_plug_ins(site: Path, tmp_path: Path) -> Non
 
 def test_listing_imports_no_plug_in(site: Path) -> None:
     code = (
-        "import sys; from recondoor import registry; "
+        "import sys; from recondoor.core import registry; "
         "assert 'smear' in registry.describe('operators'); assert registry.faults() == []; "
         "print([name for name in sys.modules if name.startswith(('optics', 'torch'))])"
     )
