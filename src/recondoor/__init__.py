@@ -60,18 +60,18 @@ _PUBLIC = {
     "Pairs": "poisoning.Pairs",
     "PoisonPlan": "poisoning.PoisonPlan",
     "PoisonedPairs": "poisoning.PoisonedPairs",
-    "RecondoorError": "errors.RecondoorError",
+    "RecondoorError": "core.errors.RecondoorError",
     "Runtime": "studies.Runtime",
     "Trigger": "poisoning.Trigger",
     "build_report": "report.build",
-    "evaluate": "evaluation.evaluate",
-    "fit": "training.fit",
+    "evaluate": "evaluation.judge.evaluate",
+    "fit": "training.loop.fit",
     "load_config": "config.load_config",
     "load_images": "data.load",
     "load_results": "report.load_results",
     "run_study": "studies.run",
     "run_sweep": "sweeps.run",
-    "unrolled": "hypergradient.unrolled",
+    "unrolled": "training.hypergradient.unrolled",
 }
 
 __all__ = sorted(_PUBLIC)
