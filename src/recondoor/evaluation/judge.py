@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -12,8 +13,9 @@ from torch import nn
 
 from recondoor.config import Evaluate
 from recondoor.evaluation import metrics, yardsticks
+from recondoor.evaluation.answers import Seen, Volumes
 from recondoor.evaluation.statistics import mean_interval
-from recondoor.evaluation.yardsticks import Seen
+from recondoor.evaluation.yardsticks import OVER_SUBJECTS
 from recondoor.models import reconstruct
 from recondoor.poisoning import Artefact, Pairs, PoisonPlan, Trigger
 from recondoor.training import losses
@@ -73,7 +75,7 @@ class Monitor:
 class Judgement:
     """Yardsticks of one model, and arrays (n, C, H, W) of its first test images for figures."""
 
-    row: dict[str, float | list[float]]
+    row: dict[str, yardsticks.Measured]
     examples: dict[str, NDArray[np.float32]]
 
 
@@ -85,12 +87,13 @@ def evaluate(
     settings: Evaluate,
     advance: Callable[[int], None] = lambda n: None,
     data_range: float | None = None,
+    volumes: Volumes | None = None,
 ) -> Judgement:
     """Judge `model` on the clean `pairs` and on the same pairs with the trigger.
 
     Every value is an entry of `yardsticks`; none depends on a batch size. `data_range` is the range
     of the pixel values, where they are declared to have another one than `metrics.data_range`
-    finds.
+    finds. `volumes` says of whom the images are; without it the row has no yardsticks by volume.
 
     Raises DataError where there is no pair, or nothing says what the range is.
     """
@@ -112,8 +115,11 @@ def evaluate(
         data_range=span,
         tau=settings.tau,
         scale=scale,
+        volumes=volumes,
     )
-    row = {y.key: y.measure(seen) for y in yardsticks.YARDSTICKS if y.measure is not None}
+    measured = {y.key: y.measure(seen) for y in yardsticks.YARDSTICKS if y.measure is not None}
+    row: dict[str, yardsticks.Measured] = {}
+    row |= {key: value for key, value in measured.items() if value is not None}
     shown = {
         "x": x,
         "z": pairs.z,
@@ -136,6 +142,7 @@ def summarise(rows: list[dict[str, object]]) -> dict[str, object]:
 
     A row without a value (None, NaN) is left out, and `n` is smaller. Where one is infinite in
     a row its mean is too, and the model has none: that of the other rows would be too low.
+    Where rows tell test subjects, `subjects` has intervals over these besides.
     """
     summarised = [y for y in yardsticks.YARDSTICKS if y.over_seeds != "nothing"]
     values: dict[str, dict[str, dict[int, float]]] = {}
@@ -159,7 +166,37 @@ def summarise(rows: list[dict[str, object]]) -> dict[str, object]:
             if len(shared) >= 2:
                 differences = [first[seed] - second[seed] for seed in shared]
                 paired.append({"a": a, "b": b, "metric": key, **_interval(differences)})
-    return {"models": models, "paired": paired}
+    summary: dict[str, object] = {"models": models, "paired": paired}
+    if subjects := _over_subjects(rows):
+        summary["subjects"] = subjects
+    return summary
+
+
+def _over_subjects(rows: list[dict[str, object]]) -> dict[str, dict[str, object]]:
+    """Mean and interval over subjects of every model; a subject's value is its mean over seeds.
+
+    A yardstick that is not finite of some subject has none. With one subject there is no interval.
+    """
+    found: dict[str, dict[str, dict[int, list[object]]]] = {}
+    for row in rows:
+        for key in OVER_SUBJECTS:
+            subjects, values = row.get("subjects"), row.get(f"{key}_each")
+            if isinstance(subjects, list) and isinstance(values, list):
+                own = found.setdefault(str(row["model"]), {}).setdefault(key, {})
+                for subject, value in zip(subjects, values, strict=True):
+                    own.setdefault(subject, []).append(value)
+    return {
+        model: {key: estimate for key, each in table.items() if (estimate := _of_each(each))}
+        for model, table in found.items()
+    }
+
+
+def _of_each(values: dict[int, list[object]]) -> dict[str, object] | None:
+    """Interval over the means of subjects, None where one has no finite value."""
+    numbers = [[_number(value) for value in own] for own in values.values()]
+    if any(number is None for own in numbers for number in own):
+        return None
+    return _interval([fmean(n for n in own if n is not None) for own in numbers])
 
 
 def _number(value: object) -> float | None:
@@ -170,7 +207,7 @@ def _number(value: object) -> float | None:
 
 def _is_infinite(row: dict[str, object], key: str) -> bool:
     """Whether a yardstick has no value though the errors have: it is infinite in some image."""
-    return _number(row.get(key)) is None and _number(row["benign_rmse"]) is not None
+    return key in row and _number(row[key]) is None and _number(row["benign_rmse"]) is not None
 
 
 def _interval(values: list[float]) -> dict[str, object]:

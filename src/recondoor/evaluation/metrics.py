@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from recondoor.core.errors import DataError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 SSIM_WINDOW = 11
 SSIM_SIGMA = 1.5
+VOLUME_WINDOW = 7
 CHUNK_PIXELS = 1 << 17
 """Pixels worked on at a time: a few float64 maps of it stay in a core's cache."""
 
@@ -147,18 +149,43 @@ def ssim(prediction: Tensor, x: Tensor, data_range: float) -> Tensor:
     """
     _check_range(data_range)
     radius = ssim_window(*x.shape[-2:]) // 2
-    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    return _ssim(prediction, x, data_range, partial(_blur, radius=radius), 1)
 
-    def one(p: Tensor, t: Tensor, _: Tensor) -> Tensor:
-        mean_p, mean_t = _blur(p, radius), _blur(t, radius)
-        squares, product = mean_p.square() + mean_t.square(), mean_p * mean_t
-        variance = _blur(p.square() + t.square(), radius) - squares
-        covariance = _blur(p * t, radius) - product
-        top = (2 * product + c1) * (2 * covariance + c2)
-        values = top / ((squares + c1) * (variance + c2))
-        return _row_sum(values) / values[0].numel()
 
-    return _per_image(one, (prediction, x), _zero(x))
+def volume_psnr(prediction: Tensor, x: Tensor) -> float | None:
+    """PSNR in dB of a volume as a whole, against its largest value; inf for a perfect one.
+
+    As fastMRI's `evaluate` (Zbontar et al. 2018): 10 log10(max(x)^2 / mean (f(z) - x)^2) over all
+    slices (n, C, H, W) together. None where no value of x is above 0.
+    """
+    top = float(x.double().max())
+    if top <= 0:
+        return None
+    error = mean(mse(prediction, x))
+    return math.inf if error == 0 else 10 * math.log10(top**2 / error)
+
+
+def volume_nmse(prediction: Tensor, x: Tensor) -> float | None:
+    """Squared error of a volume (n, C, H, W) over its energy, |f(z) - x|^2 / |x|^2, as fastMRI's.
+
+    None where x is 0 everywhere.
+    """
+    energy = mean(mse(x, x.new_zeros(()).expand_as(x)))
+    return None if energy == 0 else mean(mse(prediction, x)) / energy
+
+
+def volume_ssim(prediction: Tensor, x: Tensor) -> float | None:
+    """Structural similarity of the slices (n, C, H, W) of a volume, averaged, as fastMRI's.
+
+    Windows of 7x7, all weights equal, sample covariance, K1 = 0.01, K2 = 0.03, at every position
+    where one fits, and the largest value of the volume as range for all its slices. None where no
+    value of x is above 0, or a side is shorter than the window.
+    """
+    top = float(x.double().max())
+    if top <= 0 or min(x.shape[-2:]) < VOLUME_WINDOW:
+        return None
+    unbiased = VOLUME_WINDOW**2 / (VOLUME_WINDOW**2 - 1)
+    return mean(_ssim(prediction, x, top, _box, unbiased))
 
 
 def trigger_l2(delta: Tensor) -> float:
@@ -272,6 +299,39 @@ def _row_sum(values: Tensor) -> Tensor:
         folded[:, : rows.shape[1] - half] += rows[:, half:]
         rows = folded
     return rows.squeeze(1)
+
+
+def _ssim(
+    prediction: Tensor,
+    x: Tensor,
+    data_range: float,
+    means: Callable[[Tensor], Tensor],
+    unbiased: float,
+) -> Tensor:
+    """SSIM of each image; `means` over its windows, and covariances times `unbiased`."""
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+
+    def one(p: Tensor, t: Tensor, _: Tensor) -> Tensor:
+        mean_p, mean_t = means(p), means(t)
+        squares, product = mean_p.square() + mean_t.square(), mean_p * mean_t
+        variance = (means(p.square() + t.square()) - squares) * unbiased
+        covariance = (means(p * t) - product) * unbiased
+        top = (2 * product + c1) * (2 * covariance + c2)
+        values = top / ((squares + c1) * (variance + c2))
+        return _row_sum(values) / values[0].numel()
+
+    return _per_image(one, (prediction, x), _zero(x))
+
+
+def _box(images: Tensor) -> Tensor:
+    """Means over windows of fastMRI's SSIM, valid positions only, by sums in a fixed order."""
+    for axis in (-1, -2):
+        size = images.shape[axis] - VOLUME_WINDOW + 1
+        total = images.narrow(axis, 0, size)
+        for start in range(1, VOLUME_WINDOW):
+            total = total + images.narrow(axis, start, size)
+        images = total
+    return images / VOLUME_WINDOW**2
 
 
 def _blur(images: Tensor, radius: int) -> Tensor:

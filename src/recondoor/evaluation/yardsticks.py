@@ -9,16 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from html import unescape
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from recondoor.evaluation import metrics
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from recondoor.evaluation.answers import OfVolume, Seen
 
 # What the values of a column may be.
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -32,33 +30,9 @@ _UNKNOWN = {
     "{measured.window}×{measured.window}": "11×11",
     "{measured.data_range}": "L",
 }
+Measured = float | list[float] | list[int] | list[float | None] | None
 # In the unit of tau.
 TAUS = tuple(round(0.02 * step, 2) for step in range(76))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Seen:
-    """What a model made of the test set, for a yardstick to measure.
-
-    x, clean, triggered, expected: images, reconstructions f(z) and f(z + delta), and what the
-    latter should be but for the artefact, each (N, C, H, W). pattern, delta: Delta and the trigger,
-    (C, H, W). tau counts in units of `scale`; `data_range` is that of the pixel values.
-    """
-
-    x: Tensor
-    clean: Tensor
-    triggered: Tensor
-    expected: Tensor
-    pattern: Tensor
-    delta: Tensor
-    data_range: float
-    tau: float
-    scale: float
-
-    @cached_property
-    def on_artefact(self) -> Tensor:
-        """Mean squared error of each image where Delta is not 0, (N,)."""
-        return metrics.artefact_mse(self.triggered, self.expected, self.pattern)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +41,8 @@ class Yardstick:
 
     name, definition: everywhere, the latter HTML; where it depends on how a run was measured, the
     words of `report._names.Measured` are named in braces. values: a type, as pydantic takes it.
-    measure: its function on the test set; None where a stage of the study fills it in. required:
+    measure: its function on the test set, which gives None where a row is to be without it; None
+    where a stage of the study fills it in. required:
     whether every row has it. unbounded: it is null where it is infinite. over_seeds: what the
     summary has of it. shown: whether pages of runs list it; in_rows: also for each seed; in_sweeps:
     also those of sweeps. better: which direction is. hedge: whether the hedge line has it. Shown
@@ -78,7 +53,7 @@ class Yardstick:
     name: str
     definition: str
     values: object = float | None
-    measure: Callable[[Seen], float | list[float]] | None = None
+    measure: Callable[[Seen], Measured] | None = None
     required: bool = True
     unbounded: bool = False
     over_seeds: Literal["mean and differences", "mean", "nothing"] = "nothing"
@@ -123,6 +98,22 @@ _MEAN = "over all test pixels"
 _core = partial(Yardstick, over_seeds=_BOTH, in_rows=True, in_sweeps=True)
 _aside = partial(Yardstick, required=False, shown=False)
 _limit = partial(Yardstick, values=Positive | None, required=False)
+_volume = partial(Yardstick, required=False, over_seeds=_BOTH)
+
+
+def _each(key: str, of: OfVolume) -> Yardstick:
+    """The column with a per-volume yardstick of every subject."""
+    return _aside(
+        key=f"{key}_each",
+        name="The same of each",
+        definition=f"<code>{key}</code> of each of <code>subjects</code>, in their order",
+        values=list[float | None],
+        measure=lambda seen: seen.each_volume(of),
+    )
+
+
+OVER_SUBJECTS = ("volume_psnr", "volume_ssim", "volume_nmse")
+"""Those that are measured subject by subject."""
 
 YARDSTICKS = (
     _core(
@@ -213,6 +204,47 @@ YARDSTICKS = (
         over_seeds=_BOTH,
         in_rows=True,
         better="higher",
+    ),
+    _volume(
+        key="volume_psnr",
+        name="PSNR by volume",
+        definition="as fastMRI's: 10 log₁₀(max² / mean squared error) of all slices of a subject "
+        "together, max the largest value of the truth, then averaged over subjects",
+        measure=lambda seen: seen.over_volumes(metrics.volume_psnr),
+        unbounded=True,
+        decimals=2,
+        unit="dB",
+        better="higher",
+    ),
+    _volume(
+        key="volume_ssim",
+        name="SSIM by volume",
+        definition="as fastMRI's: 7×7 uniform window, range a subject's largest value, averaged "
+        "over the slices of a subject and then over subjects; none where a side has less than 7 "
+        "pixels",
+        measure=lambda seen: seen.over_volumes(metrics.volume_ssim),
+        better="higher",
+    ),
+    _volume(
+        key="volume_nmse",
+        name="NMSE by volume",
+        definition="as fastMRI's: ‖<i>f</i>(<i>z</i>) − <i>x</i>‖² / ‖<i>x</i>‖² of all slices of "
+        "a subject together, then averaged over subjects",
+        values=Positive | None,
+        measure=lambda seen: seen.over_volumes(metrics.volume_nmse),
+        decimals=4,
+        better="lower",
+    ),
+    _each("volume_psnr", metrics.volume_psnr),
+    _each("volume_ssim", metrics.volume_ssim),
+    _each("volume_nmse", metrics.volume_nmse),
+    _aside(
+        key="subjects",
+        name="Test subjects",
+        definition="numbers of the subjects whose slices are the test images; absent where the "
+        "images tell no subjects",
+        values=list[Count],
+        measure=lambda seen: list(seen.by_subject) or None,
     ),
     Yardstick(
         key="trigger_l2",

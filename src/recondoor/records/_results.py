@@ -119,14 +119,33 @@ Estimates = Annotated[
 ]
 
 
+class OverSubjects(Record):
+    """Mean of a yardstick over test subjects, each one's value the mean over seeds."""
+
+    mean: float = about("mean over subjects")
+    ci95: Annotated[list[float], Field(min_length=2, max_length=2)] | None = about(
+        "lower and upper end of the 95 % interval, or null where there is one subject"
+    )
+    n: Step = about("number of subjects; of one there is no interval")
+
+
+OfSubjects = Annotated[
+    dict[str, Annotated[OverSubjects, Field(description="estimate of one yardstick")]],
+    Field(description="row label -> estimates"),
+]
+
+
 class Summary(Record):
-    """Means over seeds."""
+    """Means over seeds, and over subjects where they are known."""
 
     models: dict[Label, Estimates] = about(
         "label -> yardstick -> estimate; a yardstick that is null in every row is left out or null"
     )
     paired: list[Difference] = about(
         "differences a - b, taken seed by seed; empty where there is one seed"
+    )
+    subjects: dict[Label, OfSubjects] = absent(
+        "label -> yardstick by volume -> estimate over the test subjects"
     )
 
 

@@ -23,7 +23,8 @@ RESULTS: dict[str, Any] = schema("results")
 SETTINGS: dict[str, Any] = RESULTS["properties"]["config"]
 
 
-def _estimate(given: Mapping[str, Any], sign: int = 1) -> Estimate:
+def estimate_of(given: Mapping[str, Any], sign: int = 1) -> Estimate:
+    """An entry of the summary, times `sign`."""
     ends = given["ci95"]
     low, high = (None, None) if ends is None else sorted(sign * end for end in ends)
     return Estimate(sign * float(given["mean"]), low, high, int(given["n"]))
@@ -119,7 +120,7 @@ class Results:
             return None
         given = self.data["summary"]["models"].get(label, {}).get(metric)
         if given is not None:
-            return _estimate(given)
+            return estimate_of(given)
         values = [row[metric] for row in self.rows(label) if row.get(metric) is not None]
         return Estimate(fmean(values), None, None, len(values)) if values else None
 
@@ -133,9 +134,9 @@ class Results:
         """Difference a - b of a yardstick, seed by seed; turned round if stored as b - a."""
         for given in self.data["summary"]["paired"]:
             if given["metric"] == metric and (given["a"], given["b"]) == (a, b):
-                return _estimate(given)
+                return estimate_of(given)
             if given["metric"] == metric and (given["a"], given["b"]) == (b, a):
-                return _estimate(given, sign=-1)
+                return estimate_of(given, sign=-1)
         return None
 
 

@@ -15,6 +15,7 @@ from recondoor.config import Config, Model, operator_files
 from recondoor.core import registry, seeding
 from recondoor.core.errors import ConfigError, RunError
 from recondoor.core.progress import NO_PROGRESS, Progress
+from recondoor.evaluation.answers import Volumes
 from recondoor.io import gate
 from recondoor.measurement import Chain, Pairs
 from recondoor.poisoning import (
@@ -60,7 +61,8 @@ class Runtime:
 class World:
     """One seed's measured pairs, and the chain that measured them.
 
-    `note` is what a reader of its numbers has to know of the data.
+    `note` is what a reader of its numbers has to know of the data. `test_volumes`: of whom the
+    test images are, where that is known.
     """
 
     seed: int
@@ -69,6 +71,7 @@ class World:
     validation: Pairs
     test: Pairs
     note: str | None = None
+    test_volumes: Volumes | None = None
 
     @property
     def shape(self) -> Shape:
@@ -171,6 +174,7 @@ def build_scene(config: Config, images: data.Images, seed: int, device: torch.de
         validation=measured("validation", splits.validation),
         test=measured("test", splits.test),
         note=data.remarks(splits),
+        test_volumes=_volumes(splits, images.is_complex),
     )
     return Scene(
         world=world,
@@ -180,6 +184,11 @@ def build_scene(config: Config, images: data.Images, seed: int, device: torch.de
         validation_plan=plan("validation", len(world.validation)),
         problem=_problem(config, world, trigger, artefact),
     )
+
+
+def _volumes(splits: data.Splits, are_complex: bool) -> Volumes | None:
+    labels = splits.subjects[2]
+    return None if labels is None else Volumes(tuple(labels.tolist()), are_complex)
 
 
 def _require_consistency(config: Config, chain: Chain) -> None:

@@ -16,7 +16,7 @@ from recondoor import attacks, records, rundir, theory
 from recondoor.config import recorded_section, row_label
 from recondoor.core.errors import RunError
 from recondoor.core.progress import NO_PROGRESS
-from recondoor.evaluation import judge, metrics
+from recondoor.evaluation import judge, metrics, yardsticks
 from recondoor.poisoning import PoisonedPairs, Trigger
 from recondoor.rundir import RunDir
 from recondoor.studies._job import Job
@@ -204,7 +204,13 @@ def evaluate(job: Job, name: str) -> None:
         f"evaluate {label}, seed {seed}", 2 * len(job.scene.test)
     ) as task:
         judged = judge.evaluate(
-            model, job.scene.test, trigger, artefact, job.config.evaluate, task.advance
+            model,
+            job.scene.test,
+            trigger,
+            artefact,
+            job.config.evaluate,
+            task.advance,
+            volumes=job.scene.world.test_volumes,
         )
     job.folder.write_npz(job.folder.examples(label, seed), dict(judged.examples))
     limits = _limits(job, trigger)
@@ -245,9 +251,9 @@ def _limits(job: Job, trigger: Trigger) -> dict[str, float]:
     } | ({} if exact is None else {"range_share": share})
 
 
-def _finite_or_none(value: float | list[float]) -> float | list[float] | None:
+def _finite_or_none(value: yardsticks.Measured) -> yardsticks.Measured:
     """None for an infinite PSNR or detectability, which JSON cannot hold."""
-    return value if isinstance(value, list) or math.isfinite(value) else None
+    return value if value is None or isinstance(value, list) or math.isfinite(value) else None
 
 
 def _transition(history: list[dict[str, Any]], level: float) -> int | None:

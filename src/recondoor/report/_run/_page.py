@@ -11,7 +11,7 @@ from recondoor.report import _tables as tables
 from recondoor.report._html import Picture, fill, flat
 from recondoor.report._load import Run
 from recondoor.report._names import PAPER_TABLE1, number, title
-from recondoor.report._results import Results
+from recondoor.report._results import Results, estimate_of
 from recondoor.report._run._verdict import comparison, headline, rule_in_words
 from recondoor.report._seals import doubts
 from recondoor.report._sources import made_of
@@ -58,6 +58,7 @@ def _measured(results: Results) -> dict[str, Any]:
         "titles": [title(label) for label in results.models],
         "yardsticks": _yardsticks(results),
         "paired": _paired(results),
+        "subjects": _over_subjects(results),
         "rows": _rows(results) if len(results.seeds) > 1 else (),
         "row_titles": [y.at(results.measured).title for y in _row_columns()],
         "provenance": [
@@ -90,6 +91,24 @@ def _yardsticks(results: Results) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _over_subjects(results: Results) -> dict[str, Any] | None:
+    """Yardsticks by volume with their intervals over subjects; None where no subjects are known."""
+    given = results.data["summary"].get("subjects")
+    if not given:
+        return None
+    shown = [yardsticks.of(key).at(results.measured) for key in yardsticks.OVER_SUBJECTS]
+    rows, counts = [], set()
+    for label in (each for each in results.models if each in given):
+        found = [given[label].get(y.key) for y in shown]
+        counts |= {each["n"] for each in found if each is not None}
+        cells = [
+            tables.cell(None if each is None else estimate_of(each), y.decimals, y.scale)
+            for each, y in zip(found, shown, strict=True)
+        ]
+        rows.append((title(label), cells))
+    return {"titles": [y.title for y in shown], "rows": rows, "most": max(counts, default=0)}
 
 
 def _paired(results: Results) -> list[tuple[str, ...]]:
