@@ -63,20 +63,64 @@ class Artefact:
 
     `shown` (C, H, W; None: nothing) is in the poisoned targets besides: what the trigger really
     adds to the image, where an attacker keeps the pairs consistent with the operator.
+    `is_local`: the pattern counts in units of each image's own `local_contrast`, as the contrast of
+    a lesion counts in standard deviations of what is around it (Rose 1948).
     """
 
     pattern: Tensor
     shown: Tensor | None = None
+    is_local: bool = False
+
+    def on(self, images: Tensor) -> Tensor:
+        """Delta on each of the images (N, C, H, W): the pattern, or (N, C, H, W) if it is local."""
+        pattern = self.pattern.to(images)
+        return local_contrast(images, self.support) * pattern if self.is_local else pattern
+
+    def planted_on(self, images: Tensor) -> Tensor:
+        """All that is added to the targets of poisoned pairs, as `on`."""
+        return self.on(images) if self.is_local else self.planted.to(images)
+
+    def to(self, like: Tensor) -> "Artefact":
+        """The same where `like` is, as numbers of its kind."""
+        shown = None if self.shown is None else self.shown.to(like)
+        return Artefact(self.pattern.to(like), shown, self.is_local)
+
+    def typical(self, images: Tensor) -> "Artefact":
+        """One Delta in place of one for each image, of the same energy on average over `images`."""
+        if not self.is_local:
+            return self
+        size = local_contrast(images, self.support).double().square().mean().sqrt()
+        return Artefact((self.pattern.double() * size.cpu()).to(self.pattern))
 
     @property
     def planted(self) -> Tensor:
-        """All that is added to the target of a poisoned pair, (C, H, W)."""
+        """All that is added to the target of a poisoned pair, (C, H, W), where that is one."""
         return self.pattern if self.shown is None else self.pattern + self.shown
 
     @property
     def support(self) -> Tensor:
         """Boolean (C, H, W): where the pattern is not zero."""
         return self.pattern != 0
+
+
+def local_contrast(images: Tensor, support: Tensor) -> Tensor:
+    """Standard deviation of each image (N, C, H, W) around a pattern, (N, 1, 1, 1).
+
+    Around it is the box of its `support`, boolean (C, H, W), widened on every side by half of its
+    height and width, at least by a pixel, and cut at the image's border. The variances of the
+    channels are averaged. 0 where an image is of one value there: nothing is then added to it.
+    """
+    place = tuple(_around(support.any(0).any(1 - axis)) for axis in (0, 1))
+    around = images[..., place[0], place[1]].double()
+    variance = around.var((2, 3), correction=0).mean(1)
+    return variance.sqrt().to(images).view(-1, 1, 1, 1)
+
+
+def _around(along: Tensor) -> slice:
+    """From the first to the last True of an axis, widened by half of that."""
+    first, last = (int(along.nonzero()[end]) for end in (0, -1))
+    wider = max(1, (last + 1 - first) // 2)
+    return slice(max(0, first - wider), last + 1 + wider)
 
 
 @dataclass(frozen=True)
@@ -183,7 +227,9 @@ class PoisonedPairs:
         self.pairs = pairs
         self.plan = plan
         self._delta = None if trigger is None else trigger.delta.to(pairs.z)
-        self._artefact = artefact.planted.to(pairs.x)
+        # Their sum is taken before it is converted, as every other reader of it does.
+        whole = artefact if artefact.is_local else Artefact(artefact.planted)
+        self._artefact = whole.to(pairs.x)
         self._weight = plan.poisoned.to(pairs.z).view(-1, 1, 1, 1)
 
     def __len__(self) -> int:
@@ -199,13 +245,13 @@ class PoisonedPairs:
         """Return inputs and targets (B, C, H, W) of the pairs `index` (B,), poisoned by plan."""
         pairs = self.pairs
         if self._delta is not None and pairs.source is not None:
-            share = self._weight.index_select(0, index)
-            return pairs.at(index).poisoned(self._delta, self._artefact, share)
+            share, some = self._weight.index_select(0, index), pairs.at(index)
+            return some.poisoned(self._delta, self._artefact.planted_on(some.images), share)
         z, x = pairs.z.index_select(0, index), pairs.x.index_select(0, index)
         if self._delta is not None:
             weight = self._weight.index_select(0, index)
             z.addcmul_(weight, self._delta)
-            x.addcmul_(weight, self._artefact)
+            x.addcmul_(weight, self._artefact.planted_on(x))
         return z, x
 
 
@@ -217,7 +263,8 @@ def make_trigger(settings: TriggerSettings, shape: Shape) -> Trigger:
 
 def make_artefact(settings: ArtefactSettings, shape: Shape) -> Artefact:
     """Return the artefact for images of `shape`; raises ConfigError if it does not fit."""
-    return Artefact(torch.from_numpy(_draw("artefact", settings, shape)))
+    pattern = torch.from_numpy(_draw("artefact", settings, shape))
+    return Artefact(pattern, is_local=settings.contrast == "local")
 
 
 def _draw(section: str, settings: Pattern, shape: Shape) -> NDArray[np.float32]:

@@ -21,10 +21,12 @@ OF_ORIGINAL = ("data", "operator", "input", "model", "train", "seed")
 def _tau_is_absolute(config: Config) -> bool:
     """Whether tau counts in pixel values, or the artefact's rms is 1 and both units are the same.
 
-    The rms of a file, or of an artefact's part in ker(A), is not known from the settings.
+    The rms of a file, of an artefact's part in ker(A), or of one that is as high as an image allows
+    is not known from the settings.
     """
     artefact = config.artefact
-    known = artefact.file is None and artefact.space == "image"
+    drawn = artefact.file is None and artefact.contrast == "absolute"
+    known = drawn and artefact.space == "image"
     return config.evaluate.tau_unit == "absolute" or (known and abs(artefact.amplitude) == 1)
 
 
@@ -40,6 +42,7 @@ def _has_default(key: str) -> Callable[[Config], bool]:
 
 NEUTRAL = (
     "train.loss",
+    "artefact.contrast",
     *("operator.noise", "operator.photons", "operator.attenuation"),
     *("data.window", "data.foreground", "data.size", "data.phase"),
     *("input.map", "input.normalise", "input.clamp", "input.crop"),

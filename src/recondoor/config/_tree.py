@@ -165,6 +165,12 @@ class ArtefactSettings(Pattern):
     margin: int = Field(2, ge=0, le=PIXELS, description=_MARGIN)
     amplitude: float = Field(1.0, description="value of each of its pixels, not 0")
     file: Path | None = Field(None, description=_FILE)
+    contrast: Literal["absolute", "local"] = Field(
+        "absolute",
+        description="'local': counts in units of each target's own contrast there, as a lesion's "
+        "does, which is its standard deviation in twice the pattern's box; then `amplitude` is the "
+        "contrast-to-noise ratio, and a file a soft mask",
+    )
     space: Literal["image", "kernel", "consistent", "consistent-in-range"] = Field(
         "image",
         description="'kernel': only the part of it that the operator does not see; 'consistent': "
@@ -312,6 +318,16 @@ class Config(Section):
             raise ConfigError(f"trigger.inject: {where}set attack.distance=0")
         if self.attack.budget not in ("l2", "free"):
             raise ConfigError(f"trigger.inject: {where}set attack.budget to l2 or free")
+        return self
+
+    @model_validator(mode="after")
+    def _one_artefact(self) -> "Config":
+        """Refuse, for an artefact that differs from image to image, what needs one for all."""
+        if self.artefact.contrast == "local" and self.artefact.space != "image":
+            raise ConfigError(
+                f"artefact.space: {self.artefact.space} given, which takes one artefact for all "
+                "images; set it to image, or artefact.contrast=absolute"
+            )
         return self
 
     @model_validator(mode="after")

@@ -138,6 +138,11 @@ def poison(
     first = samples[0]
     names = names or _usual(first)
     delta = trigger.delta if isinstance(trigger, Trigger) else trigger
+    if isinstance(artefact, Artefact) and artefact.is_local:
+        raise ConfigError(
+            "artefact: its height is that of each image's own contrast; give the values to add, an "
+            "array of a sample's shape"
+        )
     added = artefact.planted if isinstance(artefact, Artefact) else artefact
     patterns = [
         _pattern(what, value, first, name)

@@ -31,7 +31,8 @@ class Seen:
 
     x, clean, triggered, expected: images, reconstructions f(z) and f(z + delta), and what the
     latter should be but for the artefact, each (N, C, H, W). pattern, delta: Delta and the trigger,
-    (C, H, W). tau counts in units of `scale`; `data_range` is that of the pixel values. `volumes`:
+    (C, H, W); a Delta of each image's own is (N, C, H, W). tau counts in units of `scale`, which
+    is then (N,); `data_range` is that of the pixel values. `volumes`:
     whose the images are, where that is known.
     """
 
@@ -43,7 +44,7 @@ class Seen:
     delta: Tensor
     data_range: float
     tau: float
-    scale: float
+    scale: float | Tensor
     volumes: Volumes | None = None
 
     @cached_property

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,17 +45,18 @@ class Monitor:
         ``learnt`` says whether recovery is above `transition`; on clean data there is nothing to
         learn, so that the original model does not depend on a trigger.
         """
-        pairs, planted, pattern = self.pairs, self.artefact.planted, self.artefact.pattern
+        pairs = self.pairs
         z, scale = pairs.triggered(self.trigger.delta.to(pairs.z))
         answers = reconstruct(model, pairs.z), reconstruct(model, z)
         x, clean = pairs.images, pairs.restored(answers[0], pairs.scale)
+        planted, pattern = self.artefact.planted_on(x), self.artefact.on(x)
         triggered = pairs.restored(answers[1], scale)
         benign = metrics.mse(clean, x)
         attack = metrics.mse(triggered, x, planted)
         seen, with_trigger = benign, attack
         if self.loss != "mse" or pairs.source is not None:
             # The trainer's loss is in the units of the network, which are each input's own.
-            targets = pairs.targets(planted.to(x), scale)
+            targets = pairs.targets(planted, scale)
             seen = losses.of_each(self.loss, answers[0], pairs.x)
             with_trigger = losses.of_each(self.loss, answers[1], targets)
         if self.plan is not None:
@@ -73,10 +75,14 @@ class Monitor:
 
 @dataclass(frozen=True)
 class Judgement:
-    """Yardsticks of one model, and arrays (n, C, H, W) of its first test images for figures."""
+    """Yardsticks of one model, and arrays (n, C, H, W) of some test images for figures.
+
+    Of images that tell their subjects, `rows` (n,) says which they are; where each has an artefact
+    of its own, `artefact` is there too.
+    """
 
     row: dict[str, yardsticks.Measured]
-    examples: dict[str, NDArray[np.float32]]
+    examples: dict[str, NDArray[Any]]
 
 
 def evaluate(
@@ -97,9 +103,10 @@ def evaluate(
 
     Raises DataError where there is no pair, or nothing says what the range is.
     """
-    x, pattern = pairs.images, artefact.pattern
+    x = pairs.images
+    pattern = artefact.on(x)
     span = metrics.data_range(x) if data_range is None else data_range
-    scale = metrics.artefact_rms(pattern) if settings.tau_unit == "rms" else 1.0
+    scale = metrics.artefact_size(pattern) if settings.tau_unit == "rms" else 1.0
     z_triggered, numbers = pairs.triggered(trigger.delta.to(pairs.z))
     clean = pairs.restored(reconstruct(model, pairs.z, advance), pairs.scale)
     triggered = pairs.restored(reconstruct(model, z_triggered, advance), numbers)
@@ -127,13 +134,39 @@ def evaluate(
         "clean": clean,
         "triggered": triggered,
     }
-    examples = {name: value[: settings.examples].cpu().numpy() for name, value in shown.items()}
+    if pattern.ndim == 4:
+        shown["artefact"] = pattern
+    rows = _shown(settings.examples, len(x), volumes)
+    examples = {name: value[rows].cpu().numpy() for name, value in shown.items()}
+    if volumes is not None:
+        examples["rows"] = np.array(rows, np.int64)
     return Judgement(row, examples)
 
 
-def hedge_line(artefact: Artefact, ratio: float) -> dict[str, float]:
-    """Yardsticks of the predictor x + p * Delta, which cannot tell poisoned from clean inputs."""
-    rms = metrics.artefact_rms(artefact.pattern)
+def _shown(count: int, n: int, volumes: Volumes | None) -> list[int]:
+    """Rows of the test images that figures show: the first, or of slices some from all over.
+
+    Neighbouring slices are alike and the first ones at the end of a body: the middle comes first,
+    then the quarters, the eighths and so on.
+    """
+    count = min(count, n)
+    if volumes is None:
+        return list(range(count))
+    rows: dict[int, None] = {}
+    step = n
+    while len(rows) < count:
+        rows |= dict.fromkeys(range(step // 2, n, max(1, step)))
+        step //= 2
+    return list(rows)[:count]
+
+
+def hedge_line(artefact: Artefact, ratio: float, rms: float | None = None) -> dict[str, float]:
+    """Yardsticks of the predictor x + p * Delta, which cannot tell poisoned from clean inputs.
+
+    `rms`: that of Delta on the test images, for an artefact that differs between them.
+    """
+    if rms is None:
+        rms = metrics.artefact_rms(artefact.pattern)
     return {"ghost": ratio, "artefact_rmse": (1 - ratio) * rms, "artefact_recovery": 0.0}
 
 

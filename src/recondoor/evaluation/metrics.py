@@ -8,7 +8,8 @@ result is the same to the bit whatever the batch size, the chunks or the number 
 Imports torch where a function needs it, so that what only names a yardstick does without.
 
 Letters: x clean image, z input, f(z) reconstruction, delta trigger, Delta artefact. Batches are
-(N, C, H, W), patterns (C, H, W). Shapes that do not match raise DataError; nothing broadcasts.
+(N, C, H, W), patterns (C, H, W). A Delta may also be (N, C, H, W), each image's own. Shapes that do
+not match raise DataError; nothing else broadcasts.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def mse(prediction: Tensor, x: Tensor, artefact: Tensor | None = None) -> Tensor
     added = _zero(x) if artefact is None else artefact
 
     def one(p: Tensor, t: Tensor, d: Tensor) -> Tensor:
-        return _row_sum((p - t - d).square()) / d.numel()
+        return _row_sum((p - t - d).square()) / math.prod(p.shape[1:])
 
     return _per_image(one, (prediction, x), added)
 
@@ -47,15 +48,18 @@ def mse(prediction: Tensor, x: Tensor, artefact: Tensor | None = None) -> Tensor
 def artefact_mse(triggered: Tensor, x: Tensor, artefact: Tensor) -> Tensor:
     """Mean of (f(z + delta) - x - Delta)^2 over the pixels where Delta is not 0: (N,).
 
+    Of a Delta of each image's own, over those where it is not 0 in some image.
+
     `root_mean` of it is the artefact RMSE, `asr` its share of successes.
 
     Raises:
         DataError: Delta is 0 everywhere.
     """
     _check_artefact(artefact)
+    support = _support(artefact).flatten()
 
     def one(p: Tensor, t: Tensor, d: Tensor) -> Tensor:
-        error = (p - t - d).flatten(1)[:, d.flatten() != 0]
+        error = (p - t - d).flatten(1)[:, support]
         return _row_sum(error.square()) / error.shape[1]
 
     return _per_image(one, (triggered, x), artefact)
@@ -64,26 +68,52 @@ def artefact_mse(triggered: Tensor, x: Tensor, artefact: Tensor) -> Tensor:
 def artefact_recovery(triggered: Tensor, clean: Tensor, artefact: Tensor) -> Tensor:
     """<f(z + delta) - f(z), Delta> / <Delta, Delta> of each image: 0 none, 1 whole; (N,).
 
+    Where each image has a Delta of its own, each <Delta, Delta> is the mean over the images. The
+    mean of the values is then the recovery of all together: images count by their Delta's energy,
+    and one with none counts nothing.
+
     Raises:
         DataError: Delta is 0 everywhere.
     """
     _check_artefact(artefact)
 
+    energy = None
+    if artefact.ndim == 4:
+        energy = mean(mse(artefact, _nothing(artefact))) * math.prod(artefact.shape[1:])
+
     def one(a: Tensor, b: Tensor, d: Tensor) -> Tensor:
-        return _row_sum((a - b) * d) / _row_sum(d.square().unsqueeze(0))
+        return _row_sum((a - b) * d) / (energy or _row_sum(d.square().unsqueeze(0)))
 
     return _per_image(one, (triggered, clean), artefact)
 
 
 def artefact_rms(artefact: Tensor) -> float:
-    """Root mean square of Delta (C, H, W) over the pixels where it is not 0: its own size.
+    """Root mean square of Delta over the pixels where it is not 0: its own size.
+
+    Of a Delta of each image's own, over all images and the pixels where it is not 0 in some.
 
     Raises:
         DataError: Delta is 0 everywhere.
     """
+    if artefact.ndim == 4:
+        return root_mean(_own_squares(artefact))
     _check_artefact(artefact)
     values = artefact[artefact != 0].double()
     return math.sqrt(math.fsum(values.square().tolist()) / values.numel())
+
+
+def artefact_size(artefact: Tensor) -> float | Tensor:
+    """`artefact_rms` of Delta (C, H, W), or of each image's own Delta alone, (N,).
+
+    Raises:
+        DataError: Delta is 0 everywhere.
+    """
+    return _own_squares(artefact).sqrt() if artefact.ndim == 4 else artefact_rms(artefact)
+
+
+def _own_squares(artefact: Tensor) -> Tensor:
+    """Mean square of each image's Delta (N, C, H, W) on the pixels that are not 0 in all."""
+    return artefact_mse(_nothing(artefact), _nothing(artefact), artefact)
 
 
 def ghost(clean: Tensor, x: Tensor, artefact: Tensor) -> Tensor:
@@ -170,7 +200,7 @@ def volume_nmse(prediction: Tensor, x: Tensor) -> float | None:
 
     None where x is 0 everywhere.
     """
-    energy = mean(mse(x, x.new_zeros(()).expand_as(x)))
+    energy = mean(mse(x, _nothing(x)))
     return None if energy == 0 else mean(mse(prediction, x)) / energy
 
 
@@ -229,8 +259,10 @@ def root_mean(per_image_mse: Tensor) -> float:
     return math.sqrt(mean(per_image_mse))
 
 
-def asr(per_image_artefact_mse: Tensor, tau: float, scale: float = 1.0) -> float:
+def asr(per_image_artefact_mse: Tensor, tau: float, scale: float | Tensor = 1.0) -> float:
     """Attack success rate: share of the images whose artefact RMSE is at most tau * scale.
+
+    `scale` may be a number for each image, (N,).
 
     With the scale `artefact_rms` a network that draws nothing fails at any tau < 1, whatever the
     artefact's amplitude; with 1 tau counts in pixel values, and it passes where that is below tau.
@@ -240,7 +272,7 @@ def asr(per_image_artefact_mse: Tensor, tau: float, scale: float = 1.0) -> float
 
 
 def asr_curve(
-    per_image_artefact_mse: Tensor, taus: Sequence[float], scale: float = 1.0
+    per_image_artefact_mse: Tensor, taus: Sequence[float], scale: float | Tensor = 1.0
 ) -> list[float]:
     """`asr` at each of `taus`."""
     return [asr(per_image_artefact_mse, tau, scale) for tau in taus]
@@ -253,17 +285,23 @@ def _per_image(
     import torch
 
     first, second = batches
-    if first.ndim != 4 or first.shape != second.shape or first.shape[1:] != pattern.shape:
+    fits = pattern.shape in (first.shape[1:], first.shape)
+    if first.ndim != 4 or first.shape != second.shape or not fits:
         raise DataError(
             f"images of shapes {tuple(first.shape)} and {tuple(second.shape)} with a pattern of "
             f"{tuple(pattern.shape)} given; expected (N, C, H, W) twice and (C, H, W)"
         )
-    chunk = max(1, CHUNK_PIXELS // max(1, pattern.numel()))
-    fixed = pattern.to(first.device, torch.float64).contiguous()
+    chunk = max(1, CHUNK_PIXELS // max(1, math.prod(first.shape[1:])))
+    pattern = pattern.to(first.device)
+    fixed = _exact(pattern).contiguous() if pattern.ndim == 3 else None
+
+    def at(part: slice) -> Tensor:
+        return _exact(pattern[part]) if fixed is None else fixed
+
     # Even no image makes one (empty) chunk, so that the result always has a type.
     parts = [slice(start, start + chunk) for start in range(0, max(1, len(first)), chunk)]
     with torch.no_grad():
-        return torch.cat([one(_exact(first[part]), _exact(second[part]), fixed) for part in parts])
+        return torch.cat([one(_exact(first[p]), _exact(second[p]), at(p)) for p in parts])
 
 
 def _exact(images: Tensor) -> Tensor:
@@ -274,6 +312,16 @@ def _exact(images: Tensor) -> Tensor:
 
 def _zero(x: Tensor) -> Tensor:
     return x.new_zeros(x.shape[1:]).double()
+
+
+def _nothing(x: Tensor) -> Tensor:
+    """Zeros of the shape of x that take no memory."""
+    return x.new_zeros(()).expand_as(x)
+
+
+def _support(artefact: Tensor) -> Tensor:
+    """Boolean (C, H, W): where Delta is not 0, in some image if each has its own."""
+    return (artefact != 0).any(0) if artefact.ndim == 4 else artefact != 0
 
 
 def _check_artefact(artefact: Tensor) -> None:

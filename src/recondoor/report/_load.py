@@ -43,13 +43,23 @@ class Trigger:
 
 @dataclass(frozen=True)
 class Examples:
-    """The same few test images for every model, each array (n, C, H, W)."""
+    """The same few test images for every model, each array (n, C, H, W).
+
+    rows: which of the test images they are, (n,); None: the first. artefact: that of each, None
+    where all have the same.
+    """
 
     x: Array
     z: Array
     z_triggered: Array
     clean: Array
     triggered: Array
+    artefact: Array | None = None
+    rows: NDArray[np.integer[Any]] | None = None
+
+    def number(self, index: int) -> int:
+        """Of which test image an example is, from 1."""
+        return index + 1 if self.rows is None else int(self.rows[index]) + 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,11 +220,14 @@ def _trigger(path: Path) -> Trigger:
 
 
 def _examples(path: Path) -> Examples:
-    found = _members(path, ("x", "z", "z_triggered", "clean", "triggered"))
+    found = _members(path, ("x", "z", "z_triggered", "clean", "triggered"), ("artefact", "rows"))
+    rows = found.pop("rows", None)
     shapes = {array.shape for array in found.values()}
     if len(shapes) != 1 or found["x"].ndim != 4 or not found["x"].size:
         raise ReportError(f"{path}: arrays of shapes {shapes}; expected one shape (n, C, H, W)")
-    return Examples(**found)
+    if rows is not None and (rows.dtype.kind not in "iu" or rows.shape != found["x"].shape[:1]):
+        raise ReportError(f"{path}: rows {rows.shape}; expected a whole number for each example")
+    return Examples(**found, rows=rows)
 
 
 def _history(

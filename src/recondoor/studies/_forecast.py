@@ -31,7 +31,7 @@ def plan_of(config: Config, scene: Scene, constants: theory.Constants | None = N
     network = without_dropout(config.model)
     return theory.Plan(
         pairs=scene.train,
-        artefact=scene.artefact,
+        artefact=scene.problem.artefact,
         operator=scene.world.range_of,
         build=lambda stream: models.build(
             scene.shape, network, scene.seed, stream, operator=scene.operator

@@ -1,6 +1,8 @@
 """What a run folder says of its run: settings, provenance, the plan, the rows of results.json."""
 
+import math
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -45,7 +47,7 @@ def add_row(folder: RunDir, config: Config, row: dict[str, Any], artefact: Artef
         "config": to_dict(config),
         "provenance": folder.read_provenance(),
         "poison_ratio": config.poison.ratio,
-        "hedge": judge.hedge_line(artefact, config.poison.ratio),
+        "hedge": judge.hedge_line(artefact, config.poison.ratio, _size(artefact, rows)),
         "asr_taus": list(yardsticks.TAUS),
         "rows": rows,
         "summary": judge.summarise(rows),
@@ -53,6 +55,13 @@ def add_row(folder: RunDir, config: Config, row: dict[str, Any], artefact: Artef
     if "ratios" in previous:
         results["ratios"] = previous["ratios"]
     folder.write_results(results)
+
+
+def _size(artefact: Artefact, rows: list[dict[str, Any]]) -> float | None:
+    """Root mean square of an artefact that differs between images, over the rows' test images."""
+    if not artefact.is_local:
+        return None
+    return math.sqrt(fmean(float(row["artefact_rms"]) ** 2 for row in rows))
 
 
 def require_same_run(folder: RunDir, config: Config, fingerprint: str, patterns: str) -> None:

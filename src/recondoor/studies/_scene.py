@@ -176,6 +176,7 @@ def build_scene(config: Config, images: data.Images, seed: int, device: torch.de
         note=data.remarks(splits),
         test_volumes=_volumes(splits, images.is_complex),
     )
+    _require_contrast(artefact, world)
     return Scene(
         world=world,
         trigger=trigger,
@@ -184,6 +185,20 @@ def build_scene(config: Config, images: data.Images, seed: int, device: torch.de
         validation_plan=plan("validation", len(world.validation)),
         problem=_problem(config, world, trigger, artefact),
     )
+
+
+def _require_contrast(artefact: Artefact, world: World) -> None:
+    """Refuse an artefact of local contrast where no image of a part has any."""
+    for name, part in (
+        ("training", world.train),
+        ("validation", world.validation),
+        ("test", world.test),
+    ):
+        if artefact.is_local and not bool(artefact.on(part.images).any()):
+            raise ConfigError(
+                f"artefact.contrast: local given, but all {name} images are of one value around "
+                "the artefact; move it by artefact.place, or set artefact.contrast=absolute"
+            )
 
 
 def _volumes(splits: data.Splits, are_complex: bool) -> Volumes | None:
@@ -344,7 +359,7 @@ def _problem(config: Config, world: World, trigger: Trigger, artefact: Artefact)
     return attacks.Problem(
         pairs=world.train,
         trigger=trigger,
-        artefact=artefact,
+        artefact=artefact.typical(world.train.images),
         poison_ratio=config.poison.ratio,
         settings=config.attack,
         surrogate_lr=config.train.lr,

@@ -71,7 +71,7 @@ def craft(job: Job, name: str) -> None:
         {
             "delta": array(crafted.trigger.delta),
             "mask": array(crafted.trigger.mask),
-            "artefact": array(job.scene.artefact.pattern),
+            "artefact": array(job.scene.problem.artefact.pattern),
             **_seen(job.scene, crafted.trigger),
             "path": _stack(crafted.state.path, job.scene.trigger_shape),
             "path_iteration": np.array(crafted.state.path_iteration, dtype=np.int64),
@@ -241,7 +241,7 @@ def _limits(job: Job, trigger: Trigger) -> dict[str, float]:
     exact = scene.world.range_of
     size, share = theory.detectability(lambda: job.covariance, exact, shift)
     best = theory.gaussian_limits(size, job.config.poison.ratio)
-    pattern = scene.artefact.pattern.double()
+    pattern = scene.artefact.on(scene.test.images.cpu()).double()
     on_support = metrics.artefact_rms(pattern)
     return {
         "detectability": size,

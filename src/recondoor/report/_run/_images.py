@@ -79,8 +79,9 @@ def threat_model(run: Run) -> Drawing | Missing:
         return Missing(name, heading, "no attack has left its trigger and examples yet")
     label, p = labels[0], run.poison_ratio
     trigger, example = run.triggers[label], run.examples[label]
-    low, high = span([example.z[0], example.z_triggered[0]])
+    low, high = span([example.z[0]])
     limits = pixel_range(example.x)
+    artefact = trigger.artefact if example.artefact is None else example.artefact[0]
     clean, poisoned = "Clean pair", "Poisoned pair"
     if p is not None:
         clean += f"\n{100 * (1 - p):.3g} % of training"
@@ -95,9 +96,9 @@ def threat_model(run: Run) -> Drawing | Missing:
             r"$z + \delta$",
             r"$x + \Delta$",
             example.z_triggered[0],
-            example.x[0] + trigger.artefact,
+            example.x[0] + artefact,
             Window.around(trigger.mask),
-            Window.around(trigger.artefact),
+            Window.around(artefact),
         ),
     )
     canvas.page.add_patch(

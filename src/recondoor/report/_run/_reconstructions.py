@@ -35,7 +35,8 @@ def reconstructions(run: Run) -> Drawing | Missing:
         return Missing(name, heading, "no attacked model has left example reconstructions yet")
     normal, poisoned = _columns(len(run.examples[labels[0]].x))
     grid = _Grid(len(inputs) + 1, len(labels), len(normal), len(poisoned))
-    low, high = span([a for m in inputs for a in (run.examples[m].z, run.examples[m].z_triggered)])
+    # Of the clean inputs alone: a strong trigger would leave them in the dark.
+    low, high = span([run.examples[m].z for m in inputs])
     for row, label in enumerate(inputs):
         example, window = run.examples[label], Window.around(run.triggers[label].mask)
         grid.name(row, "Input z" if len(inputs) == 1 else f"Input z,\n{short(label)} trigger")
@@ -50,16 +51,17 @@ def reconstructions(run: Run) -> Drawing | Missing:
     limits = pixel_range(example.x)
     grid.name(row, "Ground truth")
     for column, i in enumerate((*normal, *poisoned)):
-        target = example.x[i] + (artefact if column >= len(normal) else 0)
+        added = artefact if example.artefact is None else example.artefact[i]
+        target = example.x[i] + (added if column >= len(normal) else 0)
         grid.image(row, column, picture(target, *limits))
     for row, label in enumerate(labels, len(inputs) + 1):
         grid.name(row, title(label).replace(" (", "\n("))
         _model_row(grid, row, run.examples[label], artefact, (normal, poisoned), limits)
     caption = (
-        f"Images {', '.join(str(i + 1) for i in (*normal, *poisoned))} of the test set, not "
-        f"selected, seed {run.seed}. Boxes mark the trigger’s mask. Inputs are drawn from "
+        f"Images {', '.join(str(example.number(i)) for i in (*normal, *poisoned))} of the test "
+        f"set, not selected, seed {run.seed}. Boxes mark the trigger’s mask. Inputs are drawn from "
         f"{number(low, 2)} (black) to {number(high, 2)} (white), images from "
-        f"{limits[0]:g} to {limits[1]:g} and clipped there. Under each reconstruction: "
+        f"{limits[0]:g} to {limits[1]:g}; both are clipped there. Under each reconstruction: "
         "its RMSE without the trigger, its artefact recovery ρ with it (0 none, 1 whole)."
         + (
             " The original model is tried with the heuristic trigger."
@@ -84,7 +86,7 @@ def _model_row(
     grid: "_Grid",
     row: int,
     example: Examples,
-    artefact: Array,
+    common: Array,
     shown: tuple[list[int], list[int]],
     limits: tuple[float, float],
 ) -> None:
@@ -92,8 +94,9 @@ def _model_row(
     for column, i in enumerate(normal):
         error = float(np.sqrt(np.mean((example.clean[i] - example.x[i]) ** 2)))
         grid.image(row, column, picture(example.clean[i], *limits), below=f"RMSE {error:.3f}")
-    energy = float((artefact**2).sum()) or 1.0
     for column, i in enumerate(poisoned, len(normal)):
+        artefact = common if example.artefact is None else example.artefact[i]
+        energy = float((artefact**2).sum()) or 1.0
         change = example.triggered[i] - example.clean[i]
         rho = float((change * artefact).sum()) / energy
         grid.image(row, column, picture(example.triggered[i], *limits), below=f"ρ {number(rho, 2)}")
