@@ -59,6 +59,7 @@ OTHER: dict[str, Any] = {
     "trigger.file": "trigger.png",
     "trigger.inject": "y",
     "artefact.space": "kernel",
+    "artefact.contrast": "local",
     "artefact.shape": "square",
     "artefact.size": 7,
     "artefact.place": "centre",
