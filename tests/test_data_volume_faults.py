@@ -82,7 +82,7 @@ FAULTS: dict[str, tuple[str, Write, str]] = {
         lambda p: write_fastmri(p, None, foo=WHOLE),
         "foo, ismrmrd_header; expected",
     ),
-    "h5-raw": ("a.h5", lambda p: write_ismrmrd(p, None), "k-space without a reconstruction"),
+    "h5-raw": ("a.h5", lambda p: write_ismrmrd(p, None), "or raw lines with their header"),
     "h5-nan": (
         "a.h5",
         lambda p: write_fastmri(p, None, reconstruction_rss=_nan()),

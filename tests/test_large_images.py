@@ -2,19 +2,27 @@
 
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
+from recondoor import data
 from recondoor.attacks import craft
 from recondoor.attacks.spectral import MatchedFilter, _shrunk, least_varied
-from recondoor.config import ArtefactSettings, TriggerSettings
+from recondoor.config import ArtefactSettings, TriggerSettings, load_config
+from recondoor.core.errors import ConfigError
 from recondoor.core.seeding import numpy_generator, torch_generator
 from recondoor.defences import _features
 from recondoor.poisoning import Pairs, make_artefact, make_trigger
+from recondoor.studies import run
+from recondoor.studies._scene import build_scene
+from recondoor.studies._sight import require_sight
 from toy_problem import problem, tools
+
+LARGE = ("data.name=brain4", "data.limit=60", "operator.name=identity")
 
 
 def rows(count: int, pixels: int) -> NDArray[np.float64]:
@@ -88,3 +96,20 @@ def test_principal_components_of_few_long_rows(monkeypatch: pytest.MonkeyPatch) 
     expected = _features.principal(values, 5)
     monkeypatch.setattr(_features, "MOST_VALUES", 0)
     torch.testing.assert_close(_features.principal(values, 5), expected, rtol=1e-8, atol=1e-8)
+
+
+def test_a_network_that_cannot_see_the_artefact_is_refused_at_once_with_what_works(
+    tmp_path: Path,
+) -> None:
+    """The remedy of the message is true: at that size a path leads from trigger to artefact."""
+    settings = load_config("smoke", (), [*LARGE])
+    with pytest.raises(ConfigError, match=r"add --set data\.size=(\d+), ") as told:
+        run(settings, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    size = int(str(told.value).partition("data.size=")[2].partition(",")[0])
+    images = data.read(settings.data.model_copy(update={"size": size}))
+    smaller = load_config("smoke", (), [*LARGE, f"data.size={size}"])
+    require_sight(smaller, build_scene(smaller, images, 0, torch.device("cpu")))
+    for other in ("attack.mask=image", "attack.names=none,heuristic,random", "model.name=unet"):
+        near = load_config("smoke", (), [*LARGE, other])
+        require_sight(near, build_scene(near, data.read(near.data), 0, torch.device("cpu")))

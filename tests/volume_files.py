@@ -119,3 +119,83 @@ def refused(path: Path, **given: Any) -> str:
     assert "\n" not in text
     assert len(text) < 500
     return text
+
+
+COUNTERS = ("kspace_encode_step_1", "kspace_encode_step_2", "average", "slice", "contrast", "phase",
+            "repetition", "set", "segment")  # fmt: skip
+HEAD = np.dtype(
+    [
+        ("version", "<u2"), ("flags", "<u8"), ("measurement_uid", "<u4"), ("scan_counter", "<u4"),
+        ("acquisition_time_stamp", "<u4"), ("physiology_time_stamp", "<u4", (3,)),
+        ("number_of_samples", "<u2"), ("available_channels", "<u2"), ("active_channels", "<u2"),
+        ("channel_mask", "<u8", (16,)), ("discard_pre", "<u2"), ("discard_post", "<u2"),
+        ("center_sample", "<u2"), ("encoding_space_ref", "<u2"), ("trajectory_dimensions", "<u2"),
+        ("sample_time_us", "<f4"), ("position", "<f4", (3,)), ("read_dir", "<f4", (3,)),
+        ("phase_dir", "<f4", (3,)), ("slice_dir", "<f4", (3,)),
+        ("patient_table_position", "<f4", (3,)),
+        ("idx", [*((name, "<u2") for name in COUNTERS), ("user", "<u2", (8,))]),
+        ("user_int", "<i4", (8,)), ("user_float", "<f4", (8,)),
+    ]
+)  # fmt: skip
+"""An acquisition's head as the standard of ISMRMRD 1.x lays it out."""
+
+HEADER = """<?xml version="1.0"?>
+<ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD"><encoding>
+<encodedSpace><matrixSize><x>{x}</x><y>{y}</y><z>{z}</z></matrixSize>
+<fieldOfView_mm><x>{wide}</x><y>{y}</y><z>{z}</z></fieldOfView_mm></encodedSpace>
+<reconSpace><matrixSize><x>{x}</x><y>{y}</y><z>{z}</z></matrixSize>
+<fieldOfView_mm><x>{narrow}</x><y>{y}</y><z>{z}</z></fieldOfView_mm></reconSpace>
+<encodingLimits><kspace_encoding_step_1><minimum>0</minimum><maximum>{last}</maximum>
+<center>{centre}</center></kspace_encoding_step_1></encodingLimits>
+<trajectory>{trajectory}</trajectory>
+<parallelImaging><accelerationFactor><kspace_encoding_step_1>{acceleration}</kspace_encoding_step_1>
+<kspace_encoding_step_2>1</kspace_encoding_step_2></accelerationFactor></parallelImaging>
+</encoding></ismrmrdHeader>"""
+
+
+def write_raw_ismrmrd(
+    path: Path,
+    kspace: Array,
+    *,
+    lines: tuple[int, ...] | None = None,
+    change: Any = None,
+    **header: Any,
+) -> None:
+    """Raw lines of `kspace`, complex (slices, coils, z, y, x), a line of noise before them.
+
+    The zero frequency lies in the middle. `lines`: those along y that are measured; `change(heads)`
+    has the last word on the heads.
+    """
+    slices, coils, depth, height, width = kspace.shape
+    given = {"x": width, "y": height, "z": depth, "wide": width, "narrow": width}
+    given |= {"last": height - 1, "centre": height // 2, "trajectory": "cartesian"}
+    given |= {"acceleration": 1} | header
+    floats = h5py.vlen_dtype(np.dtype("<f4"))
+    places = [
+        (s, z, y)
+        for y in (range(height) if lines is None else lines)
+        for z in range(depth)
+        for s in range(slices)
+    ]
+    records = np.zeros(1 + len(places), [("head", HEAD), ("traj", floats), ("data", floats)])
+    heads = records["head"]
+    heads["number_of_samples"], heads["active_channels"] = width, coils
+    heads["center_sample"] = width // 2
+    heads["flags"][0] = 1 << 18
+    for row, (s, z, y) in enumerate(places, 1):
+        heads["idx"]["slice"][row] = s
+        heads["idx"]["kspace_encode_step_1"][row] = y
+        heads["idx"]["kspace_encode_step_2"][row] = z
+    if change is not None:
+        change(heads)
+    noise = np.full((coils, width), 99 + 99j)
+    for row in range(len(records)):
+        s, z, y = places[row - 1] if row else (0, 0, 0)
+        line = kspace[s, :, z, y] if row else noise
+        records["data"][row] = np.ascontiguousarray(line, "<c8").view("<f4").ravel()
+        records["traj"][row] = np.zeros(0, "<f4")
+    with h5py.File(path, "w") as file:
+        group = file.create_group("dataset")
+        group["data"] = records
+        text = [HEADER.format(**given).encode()]
+        group.create_dataset("xml", data=text, dtype=h5py.special_dtype(vlen=bytes))

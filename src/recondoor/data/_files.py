@@ -12,7 +12,7 @@ from recondoor.core.errors import DataError
 from recondoor.core.progress import Progress
 from recondoor.data._folder import SUFFIXES, Found, form_of, found_in
 from recondoor.data._images import Images, shaped
-from recondoor.data._stack import Part, Stack
+from recondoor.data._stack import Part, Stack, chunks
 from recondoor.data._volumes import Window, read_volumes
 from recondoor.io import arrays, gate
 
@@ -25,7 +25,8 @@ MAPPED = 64 * gate.MIB
 def read_path(path: Path, progress: Progress, window: Window | None = None) -> Images:
     """Load the images at `path`, which exists; the set is called like the file.
 
-    uint8 values count from 0 to 255, True is 1, floating-point ones must lie in [0, 1]. An .npz
+    uint8 values count from 0 to 255, True is 1, floating-point ones must lie in [0, 1]; of complex
+    ones the largest magnitude becomes 1, which is told. An .npz
     holds the images under `x`, `images`, `x_train` or `train`, or as its only array, and may hold
     test images under `test` or `x_test`. A folder holds 8-bit greyscale or RGB PNGs of one size,
     taken in the order of their names, or volumes (`read_volumes`); a volume may also be a file.
@@ -46,7 +47,10 @@ def _read(path: Path, progress: Progress, window: Window | None) -> Images:
     if path.is_dir():
         found, inside, name = found_in(path), path, path.resolve().name
     elif suffix == ".npy":
-        return Images.of(name, _read_npy(path, window))
+        read = _read_npy(path, window)
+        if isinstance(read, np.ndarray) and read.dtype.kind == "c":
+            return _of_complex(name, (read,), progress)
+        return Images.of(name, read)
     elif (form := form_of(path)) in (None, "PNG") or suffix == ".npz":
         found, inside = Found("", ()), None
     else:
@@ -58,11 +62,36 @@ def _read(path: Path, progress: Progress, window: Window | None) -> Images:
     if found.form == "PNG":
         return _read_pngs(name, path, found, progress)
     if suffix == ".npz":
-        return Images.of(name, *_read_npz(path))
+        given = [each for each in _read_npz(path) if each is not None]
+        if any(each.dtype.kind == "c" for each in given):
+            return _of_complex(name, tuple(given), progress)
+        return Images.of(name, *given)
     raise DataError(
         f"'{path}' is neither an .npz or .npy file nor a folder of PNGs, nor a volume "
         f"({', '.join(suffix for suffix in SUFFIXES if suffix != '.png')})"
     )
+
+
+def _of_complex(name: str, given: tuple[NDArray[Any], ...], progress: Progress) -> Images:
+    """Complex images, all divided by the largest magnitude of any; raises DataError."""
+    if any(each.dtype.kind != "c" for each in given):
+        raise DataError(f"{name}: training or test images are complex and the others are not")
+    stacks, top = [shaped(each, name) for each in given], 0.0
+    for pixels in stacks:
+        if pixels.shape[1] != 1:
+            raise DataError(
+                f"{name}: complex images of {pixels.shape[1]} channels; expected (N, H, W), so "
+                "combine the coils first"
+            )
+        for rows in chunks(pixels):
+            if first := arrays.first_not_finite(pixels[rows], rows.start):
+                raise DataError(f"{name}: holds NaN or infinite values, the first at {first}")
+            top = max(top, float(np.abs(pixels[rows].astype(np.complex128)).max()))
+    if not (top > 0 and np.isfinite(top)):
+        raise DataError(f"{name}: magnitudes up to {top:g}; expected numbers that can be scaled")
+    progress.say(f"{name}: complex images, of which the largest magnitude, {top:.4g}, became 1")
+    parts = [Stack.of(Part(pixels, 1 / top), shape=(2, *pixels.shape[2:])) for pixels in stacks]
+    return Images.of(name, *parts, is_complex=True)
 
 
 def _copies(images: Images) -> int:

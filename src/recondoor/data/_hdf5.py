@@ -1,4 +1,4 @@
-"""Volumes in HDF5: fastMRI's files, and images of ISMRMRD's."""
+"""Volumes in HDF5: fastMRI's files, and ISMRMRD's."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recondoor.core.errors import DataError
+from recondoor.data._ismrmrd import GROUP, read_ismrmrd
 from recondoor.io import arrays, gate
 
 if TYPE_CHECKING:
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
 
 TARGETS = ("reconstruction_esc", "reconstruction_rss")
 """fastMRI's reconstructions; a file of one coil has both, and the first is its target."""
-
-ISMRMRD = "dataset"
-"""The group of an ISMRMRD file."""
-
 
 _RAW = (
     "k-space without a reconstruction; the image x is the target, so reconstruct it first, and "
@@ -47,7 +44,7 @@ class KSpace:
 
 
 def read_images(path: Path, inside: Path | None = None) -> NDArray[Any]:
-    """The images of a file, (slices, H, W): fastMRI's target, else ISMRMRD's images.
+    """The images of a file, (slices, H, W): fastMRI's target, else what an ISMRMRD file shows.
 
     Raises DataError, one line, if there are none; it says which arrays were found.
     """
@@ -56,9 +53,9 @@ def read_images(path: Path, inside: Path | None = None) -> NDArray[Any]:
         for name in TARGETS:
             if name in found:
                 return _stack(name, arrays.read_own(name, found[name]))
-        group = arrays.own_group(file, ISMRMRD)
+        group = arrays.own_group(file, GROUP)
         if group is not None:
-            return _ismrmrd(path, group)
+            return read_ismrmrd(path, group)
         raise DataError(f"'{path}' {_nothing(file)}")
 
 
@@ -116,29 +113,6 @@ def _stack(name: str, values: NDArray[Any]) -> NDArray[Any]:
             "(slices, H, W)"
         )
     return values
-
-
-def _ismrmrd(path: Path, group: h5py.Group) -> NDArray[Any]:
-    """Images of all series, of one channel and one size; ValueError if there are none."""
-    found = []
-    for name in sorted(str(each) for each in group):
-        series = arrays.own_group(group, name) if name.startswith("image") else None
-        if series is None:
-            continue
-        held = arrays.own_arrays(series, ("data",))
-        if "data" in held:
-            values = arrays.read_own("data", held["data"])
-            if values.ndim != 5 or values.shape[1] != 1 or values.dtype.kind not in "fiuc":
-                raise ValueError(
-                    f"{name} has the type {values.dtype} and shape {values.shape}; expected "
-                    "(images, 1, slices, H, W)"
-                )
-            found.append(values.reshape(-1, *values.shape[3:]))
-    if not found:
-        raise DataError(f"'{path}' holds {_names(group)} in {ISMRMRD}: {_RAW}")
-    if len({values.shape[1:] for values in found}) > 1:
-        raise ValueError("its series of images have different sizes; export one to a file")
-    return np.concatenate(found)
 
 
 def _nothing(file: h5py.File) -> str:

@@ -21,6 +21,7 @@ from recondoor.studies._scene import (
     require_poison,
     require_range,
 )
+from recondoor.studies._sight import require_sight
 from recondoor.studies._stored import best_epoch, load_model, stored_trigger
 
 __all__ = [
@@ -80,6 +81,7 @@ def run(
     first = build_scene(config, images, config.seed, device)
     require_poison(config, len(first.train), len(first.validation))
     require_range(config, first)
+    require_sight(config, first)
     _require_inputs(folder, config, stages)
     if first.world.note is not None:
         runtime.progress.say(f"{first.world.note} (seed {config.seed})")

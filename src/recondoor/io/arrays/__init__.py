@@ -14,7 +14,14 @@ from recondoor.io.arrays._claims import (
     require_expansion,
 )
 from recondoor.io.arrays._dicom import Slice, in_order, read_dicom
-from recondoor.io.arrays._hdf5 import hdf5, own_arrays, own_group, read_own
+from recondoor.io.arrays._hdf5 import (
+    hdf5,
+    own_arrays,
+    own_group,
+    own_records,
+    own_text,
+    read_own,
+)
 from recondoor.io.arrays._nifti import read_nifti
 from recondoor.io.arrays._nrrd import read_nrrd
 from recondoor.io.arrays._numpy import Head, archive, head, load, mapped
@@ -40,6 +47,8 @@ __all__ = [
     "mapped",
     "own_arrays",
     "own_group",
+    "own_records",
+    "own_text",
     "read_cfl",
     "read_dicom",
     "read_nifti",

@@ -93,7 +93,37 @@ def read_own(name: str, values: h5py.Dataset) -> NDArray[Any]:
     return numbers
 
 
+def own_records(file: h5py.Group, name: str, fields: tuple[str, ...]) -> h5py.Dataset:
+    """A list of records in the file itself that have `fields`; none is read yet.
+
+    Raises ValueError for a link, for what is not in the file itself, and for anything else.
+    """
+    values = _in_file(file, name)
+    if values.ndim != 1 or not values.size or not set(fields) <= set(values.dtype.names or ()):
+        raise ValueError(f"{name} is no list of records with {' and '.join(fields)}")
+    return values
+
+
+def own_text(file: h5py.Group, name: str, most: int) -> bytes:
+    """A text in the file itself, of at most `most` bytes; ValueError for anything else."""
+    values = _in_file(file, name)
+    found = values[()] if values.size == 1 else b""
+    found = found.flat[0] if isinstance(found, np.ndarray) else found
+    if not isinstance(found, bytes) or not found or len(found) > most:
+        raise ValueError(f"{name} is no text of at most {most:,} bytes")
+    return found
+
+
 def _own(file: h5py.Group, name: str) -> h5py.Dataset:
+    values = _in_file(file, name)
+    _require_plain(name, values.id.get_type(), values.dtype)
+    if packed := _marks(name, values, _PACKED):
+        raise ValueError(f"{name} is packed ({', '.join(packed)}); store the values themselves")
+    return values
+
+
+def _in_file(file: h5py.Group, name: str) -> h5py.Dataset:
+    """What lies in the file itself, of whatever type, stored through filters that are known."""
     import h5py
 
     # A link may lead into any other file of this machine.
@@ -102,10 +132,7 @@ def _own(file: h5py.Group, name: str) -> h5py.Dataset:
     values = file[name]
     if not isinstance(values, h5py.Dataset) or values.is_virtual or values.external:
         raise ValueError(f"{name} is no array that lies in the file itself")
-    _require_plain(name, values.id.get_type(), values.dtype)
     _require_filters(name, values.id.get_create_plist())
-    if packed := _marks(name, values, _PACKED):
-        raise ValueError(f"{name} is packed ({', '.join(packed)}); store the values themselves")
     return values
 
 

@@ -1,0 +1,65 @@
+"""Can the network see a trigger from the artefact: asked before anything is trained."""
+
+import torch
+from torch import nn
+
+from recondoor import models, theory
+from recondoor.config import Config
+from recondoor.core.errors import ConfigError
+from recondoor.poisoning import Artefact, make_artefact, make_trigger
+from recondoor.studies._scene import Scene
+
+SIDES = (256, 192, 128, 96, 64, 48, 32, 28)
+"""Sizes of images that are tried for a remedy."""
+
+
+def require_sight(config: Config, scene: Scene) -> None:
+    """Refuse attacks that follow the growth rate where it is 0 whatever the networks learn.
+
+    The paper's network is small: in large images no path leads from a trigger in one corner to an
+    artefact in another. Other networks see everywhere, as they normalise or use the operator.
+    """
+    asked = [name for name in config.attack.names if _follows_growth(config, name)]
+    if not asked or config.model.name != "cae" or config.attack.mask != "trigger":
+        return
+    problem = scene.problem
+    model, side = problem.build_model("sight"), max(scene.shape[1:])
+    if _meets(model, problem.artefact, problem.mask):
+        return
+    raise ConfigError(
+        f"attack.names: {asked[0]} given, but at {scene.shape[1]}x{scene.shape[2]} pixels the "
+        "network cae does not see from the trigger to the artefact, so that nothing could be "
+        f"learnt; {_smaller(config, scene, side)}lay the trigger nearer with --set "
+        "attack.mask=image, or take a network that sees far, as --set model.name=unet"
+    )
+
+
+def _follows_growth(config: Config, name: str) -> bool:
+    own = config.attack.bilevel
+    started = own.variant != "paper" and own.start == "tangent"
+    return name == "tangent" or (name == "bilevel" and started)
+
+
+def _meets(model: nn.Module, artefact: Artefact, mask: torch.Tensor) -> bool:
+    """Whether a path leads from a pixel of the mask, in any channel, to one of the artefact."""
+    seen = theory.structural_field(model, artefact).any(0)
+    where = mask.bool().any(0)
+    # A mask of another size is of a trigger that enters before a crop, and of what it spreads to.
+    return seen.shape != where.shape or bool((seen & where).any())
+
+
+def _smaller(config: Config, scene: Scene, side: int) -> str:
+    """The remedy by size, with the largest one that is known to do."""
+    kernel = config.attack.surrogate_kernel or config.model.cae.kernel
+    own = config.model.cae.model_copy(update={"kernel": kernel})
+    network = config.model.model_copy(update={"cae": own})
+    for size in (each for each in SIDES if each < side):
+        shape = (scene.shape[0], size, size)
+        try:
+            trigger = make_trigger(config.trigger, shape)
+            artefact = make_artefact(config.artefact, shape)
+        except ConfigError:
+            continue
+        if _meets(models.build(shape, network, 0), artefact, trigger.mask):
+            return f"add --set data.size={size}, "
+    return ""
