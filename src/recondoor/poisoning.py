@@ -280,8 +280,9 @@ def _draw(section: str, settings: Pattern, shape: Shape) -> NDArray[np.float32]:
     if top < 0 or left < 0 or top + rows > height or left + columns > width:
         raise ConfigError(
             f"{section}: {rows}x{columns} pixels at row {top}, column {left} do not fit into an "
-            f"image of {height}x{width}; lower {section}.size or {section}.margin, or change "
-            f"{section}.place"
+            f"image of {height}x{width}; "
+            + ("give a smaller patch" if patch is not None else f"lower {section}.size")
+            + f" or lower {section}.margin, or change {section}.place"
         )
     image = np.zeros(shape, dtype=np.float32)
     pixels = _hand_made(section, settings) if patch is None else patch

@@ -79,7 +79,10 @@ def resized(images: FloatArray, size: int) -> NDArray[np.float32]:
     """
     side = max(images.shape[2:])
     if size > side:
-        raise ConfigError(f"data.size: {size} given; the images have {side} pixels along a side")
+        raise ConfigError(
+            f"data.size: {size} given; the images have {side} pixels along a side, and no pixels are "
+            f"made up: set data.size={side} or less"
+        )
     return (
         images
         if images.shape[2:] == (size, size)
