@@ -260,7 +260,7 @@ def save(path: Path, array: Any) -> None:
         (np.ones((2, 2), dtype=np.uint16), "numbers of type uint16"),
         (np.array([[object()]], dtype=object), "cannot be read"),
         (np.ones((2, 4, 4)), "2 channels given; the data has 1"),
-        (np.ones((1, 29, 2)), "do not fit"),
+        (np.ones((1, 29, 2)), "do not fit into an image of 28x28; give a smaller patch"),
     ],
 )
 def test_refused_npy(tmp_path: Path, array: Any, said: str) -> None:

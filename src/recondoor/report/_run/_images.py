@@ -240,7 +240,8 @@ def _write_values(axes: Axes, values: NDArray[np.float64], scale: float) -> None
             number(value, decimals),
             ha="center",
             va="center",
-            fontsize=7,
+            # Five signed numbers with decimals have to fit beside each other.
+            fontsize=7 if values.shape[1] <= 3 else 5.5,
             color="white" if value < 0.15 * scale else "black",
         )
 

@@ -61,7 +61,7 @@ def reconstructions(run: Run) -> Drawing | Missing:
         f"Images {', '.join(str(example.number(i)) for i in (*normal, *poisoned))} of the test "
         f"set, not selected, seed {run.seed}. Boxes mark the trigger’s mask. Inputs are drawn from "
         f"{number(low, 2)} (black) to {number(high, 2)} (white), images from "
-        f"{limits[0]:g} to {limits[1]:g}; both are clipped there. Under each reconstruction: "
+        f"{limits[0]:g} to {limits[1]:g} and clipped there. Under each reconstruction: "
         "its RMSE without the trigger, its artefact recovery ρ with it (0 none, 1 whole)."
         + (
             " The original model is tried with the heuristic trigger."
