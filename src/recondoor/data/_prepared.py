@@ -80,8 +80,8 @@ def resized(images: FloatArray, size: int) -> NDArray[np.float32]:
     side = max(images.shape[2:])
     if size > side:
         raise ConfigError(
-            f"data.size: {size} given; the images have {side} pixels along a side, and none are made "
-            f"up: set data.size={side} or less"
+            f"data.size: {size} given; the images have {side} pixels along a side, and none are "
+            f"made up: set data.size={side} or less"
         )
     return (
         images
