@@ -11,13 +11,14 @@ WORKERS ?= 2
 RUN := $(VENV)/bin/python -m
 PIP := $(RUN) pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS)
 READY := $(VENV)/.ready
+SITE_READY := $(VENV)/.site-ready
 
 # Without bytecode files every start would compile torch again: 6 s of CPU instead of 2.
 unexport PYTHONDONTWRITEBYTECODE
 # Another project's modules must not get in front of ours.
 unexport PYTHONPATH
 
-.PHONY: help study test slow fuzz mutants lint format tables bench clean
+.PHONY: help study test slow fuzz mutants lint format tables docs bench clean
 
 help:
 	@echo "make study    run the paper's study on the embedded digits and say where its report is"
@@ -28,6 +29,7 @@ help:
 	@echo "make lint     ruff and mypy, as CI runs them"
 	@echo "make format   let ruff mend what it can"
 	@echo "make tables   write schemas and tables of the documentation anew, from the records"
+	@echo "make docs     build the site into build/site, its tutorials run; a warning or a broken link fails"
 	@echo "make bench    measure speed against the goals; prints ratios"
 	@echo "make clean    remove .venv and caches; runs/ stays"
 
@@ -58,6 +60,11 @@ format: $(READY)
 tables: $(READY)
 	@$(VENV)/bin/python docs/generate_tables.py
 
+docs: $(SITE_READY)
+	rm -rf docs/tutorials/work
+	$(RUN) sphinx -c docs --builder html --fail-on-warning --keep-going --fresh-env --quiet $(ARGS) . build/site
+	@echo "the site: build/site/index.html"
+
 bench: $(READY)
 	@for file in benchmarks/[!_]*.py; do \
 		echo "== $$file"; $(VENV)/bin/python "$$file" $(ARGS) || exit 1; \
@@ -78,3 +85,8 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 	@$(PIP) --no-build-isolation --editable '.[dev]'
 	@touch $@
 	@echo "$(VENV) is ready."
+
+# Sphinx and what runs notebooks, which nothing else needs.
+$(SITE_READY): $(READY)
+	@$(PIP) --no-build-isolation --editable '.[docs]'
+	@touch $@

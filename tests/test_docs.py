@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).parents[1]
 DOCS = REPOSITORY / "docs"
 PAGES = sorted(
     path
-    for path in (*DOCS.glob("*.md"), REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md")
+    for path in (*DOCS.rglob("*.md"), REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md")
     if path.exists()
 )
 KEYS = config.keys()
@@ -71,6 +71,22 @@ def test_every_relative_link_resolves(page: Path) -> None:
 def test_every_python_block_compiles(page: Path) -> None:
     for block in blocks(page, "python"):
         ast.parse(block)
+
+
+def test_the_readme_is_short_and_begins_with_a_picture() -> None:
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 120
+    assert "![" in "\n".join(text.splitlines()[:25])
+    told = re.sub(r"\]\([^)]*\)", "", without_code(text))
+    assert len(re.findall(r"\b\d[\d.,]*", told)) <= 10
+
+
+def test_every_page_of_the_documentation_is_in_the_contents() -> None:
+    contents = "".join(blocks(DOCS / "index.md", "{toctree}")).split()
+    pages = {
+        page.relative_to(DOCS).with_suffix("").as_posix() for page in PAGES if DOCS in page.parents
+    }
+    assert pages - {"index"} <= set(contents)
 
 
 def test_the_page_of_settings_is_up_to_date() -> None:

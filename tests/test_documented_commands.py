@@ -16,7 +16,7 @@ from recondoor.core.errors import ConfigError
 from recondoor.sweeps import load_sweep
 
 REPOSITORY = Path(__file__).parents[1]
-PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")])
+PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")])
 BLOCKS = re.compile(r"^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 HELPS = [cli.HELP] + [
     function.__doc__ or ""

@@ -112,7 +112,8 @@ def test_every_dependency_is_pinned(project: dict[str, Any]) -> None:
     lines = (REPOSITORY / "constraints.txt").read_text().splitlines()
     pins = [line for line in lines if line and not line.startswith("#")]
     assert [pin for pin in pins if not re.fullmatch(r"[a-z0-9.-]+==[\w.]+", pin)] == []
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["dev"], *extras["docs"]]
     assert {requirement(line) for line in wanted} <= {requirement(pin) for pin in pins}
 
 

@@ -154,7 +154,7 @@ def presets() -> tuple[str, ...]:
 
 def load_config(
     preset: str = "quick",
-    files: Iterable[Path] = (),
+    files: Iterable[str | Path] = (),
     overrides: Iterable[str] = (),
     *,
     trusted: bool = True,
@@ -162,8 +162,16 @@ def load_config(
     """Return the validated settings of `preset`, then `files`, then ``section.key=value`` texts.
 
     Where a key is given more than once, the last value counts. `trusted`: whether all of them are
-    the user's, as `from_dict` has it. Raises ConfigError, naming the key, what was given and what
-    is allowed.
+    the user's, as `from_dict` has it.
+
+    Raises:
+        ConfigError: it names the key, what was given and what is allowed.
+
+    Example:
+        >>> import recondoor as rd
+        >>> settings = rd.load_config("paper", overrides=["poison.ratio=0.1"])
+        >>> settings.poison.ratio, settings.seeds
+        (0.1, 5)
     """
     if preset not in presets():
         raise ConfigError(

@@ -12,7 +12,9 @@ class Task(Protocol):
         """Record `n` more units done; `note` is a short text such as the current loss."""
 
 
-class _SilentTask:
+class SilentTask:
+    """Is told everything, and tells nobody."""
+
     def advance(self, n: int = 1, note: str = "") -> None:
         pass
 
@@ -23,7 +25,7 @@ class Progress:
     @contextmanager
     def task(self, description: str, total: int, done: int = 0) -> Iterator[Task]:
         """Open a task of `total` units, `done` of which an earlier run had finished."""
-        yield _SilentTask()
+        yield SilentTask()
 
     def say(self, line: str) -> None:
         """Tell one line that should stay on the screen."""

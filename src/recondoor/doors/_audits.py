@@ -153,6 +153,14 @@ def audit_model(
     Raises:
         ConfigError: an unknown detector, a bad alarm rate, no trusted pairs.
         DataError: a network or pairs that cannot be read, or too few pairs.
+
+    Example:
+        >>> import torch, recondoor as rd
+        >>> x = torch.rand(60, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+        >>> network = torch.nn.Conv2d(1, 1, 3, padding=1)
+        >>> found = rd.audit_model(network, (0.9 * x, x))  # (z, x), trusted clean pairs
+        >>> found.verdict  # no reference networks were given, of which a threshold is made
+        'undecided'
     """
     measured = measured_by(operator, None, None if operator is None else seed)
     subject = _subject(network, pairs, x, measured, files, overrides, seed, data_dir, trust_paths)
@@ -211,6 +219,20 @@ def audit_inputs(
     Raises:
         ConfigError: an unknown detector, a bad alarm rate, too few trusted pairs for it.
         DataError: inputs that cannot be read, or an operator that is not that of the pairs.
+
+    Example:
+        >>> import numpy as np, torch, recondoor as rd
+        >>> rng = np.random.default_rng(0)
+        >>> x = rng.random((240, 1, 8, 8))
+        >>> matrix = rng.standard_normal((32, 64)) / 32**0.5
+        >>> y = x.reshape(240, 64) @ matrix.T + 0.01 * rng.standard_normal((240, 32))
+        >>> z = (y @ matrix).reshape(x.shape)
+        >>> trusted, inputs = (z[:200], x[:200]), z[200:].copy()
+        >>> inputs[3, 0, 5:7, 5:7] += 3  # a trigger
+        >>> network = torch.nn.Conv2d(1, 1, 3, padding=1)
+        >>> found = rd.audit_inputs(network, inputs, clean=trusted, operator=matrix, sigma=0.01)
+        >>> found.verdict, int(found.flagged[0])
+        ('suspicious', 3)
     """
     measured = measured_by(operator, sigma, None if operator is None else seed)
     subject = _subject(
@@ -279,6 +301,17 @@ def clean(
         ConfigError: an unknown method, a fraction out of range, no trusted pairs, or a repair that
             needs the operator where none is given.
         DataError: a network or pairs that cannot be read, or too few pairs.
+
+    Example:
+        >>> import torch, recondoor as rd
+        >>> x = torch.rand(120, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+        >>> network = torch.nn.Conv2d(1, 1, 3, padding=1)
+        >>> mended = rd.clean(network, (0.9 * x, x), method="fine-tuning")
+        >>> before, after = mended.table.loc["benign RMSE"]
+        >>> bool(after < before)
+        True
+        >>> mended.network is network  # that is left as it was
+        False
     """
     measured = measured_by(operator, sigma, None if operator is None else seed)
     subject = _subject(network, pairs, x, measured, files, overrides, seed, data_dir, trust_paths)

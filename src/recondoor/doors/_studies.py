@@ -160,8 +160,11 @@ def study(
 
     Example:
         >>> import recondoor as rd
-        >>> found = rd.study("smoke", "runs/smoke")                          # doctest: +SKIP
-        >>> found.table[["model", "seed", "attack_rmse"]]                    # doctest: +SKIP
+        >>> found = rd.study("smoke", "runs/smoke")  # seconds; the preset quick takes minutes
+        >>> list(found.table["model"])
+        ['original', 'heuristic', 'bilevel', 'random']
+        >>> found.record["poison_ratio"]
+        0.3
     """
     config = as_config(settings)
     if images is not None and out is None:
@@ -198,6 +201,13 @@ def predict(
 
     Raises:
         ConfigError: settings at fault, or no trigger that is there or found without training.
+
+    Example:
+        >>> import recondoor as rd
+        >>> short = {"attack.names": "heuristic", "operator.name": "fourier", "data.limit": 200}
+        >>> expected = rd.predict(short)
+        >>> print(expected)
+        heuristic: not learnt (probability of being learnt 0.00)...
     """
     config = as_config(settings)
     folder = Path(out) if out is not None else rundir.default_folder(config)
@@ -225,6 +235,17 @@ def sweep(
     Raises:
         ConfigError: a sweep or settings at fault; nothing is written. A point that fails raises
             nothing: see `failures`.
+
+    Example:
+        >>> import recondoor as rd
+        >>> axes = {
+        ...     "preset": "smoke",
+        ...     "base": {"attack.names": "none,heuristic", "train.max_epochs": 1},
+        ...     "block": [{"grid": {"poison.ratio": [0.1, 0.3]}}],
+        ... }
+        >>> found = rd.sweep(axes, "sweeps/ratio")
+        >>> found.table[["poison.ratio", "model"]].drop_duplicates().shape
+        (4, 2)
     """
     points = parse(spec) if isinstance(spec, Mapping) else load_sweep(Path(spec))
     execution = Execution(Placement(workers), device, 1, "recondoor.sweep", progress or shown())

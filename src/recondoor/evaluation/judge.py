@@ -101,7 +101,19 @@ def evaluate(
     of the pixel values, where they are declared to have another one than `metrics.data_range`
     finds. `volumes` says of whom the images are; without it the row has no yardsticks by volume.
 
-    Raises DataError where there is no pair, or nothing says what the range is.
+    Raises:
+        DataError: there is no pair, or nothing says what the range is.
+
+    Example:
+        >>> import torch, recondoor as rd
+        >>> x = torch.rand(10, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+        >>> square = torch.zeros(1, 8, 8)
+        >>> square[:, 5:7, 5:7] = 1
+        >>> trigger, artefact = rd.Trigger(square, square), rd.Artefact(square.flip(1))
+        >>> settings = rd.load_config().evaluate
+        >>> found = rd.evaluate(torch.nn.Identity(), rd.Pairs(x, x), trigger, artefact, settings)
+        >>> found.row["benign_rmse"], found.row["artefact_recovery"]
+        (0.0, 0.0)
     """
     x = pairs.images
     pattern = artefact.on(x)

@@ -41,7 +41,7 @@ def verdict(folder: Path) -> str:
 
 
 @caller.as_found()
-def build(run_dir: Path, out: Path | None = None) -> Path:
+def build(run_dir: str | Path, out: str | Path | None = None) -> Path:
     """Write tables, figures and report.html of a run, from its folder alone; return the page.
 
     They go to the folder `out`, which is `run_dir` where none is given.
@@ -52,10 +52,18 @@ def build(run_dir: Path, out: Path | None = None) -> Path:
     or left as it was, with the same bytes whenever the run's own files are the same; nothing else
     is touched. What a partial run lacks is left out and named in the page.
 
-    Raises ReportError where `run_dir` is no run folder or a file in it is damaged, RunError where
-    `out` cannot be written to.
+    Raises:
+        ReportError: `run_dir` is no run folder, or a file in it is damaged.
+        RunError: `out` cannot be written to.
+
+    Example:
+        >>> import recondoor as rd
+        >>> folder = rd.study("smoke", "runs/smoke").folder
+        >>> rd.build_report(folder).name
+        'report.html'
     """
-    out = out or run_dir
+    run_dir = Path(run_dir)
+    out = run_dir if out is None else Path(out)
     if is_sweep(run_dir):
         return build_sweep(run_dir, out)
     run = load(run_dir)

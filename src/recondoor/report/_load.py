@@ -126,12 +126,19 @@ def load(run_dir: Path) -> Run:
     )
 
 
-def load_results(run_dir: Path) -> Mapping[str, Any]:
+def load_results(run_dir: str | Path) -> Mapping[str, Any]:
     """Return results.json of a run folder as it stands there, once it has passed its schema.
 
-    Raises ReportError if it is missing, unreadable or against its schema.
+    Raises:
+        ReportError: it is missing, unreadable or against its schema.
+
+    Example:
+        >>> import recondoor as rd
+        >>> folder = rd.study("smoke", "runs/smoke").folder
+        >>> rd.load_results(folder)["rows"][1]["model"]
+        'heuristic'
     """
-    return _results.read(run_dir / "results.json").data
+    return _results.read(Path(run_dir) / "results.json").data
 
 
 def _settings(run_dir: Path) -> Mapping[str, Any]:

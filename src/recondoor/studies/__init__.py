@@ -53,7 +53,7 @@ RATIO_COLUMNS = (
 @caller.afresh()
 def run(
     config: Config,
-    out: Path,
+    out: str | Path,
     runtime: Runtime | None = None,
     stages: tuple[str, ...] = STAGES,
     images: data.Images | None = None,
@@ -65,9 +65,17 @@ def run(
     `original` is the folder of a run of the same `config.original_identity`: if its original model
     is finished, it is taken over and not trained again.
 
-    Returns the folder. Raises RecondoorError, before anything is written where settings or data are
-    at fault.
+    Returns the folder.
+
+    Raises:
+        RecondoorError: before anything is written, where settings or data are at fault.
+
+    Example:
+        >>> import recondoor as rd
+        >>> rd.run_study(rd.load_config("smoke"), "runs/smoke").name
+        'smoke'
     """
+    out = Path(out)
     config = rundir.as_spelled(out, checked(config))
     runtime = runtime or Runtime()
     device = runtime.torch_device

@@ -23,14 +23,27 @@ __all__ = [
 
 
 def run(
-    sweep: Path | Sweep, out: Path, workers: int = 0, execution: Execution | None = None
+    sweep: str | Path | Sweep,
+    out: str | Path,
+    workers: int = 0,
+    execution: Execution | None = None,
 ) -> SweepFolder:
     """Run every point of a sweep in the folder `out`; return its rows and its failures.
 
     `workers` processes share the work, 0: this one does it. `execution` says more, and then where.
-    What is finished is not run again. Raises ConfigError before anything is written if the sweep,
-    its settings or `execution` are at fault; a point that fails raises nothing, see
-    `SweepFolder.failures`.
+    What is finished is not run again.
+
+    Raises:
+        ConfigError: before anything is written: the sweep, its settings or `execution` are at
+            fault. A point that fails raises nothing, see `SweepFolder.failures`.
+
+    Example:
+        >>> from pathlib import Path
+        >>> import recondoor as rd
+        >>> text = "preset = 'smoke'\\nbase.attack.names = ['none']\\nbase.train.max_epochs = 1"
+        >>> _ = Path("one.toml").write_text(text)
+        >>> rd.run_sweep("one.toml", "sweeps/one").failures
+        {}
     """
     points = sweep if isinstance(sweep, Sweep) else load_sweep(Path(sweep))
     return drive(points, Path(out), execution or Execution(Placement(workers)))

@@ -148,7 +148,7 @@ class OperatorContract(Contract):
             assert gradgradcheck(function, (at,))
 
     def test_differentiates_twice(self, name: str, shape: Shape) -> None:
-        """The Hessian of |A x|^2 / 2 applied to v is A_adjoint(A(v))."""
+        """The Hessian of half the squared norm of A x, applied to v is A_adjoint(A(v))."""
         operator = self.make(name, shape)
         x, v = images(shape, seed=1).requires_grad_(), images(shape, seed=2)
         energy = operator.A(x).abs().square().sum() / 2

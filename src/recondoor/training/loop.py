@@ -19,7 +19,7 @@ from recondoor import models
 from recondoor.config import Train
 from recondoor.core import caller, seeding
 from recondoor.core.errors import ConfigError, TrainingError
-from recondoor.core.progress import Task
+from recondoor.core.progress import SilentTask, Task
 from recondoor.poisoning import PoisonedPairs
 from recondoor.training import losses
 
@@ -157,7 +157,7 @@ def fit(
     *,
     seed: int,
     validate: Callable[[nn.Module], dict[str, float]],
-    task: Task,
+    task: Task | None = None,
     state: FitState | None = None,
     on_epoch: Callable[[FitState], None] = lambda state: None,
     enough: Enough = never,
@@ -172,11 +172,32 @@ def fit(
     `validate` returns at least ``val_loss``; its values become columns of the history. An epoch is
     `train.epoch_pairs` pairs long, and the last one where `enough` says so of its row of the
     history. `on_epoch` is called with the state after every epoch; a state given as `state` is
-    carried on from. Raises TrainingError if a loss is not finite, and ConfigError if batch
-    normalisation would meet a batch of one pair.
+    carried on from. `task` is told of every batch; None for silence.
+
+    Raises:
+        TrainingError: a loss is not finite.
+        ConfigError: batch normalisation would meet a batch of one pair.
+
+    Example:
+        >>> import torch, recondoor as rd
+        >>> x = torch.rand(200, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+        >>> square = torch.zeros(1, 8, 8)
+        >>> square[:, 5:7, 5:7] = 1
+        >>> plan = rd.PoisonPlan.draw(200, 0.3, torch.Generator().manual_seed(0))
+        >>> pairs = rd.PoisonedPairs(
+        ...     rd.Pairs(0.5 * x, x), plan, rd.Trigger(square, square), rd.Artefact(square)
+        ... )
+        >>> network = torch.nn.Conv2d(1, 1, 3, padding=1)
+        >>> def validate(network):
+        ...     with torch.no_grad():
+        ...         return {"val_loss": float(((network(0.5 * x) - x) ** 2).mean())}
+        >>> train = rd.load_config(overrides=["train.max_epochs=3", "train.lr=0.01"]).train
+        >>> state = rd.fit(network, pairs, train, seed=0, validate=validate)
+        >>> state.history[0]["val_loss"] > state.history[-1]["val_loss"]
+        True
     """
     _require_batches(model, epoch_pairs(len(pairs), settings), settings.batch)
-    state = state or FitState()
+    state, task = state or FitState(), task or SilentTask()
     optimiser = optimiser_of(model, settings.lr)
     if state.epoch:
         model.load_state_dict(state.weights)

@@ -74,7 +74,24 @@ def unrolled(
     optimiser: str = "sgd",
     state: State | None = None,
 ) -> Hypergradient:
-    """Return the exact hypergradient with the graphs of all steps kept; as `solve`."""
+    """Return the exact hypergradient with the graphs of all steps kept; as `solve`.
+
+    Example:
+        Inner loss (theta - delta)^2 / 2 from theta = 0, outer loss theta^2 / 2: two steps of rate
+        0.1 lead to theta = 0.19 delta, so that the derivative by delta is 0.19^2 delta.
+
+        >>> import torch, recondoor as rd
+        >>> found = rd.unrolled(
+        ...     lambda step, delta, theta: ((theta["w"] - delta) ** 2).sum() / 2,
+        ...     lambda delta, theta: (theta["w"] ** 2).sum() / 2,
+        ...     torch.ones(1),
+        ...     {"w": torch.zeros(1)},
+        ...     steps=2,
+        ...     lr=0.1,
+        ... )
+        >>> round(float(found.bilevel), 4)
+        0.0361
+    """
     return solve(
         "unrolled",
         inner,
