@@ -17,6 +17,7 @@ mpl.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.patheffects import withStroke
 from pyarrow import parquet
 
 from recondoor.rundir import RunDir
@@ -156,9 +157,12 @@ def panel(
         text = form.format(value)
         if late is not None and late[row, column]:
             text = f"≥{text}"
-        ax.text(
-            column, row, text, ha="center", va="center", fontsize=5.5, color="w" if dark else "k"
-        )
+        ink, halo = ("w", shade) if dark else ("k", shade)
+        look = {"ha": "center", "va": "center", "color": ink, "zorder": 3}
+        # Numbers stand over the artefact's box, each with an edge in the colour of its own cell.
+        edge = [withStroke(linewidth=1.6, foreground=halo)]
+        size = 4.6 if len(text) > 4 else 5.5
+        ax.text(column, row, text, fontsize=size, path_effects=edge, **look)
     # The artefact has rows and columns 2 to 6; ticks are upper left pixels, 4 apart.
     ax.add_patch(plt.Rectangle((-0.1, -0.1), 1.3, 1.3, fill=False, edgecolor="#D55E00", lw=1.3))
     ax.set_xticks(range(len(lines)), lines)

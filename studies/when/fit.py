@@ -382,7 +382,8 @@ def draw(first: list[Row], second: list[Row], line: Line, best: str) -> None:
             label="not learnt by then",
         )
     )
-    figure.legend(handles=handles, loc="lower center", ncols=8, frameon=False, fontsize=7)
+    handles.append(plt.Rectangle((0, 0), 1, 1, color="#777777", alpha=0.12, label="factor 1.5"))
+    figure.legend(handles=handles, loc="lower center", ncols=9, frameon=False, fontsize=6.5)
     figure.tight_layout(rect=(0, 0.08, 1, 1))
     for suffix in ("svg", "png"):
         metadata = {"Date": None} if suffix == "svg" else None

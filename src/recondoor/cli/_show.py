@@ -37,15 +37,18 @@ def report(
 ) -> None:
     """Build tables, figures and report.html anew, from what lies in the folders.
 
-    They are written into the same folders, or for one of them to --out.
+    They are written into the same folders, or for one of them to --out. Of a folder that holds
+    runs, sweeps or audits: index.html, a table of all of them that sorts, and the pages that they
+    lack.
 
     For example:
 
+        recondoor report runs/
         recondoor report runs/*
         recondoor report sweeps/axes audits/*
         recondoor report /media/disc/run --out my-report
     """
-    from recondoor.report import build, build_audit
+    from recondoor.report import build, build_audit, build_index, is_collection
 
     # A study of ratios holds one run for each.
     folders = [folder for run in runs for folder in sorted(run.glob("ratio-*")) or [run]]
@@ -54,6 +57,9 @@ def report(
     refused = []
     for folder in folders:
         try:
+            if out is None and is_collection(folder):
+                print(plain(str(build_index(folder))))
+                continue
             is_audit = (folder / "audit.json").exists()
             print(plain(str((build_audit if is_audit else build)(folder, out))))
         except RecondoorError as error:

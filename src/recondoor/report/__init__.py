@@ -4,6 +4,7 @@ from recondoor.report._audit._build import build_audit, read_audit
 from recondoor.report._audit._mended import mended_page
 from recondoor.report._audit._sentences import audit_text
 from recondoor.report._build import build, verdict
+from recondoor.report._index import build_index, is_collection
 from recondoor.report._load import load, load_results
 from recondoor.report._sources import is_current
 from recondoor.report._tables import table1_text
@@ -12,6 +13,8 @@ __all__ = [
     "audit_text",
     "build",
     "build_audit",
+    "build_index",
+    "is_collection",
     "is_current",
     "load",
     "load_results",

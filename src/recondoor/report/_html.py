@@ -40,7 +40,7 @@ class Picture:
         # One scale for all, so that letters are of one size down the page; on a narrow screen a
         # figure stops shrinking while its letters can still be read, and scrolls in its card.
         width = 96 * self.drawing.figure.get_figwidth()
-        limits = f"min-width:{0.8 * width:.0f}px;max-width:{1.3 * width:.0f}px"
+        limits = f"min-width:{self.drawing.narrowest * width:.0f}px;max-width:{1.3 * width:.0f}px"
         attributes = f'role="img" aria-label="{alt}" style="{limits}"'
         return Markup(body.replace("<svg ", f"<svg {attributes} ", 1))
 

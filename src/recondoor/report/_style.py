@@ -69,13 +69,17 @@ class Missing:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure with its words: `caption` for the page, `alt` for those who do not see it."""
+    """A figure with its words: `caption` for the page, `alt` for those who do not see it.
+
+    narrowest: share of its size down to which it shrinks on a narrow screen before it scrolls.
+    """
 
     name: str
     title: str
     figure: Figure
     caption: str
     alt: str
+    narrowest: float = 0.8
 
 
 @dataclass(frozen=True)

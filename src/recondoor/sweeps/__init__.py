@@ -40,7 +40,7 @@ def run(
     Example:
         >>> from pathlib import Path
         >>> import recondoor as rd
-        >>> text = "preset = 'smoke'\\nbase.attack.names = ['none']\\nbase.train.max_epochs = 1"
+        >>> text = "base = {attack.names = ['none'], data.limit = 60, train.max_epochs = 1}"
         >>> _ = Path("one.toml").write_text(text)
         >>> rd.run_sweep("one.toml", "sweeps/one").failures
         {}

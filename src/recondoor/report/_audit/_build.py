@@ -59,7 +59,7 @@ def build_audit(folder: Path, out: Path | None = None) -> Path:
     read = model_reading if kind == "model" else reading
     shown: dict[str, Any] = {
         "record": record,
-        "headline": headline(record),
+        "headline": _without_verdict(headline(record)),
         "sight": sight(record),
         "truth": None if record["truth"] is None else truth(record),
         "readings": [read(each, record) for each in record["detectors"]],
@@ -67,6 +67,12 @@ def build_audit(folder: Path, out: Path | None = None) -> Path:
     }
     template = "audit.html.j2" if kind == "data" else f"audit_{kind}.html.j2"
     return put(out or folder, "report.html", fill(template, shown).encode())
+
+
+def _without_verdict(sentence: str) -> str:
+    """A headline without the word that begins it, which the page sets apart."""
+    text = sentence.partition(": ")[2]
+    return f"{text[:1].upper()}{text[1:]}"
 
 
 def _of_pairs(arrays: Arrays, record: Mapping[str, Any]) -> list[Drawing]:

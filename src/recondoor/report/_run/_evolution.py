@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from recondoor.report._load import Curve, Run
+from recondoor.report._load import Curve, Run, Trigger
 from recondoor.report._style import (
     HEDGE,
     INK,
@@ -47,7 +47,7 @@ def trigger_evolution(run: Run) -> Drawing | Missing | None:
     if trigger is not None and steps:
         _snapshots(figure, trigger.path, trigger.path_iteration, Window.around(trigger.mask))
     if curves:
-        _drivers(figure, run, curves)
+        _drivers(figure, run, curves, trigger)
     parts = []
     if steps:
         parts.append(
@@ -55,8 +55,9 @@ def trigger_evolution(run: Run) -> Drawing | Missing | None:
         )
     if curves:
         parts.append(
-            "Curves: the outer loss, the trigger’s L2, and the norms of the two parts of the "
-            "hypergradient on a logarithmic scale, the direct gradient and the bi-level part, "
+            "Curves: the outer loss, on an axis that need not begin at 0; the trigger’s L2 or, "
+            "where that stays at its budget, how far the trigger is from its start in units of its "
+            "L2; and the norms of the two parts of the hypergradient on a logarithmic scale, the direct gradient and the bi-level part, "
             "which goes through the unrolled inner steps. Thin lines are single iterations, "
             f"thick ones running medians over {_MEDIAN}."
         )
@@ -97,8 +98,10 @@ def _inches(
     return place[0] / width, place[1] / height, place[2] / width, place[3] / height
 
 
-def _drivers(figure: Figure, run: Run, curves: Mapping[int, Curve]) -> None:
-    """Outer loss, trigger L2 and hypergradient norms over the iterations, side by side."""
+def _drivers(
+    figure: Figure, run: Run, curves: Mapping[int, Curve], trigger: Trigger | None
+) -> None:
+    """Outer loss, the trigger's size or way, and hypergradient norms over the iterations."""
     first = min(curves)
     places = [(0.55 + i * 2.32, 0.4, 1.66, 1.55) for i in range(3)]
     loss, l2, norms = (figure.add_axes(_inches(figure, place)) for place in places)
@@ -114,22 +117,38 @@ def _drivers(figure: Figure, run: Run, curves: Mapping[int, Curve]) -> None:
         panel.set_title(words)
         panel.set_xlabel("iteration k", labelpad=2)
         panel.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 5, 10]))
+    if trigger is not None and len(trigger.path) > 1 and _kept_its_size(curves[first]):
+        l2.clear()
+        l2.set_title("Way from its start, / L2")
+        l2.set_xlabel("iteration k", labelpad=2)
+        l2.plot(trigger.path_iteration, _way(trigger.path), "o-", color=INK, markersize=3)
+        from_zero(l2)
+    else:
+        _against_heuristic(l2, run)
+    _decades(norms)
+
+
+def _kept_its_size(curve: Curve) -> bool:
+    """Whether the trigger's L2 says nothing, as it stays at its budget."""
+    return "l2" in curve and float(np.ptp(curve["l2"])) < 0.1 * float(np.max(curve["l2"]))
+
+
+def _way(path: NDArray[Any]) -> NDArray[np.float64]:
+    """How far each snapshot (k, C, H, W) is from the first, relative to its own L2."""
+    flat_path = path.reshape(len(path), -1).astype(np.float64)
+    away = np.linalg.norm(flat_path - flat_path[0], axis=1)
+    return np.asarray(away / np.maximum(np.linalg.norm(flat_path, axis=1), 1e-30))
+
+
+def _against_heuristic(panel: Axes, run: Run) -> None:
+    """Draw the heuristic trigger's L2 as a line, and let the axis begin at 0."""
     heuristic = run.triggers.get("heuristic")
     budget = 0.0 if heuristic is None else float(np.linalg.norm(heuristic.delta))
-    from_zero(loss)
-    from_zero(l2, 1.06 * budget)
+    from_zero(panel, 1.06 * budget)
     if budget:
-        l2.axhline(budget, **HEDGE)
-        l2.text(
-            0.98,
-            budget,
-            "heuristic’s",
-            transform=l2.get_yaxis_transform(),
-            fontsize=7,
-            ha="right",
-            va="bottom",
-        )
-    _decades(norms)
+        panel.axhline(budget, **HEDGE)
+        place = {"transform": panel.get_yaxis_transform(), "ha": "right", "va": "bottom"}
+        panel.text(0.98, budget, "heuristic’s", fontsize=7, **place)
 
 
 def _noisy(

@@ -73,7 +73,7 @@ def reconstructions(run: Run) -> Drawing | Missing:
         "Grid of test images. Rows: network inputs, ground truth and the reconstruction of "
         f"{', '.join(title(label) for label in labels)}. Columns: normal and poisoned tests."
     )
-    return Drawing(name, heading, grid.figure, caption, alt)
+    return Drawing(name, heading, grid.figure, caption, alt, narrowest=340 / (96 * grid.width))
 
 
 def _columns(n: int) -> tuple[list[int], list[int]]:
@@ -105,7 +105,7 @@ def _model_row(
 class _Grid:
     """Square panels under two column heads, measured in inches; a gap parts the two groups."""
 
-    SIDE, GAP, BELOW, LEFT, HEAD = 0.95, 0.08, 0.17, 1.25, 0.32
+    SIDE, GAP, BELOW, LEFT, HEAD = 0.95, 0.08, 0.19, 1.3, 0.32
 
     def __init__(self, bare: int, worded: int, normal: int, poisoned: int) -> None:
         """`bare` rows without words under their panels, then `worded` rows with them."""
@@ -118,7 +118,7 @@ class _Grid:
         groups = (("Normal test", 0, normal), ("Poisoned test", normal, columns))
         for words, first, end in groups:
             middle = (self._x(first) + self._x(end - 1) + self.SIDE) / 2
-            self._text(middle, self.height - 0.15, words, fontsize=9, fontweight="bold")
+            self._text(middle, self.height - 0.15, words, fontsize=10.5, fontweight="bold")
 
     def _x(self, column: int) -> float:
         return self.LEFT + column * (self.SIDE + self.GAP) + (0.2 if column >= self.normal else 0.0)
@@ -128,12 +128,12 @@ class _Grid:
         return self.height - self.HEAD - above - self.SIDE
 
     def _text(self, x: float, y: float, words: str, **more: Any) -> None:
-        look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7.5}
+        look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8.5}
         self.figure.text(x / self.width, y / self.height, words, **(look | more))
 
     def name(self, row: int, words: str) -> None:
         x, y = self.LEFT - 0.1, self._y(row) + self.SIDE / 2
-        self._text(x, y, words, ha="right", fontsize=8.5, linespacing=1.4)
+        self._text(x, y, words, ha="right", fontsize=9.5, linespacing=1.3)
 
     def note(self, row: int, column: int, words: str) -> None:
         x, y = self._x(column) + self.SIDE / 2, self._y(row) + self.SIDE / 2

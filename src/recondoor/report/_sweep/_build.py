@@ -30,7 +30,7 @@ def build_sweep(folder: Path, out: Path) -> Path:
     """Write figures and report.html of a sweep into `out`, from its two files; return the page.
 
     Writes figures/*.svg, *.pdf, *.png and report.html, each replaced whole or left as it was, with
-    the same bytes whenever sweep.parquet and sweep.json are the same.
+    the same bytes whenever sweep.parquet and sweep.json are the same and the same runs lie there.
 
     Raises ReportError where one of them is missing or damaged, RunError where `out` cannot be
     written to.
@@ -48,7 +48,8 @@ def build_sweep(folder: Path, out: Path) -> Path:
                 continue
             _lighten(drawn.figure)
             pictures.append(save_figure(out, drawn, KINDS))
-    return put(out, "report.html", page(data, axes, pictures, missing).encode())
+    linked = out.resolve() == folder.resolve()
+    return put(out, "report.html", page(data, axes, pictures, missing, linked).encode())
 
 
 def _lighten(figure: Figure) -> None:

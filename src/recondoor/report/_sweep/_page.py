@@ -12,9 +12,13 @@ from recondoor.report._sweep._load import SweepData, columns
 
 
 def page(
-    data: SweepData, axes: Sequence[Axis], pictures: Sequence[Picture], missing: Sequence[Missing]
+    data: SweepData,
+    axes: Sequence[Axis],
+    pictures: Sequence[Picture],
+    missing: Sequence[Missing],
+    linked: bool,
 ) -> str:
-    """The whole page."""
+    """The whole page; linked: whether it lies beside its runs."""
     provenance = {k: v for k, v in data.record["provenance"].items() if k != "command"}
     content: dict[str, Any] = {
         "name": data.folder.resolve().name,
@@ -26,7 +30,8 @@ def page(
         "pictures": pictures,
         "missing": missing,
         "columns": tables.heads(data),
-        "points": tables.points(data),
+        "unjudged": sentences.unjudged(data),
+        "points": tables.points(data, linked),
         "most": tables.MOST_LINES,
         "many": len({(row["point"], row["model"]) for row in data.rows}),
         "comparisons": tables.comparisons(data, axes),

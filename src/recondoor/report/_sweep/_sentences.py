@@ -47,15 +47,18 @@ def headline(data: SweepData) -> str:
         errors = _attack_errors([row for row in data.attacked if data.success(row)])
         return f"{size}: {sure} succeed ({asr}, benign RMSE near the original model’s){errors}."
     errors = _attack_errors([row for row in data.attacked if data.strong(row)])
-    asr += errors
-    judged = f", of which {sure} are known to be as good on clean inputs" if sure else ""
+    judged = f"; {sure} of them are known to be as good on clean inputs" if sure else ""
+    return f"{size}: {strong} have learnt the backdoor ({asr}){errors}{judged}."
+
+
+def unjudged(data: SweepData) -> str:
+    """Why learnt networks are not called successes, where no original model tells."""
+    if data.judged:
+        return ""
     return (
-        f"{size}: {strong} have learnt it, with {asr}{judged}. Whether the others pass on clean "
-        "inputs cannot be told, as no original model was trained with them."
-        if sure
-        else f"{size}: {strong} have learnt it, with {asr}. Whether they succeed, which asks for a "
-        "benign RMSE near the original model’s too, cannot be told: no original "
-        "model was trained with them."
+        "A success asks besides for a benign RMSE near that of the original model of the same seed "
+        "and settings. Where no such model was trained, this page says what was learnt, and counts "
+        "no successes."
     )
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, islice
+from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 
@@ -16,30 +18,42 @@ from recondoor.report._tables import UNDEFINED, of_seeds
 
 MOST_LINES = 1_000
 """Lines of a table of the page; a browser takes seconds for thousands."""
+FIRST = ("artefact_recovery", "attack_rmse", "ghost")
+"""Yardsticks whose columns stand before the others."""
 COMPARED = ("benign_rmse", "attack_rmse", "artefact_rmse", "artefact_recovery")
 
 
 @dataclass(frozen=True)
 class PointLine:
-    """One point and model: its name, its number of seeds, and a text for each column."""
+    """One point and model: its name, its number of seeds, and a text for each column.
+
+    runs: (seed, link) of those of its runs that lie in the folder.
+    """
 
     point: str
     model: str
     n: int
     cells: tuple[str, ...]
+    runs: tuple[tuple[int, str], ...] = ()
 
 
 def heads(data: SweepData) -> tuple[str, ...]:
     """Heads of the columns of `points`, after point, model and seeds."""
-    return (
-        *(each.at(data.measured).title for each in columns()),
-        "Images until learnt",
-        "Successes",
-    )
+    judged = ("Successes",) if data.judged else ()
+    titles = (each.at(data.measured).title for each in _first_what_matters())
+    return ("Learnt", "Images until learnt", *judged, *titles)
 
 
-def points(data: SweepData) -> list[PointLine]:
-    """A line for each point and model, in the order of the table; the first `MOST_LINES`."""
+def _first_what_matters() -> list[Yardstick]:
+    """Columns of yardsticks; a narrow window shows the first."""
+    return sorted(columns(), key=lambda each: each.key not in FIRST)
+
+
+def points(data: SweepData, linked: bool = True) -> list[PointLine]:
+    """A line for each point and model, in the order of the table; the first `MOST_LINES`.
+
+    linked: whether the page lies in the folder of the sweep, so that it can link to its runs.
+    """
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in data.rows:
         groups.setdefault((row["point"], row["model"]), []).append(row)
@@ -49,13 +63,35 @@ def points(data: SweepData) -> list[PointLine]:
             title(model),
             len(rows),
             (
-                *(_yardstick(rows, each) for each in columns()),
-                UNDEFINED if model == "original" else _learnt(rows),
-                UNDEFINED if model == "original" else _successes(data, rows),
+                *_outcomes(data, model, rows),
+                *(_yardstick(rows, each) for each in _first_what_matters()),
             ),
+            _runs(data.folder, point, rows) if linked else (),
         )
         for (point, model), rows in islice(groups.items(), MOST_LINES)
     ]
+
+
+def _outcomes(data: SweepData, model: str, rows: Sequence[Row]) -> tuple[str, ...]:
+    """Cells of what is counted and not averaged."""
+    if model == "original":
+        return (UNDEFINED,) * (3 if data.judged else 2)
+    known = [row["artefact_recovery"] for row in rows if row["artefact_recovery"] is not None]
+    learnt = sum(value > data.transition for value in known)
+    cells = (f"{learnt} of {len(known)}", _learnt(rows))
+    return (*cells, _successes(data, rows)) if data.judged else cells
+
+
+def _runs(folder: Path, point: str, rows: Sequence[Row]) -> tuple[tuple[int, str], ...]:
+    """Seed and link of each run of a point that is in the folder of the sweep."""
+    found = []
+    for seed in sorted({row["seed"] for row in rows}):
+        run = folder / "points" / point / f"seed{seed}"
+        inside = run.resolve().is_relative_to(folder.resolve())
+        if inside and (run / "config.toml").is_file():
+            page = "report.html" if (run / "report.html").is_file() else ""
+            found.append((seed, quote(f"points/{point}/seed{seed}/{page}")))
+    return tuple(found)
 
 
 def _yardstick(rows: Sequence[Row], yardstick: Yardstick) -> str:
@@ -91,9 +127,7 @@ def _learnt(rows: Sequence[Row]) -> str:
 
 def _successes(data: SweepData, rows: Sequence[Row]) -> str:
     verdicts = [data.success(row) for row in rows]
-    sure = sum(verdict is True for verdict in verdicts)
-    open_ = sum(verdict is None for verdict in verdicts)
-    return f"{f'{sure} to {sure + open_}' if open_ else sure} of {len(rows)}"
+    return f"{sum(verdict is True for verdict in verdicts)} of {len(rows)}"
 
 
 @dataclass(frozen=True, kw_only=True)
