@@ -9,7 +9,7 @@ from sphinx.application import Sphinx
 import recondoor
 
 REPOSITORY = Path(__file__).parents[1]
-# The figures of notebooks are drawn in the process that runs them, on as many threads as it is given.
+# Notebooks draw their figures without a display.
 os.environ.setdefault("MPLBACKEND", "agg")
 
 project = "recondoor"
@@ -47,7 +47,7 @@ FOLDER = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s:#]+)\)")
 
 
 def _as_page(app: Sphinx, name: str, source: list[str]) -> None:
-    """Leave the words of links to folders, which a site cannot show; name tables without a title."""
+    """Leave the words of links to folders, which a site cannot show; give each page a title."""
     page = Path(app.srcdir, name)
 
     def replaced(link: re.Match[str]) -> str:

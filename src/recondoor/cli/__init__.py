@@ -4,6 +4,7 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -37,6 +38,7 @@ app = App(
     help=HELP,
     help_format="plaintext",
     version=__version__,
+    version_flags=("--version", "-V"),
     result_action="return_value",
     suppress_keyboard_interrupt=False,
     default_parameter=Parameter(negative=(), show_default=lambda value: value or None),
@@ -55,6 +57,23 @@ for command in (
     app.command(command)
 app.command(_show.list_, name="list")
 app.command(_audit.audit)
+
+
+@app.command
+def completion(shell: Literal["bash", "zsh", "fish"], /) -> None:
+    """Print what lets a shell complete commands and options after the tabulator key.
+
+    For example:
+
+        recondoor completion bash > ~/.local/share/bash-completion/completions/recondoor
+        recondoor completion fish > ~/.config/fish/completions/recondoor.fish
+
+    Parameters
+    ----------
+    shell
+        Which shell.
+    """
+    print(app.generate_completion(prog_name="recondoor", shell=shell))
 
 
 def main(arguments: list[str] | None = None) -> None:

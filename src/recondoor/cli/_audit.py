@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 from recondoor.cli._options import command, tell_given_twice
-from recondoor.cli._typed import MOST_THREADS, whole
+from recondoor.cli._typed import MOST_THREADS, require_there, whole
+from recondoor.core import registry
 from recondoor.core.errors import ConfigError, plain
 from recondoor.rundir import bare_name
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 audit = App(name="audit", help="Look for a backdoor in what you have.")
 
 UNDECIDED, SUSPICIOUS = 4, 3
+PAIRS = "pairs in an .npz or .h5 file, or the folder of a run"
 
 
 @Parameter(name="*")
@@ -63,11 +65,15 @@ class AuditOptions:
     ] = 0.01
     detectors: Annotated[str | None, Parameter(help="comma-separated; default: all")] = None
     attack: Annotated[
-        str | None, Parameter(help="of a run: whose pairs; default: its first attack")
+        str | None, Parameter(help="name of an attack: of a run, whose pairs; default: its first")
     ] = None
     seed: Annotated[
         int | None,
-        Parameter(help="of a run: which seed; default: its first", converter=whole(0, 2**63 - 1)),
+        Parameter(
+            help="root seed: of a run, which; default: its first. With --operator: of what "
+            "it draws",
+            converter=whole(0, 2**63 - 1),
+        ),
     ] = None
     data_dir: Annotated[
         Path | None, Parameter(help="of a run: folder with the data set's files")
@@ -83,12 +89,15 @@ class AuditOptions:
 
     def look_at(self, pairs: Path) -> "AuditResult":
         """Audit the pairs; raises as `recondoor.audit_data`."""
+        if self.clean is not None:
+            require_there(self.clean, PAIRS)
+        detectors = split_names(self.detectors)
+        own = [] if self.network is None else list(filter(_of_a_network, self.overrides))
+        others = tuple(text for text in self.overrides if text not in own)
+        settings = operator_settings(self.operator, others, self.files, self.seed, alone=True)
         from recondoor.core.terminal import TerminalProgress
         from recondoor.doors import audit_data
 
-        own = [] if self.network is None else list(filter(_of_a_network, self.overrides))
-        others = tuple(text for text in self.overrides if text not in own)
-        settings = operator_settings(self.operator, others, self.files, alone=True)
         if self.threads is not None:
             use_threads(self.threads)
         return audit_data(
@@ -97,7 +106,7 @@ class AuditOptions:
             clean=self.clean,
             network=self.network,
             alarm=self.alarm,
-            detectors=split_names(self.detectors),
+            detectors=detectors,
             attack=self.attack,
             seed=self.seed,
             data_dir=self.data_dir,
@@ -113,16 +122,24 @@ def _of_a_network(override: str) -> bool:
 
 
 def split_names(text: str | None) -> tuple[str, ...] | None:
-    """Names that are separated by commas; None if there are none."""
-    return tuple(part.strip() for part in text.split(",")) if text else None
+    """Names of detectors, separated by commas; None if there are none. Raises ConfigError."""
+    names = tuple(part.strip() for part in text.split(",")) if text else None
+    for name in names or ():
+        registry.check("defences", name, "--detectors")
+    return names
 
 
 def operator_settings(
-    operator: str | None, overrides: tuple[str, ...], files: tuple[Path, ...], alone: bool = False
+    operator: str | None,
+    overrides: tuple[str, ...],
+    files: tuple[Path, ...],
+    seed: int | None = None,
+    alone: bool = False,
 ) -> "Config | None":
     """The settings of a file's operator, None if none is given; raises ConfigError.
 
-    Settings without an operator are refused where they are the operator's `alone`.
+    `seed` is the root seed of what the operator draws. Settings without an operator are refused
+    where they are the operator's `alone`.
     """
     from recondoor import config
 
@@ -135,7 +152,8 @@ def operator_settings(
     own = [f"operator.name={json_.dumps(operator)}"]
     if operator.endswith(".npy"):
         own = ["operator.name=matrix", f"operator.matrix.file={json_.dumps(operator)}"]
-    return config.load_config("quick", files, [*own, *overrides])
+    drawn = [] if seed is None else [f"seed={seed}"]
+    return config.load_config("quick", files, [*own, *overrides, *drawn])
 
 
 DEFAULT = AuditOptions()
@@ -165,6 +183,8 @@ def data(pairs: Path, /, *, options: AuditOptions = DEFAULT, json: bool = False)
     json
         Print audit.json instead of the text.
     """
+    require_there(pairs, PAIRS)
+    split_names(options.detectors)
     from recondoor.audit import require_folder
 
     out = options.out or Path("audits") / bare_name(pairs.resolve())

@@ -1,9 +1,12 @@
 """What would stop a study on this machine, and the remedy."""
 
 import os
+import re
 import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from recondoor import data
@@ -11,22 +14,54 @@ from recondoor.core import provenance, registry
 from recondoor.core.errors import DataError
 
 FREE_GIB = 1.0
+FOR_DEVELOPERS = ("dev", "docs", "bench")
+"""Extras of which a user needs none."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: what was looked at, whether a study can run with it, and what to do if not."""
+    """One line: what was looked at, whether it is in order, and what to do if not.
+
+    needed: whether a study cannot run without it.
+    """
 
     what: str
     ok: bool
     text: str
+    needed: bool = True
 
 
 def examine(data_dir: Path | None = None) -> list[Finding]:
     """Look at versions, device, threads, data and disk; changes nothing that stays."""
     found = [_versions(), *_torch(), _hardware()]
     found += [_data(name, data_dir) for name in registry.names("datasets")]
-    return [*found, _disk(Path.cwd())]
+    return [*found, _disk(Path.cwd()), *_extras()]
+
+
+def _extras() -> Iterator[Finding]:
+    """Optional parts of the package, and what they lack."""
+    try:
+        wanted = requires("recondoor") or []
+    except PackageNotFoundError:  # run from its sources alone
+        return
+    extras: dict[str, list[str]] = {}
+    for each in wanted:
+        named = re.match(r"([\w.-]+).*extra == ['\"](\w+)['\"]", each)
+        if named and named[2] not in FOR_DEVELOPERS:
+            extras.setdefault(named[2], []).append(named[1])
+    for extra, packages in sorted(extras.items()):
+        missing = [name for name in packages if not _is_installed(name)]
+        text = f"not installed: {', '.join(missing)}; pip install 'recondoor[{extra}]'"
+        here = f"{', '.join(packages)} installed"
+        yield Finding(f"extra {extra}", not missing, text if missing else here, needed=False)
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def _versions() -> Finding:
@@ -63,7 +98,7 @@ def _data(name: str, data_dir: Path | None) -> Finding:
         place = data.find(name, data_dir)
     except DataError as error:
         # Only the default set must be there: another is asked for by name, and then refused.
-        return Finding(name, name != "mnist5k", str(error))
+        return Finding(name, False, str(error), needed=name == "mnist5k")
     return Finding(
         name, True, f"found: {place}" if place else "not here; downloaded when first used"
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from recondoor.cli._audit import (
+    PAIRS,
     UNDECIDED,
     audit,
     finish,
@@ -18,7 +19,8 @@ from recondoor.cli._audit import (
     use_threads,
 )
 from recondoor.cli._options import command
-from recondoor.cli._typed import MOST_THREADS, whole
+from recondoor.cli._typed import MOST_THREADS, require_network, require_there, whole
+from recondoor.core import registry
 from recondoor.core.errors import plain
 from recondoor.rundir import bare_name
 
@@ -54,7 +56,9 @@ class SubjectOptions:
     seed: Annotated[
         int | None,
         Parameter(
-            help="of a run: which seed; default: the network's", converter=whole(0, 2**63 - 1)
+            help="root seed: of a run, which; default: the network's. With --operator: of what it "
+            "draws",
+            converter=whole(0, 2**63 - 1),
         ),
     ] = None
     data_dir: Annotated[
@@ -85,7 +89,13 @@ class SubjectOptions:
 
     def measured(self) -> "Config | None":
         """How trusted pairs of a file were measured; raises ConfigError."""
-        return operator_settings(self.operator, self.overrides, self.files)
+        return operator_settings(self.operator, self.overrides, self.files, self.seed)
+
+    def require(self, network: str, *paths: Path) -> None:
+        """Refuse files that are not there; raises DataError."""
+        require_network(network)
+        for path in (*paths, *([] if self.data is None else [self.data])):
+            require_there(path, PAIRS)
 
 
 DEFAULT = SubjectOptions()
@@ -154,6 +164,8 @@ def model(
     json
         Print audit.json instead of the text.
     """
+    options.require(network)
+    named = split_names(detectors)
     from recondoor.audit import require_folder
     from recondoor.doors import audit_model
 
@@ -169,7 +181,7 @@ def model(
             fresh=fresh,
             kept=out.with_name(f"{out.name}-references"),
             alarm=alarm,
-            detectors=split_names(detectors),
+            detectors=named,
             **options.common(),
         )
         found.prepare()
@@ -192,7 +204,8 @@ def input_(
     ] = 0.01,
     detectors: Annotated[str | None, Parameter(help="comma-separated; default: all")] = None,
     attack: Annotated[
-        str | None, Parameter(help="of a run: whose trigger; default: the network's")
+        str | None,
+        Parameter(help="name of an attack: of a run, whose trigger; default: the network's"),
     ] = None,
     out: Annotated[Path | None, Parameter(help="folder; default: audits/NAME")] = None,
     force: Annotated[bool, Parameter(help="replace an audit that is there")] = False,
@@ -220,6 +233,8 @@ def input_(
     json
         Print audit.json instead of the text.
     """
+    options.require(network, inputs)
+    named = split_names(detectors)
     from recondoor.audit import require_folder
     from recondoor.doors import audit_inputs
 
@@ -232,7 +247,7 @@ def input_(
             clean=options.data,
             operator=options.measured(),
             alarm=alarm,
-            detectors=split_names(detectors),
+            detectors=named,
             attack=attack,
             **options.common(),
         )
@@ -287,6 +302,9 @@ def clean(
     json
         Print the JSON file instead of the table.
     """
+    options.require(network)
+    if method is not None:
+        registry.check("defences", method, "--method")
     from recondoor.audit import require_new
     from recondoor.doors import clean as repair
 

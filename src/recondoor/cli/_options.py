@@ -42,7 +42,11 @@ class Options:
     dataset: Annotated[str | None, Parameter(help="registered data set, or a path")] = None
     data_dir: Annotated[Path | None, Parameter(help="folder with the data set's files")] = None
     attack: Annotated[
-        str | None, Parameter(help="attacks to run, comma-separated (attack.names)")
+        str | None, Parameter(help="names of attacks, comma-separated (attack.names)")
+    ] = None
+    seed: Annotated[
+        int | None,
+        Parameter(help="root seed, the first of the seeds", converter=whole(0, 2**63 - 1)),
     ] = None
     seeds: Annotated[int | None, Parameter(help="number of seeds", converter=whole(1, 10_000))] = (
         None
@@ -65,6 +69,7 @@ class Options:
             "data.name": self.dataset,
             "data.dir": self.data_dir and str(self.data_dir),
             "attack.names": self.attack,
+            "seed": self.seed,
             "seeds": self.seeds,
         }
         given = [

@@ -1,7 +1,9 @@
 """What looks at things that are there: reports, lists, this machine."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from json import dumps
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -89,8 +91,12 @@ def list_(
     *,
     overrides: Annotated[
         tuple[str, ...],
-        Parameter(name="--set", help="of `list settings`: a plug-in whose keys are meant as well"),
+        Parameter(name="--set", help="of `list settings`: as the commands take it, also a plug-in"),
     ] = (),
+    preset: Annotated[
+        str, Parameter(help="of `list settings`: whose values are shown as the default")
+    ] = "quick",
+    json: bool = False,
 ) -> None:
     """Print what is registered, one line each; settings and yardsticks with what they mean.
 
@@ -100,41 +106,64 @@ def list_(
     For example:
 
         recondoor list operators
+        recondoor list settings --preset paper
         recondoor list inputs
         recondoor list settings --set operator.name=blur:Blur
     """
-    if what == "presets":
-        from recondoor.config import presets
-
-        print("\n".join(presets()))
-    elif what == "inputs":
-        from recondoor.config import INPUT_MAPS
-
-        width = max(map(len, INPUT_MAPS))
-        print("\n".join(f"{name:{width}}  {text}" for name, text in INPUT_MAPS.items()))
-    elif what == "settings":
-        from recondoor.config import load_config, settings_table
-
-        chosen = load_config(overrides=overrides) if overrides else None
-        settings = [
-            (line.key, line.default, line.allowed, line.meaning) for line in settings_table(chosen)
-        ]
-        _print_table(("key", "default", "allowed", "meaning"), settings)
+    if what == "settings":
+        head, lines = ("key", "default", "allowed", "meaning"), _settings(preset, overrides)
     elif what == "yardsticks":
         from recondoor.records import yardstick_lines
 
-        head, *known = yardstick_lines()
-        _print_table(head, known)
+        head, *lines = yardstick_lines()
+    else:
+        head, lines = ("kind", "name", "meaning", "package"), list(_named(what))
+    if json:
+        print(dumps([dict(zip(head, line, strict=True)) for line in lines], indent=1))
+    elif what in ("settings", "yardsticks"):
+        _print_table(head, lines)
+    else:
+        _print_names(lines, headed=what is None)
+    if what in (None, *registry.FOLDERS) and (faults := registry.faults()):
+        raise ConfigError("\n".join(faults))
+
+
+def _settings(preset: str, overrides: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Key, the value that a command with these options uses, what is allowed, and the meaning."""
+    from recondoor.config import load_config, settings_table, value_of
+
+    chosen = load_config(preset, overrides=overrides)
+    return [
+        (line.key, value_of(chosen, line.key, line.default), line.allowed, line.meaning)
+        for line in settings_table(chosen)
+    ]
+
+
+def _named(what: Kind | None) -> Iterator[tuple[str, ...]]:
+    """Kind, name, meaning, and the package where it is another one."""
+    from recondoor.config import INPUT_MAPS, presets
+
+    if what == "presets":
+        yield from (("presets", name, "", "") for name in presets())
+    elif what == "inputs":
+        yield from (("inputs", name, text, "") for name, text in INPUT_MAPS.items())
     else:
         for kind in [what] if what else registry.FOLDERS:
-            lines, others = registry.describe(kind), registry.origins(kind)
-            width = max(len(name) for name in lines)
-            print(*([] if what else [f"{kind}:"]), sep="\n", end="" if what else "\n")
-            for name, text in lines.items():
-                whose = f" ({others[name]})" if name in others else ""
-                print(plain(f"{'' if what else '  '}{name:{width}}  {text}{whose}"))
-        if faults := registry.faults():
-            raise ConfigError("\n".join(faults))
+            others = registry.origins(kind)
+            for name, text in registry.describe(kind).items():
+                yield kind, name, text, others.get(name, "")
+
+
+def _print_names(lines: Sequence[Sequence[str]], headed: bool) -> None:
+    """Names in a column with what they mean, under their kind where there are several."""
+    for kind, group in groupby(lines, key=lambda line: line[0]):
+        found = list(group)
+        width = max(len(name) for _, name, *_ in found)
+        if headed:
+            print(f"{kind}:")
+        for _, name, text, package in found:
+            whose = f" ({package})" if package else ""
+            print(plain(f"{'  ' if headed else ''}{name:{width}}  {text}{whose}".rstrip()))
 
 
 def doctor(*, data_dir: Path | None = None) -> None:
@@ -143,8 +172,8 @@ def doctor(*, data_dir: Path | None = None) -> None:
 
     findings = examine(data_dir)
     for finding in findings:
-        print(f"{'ok ' if finding.ok else '!! '} {finding.what:10} {finding.text}")
-    if not all(finding.ok for finding in findings):
+        print(f"{'ok' if finding.ok else 'no':3} {finding.what:13} {finding.text}")
+    if not all(finding.ok for finding in findings if finding.needed):
         raise SystemExit(1)
 
 

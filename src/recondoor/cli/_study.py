@@ -14,6 +14,7 @@ from recondoor.core.errors import ConfigError, RunError, plain
 if TYPE_CHECKING:
     from recondoor.config import Config
 
+SMOKE = "the preset smoke trains for seconds, so that nothing is meant to be learnt"
 Json = Annotated[bool, Parameter(help="print results.json instead of the table")]
 
 
@@ -33,15 +34,18 @@ def study(*, options: Options = DEFAULT, ratios: str | None = None, json: Json =
     settings = options.resolve()
     folder = options.folder(settings)
     if ratios is not None:
+        shares = _ratios(ratios)
         from recondoor.studies import run_ratios
 
         parent = options.out or folder.with_name(f"{folder.name}-ratios")
-        folder = run_ratios(settings, parent, _ratios(ratios), runtime(options))
+        folder = run_ratios(settings, parent, shares, runtime(options))
     elif not _finished(folder, settings):
         _run(settings, folder, options, ("attack", "train", "evaluate"))
     else:
         print(f"{plain(str(folder))} is finished; nothing to do", file=sys.stderr)
     _conclude(folder, json)
+    if options.preset == "smoke":
+        print(f"note: {SMOKE}", file=sys.stderr)
 
 
 def attack(*, options: Options = DEFAULT) -> None:
@@ -94,11 +98,12 @@ def predict(*, options: Options = DEFAULT, json: Json = False) -> None:
     json
         Print the predictions as JSON.
     """
+    settings = options.resolve()
+    folder = options.folder(settings)
     from recondoor.studies import predict as predictions
     from recondoor.theory import in_words, record
 
-    settings = options.resolve()
-    found = predictions(settings, options.folder(settings), runtime(options))
+    found = predictions(settings, folder, runtime(options))
     if json:
         print(dumps({name: record(each) for name, each in found.items()}, indent=2))
         return

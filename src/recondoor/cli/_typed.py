@@ -3,11 +3,12 @@
 import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from cyclopts import Token
 
-from recondoor.core.errors import ConfigError
+from recondoor.core.errors import ConfigError, DataError
 
 MOST_THREADS = 4096
 MOST_WORKERS = 4096
@@ -27,6 +28,18 @@ def whole(least: int, most: int) -> Callable[[Any, Sequence[Token]], int | None]
         )
 
     return convert
+
+
+def require_there(path: Path, expected: str) -> None:
+    """Refuse a path that leads to nothing, before what would read it takes seconds to load."""
+    if not path.exists():
+        raise DataError(f"'{path}' does not exist; expected {expected}")
+
+
+def require_network(given: str) -> None:
+    """The same of a network, which may be MODULE:FUNCTION too."""
+    if ":" not in given:
+        require_there(Path(given), "a .safetensors or .onnx file, or MODULE:FUNCTION")
 
 
 def require_values(arguments: Sequence[str]) -> None:

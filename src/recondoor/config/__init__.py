@@ -16,7 +16,7 @@ from recondoor.config._attack import Attack
 from recondoor.config._canonical import as_tree, canonical
 from recondoor.config._choice import Choice
 from recondoor.config._data import Data
-from recondoor.config._fields import allowed
+from recondoor.config._fields import allowed, as_text, value_of
 from recondoor.config._identity import (
     dumped,
     identity,
@@ -117,6 +117,7 @@ __all__ = [
     "settings_table",
     "to_dict",
     "to_toml",
+    "value_of",
     "wanted",
     "with_identity_of",
 ]
@@ -389,8 +390,4 @@ def _explain(item: dict[str, Any]) -> str:
 
 
 def _setting(key: str, field: Any) -> Setting:
-    default = field.get_default()
-    if isinstance(default, tuple):
-        default = ",".join(default)
-    shown = "none" if default is None else str(default)
-    return Setting(key, shown, allowed(field), field.description)
+    return Setting(key, as_text(field.get_default()), allowed(field), field.description)

@@ -32,3 +32,19 @@ def _union(annotation: Any) -> tuple[Any, ...]:
 
 def _number(bound: float) -> str:
     return str(bound) if isinstance(bound, int) else f"{bound:g}"
+
+
+def as_text(value: object) -> str:
+    """A setting's value as tables show it."""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return "none" if value is None else str(value)
+
+
+def value_of(config: object, key: str, default: str) -> str:
+    """What a tree holds under a dotted key, as text; `default` for a plug-in's from outside."""
+    for part in key.split("."):
+        if not hasattr(config, part):
+            return default
+        config = getattr(config, part)
+    return as_text(config)

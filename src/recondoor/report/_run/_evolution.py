@@ -57,9 +57,9 @@ def trigger_evolution(run: Run) -> Drawing | Missing | None:
         parts.append(
             "Curves: the outer loss, on an axis that need not begin at 0; the trigger’s L2 or, "
             "where that stays at its budget, how far the trigger is from its start in units of its "
-            "L2; and the norms of the two parts of the hypergradient on a logarithmic scale, the direct gradient and the bi-level part, "
-            "which goes through the unrolled inner steps. Thin lines are single iterations, "
-            f"thick ones running medians over {_MEDIAN}."
+            "L2; and the norms of the two parts of the hypergradient on a logarithmic scale, the "
+            "direct gradient and the bi-level part, which goes through the unrolled inner steps. "
+            f"Thin lines are single iterations, thick ones running medians over {_MEDIAN}."
         )
     others = "; other seeds are thin grey lines." if len(curves) > 1 else "."
     caption = f"{' '.join(parts)} Seed {min(curves, default=run.seed)}{others}"
