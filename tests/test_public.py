@@ -11,6 +11,7 @@ import pytest
 
 import recondoor as rd
 
+RESULTS = [name for name in rd.__all__ if name.endswith("Result") or name == "Predictions"]
 FUNCTIONS = [name for name in rd.__all__ if inspect.isfunction(getattr(rd, name))]
 
 
@@ -59,3 +60,8 @@ def test_the_example_of_a_function_runs(
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     runner.run(found, out=told.append)
     assert runner.failures == 0, "".join(told)
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_results_show_themselves_in_a_notebook(name: str) -> None:
+    assert callable(getattr(rd, name)._repr_html_)

@@ -110,6 +110,8 @@ def list_(
         recondoor list inputs
         recondoor list settings --set operator.name=blur:Blur
     """
+    head: Sequence[str]
+    lines: Sequence[Sequence[str]]
     if what == "settings":
         head, lines = ("key", "default", "allowed", "meaning"), _settings(preset, overrides)
     elif what == "yardsticks":

@@ -31,4 +31,21 @@ class Progress:
         """Tell one line that should stay on the screen."""
 
 
+class Stage(Progress):
+    """A part of longer work, whose tasks are told with its place, as in "stage 3 of 12: ..."."""
+
+    def __init__(self, whole: Progress, number: int, of: int) -> None:
+        self._whole, self._place = whole, f"stage {number} of {of}"
+
+    @contextmanager
+    def task(self, description: str, total: int, done: int = 0) -> Iterator[Task]:
+        """Open a task of the whole work."""
+        with self._whole.task(f"{self._place}: {description}", total, done) as task:
+            yield task
+
+    def say(self, line: str) -> None:
+        """Tell it as the whole work does."""
+        self._whole.say(line)
+
+
 NO_PROGRESS = Progress()

@@ -85,10 +85,12 @@ class TerminalProgress(Progress):
             TextColumn("left"),
             TimeRemainingColumn(),
         )
+        # A share of one unit would stay at 0 % until the end: such a bar moves to and fro.
+        known = total if total > 1 else None
         with Bars(*columns, console=self._console) as bars:
-            yield _Bar(
-                bars, bars.add_task(description, total=total, completed=done, note="", rate="")
-            )
+            bar = bars.add_task(description, total=known, completed=done, note="", rate="")
+            yield _Bar(bars, bar)
+            bars.update(bar, total=total)
 
     def say(self, line: str) -> None:
         """Print one line that stays."""

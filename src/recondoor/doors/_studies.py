@@ -101,6 +101,13 @@ class Predictions:
     def __repr__(self) -> str:
         return str(self)
 
+    def _repr_html_(self) -> str:
+        words = (
+            f"<dt><strong>{escape(name)}</strong></dt><dd>{escape(theory.in_words(each))}</dd>"
+            for name, each in self.found.items()
+        )
+        return f"<dl>{''.join(words)}</dl>"
+
 
 @dataclass(frozen=True, repr=False)
 class SweepResult:
@@ -126,6 +133,11 @@ class SweepResult:
 
     def __repr__(self) -> str:
         return str(self)
+
+    def _repr_html_(self) -> str:
+        shown = ["point", "model", "seed", "artefact_recovery", "attack_rmse", "ghost"]
+        table = self.table[[name for name in shown if name in self.table]].head(20)
+        return f"<p>{escape(str(self))}</p>{table.to_html(float_format='%.3g', border=0)}"
 
 
 def study(

@@ -12,7 +12,6 @@ from markupsafe import Markup
 
 from recondoor.core.errors import RecondoorError, ReportError
 from recondoor.report._audit._build import build_audit, read_audit
-from recondoor.report._audit._sentences import headline as audit_headline
 from recondoor.report._build import build, verdict
 from recondoor.report._html import fill, put
 from recondoor.report._names import number, title
@@ -123,7 +122,7 @@ def _of(kind: str, place: Path, here: Mapping[str, Any]) -> Iterator[Line]:
         record = read_audit(place)
         if not (place / "report.html").exists():
             build_audit(place)
-        yield Line(**here, said=audit_headline(record))
+        yield Line(**here, said=str(record["verdict"]).upper())
         return
     if is_sweep(place):
         if not (place / "report.html").exists():

@@ -1,5 +1,6 @@
 """The whole story, top to bottom: measure, craft triggers, train, judge, write results."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from recondoor import data, rundir
 from recondoor.config import Config, checked, row_label, wanted
 from recondoor.core import caller
 from recondoor.core.errors import RunError
+from recondoor.core.progress import Stage
 from recondoor.records import Seal
 from recondoor.rundir import RunDir, sealed_by_itself
 from recondoor.studies import _record, _stages
@@ -123,14 +125,28 @@ def _require_inputs(folder: RunDir, config: Config, stages: tuple[str, ...]) -> 
 
 def _run_seed(job: Job, stages: tuple[str, ...]) -> None:
     job.scene = _stages.locate(job)
-    for name in job.config.attack.names:
-        row = row_label(name), job.scene.seed
-        if "attack" in stages:
-            _stages.craft(job, name)
-        if "train" in stages:
-            _stages.train(job, name)
-        if "evaluate" in stages and row not in _record.rows_of(job.folder):
-            _stages.evaluate(job, name)
+    config, whole, seed = job.config, job.runtime, job.scene.seed
+    steps = _steps(config, stages)
+    before = len(steps) * (seed - config.seed)
+    for number, (name, stage) in enumerate(steps, before + 1):
+        progress = Stage(whole.progress, number, len(steps) * config.seeds)
+        job.runtime = replace(whole, progress=progress)
+        if stage != "evaluate" or (row_label(name), seed) not in _record.rows_of(job.folder):
+            _DO[stage](job, name)
+    job.runtime = whole
+
+
+_DO = {"attack": _stages.craft, "train": _stages.train, "evaluate": _stages.evaluate}
+
+
+def _steps(config: Config, stages: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Attack and stage of all that a seed asks for, in order."""
+    return [
+        (name, stage)
+        for name in config.attack.names
+        for stage in _DO
+        if stage in stages and (name, stage) != ("none", "attack")
+    ]
 
 
 @caller.afresh()
@@ -152,12 +168,19 @@ def run_ratios(
         # Before the first of them takes its hours.
         require_poison(probe, len(splits.train), len(splits.validation))
     table = []
-    for ratio, probe in zip(ratios, probes, strict=True):
+    for number, (ratio, probe) in enumerate(zip(ratios, probes, strict=True), 1):
+        runtime.progress.say(
+            f"ratio {number} of {len(ratios)}: the heuristic attack is trained at p = {ratio:g}"
+        )
         folder = sealed_by_itself(run(probe, out / _folder_name(ratio), runtime, images=images))
         seeds = range(config.seed, config.seed + config.seeds)
         rows = [best_epoch(folder, "heuristic", seed) for seed in seeds]
         table.append({"ratio": ratio} | {key: _mean(rows, key) for key in RATIO_COLUMNS})
     best = min(table, key=lambda line: line["selection_loss"])["ratio"]
+    runtime.progress.say(
+        f"p = {best:g} has the least selection loss of {', '.join(f'{p:g}' for p in ratios)}: the "
+        "study runs there"
+    )
     chosen = _at_ratio(config, best, config.attack.names)
     folder = sealed_by_itself(run(chosen, out / _folder_name(best), runtime, images=images))
     results = folder.read_results()

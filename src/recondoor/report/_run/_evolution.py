@@ -147,7 +147,11 @@ def _against_heuristic(panel: Axes, run: Run) -> None:
     from_zero(panel, 1.06 * budget)
     if budget:
         panel.axhline(budget, **HEDGE)
-        place = {"transform": panel.get_yaxis_transform(), "ha": "right", "va": "bottom"}
+        place: dict[str, Any] = {
+            "transform": panel.get_yaxis_transform(),
+            "ha": "right",
+            "va": "bottom",
+        }
         panel.text(0.98, budget, "heuristic’s", fontsize=7, **place)
 
 

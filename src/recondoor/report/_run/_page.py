@@ -5,6 +5,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from recondoor.config import load_config
 from recondoor.evaluation import yardsticks
 from recondoor.evaluation.yardsticks import Yardstick
 from recondoor.report import _tables as tables
@@ -28,9 +29,21 @@ def page(run: Run, pictures: Sequence[Picture], missing: Sequence[Missing]) -> s
         "pictures": pictures,
         "missing": missing,
         "settings": [pair for key, value in run.settings.items() for pair in flat(key, value)],
+        "smoke": _is_smoke(run.settings),
         "measured": None if run.results is None else _measured(run.results),
     }
     return fill("report.html.j2", content)
+
+
+def _is_smoke(settings: Mapping[str, Any]) -> bool:
+    """Whether a run is as short as the preset smoke makes it, in which nothing can be learnt."""
+    smoke = load_config("smoke")
+    short = {"data": ("limit",), "train": ("batch", "max_epochs")}
+    return all(
+        settings.get(section, {}).get(key) == getattr(getattr(smoke, section), key)
+        for section, keys in short.items()
+        for key in keys
+    )
 
 
 def _heading(run: Run) -> str:
