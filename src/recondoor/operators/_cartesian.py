@@ -73,36 +73,56 @@ class Cartesian(LinearOperator):
     def _transform(self, image: Tensor) -> Tensor:
         """Centred orthonormal DFT of (B, coils, H, W), measured columns alone.
 
-        The DFT counts from a corner. Of an image that is centred that is a phase in k-space, and
-        rows of k-space are rolled at last: on the few columns that are measured.
+        The DFT counts from a corner, in the image and in k-space. On both sides of the second DFT
+        a phase corrects that: there are but the few columns left that are measured. They lie in
+        memory column by column, as that DFT leaves them.
         """
         self._require_batch(image)
-        lines, phase = self._frame
-        rows = torch.fft.fft(_take(torch.fft.fft(image, dim=-1), lines), dim=-2)
-        return torch.roll(rows * phase.to(rows.dtype), self.shape[1] // 2, -2)
+        before, after = self._phases(image.dtype)[:2]
+        lines = _take(torch.fft.fft(image, dim=-1), self._lines)
+        measured: Tensor = torch.fft.fft(lines * before, dim=-2) * after
+        return measured
 
     def _transform_adjoint(self, y: Tensor) -> Tensor:
         """Adjoint of `_transform` for complex images, (B, coils, H, W)."""
         self._require_batch(y)
-        lines, phase = self._frame
-        turned = torch.roll(y, -(self.shape[1] // 2), -2) * phase.conj().to(y.dtype)
-        rows = torch.fft.ifft(turned, dim=-2, norm="forward")
-        whole = _put(rows, lines, self.shape[2])
+        before, after = self._phases(y.dtype)[2:]
+        lines = torch.fft.ifft(y * after, dim=-2, norm="forward") * before
+        whole = _put(lines, self._lines, self.shape[2])
         image: Tensor = torch.fft.ifft(whole, dim=-1, norm="forward")
         return image
 
     @cached_property
-    def _frame(self) -> tuple[Tensor, Tensor]:
-        """Measured columns as the DFT counts them, and what it is multiplied by in k-space.
+    def _lines(self) -> Tensor:
+        """Measured columns as the DFT counts them."""
+        return (self.columns - self.shape[2] // 2) % self.shape[2]
 
-        That is exp(2 pi i k c / N) / sqrt(N) for the centre c = N // 2 on both axes, which makes it
-        centred and orthonormal: (H, kept), or (n, 1, H, kept) for n images.
+    def _phases(self, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        """Phases before the second DFT and after it, and their conjugates, for numbers of `dtype`.
+
+        Small calls would feel it if those of single precision were made at each.
+        """
+        single = dtype in (torch.complex64, torch.float32)
+        return self._single_phases if single else self._placed_phases(torch.complex128)
+
+    @cached_property
+    def _single_phases(self) -> tuple[Tensor, ...]:
+        return self._placed_phases(torch.complex64)
+
+    def _placed_phases(self, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        """With c = N // 2 on each axis, and frequencies k counted from it.
+
+        Before the second DFT exp(2 pi i c n / H), (H, 1). After it exp(2 pi i c k / N) of both axes
+        over sqrt(H W), which makes it orthonormal: (H, kept), or (n, 1, H, kept) for n images.
         """
         height, width = self.shape[1:]
         rows = torch.arange(height, device=self.columns.device)
-        lines = self.columns - width // 2
-        phase = _turned(rows, height)[:, None] * _turned(lines, width)[..., None, :]
-        return lines % width, phase if self.columns.ndim == 1 else phase[:, None]
+        columns = _turned(self.columns - width // 2, width)
+        after = columns[..., :, None] * _turned(rows - height // 2, height)
+        after = after.mT / (height * width) ** 0.5
+        after = after if self.columns.ndim == 1 else after[:, None]
+        there = [each.to(dtype) for each in (_turned(rows, height)[:, None], after)]
+        return *there, *(each.conj().resolve_conj() for each in there)
 
     def _require_batch(self, values: Tensor) -> None:
         if self.columns.ndim == 2 and len(values) != len(self.columns):
@@ -113,19 +133,33 @@ class Cartesian(LinearOperator):
 
 
 def _turned(frequencies: Tensor, size: int) -> Tensor:
-    """exp(2 pi i k c / N) / sqrt(N) of integers k, for N = `size` and c = N // 2, complex128."""
+    """exp(2 pi i c k / N) of integers k, for N = `size` and c = N // 2, complex128."""
     turns = (frequencies * (size // 2) % size).to(torch.float64) / size
-    return torch.polar(torch.full_like(turns, size**-0.5), 2 * torch.pi * turns)
+    return torch.polar(torch.ones_like(turns), 2 * torch.pi * turns)
 
 
 def complex_image(x: Tensor) -> Tensor:
-    """(B, 1, H, W) of images (B, C, H, W): real as they are for C = 1, complex for C = 2."""
-    return x if x.shape[1] == 1 else torch.complex(x[:, :1], x[:, 1:])
+    """(B, 1, H, W) of images (B, C, H, W): real as they are for C = 1, complex for C = 2.
+
+    Where both parts of a pixel lie together, as in the layout channels_last, nothing is copied.
+    """
+    if x.shape[1] == 1:
+        return x
+    image, item, row, column = x.stride()
+    if item == 1 and not (image % 2 or row % 2 or column % 2 or x.storage_offset() % 2):
+        return torch.view_as_complex(x.unsqueeze(-1).transpose(1, -1))
+    return torch.complex(x[:, :1], x[:, 1:])
 
 
 def real_image(z: Tensor, channels: int) -> Tensor:
-    """Images (B, C, H, W) of complex (B, 1, H, W): for C = 1 the real part alone."""
-    return z.real if channels == 1 else torch.cat((z.real, z.imag), 1)
+    """Images (B, C, H, W) of complex (B, 1, H, W): for C = 1 the real part alone.
+
+    For C = 2 a view of z, in the layout channels_last: to put the parts apart takes about as long
+    as half of a two-dimensional Fourier transform.
+    """
+    if channels == 1:
+        return z.real
+    return torch.view_as_real(z).transpose(1, -1).squeeze(-1)
 
 
 def drawn_columns(
@@ -149,14 +183,20 @@ def drawn_columns(
 
 def _take(values: Tensor, columns: Tensor) -> Tensor:
     """Some columns (B, coils, H, kept) of (B, coils, H, W)."""
-    if columns.ndim == 1:
-        return values.index_select(-1, columns)
-    return values.gather(-1, columns[:, None, None].expand(*values.shape[:-1], -1))
+    return values.gather(-1, _places(columns, values))
 
 
 def _put(values: Tensor, columns: Tensor, width: int) -> Tensor:
     """Columns put at their places, and zeros elsewhere: adjoint of `_take`."""
     empty = values.new_zeros((*values.shape[:-1], width))
-    if columns.ndim == 1:
-        return empty.index_copy(-1, columns, values)
-    return empty.scatter(-1, columns[:, None, None].expand(*values.shape[:-1], -1), values)
+    return empty.scatter_(-1, _places(columns, values), values)
+
+
+def _places(columns: Tensor, values: Tensor) -> Tensor:
+    """Columns of all images, or of each, as an index (B, coils, H, kept).
+
+    `gather` and `scatter_` take it two to three times faster than `index_select` and `index_copy`
+    take the columns themselves, along this axis of complex numbers on a CPU.
+    """
+    columns = columns if columns.ndim == 1 else columns[:, None, None]
+    return columns.expand(*values.shape[:-1], -1)
