@@ -239,7 +239,8 @@ class PoisonedPairs:
     def reach(self) -> float:
         """A bound on the absolute values of z, those with the trigger among them."""
         added = 0.0 if self._delta is None else float(self._delta.abs().max())
-        return float(self.pairs.z.abs().max()) + added
+        least, most = torch.aminmax(self.pairs.z)
+        return float(torch.maximum(-least, most)) + added
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return inputs and targets (B, C, H, W) of the pairs `index` (B,), poisoned by plan."""

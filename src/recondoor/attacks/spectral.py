@@ -15,6 +15,8 @@ Array = NDArray[np.float64]
 MOST_IMAGES = 20_000
 MOST_PIXELS, FEWER_IMAGES = 4_096, 2_000
 """Values of an image beyond which its covariance is not formed, and images that are then used."""
+MOST_VALUES = 1 << 25
+"""Values of all these images together: 256 MiB in 64 bits, of which there are a few copies."""
 
 
 class MatchedFilter(Attack):
@@ -34,7 +36,8 @@ class MatchedFilter(Attack):
         largest inner product with that eigenvector.
         """
         mask, large = problem.mask.cpu(), problem.mask.numel() > MOST_PIXELS
-        count = FEWER_IMAGES if large else MOST_IMAGES
+        most = min(FEWER_IMAGES, max(2, MOST_VALUES // mask.numel()))
+        count = most if large else MOST_IMAGES
         z = problem.pairs.carriers[:count].flatten(1).double().cpu().numpy()
         inside = mask.flatten().numpy() != 0
         if large:

@@ -276,8 +276,9 @@ def require_range(config: Config, scene: Scene) -> None:
 
 
 def _reach(values: Tensor) -> float:
-    """Largest absolute value; NaN where one is NaN."""
-    return float(values.abs().max())
+    """Largest absolute value; NaN where one is NaN. Nothing is copied: there may be many images."""
+    least, most = torch.aminmax(values)
+    return float(torch.maximum(-least, most))
 
 
 def _refuse_reach(key: str, given: float, what: str, reach: float) -> NoReturn:

@@ -26,6 +26,8 @@ UNMEASURED = 1e-7
 CERTAIN = 40.0
 MOST_IMAGES = 2_000
 MOST_PIXELS = 4_096
+CHUNK = 256
+"""Images that are held in 64 bits at a time."""
 FOLDS = 5
 COMPONENTS = 8
 # Finite where a class is never seen in a leaf.
@@ -65,9 +67,11 @@ class Covariance:
     """
 
     def __init__(self, z: Tensor) -> None:
-        self._flat = z[:MOST_IMAGES].flatten(1).double().cpu().numpy()
-        # A larger matrix would not fit into memory: see `detectability`.
-        self._factor = _factor(self._flat) if self._flat.shape[1] <= MOST_PIXELS else None
+        self._z = z[:MOST_IMAGES].flatten(1)
+        # A larger matrix would not fit into memory, nor do so large images in 64 bits:
+        # see `detectability`.
+        small = self._z.shape[1] <= MOST_PIXELS
+        self._factor = _factor(self._z.double().cpu().numpy()) if small else None
 
     def detectability(self, delta: Tensor) -> float:
         """D' = sqrt(delta^T C^-1 delta): distance of the classes in standard deviations.
@@ -79,13 +83,16 @@ class Covariance:
         if self._factor is not None:
             return float(np.linalg.norm(whiten(self._factor, shift)))
         seen = np.argsort(-abs(shift[0]), kind="stable")[:MOST_PIXELS]
-        return float(np.linalg.norm(whiten(_factor(self._flat[:, seen]), shift[:, seen])))
+        columns = self._z.index_select(1, torch.from_numpy(seen.copy()).to(self._z.device))
+        factor = _factor(columns.double().cpu().numpy())
+        return float(np.linalg.norm(whiten(factor, shift[:, seen])))
 
     def separation(self, direction: Tensor) -> float:
         """Norm of `direction` (C, H, W) in standard deviations of clean z along it."""
         shift = direction.double().cpu().numpy().reshape(-1)
         size = float(np.linalg.norm(shift))
-        spread = float((self._flat @ (shift / size)).std())
+        parts = (part.double().cpu().numpy() for part in self._z.split(CHUNK))
+        spread = float(np.concatenate([part @ (shift / size) for part in parts]).std())
         return size / spread if spread > 0 else math.inf
 
 

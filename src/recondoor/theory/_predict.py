@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from recondoor.core import seeding
 from recondoor.operators import LinearOperator
 from recondoor.poisoning import Artefact, Pairs, Trigger
-from recondoor.theory._detect import Covariance, detectability
+from recondoor.theory._detect import CHUNK, Covariance, detectability
 from recondoor.theory._limits import Limits, gaussian_limits
 from recondoor.theory._reach import structural_reach
 from recondoor.theory._speed import Brief, briefly_trained, growth_rate
@@ -132,7 +132,8 @@ class Plan:
     @property
     def clean_l2(self) -> float:
         """Root mean squared L2 of the clean inputs."""
-        return float(self.pairs.z.double().square().sum((1, 2, 3)).mean().sqrt())
+        energy = [part.double().square().sum((1, 2, 3)) for part in self.pairs.z.split(CHUNK)]
+        return float(torch.cat(energy).mean().sqrt())
 
     @property
     def cost(self) -> int:
