@@ -150,7 +150,7 @@ def measure_slices(report: Report, arguments: argparse.Namespace) -> None:
         kept.flush()
         settings = [f"data.name={path}", "train.epoch_pairs=16", "train.max_epochs=1"]
         few = 0.2 if arguments.tiny else 0.001
-        settings += [f"data.validation={few}", f"data.test={few}"]
+        settings += [f"data.validation={few}", f"data.test={few}", "input.normalise=none"]
         peak, own = run_of("study", "none,heuristic", None, settings)
     told = f"{count} slices of {side} x {side}"
     report.add(f"{told}: all pages", [peak], "GiB")

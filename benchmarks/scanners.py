@@ -1,25 +1,28 @@
 """Speed of the operators of scanners.
 
 `mri` against the bare Fourier transform, `ct-parallel` against the bare sparse product, and against
-a Radon transform that turns the image by `grid_sample`, as deepinv and others have it.
+a Radon transform that turns the image by `grid_sample`, as deepinv and others have it. Last, what
+share of an epoch of a U-Net measuring and poisoning its pairs take.
 """
 
 import argparse
 import math
 import warnings
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from _bench import CLOCKS, Report, interleaved, parser, ratios
-from recondoor import operators
-from recondoor.config import from_dict
+from recondoor import measurement, models, operators
+from recondoor.config import Config, from_dict
 from recondoor.operators import LinearOperator
 from recondoor.operators.ct_parallel import CtParallel
 from recondoor.operators.mri import Mri
+from recondoor.poisoning import PoisonedPairs, PoisonPlan, Trigger, make_artefact, make_trigger
+from recondoor.training import loop
 
 SECONDS = 0.05
 """About how long a contestant is called in a round."""
@@ -37,6 +40,7 @@ def main() -> None:
     for batch in arguments.batch:
         measure_mri(report, arguments, batch)
         measure_ct(report, arguments, batch)
+    measure_shares(report, arguments)
     report.close()
 
 
@@ -112,6 +116,58 @@ def measure_ct(report: Report, arguments: argparse.Namespace, batch: int) -> Non
     measured = interleaved(arguments.rounds, contestants)
     faster = ratios(measured["turned"], measured["ours"])
     report.add(f"{told}: A, grid_sample / ours", faster, "x", at_least=20)
+
+
+def measure_shares(report: Report, arguments: argparse.Namespace) -> None:
+    """Pairs of magnitude images scaled slice by slice, which cost most to poison.
+
+    They are measured once, before the first epoch, and poisoned anew in each.
+    """
+    side = max(arguments.side, 32)
+    config = from_dict(
+        {
+            "operator": {"name": "mri", "sigma": 0.01},
+            "input": {"map": "magnitude", "normalise": "mean-std", "clamp": 6},
+            "trigger": {"inject": "input"},
+            "model": {"name": "unet"},
+            "train": {"batch": 8},
+        }
+    )
+    x = torch.rand(config.train.batch, 1, side, side)
+    pairs, poisoned = pairs_of(config, x)
+    model = models.build((1, side, side), config.model, 0)
+    optimiser = loop.make_adam(model, config.train.lr)
+    index = torch.arange(len(x))
+    contestants = {
+        "step": lambda: loop.adam_step(model, optimiser, pairs.z, pairs.x),
+        "measuring": lambda: pairs_of(config, x)[0].z,
+        "poisoning": lambda: poisoned.batch(index)[0],
+    }
+    found = interleaved(
+        arguments.rounds, {name: timed(arguments, work) for name, work in contestants.items()}
+    )
+    for name in ("measuring", "poisoning"):
+        share = [100 * each for each in ratios(found[name], found["step"])]
+        report.add(f"unet, {side} px: {name}, share of an epoch", share, "%", at_most=3)
+
+
+def pairs_of(config: Config, x: Tensor) -> tuple[measurement.Pairs, PoisonedPairs]:
+    """Pairs of images x (N, 1, H, W), and the same of which all are poisoned."""
+    shape = (1, x.shape[2], x.shape[3])
+    chain = chain_of(config, shape)
+    generator = torch.Generator().manual_seed(0)
+    pairs = chain.pairs(x, generator, lambda: generator, enters=True)
+    trigger = make_trigger(config.trigger, chain.image_shape)
+    whole = torch.ones_like(trigger.mask)
+    spread = Trigger(chain.spread(trigger.delta, "input"), chain.spread(whole, "input"))
+    plan = PoisonPlan(torch.ones(len(x), dtype=torch.bool))
+    return pairs, PoisonedPairs(pairs, plan, spread, make_artefact(config.artefact, shape))
+
+
+@cache
+def chain_of(config: Config, shape: tuple[int, int, int]) -> measurement.Chain:
+    """Of these settings; made once, as a study makes it."""
+    return measurement.build(config, shape, 0)
 
 
 def bare_products(
