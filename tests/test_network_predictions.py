@@ -51,10 +51,13 @@ def test_a_prediction_says_that_it_is_not_calibrated(name: str) -> None:
     assert found.doubt is not None
     said = theory.in_words(found)
     assert f"not calibrated for model.name={name}: the constants were fitted on cae" in said
-    assert "cannot be learnt" not in said
+    assert said.startswith("cannot say whether it is learnt")
+    assert not any(each in said for each in ("cannot be learnt", "probability of", "limited by"))
     assert found.reach > 0.9
     assert math.isfinite(found.samples)
-    assert theory.record(found)["doubt"] == found.doubt
+    told = theory.record(found)
+    assert told["doubt"] == found.doubt
+    assert [told[key] for key in ("probability", "samples", "cause")] == [None] * 3
 
 
 def test_of_the_calibrated_network_nothing_is_said_and_of_another_loss_it_is() -> None:

@@ -11,7 +11,12 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 HERE = Path(__file__).parent
-NAMES = {"mri": "MRI, magnitude, U-Net", "ct": "CT, FBP, U-Net", "modl": "MRI, 8 coils, MoDL"}
+NAMES = {
+    "mri": "MRI, magnitude, U-Net",
+    "mri-128": "the same at 128 px, one seed",
+    "ct": "CT, FBP, U-Net",
+    "modl": "MRI, 8 coils, MoDL",
+}
 SERIES = {
     ("heuristic", ("input", "z")): ("square, into the image", "#0072B2", "o", 0.94),
     ("heuristic", ("y",)): ("square, into the measurement", "#D55E00", "s", 1.06),
@@ -53,7 +58,8 @@ def draw() -> None:
                 )  # fmt: skip
         axis.axhline(most, color="0.6", linewidth=0.8, linestyle=":")
         axis.set(xscale="log", yscale="log", title=NAMES[name], xlabel="L2 of the trigger")
-        axis.set_xticks([2.5, 5, 10], ["2.5", "5", "10"])
+        ticks = sorted({float(str(row["attack.l2"])) for row in found})
+        axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axis.minorticks_off()
     axes[0][0].set_ylabel("training images until learnt\n(open: not learnt)")
     handles, labels = axes[0][0].get_legend_handles_labels()

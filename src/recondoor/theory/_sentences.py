@@ -24,23 +24,8 @@ OF_THE_NETWORK = ("reach", "samples", None)
 
 def in_words(found: Prediction) -> str:
     """One paragraph for a reader who has not seen the theory."""
-    verdict = "learnt" if found.probability >= 0.5 else "not learnt"
-    lines = [f"{verdict} (probability of being learnt {found.probability:.2f})"]
-    if found.samples == math.inf and found.doubt and found.cause in OF_THE_NETWORK:
-        lines.append(f"  this trigger is not expected to be learnt: {_why_never(found)}")
-    elif found.samples == math.inf:
-        lines.append(
-            f"  this trigger cannot be learnt: {_why_never(found)}; it would never be, however "
-            "long the training"
-        )
-    else:
-        lines.append(
-            f"  half of such networks have learnt it after {_rounded(found.samples)} images; this "
-            f"training sees {found.budget:,}"
-        )
-    if found.doubt is not None:
-        lines.append(f"  {found.doubt}")
-    if found.cause is not None:
+    lines = _verdict(found)
+    if found.cause is not None and not _unknown(found):
         many = found.cause == "ratio" and found.ratio > 0.5
         remedy = REMEDIES["clean" if many else found.cause]
         lines.append(f"  limited by {found.cause}: {remedy}")
@@ -60,6 +45,37 @@ def in_words(found: Prediction) -> str:
     return "\n".join(lines)
 
 
+def _unknown(found: Prediction) -> bool:
+    """Whether it is only the constants that would tell, and they are those of other trainings."""
+    return found.doubt is not None and found.samples < math.inf
+
+
+def _verdict(found: Prediction) -> list[str]:
+    """Whether it is learnt, and when; or that the constants cannot say."""
+    if _unknown(found):
+        return [
+            "cannot say whether it is learnt",
+            f"  {found.doubt}",
+            f"  its recovery grows by {found.growth:.2g} an image at first: of triggers of one "
+            "training that of larger growth should be learnt sooner",
+        ]
+    verdict = "learnt" if found.probability >= 0.5 else "not learnt"
+    lines = [f"{verdict} (probability of being learnt {found.probability:.2f})"]
+    if found.samples < math.inf:
+        lines.append(
+            f"  half of such networks have learnt it after {_rounded(found.samples)} images; this "
+            f"training sees {found.budget:,}"
+        )
+    elif found.doubt and found.cause in OF_THE_NETWORK:
+        lines.append(f"  this trigger is not expected to be learnt: {_why_never(found)}")
+    else:
+        lines.append(
+            f"  this trigger cannot be learnt: {_why_never(found)}; it would never be, however "
+            "long the training"
+        )
+    return lines if found.doubt is None else [*lines, f"  {found.doubt}"]
+
+
 def _why_never(found: Prediction) -> str:
     """Why a trigger of which samples is infinite is hopeless."""
     if found.cause == "energy":
@@ -72,8 +88,10 @@ def _why_never(found: Prediction) -> str:
 
 
 def record(found: Prediction) -> dict[str, Any]:
-    """The prediction as JSON types; what is infinite is null."""
+    """The prediction as JSON types; what is infinite is null, and what the constants cannot say."""
     tree = asdict(found)
+    if _unknown(found):
+        tree |= {"probability": None, "samples": None, "cause": None}
     return {key: None if value == math.inf else value for key, value in tree.items()}
 
 
