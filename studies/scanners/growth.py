@@ -21,7 +21,7 @@ from recondoor.core.progress import NO_PROGRESS
 from recondoor.rundir import RunDir
 
 HERE = Path(__file__).parent
-CHOICES = tuple(theory.Constants(0.0, 0.0, 1.0, 1, steps, 25, 16) for steps in (0, 2))
+CHOICES = tuple(theory.Constants(0.0, 0.0, 1.0, 1, steps, 25, 16) for steps in (0, 2, 30))
 KEPT = ("point", "model", "seed", "attack.l2", "trigger.inject", "poison.ratio")
 KEPT += ("samples", "transition_samples")
 
