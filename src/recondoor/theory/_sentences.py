@@ -53,12 +53,11 @@ def _unknown(found: Prediction) -> bool:
 def _verdict(found: Prediction) -> list[str]:
     """Whether it is learnt, and when; or that the constants cannot say."""
     if _unknown(found):
-        return [
-            "cannot say whether it is learnt",
-            f"  {found.doubt}",
+        order = (
             f"  its recovery grows by {found.growth:.2g} an image at first: of triggers of one "
-            "training that of larger growth should be learnt sooner",
-        ]
+            "training that of larger growth should be learnt sooner"
+        )
+        return ["cannot say whether it is learnt", f"  {found.doubt}", order]
     verdict = "learnt" if found.probability >= 0.5 else "not learnt"
     lines = [f"{verdict} (probability of being learnt {found.probability:.2f})"]
     if found.samples < math.inf:
