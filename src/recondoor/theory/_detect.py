@@ -91,7 +91,7 @@ class Covariance:
         """Norm of `direction` (C, H, W) in standard deviations of clean z along it."""
         shift = direction.double().cpu().numpy().reshape(-1)
         size = float(np.linalg.norm(shift))
-        parts = (part.double().cpu().numpy() for part in self._z.split(CHUNK))
+        parts = (part.double().cpu().numpy() for part in torch.split(self._z, CHUNK))
         spread = float(np.concatenate([part @ (shift / size) for part in parts]).std())
         return size / spread if spread > 0 else math.inf
 
