@@ -205,3 +205,17 @@ def test_near_is_the_chebyshev_distance(distance: int, shape: tuple[int, int, in
         for column in range(shape[2]):
             away = min(max(abs(row - i), abs(column - j)) for i, j in places)
             assert found[:, row, column].tolist() == [away < distance] * shape[0]
+
+
+def test_what_iterations_leave_undone_is_no_fault_of_the_trigger() -> None:
+    """A projection that keeps 0.99 of a direction: its own result passes, 2 % outside do not."""
+    kept = torch.tensor([1.0, 0.99, 0.0], dtype=torch.float64).view(3, 1, 1)
+    mask = torch.ones(3, 1, 1, dtype=torch.float64)
+    iterated = Budget("l2", 10.0, mask, lambda delta: kept * delta)
+    assert iterated.excess(kept * torch.ones(3, 1, 1, dtype=torch.float64)) is None
+    exact = Budget("l2", 10.0, mask, lambda delta: kept.round() * delta)
+    outside = torch.tensor([1.0, 1.0, 0.05], dtype=torch.float64).view(3, 1, 1)
+    for bounds in (iterated, exact):
+        assert "cannot reach" in str(
+            bounds.excess(outside + torch.tensor([0, 0, 0.02]).view(3, 1, 1))
+        )
