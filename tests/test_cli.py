@@ -4,14 +4,20 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from recondoor import cli
+from recondoor import cli, config, studies
+from recondoor.cli import Options
+from recondoor.cli._audit import operator_settings
 from recondoor.config import load_config
 from recondoor.core import registry
+from recondoor.core.errors import DataError
+from recondoor.core.progress import Progress, SilentTask, Stage, Task
 from recondoor.rundir import RunDir
 
 TINY = [
@@ -191,7 +197,13 @@ def test_interrupt_leaves_a_resumable_run(
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["study", "--help"], ["list"], ["list", "settings"], ["study", "--seeds=0"]],
+    [
+        *(["--help"], ["study", "--help"], ["list"], ["list", "settings"], ["study", "--seeds=0"]),
+        *(["-V"], ["completion", "zsh"], ["predict", "--attack", "heuristc"]),
+        *(["audit", "data", "nope.npz"], ["audit", "data", ".", "--detectors", "stripp"]),
+        *(["audit", "model", "nope.onnx"], ["clean", "no.safetensors", "--out", "m.safetensors"]),
+        ["study", "--ratios", "a"],
+    ],
 )
 def test_what_answers_at_once_imports_no_torch(arguments: list[str], tmp_path: Path) -> None:
     code = (
@@ -226,5 +238,71 @@ def test_list_names_everything(kind: str, capsys: pytest.CaptureFixture[str]) ->
 def test_doctor_finds_the_default_data(capsys: pytest.CaptureFixture[str]) -> None:
     run("doctor")
     lines = capsys.readouterr().out.splitlines()
-    assert all(line.startswith("ok") for line in lines)
+    optional = [line for line in lines if line[4:].startswith("extra ")]
+    assert all(line.startswith("ok") for line in lines if line not in optional)
     assert any("mnist5k" in line and "found" in line for line in lines)
+    assert {"mri", "onnx"} <= {line.split()[2] for line in optional}
+
+
+def test_doctor_says_no_to_an_error_and_stops_only_for_what_a_study_needs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(name: str, data_dir: Path | None = None) -> Path:
+        if name == broken:
+            raise DataError(f"{name}: damaged")
+        return Path("there")
+
+    monkeypatch.setattr("recondoor.data.find", damaged)
+    for broken, code in (("fashion-mnist", 0), ("mnist5k", 1)):
+        run("doctor", code=code)
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if "damaged" in line]
+        assert line.startswith(f"no  {broken}")
+
+
+def test_list_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
+    run("list", "attacks", "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert {"heuristic", "bilevel"} <= {each["name"] for each in found}
+    run("list", "settings", "--json")
+    listed = {each["key"]: each for each in json.loads(capsys.readouterr().out)}
+    assert listed.keys() == set(config.keys())
+
+
+@pytest.mark.parametrize("preset", ["quick", "paper"])
+def test_the_default_of_a_setting_is_what_the_command_uses(
+    preset: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("list", "settings", "--preset", preset, "--json")
+    listed = {each["key"]: each["default"] for each in json.loads(capsys.readouterr().out)}
+    used = config.load_config(preset)
+    assert listed["train.batch"] == str(used.train.batch)
+    assert listed["trigger.amplitude"] == str(used.trigger.amplitude)
+    assert listed["attack.names"] == ",".join(used.attack.names)
+
+
+def test_seed_names_the_root_seed_of_a_study_and_of_an_operator() -> None:
+    assert Options(seed=7).resolve().seed == 7
+    found = operator_settings("fourier", (), (), 7)
+    assert found is not None
+    assert found.seed == 7
+
+
+def test_each_stage_of_a_study_has_a_number() -> None:
+    """Of two attacks, of which `none` makes no trigger, and one seed: five."""
+    settings = config.load_config("smoke", overrides=["attack.names=none,heuristic"])
+    steps = studies._steps(settings, studies.STAGES)
+    assert steps == [
+        *(("none", "train"), ("none", "evaluate")),
+        *(("heuristic", "attack"), ("heuristic", "train"), ("heuristic", "evaluate")),
+    ]
+    told: list[str] = []
+
+    class Telling(Progress):
+        @contextmanager
+        def task(self, description: str, total: int, done: int = 0) -> Iterator[Task]:
+            told.append(description)
+            yield SilentTask()
+
+    with Stage(Telling(), 3, 5).task("train heuristic, seed 0", 10):
+        pass
+    assert told == ["stage 3 of 5: train heuristic, seed 0"]
