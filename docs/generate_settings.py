@@ -11,8 +11,8 @@ INTRODUCTION = """\
 
 <!-- Made by docs/generate_settings.py; edit src/recondoor/config/ instead. -->
 
-Settings are one frozen tree. A value comes, each layer over the one before, from the defaults
-below, a preset, TOML files and single overrides:
+Settings are one frozen tree. A value comes, each layer over the one before, from a preset
+(`quick` where none is named), TOML files and single overrides:
 
 ```sh
 recondoor study --preset paper --config mine.toml --set attack.bilevel.variant=paper
@@ -52,17 +52,16 @@ ratio = 0.1
   fingerprints beside it: a run is never carried on with other ones.
 - Where a `file` is given, `shape` and `size` have no effect and `amplitude` multiplies its values.
 
-`recondoor list settings` prints the first table.
+`recondoor list settings` prints the first table, and with `--preset` the values of another preset.
 
 ## All settings
 
-The default here is that of the tree. `recondoor study` without `--preset` uses the preset `quick`,
-which changes some of them: see the second table.
+The default is what a command uses where nothing else is said: the value in the preset `quick`.
 """
 PRESETS = """
 ## What the presets change
 
-`quick` is the one used where none is named. A dash means that the default stays.
+A dash means that the default stays, which is that of `quick`.
 """
 
 
@@ -77,35 +76,34 @@ def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]
     return [f"| {' | '.join(header)} |", f"|{rule}|"] + [f"| {' | '.join(row)} |" for row in rows]
 
 
-def value(settings: config.Config, key: str) -> str:
-    """The value of a dotted key as the table of settings shows it."""
-    found: object = settings
-    for part in key.split("."):
-        found = getattr(found, part)
-    if isinstance(found, tuple):
-        return ",".join(found)
-    return "none" if found is None else str(found)
+def defaults() -> dict[str, str]:
+    """What a command uses of each setting where nothing else is said."""
+    usual = config.load_config()
+    lines = config.settings_table()
+    return {line.key: config.value_of(usual, line.key, line.default) for line in lines}
 
 
 def preset_rows(names: tuple[str, ...]) -> list[tuple[str, ...]]:
     """One row for each setting that some preset changes: key, default, value in each preset."""
     loaded = [config.load_config(name) for name in names]
     rows = []
-    for setting in config.settings_table():
-        values = [value(settings, setting.key) for settings in loaded]
-        if set(values) != {setting.default}:
-            shown = [f"`{v}`" if v != setting.default else "-" for v in values]
-            rows.append((f"`{setting.key}`", f"`{setting.default}`", *shown))
+    for key, default in defaults().items():
+        values = [config.value_of(settings, key, default) for settings in loaded]
+        if set(values) != {default}:
+            shown = [f"`{v}`" if v != default else "-" for v in values]
+            rows.append((f"`{key}`", f"`{default}`", *shown))
     return rows
 
 
 def page() -> str:
     """The whole page."""
+    usual = defaults()
     settings = [
-        (f"`{s.key}`", f"`{s.default}`", cell(s.allowed), cell(s.meaning))
+        (f"`{s.key}`", f"`{usual[s.key]}`", cell(s.allowed), cell(s.meaning))
         for s in config.settings_table()
     ]
-    names = tuple(sorted(config.presets(), key=("smoke", "quick", "paper", "mri", "ct").index))
+    others = set(config.presets()) - {"quick"}
+    names = tuple(sorted(others, key=("smoke", "paper", "mri", "ct").index))
     lines = [INTRODUCTION, *table(("key", "default", "allowed", "meaning"), settings), PRESETS]
     lines += table(("key", "default", *(f"`{name}`" for name in names)), preset_rows(names))
     return "\n".join(lines) + "\n"

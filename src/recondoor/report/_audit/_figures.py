@@ -75,7 +75,8 @@ def shared(patterns: Mapping[str, NDArray[np.float32]]) -> Drawing | None:
         "What suspicious pairs share",
         panels(columns, ["all"]),
         "Mean of what the images do not explain, each pair by how far it sides with the others, "
-        "less the mean of all: trigger and artefact as the input shows them.",
+        "less the mean of all: trigger and artefact as the input shows them. Colours go by the "
+        "square root.",
         f"Pictures of what suspicious pairs share, by {', '.join(patterns)}.",
     )
 
@@ -120,16 +121,24 @@ def panels(
     )
     for j, (name, images, signed) in enumerate(columns):
         grid[0, j].set_title(name)
-        scale = limit(images)
-        low, high = span(list(images)) if name.startswith("$z$") else (0.0, 1.0)
+        scale = limit(images) ** 0.5
+        low, high = _bulk(images) if name.startswith("$z$") else (0.0, 1.0)
         for axes, image in zip(grid[:, j], images, strict=True):
             if signed:
-                show(axes, flat(image), cmap=SIGNED, vmin=-scale, vmax=scale)
+                # By their roots, so that a strong trigger leaves a faint artefact to be seen.
+                roots = np.sign(flat(image)) * np.abs(flat(image)) ** 0.5
+                show(axes, roots, cmap=SIGNED, vmin=-scale, vmax=scale)
             else:
                 show(axes, picture(image, low, high))
     for axes, text in zip(grid[:, 0], labels, strict=True):
         axes.set_ylabel(text, rotation=0, ha="right", va="center", labelpad=6)
     return figure
+
+
+def _bulk(images: NDArray[np.float32]) -> tuple[float, float]:
+    """Between which values nearly all pixels lie, so that a trigger does not set the scale."""
+    low, high = np.quantile(images.astype(np.float64), (0.01, 0.98))
+    return (float(low), float(high)) if high > low else span(list(images))
 
 
 def _columns(evidence: Evidence) -> list[tuple[str, NDArray[np.float32], bool]]:
@@ -161,7 +170,11 @@ def _caption(evidence: Evidence) -> str:
             " f(z) is the reconstruction of a network that has seen every pair once, x − f(z) what "
             "it leaves unexplained."
         )
-    return text + " Signed maps have one scale a column; lighter is positive, also in greyscale."
+    return (
+        f"{text} Inputs are drawn between the values of nearly all of their pixels. Signed maps "
+        "have one scale a column, on which colours go by the square root; lighter is positive, "
+        "also in greyscale."
+    )
 
 
 def histograms(

@@ -81,7 +81,7 @@ def _effect(arrays: Arrays) -> Drawing:
     ]
     caption = (
         f"Trusted clean inputs with and without the trigger that {name} found. In a backdoored "
-        "network the difference is much the same in every row."
+        "network the difference is much the same in every row. Its colours go by the square root."
     )
     labels = [f"pair {k}" for k in range(len(change))]
     alt = f"{len(labels)} rows of reconstructions with and without the trigger recovered."

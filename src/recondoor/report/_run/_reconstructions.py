@@ -60,7 +60,8 @@ def reconstructions(run: Run) -> Drawing | Missing:
     caption = (
         f"Images {', '.join(str(example.number(i)) for i in (*normal, *poisoned))} of the test "
         f"set, not selected, seed {run.seed}. Boxes mark the trigger’s mask. Inputs are drawn from "
-        f"{number(low, 2)} (black) to {number(high, 2)} (white), images from "
+        f"{number(low, 2)} (black) to {number(high, 2)} (white), the ends of those without a "
+        "trigger, images from "
         f"{limits[0]:g} to {limits[1]:g} and clipped there. Under each reconstruction: "
         "its RMSE without the trigger, its artefact recovery ρ with it (0 none, 1 whole)."
         + (
