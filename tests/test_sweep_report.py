@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -161,8 +162,27 @@ def test_success_is_left_open_without_an_original(tmp_path: Path) -> None:
     found = small(tmp_path, fake_sweep.rows(models=("heuristic",)))
     assert not found.judged
     assert {found.success(row) for row in found.attacked} == {None, False}
-    assert {line.cells[-1] for line in _tables.points(found)} == {"0 of 3", "0 to 3 of 3"}
-    assert "no original model was trained" in _sentences.headline(found)
+    assert "Successes" not in _tables.heads(found)
+    assert {line.cells[0] for line in _tables.points(found)} == {"0 of 3", "3 of 3"}
+    assert "have learnt the backdoor" in _sentences.headline(found)
+    assert "no such model was trained" in _sentences.unjudged(found)
+
+
+def test_a_point_leads_to_those_of_its_runs_that_are_there(tmp_path: Path) -> None:
+    """Not to what a name of a stranger's table reaches outside the folder."""
+    rows = fake_sweep.rows(models=("heuristic",))
+    here, outside = rows[0]["point"], "../../elsewhere"
+    changed = [
+        {**row, "point": outside} if row["point"] == rows[-1]["point"] else row for row in rows
+    ]
+    found = small(tmp_path / "sweep", changed)
+    for place in (tmp_path / "sweep" / "points" / here, tmp_path / "elsewhere"):
+        (place / "seed0").mkdir(parents=True)
+        (place / "seed0" / "config.toml").write_text("seed = 0")
+    runs = {line.point: line.runs for line in _tables.points(found)}
+    assert runs[here] == ((0, quote(f"points/{here}/seed0/")),)
+    assert [point for point, links in runs.items() if links] == [here]
+    assert all(line.runs == () for line in _tables.points(found, linked=False))
 
 
 def test_thresholds_are_those_of_the_sweep(tmp_path: Path) -> None:
