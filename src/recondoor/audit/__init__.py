@@ -1,7 +1,7 @@
 """Audits: is what somebody gave us poisoned? Joins readers, defences and their verdict."""
 
 from recondoor.audit._folder import Files, fill, npz, require_folder
-from recondoor.audit._inputs._input import InputAudit, InputRequest, audit_input
+from recondoor.audit._inputs._input import InputAudit, InputRequest, audit_input, kept_apart
 from recondoor.audit._inputs._input_record import input_files, input_record
 from recondoor.audit._judgement import auc, tpr
 from recondoor.audit._networks._mended import mended_record, mended_text, require_new, write_mended
@@ -12,6 +12,7 @@ from recondoor.audit._networks._network_file import Network, maker, read_network
 from recondoor.audit._networks._repair import Mended, MendRequest, mend
 from recondoor.audit._networks._trained import Training
 from recondoor.audit._pairs._data import Audit, Request, audit_data
+from recondoor.audit._pairs._run import Run, open_run
 from recondoor.audit._pairs._source import Measured, Source
 from recondoor.audit._record import as_record, files
 from recondoor.audit._subject import Subject
@@ -28,6 +29,7 @@ __all__ = [
     "ModelRequest",
     "Network",
     "Request",
+    "Run",
     "Source",
     "Subject",
     "Training",
@@ -40,6 +42,7 @@ __all__ = [
     "fill",
     "input_files",
     "input_record",
+    "kept_apart",
     "maker",
     "mend",
     "mended_record",
@@ -47,6 +50,7 @@ __all__ = [
     "model_files",
     "model_record",
     "npz",
+    "open_run",
     "read_network",
     "require_folder",
     "require_new",

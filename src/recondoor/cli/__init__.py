@@ -9,7 +9,7 @@ from typing import Literal
 from cyclopts import App, CycloptsError, Parameter
 
 from recondoor import __version__
-from recondoor.cli import _audit, _network, _show, _streams, _study, _sweep
+from recondoor.cli import _audit, _explore, _network, _show, _streams, _study, _sweep
 from recondoor.cli._options import Options
 from recondoor.cli._typed import require_values
 from recondoor.core.errors import RecondoorError, out_of_memory, plain
@@ -26,6 +26,7 @@ To begin with:
     recondoor study --set poison.ratio=0.1 --seeds 3
     recondoor study --ratios 0.01,0.1,0.3      choose the ratio as the paper
     recondoor report runs/* sweeps/axes        build old reports anew
+    recondoor explore runs/mine                try it out in the browser
     recondoor predict --attack heuristic       what to expect of training
     recondoor sweep axes.toml --dry-run        many studies: what would it cost
     recondoor audit data pairs.npz --operator gaussian     are training pairs poisoned
@@ -51,6 +52,7 @@ for command in (
     _study.predict,
     _sweep.sweep,
     _network.clean,
+    _explore.explore,
     _show.report,
     _show.doctor,
 ):

@@ -29,11 +29,12 @@ from recondoor.defences._base import (
     rank,
     threshold,
 )
-from recondoor.defences._physics import Physics
+from recondoor.defences._physics import MOST_PIXELS, Physics
 from recondoor.defences._storage import Storage
 
 __all__ = [
     "ATTACKS",
+    "MOST_PIXELS",
     "Attack",
     "Defence",
     "Defender",

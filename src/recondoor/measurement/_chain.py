@@ -162,6 +162,17 @@ class Chain:
             found = self._seen(exact, exact.A(wide))
         return found[0].to(pattern)
 
+    def from_measurement(self, added: Tensor) -> Tensor:
+        """What becomes in u (K, H, W) of something that is added to a measurement.
+
+        Args:
+            added: of the shape and type of one measurement, without its batch.
+
+        Raises ConfigError where the operator is another for each image.
+        """
+        self.require_one_operator("trigger.inject", "y")
+        return self._seen(self.exact, added[None])[0]
+
     def reachable(self, enters: str, *, learned: bool) -> Callable[[Tensor], Tensor] | None:
         """Projection on the triggers (K, H, W) that can enter so; None: all can.
 

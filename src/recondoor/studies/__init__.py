@@ -20,6 +20,7 @@ from recondoor.studies._scene import (
     Scene,
     build_scene,
     digest_of_patterns,
+    injected,
     require_poison,
     require_range,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "Runtime",
     "Scene",
     "build_scene",
+    "injected",
     "load_model",
     "plan_of",
     "predict",

@@ -46,7 +46,7 @@ def build_audit(folder: Path, out: Path | None = None) -> Path:
         ReportError: audit.json or evidence.npz is missing, damaged or against the schema.
         RunError: `out` cannot be written to.
     """
-    record, evidence = read_audit(folder), _evidence(folder)
+    record, evidence = read_audit(folder), read_evidence(folder)
     kind = record["kind"]
     draw = {"data": _of_pairs, "model": draw_model, "input": draw_input}[kind]
     with style():
@@ -137,8 +137,8 @@ def _inconsistent(record: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _evidence(folder: Path) -> Arrays:
-    """Numbers of an audit; one text in it names what is shown."""
+def read_evidence(folder: Path) -> Arrays:
+    """Numbers of an audit; one text in it names what is shown. Raises ReportError."""
     path = folder / "evidence.npz"
     try:
         arrays = RunDir(folder).read_npz(path)
