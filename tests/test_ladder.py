@@ -53,6 +53,7 @@ ROOMS = (
     "sweeps",
     "testing",
     "doors",
+    "explore",
     "cli",
 )
 GROUPS = {name.split(".")[0] for name in ROOMS if "." in name}

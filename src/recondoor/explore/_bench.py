@@ -10,7 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from recondoor import audit, config, evaluation, metrics, rundir, studies, yardsticks
+from recondoor import audit, config, evaluation, gate, metrics, rundir, studies, yardsticks
 from recondoor.errors import DataError
 from recondoor.explore._access import Access
 from recondoor.explore._opinions import Opinions, Subject
@@ -62,6 +62,11 @@ class Bench:
 
     def __init__(self, folder: Path, access: Access) -> None:
         self._folder, self._access = folder, access
+        if not gate.names(folder, "model-*.safetensors", inside=folder):
+            raise DataError(
+                f"{folder}: its networks were not kept (model-LABEL-seedK.safetensors); run its "
+                f"settings again: recondoor study --config {folder / 'config.toml'}"
+            )
         self.settings = rundir.settings(
             folder, trusted_paths=access.trust_paths, data_dir=access.data_dir
         )
@@ -75,10 +80,7 @@ class Bench:
         }
         self.seeds = [seed for seed, labels in self.labels.items() if labels]
         if not self.seeds:
-            raise DataError(
-                f"{folder}: its networks were not kept (model-LABEL-seedK.safetensors); run its "
-                f"settings again: recondoor study --config {folder / 'config.toml'}"
-            )
+            raise DataError(f"{folder}: its networks are none that its settings name")
         self._loaded: dict[int, _Networks] = {}
 
     def described(self) -> Json:

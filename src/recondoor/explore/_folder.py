@@ -31,7 +31,8 @@ class Folder:
         """Points of a sweep, one for each seed, by their place in its folder."""
         if self.kind != "sweep":
             return {}
-        return {str(point["folder"]): point for point in self.sweep.record["points"]}
+        points = self.sweep.record["points"]
+        return {str(point["folder"]): point for point in points if "folder" in point}
 
     def run(self, place: str = "") -> Path:
         """The run itself (place ''), or that of a sweep's point; raises DataError if there is none.

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from recondoor.errors import ConfigError
 from recondoor.explore._access import Access
 from recondoor.explore._folder import Folder
-from recondoor.explore._guard import Guard
+from recondoor.explore._guard import App, Guard
 
 if TYPE_CHECKING:
     import uvicorn
 
 HOST = "127.0.0.1"
-REMEDY = "explore needs {name}: pip install recondoor[explore]"
+EXTRA = ("starlette", "uvicorn", "anyio", "h11")
 
 
 class Site:
@@ -28,17 +28,13 @@ class Site:
     """
 
     def __init__(self, folder: Folder, access: Access, port: int = 0) -> None:
-        try:
-            from recondoor.explore._app import build
-        except ModuleNotFoundError as error:
-            if error.name not in ("starlette", "uvicorn", "anyio"):
-                raise
-            raise ConfigError(REMEDY.format(name=error.name)) from None
+        build, made = _extra()
+        self.folder = folder
         self._socket = _bound(port)
         self.port = int(self._socket.getsockname()[1])
         self.token = secrets.token_urlsafe(24)
         hosts = frozenset((f"{HOST}:{self.port}", f"localhost:{self.port}"))
-        self._server = _made(Guard(build(folder, access), self.token, hosts))
+        self._server = made(Guard(build(folder, access), self.token, hosts))
 
     @property
     def address(self) -> str:
@@ -54,13 +50,16 @@ class Site:
         """Let `run` end, from another thread."""
         self._server.should_exit = True
 
+    def close(self) -> None:
+        """Give the port back, if `run` was never called."""
+        self._socket.close()
+
 
 def serve(
     folder: Folder,
     access: Access,
     port: int = 0,
     browser: bool = True,
-    say: Callable[[str], None] = print,
 ) -> None:
     """Show a folder's page until Ctrl-C.
 
@@ -69,15 +68,28 @@ def serve(
         access: what else may be opened.
         port: 0 for any that is free.
         browser: whether to open it there.
-        say: where the address is told.
 
     Raises ConfigError as `Site`.
     """
     site = Site(folder, access, port)
-    say(f"{site.address}\nThis address is for you alone. Ctrl-C ends it.")
+    print(f"{site.address}\nThis address is for you alone. Ctrl-C ends it.", flush=True)
     if browser:
         webbrowser.open(site.address)
     site.run()
+
+
+def _extra() -> tuple[Callable[[Folder, Access], App], Callable[[App], uvicorn.Server]]:
+    """What builds the page and its server; raises ConfigError where the extra is not installed."""
+    try:
+        import uvicorn  # noqa: F401 - told here, with the other
+
+        from recondoor.explore._app import build
+    except ModuleNotFoundError as error:
+        name = (error.name or "").partition(".")[0]
+        if name not in EXTRA:
+            raise
+        raise ConfigError(f"explore needs {name}: pip install 'recondoor[explore]'") from None
+    return build, _made
 
 
 def _bound(port: int) -> socket.socket:
@@ -93,7 +105,7 @@ def _bound(port: int) -> socket.socket:
     return made
 
 
-def _made(app: Guard) -> uvicorn.Server:
+def _made(app: App) -> uvicorn.Server:
     import uvicorn
 
     settings = uvicorn.Config(

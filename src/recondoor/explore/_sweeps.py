@@ -11,8 +11,8 @@ def sweep(folder: Folder) -> Json:
     """Axes, yardsticks and rows of the sweep; raises ReportError where it is damaged."""
     found = folder.sweep
     axes, known = report.axes_of(found), report.columns()
-    places = {(p["point"], p["seed"]): str(p["folder"]) for p in found.record["points"]}
-    there = {place: folder.has_run(place) for place in places.values()}
+    places = {(point["point"], point["seed"]): place for place, point in folder.points.items()}
+    there = {place: folder.has_run(place) for place in folder.points}
     measured = found.measured
     rows: list[Json] = []
     for row in found.rows:

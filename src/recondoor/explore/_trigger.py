@@ -122,12 +122,12 @@ class Touching:
         chain = scene.world.chain
         if enters == "measurement":
             return self._into_measurement(touch, drawing, box)
+        on = float(touch.strength != 0)
         if enters == "z":
-            found = make_trigger(drawing, scene.shape)
-        else:
-            found = studies.injected(make_trigger(drawing, chain.image_shape), enters, chain)
-        found = _scaled(found, float(touch.strength != 0))
-        return Placed(found, enters, box, self._seen(found, enters))
+            return Placed(_scaled(make_trigger(drawing, scene.shape), on), enters, box)
+        drawn = make_trigger(drawing, chain.image_shape)
+        found = studies.injected(drawn, enters, chain)
+        return Placed(_scaled(found, on), enters, box, self._measured_of(on * drawn.delta, enters))
 
     def _moved(self, touch: Touch) -> Placed:
         """The run's own trigger, moved and made stronger or weaker."""
@@ -143,7 +143,7 @@ class Touching:
         delta, mask = (torch.roll(each, (down, right), (1, 2)) for each in (own.delta, own.mask))
         moved = Trigger(touch.strength * delta, mask)
         box = (touch.row, touch.column, height, width)
-        return Placed(moved, enters, box, self._seen(moved, enters))
+        return Placed(moved, enters, box)
 
     def _into_measurement(
         self, touch: Touch, drawing: TriggerSettings, box: tuple[int, int, int, int]
@@ -189,13 +189,13 @@ class Touching:
             return None
         return torch.cat((x, torch.zeros_like(x)), 1) if len(x[0]) < shape[0] else x
 
-    def _seen(self, trigger: Trigger, enters: Enters) -> Tensor | None:
-        """What of a pattern of u is in the measurement, where it enters there or before."""
-        chain = self.run.scene.world.chain
-        if enters not in ("x", "y") or chain.map != "adjoint" or self._grid is None:
+    def _measured_of(self, pattern: Tensor, enters: Enters) -> Tensor | None:
+        """What a pattern (C, H, W) of the image adds to the measurement, where it enters there."""
+        if enters != "x":
             return None
-        exact = chain.exact
-        return exact.A(exact.solve_normal(trigger.delta.double()[None]))[0]
+        chain = self.run.scene.world.chain
+        whole = torch.cat((pattern, torch.zeros_like(pattern))) if chain.padded else pattern
+        return chain.operator.A(whole[None])[0]
 
     @property
     def _measured(self) -> Tensor:

@@ -5,7 +5,7 @@ import { Box } from "./box.js";
 const TITLES = { own: "the run's own trigger", square: "square", plus: "plus", blob: "blob" };
 // Where the trigger's box is drawn, by where it enters.
 const HOSTS = { z: "z_triggered", input: "z_triggered", y: "z_triggered", x: "x", measurement: "y" };
-const ORDER = ["x", "z_triggered", "change", "artefact", "y", "y_change"];
+const ORDER = ["x", "z", "z_triggered", "change", "artefact", "y", "y_change"];
 
 export class Bench {
   static async opened(place) {
@@ -105,12 +105,12 @@ export class Bench {
 
   count(words, value, most, onchange) {
     const input = make("input", { type: "number", min: 0, max: most, value, "aria-label": words,
-      onchange: () => onchange(Math.min(Math.max(Math.round(Number(input.value) || 0), 0), most)) });
+      onchange: () => onchange(Math.min(Math.max(Math.round(Number(input.value) || 0), 0), Number(input.max))) });
     return input;
   }
 
   slider(words, value, min, max, step, oninput) {
-    const output = make("output", {}, shown(value));
+    const output = make("span", { "aria-hidden": "true" }, shown(value));
     const input = make("input", { type: "range", min, max, step, value,
       oninput: () => { output.textContent = shown(Number(input.value)); oninput(Number(input.value)); } });
     return field(words, input, output);
@@ -161,8 +161,11 @@ export class Bench {
     const [rows, columns] = this.room();
     touch.row = Math.min(touch.row, rows);
     touch.column = Math.min(touch.column, columns);
-    const focus = document.activeElement?.type === "range";
-    if (!focus) this.build();
+    // A slider that is being moved has to stay.
+    if (document.activeElement?.type !== "range") this.build();
+    for (const [field, most] of [[this.row, rows], [this.column, columns]]) field.max = most;
+    this.row.value = touch.row;
+    this.column.value = touch.column;
     this.ask();
   }
 

@@ -141,9 +141,11 @@ export class Figure {
   }
 }
 
-/** A labelled control. */
+let fields = 0;
+/** A labelled control; an output in the label is not what it names. */
 export function field(label, control, ...more) {
-  return make("label", { class: "field" }, make("span", {}, label, ...more), control);
+  control.id = `field-${++fields}`;
+  return make("label", { class: "field", for: control.id }, make("span", {}, label, ...more), control);
 }
 
 /** A select of [value, words]. */

@@ -117,7 +117,7 @@ export class SweepMap {
   mark(each, across, up, share, grid, [x, y, value]) {
     const [left, top] = [across.at(each.at[0]), up.at(each.at[1])];
     const rgb = cividis(share);
-    const words = `${x.name} ${shown(each.at[0])}, ${y.name} ${shown(each.at[1])}: ${value.name} ${shown(each.mean)}, ${each.values.length} networks`;
+    const words = `${x.name} ${shown(each.at[0])}, ${y.name} ${shown(each.at[1])}: ${value.name} ${shown(each.mean)}, ${each.values.length} network${each.values.length === 1 ? "" : "s"}`;
     const choose = () => { this.wish.cell = JSON.stringify(this.wish.cell) === each.key ? null : each.at; this.update(); };
     const own = { fill: `rgb(${rgb})`, role: "button", tabindex: 0, "aria-label": words, "data-place": each.key, "data-exact": each.mean,
       "aria-pressed": JSON.stringify(this.wish.cell) === each.key, onclick: choose,
