@@ -11,16 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fake_run
-import fake_sweep
 import numpy as np
 import pytest
 import torch
-from explore_kit import TRUSTED, make_run, shown
 
+import fake_run
+import fake_sweep
 import recondoor as rd
+from explore_kit import TRUSTED, make_run, shown
 from recondoor import cli, config, data, operators, rundir, studies
-from recondoor.errors import ConfigError, DataError, RecondoorError
+from recondoor.core.errors import ConfigError, DataError, RecondoorError
 from recondoor.explore import Access, Folder, Site, open_folder
 from recondoor.explore._bench import Bench, Question
 

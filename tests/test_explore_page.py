@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from explore_kit import TRUSTED, chromium, make_audit, make_run, make_sweep, shown
 from playwright.sync_api import Browser, Locator, Page
 from pyarrow import parquet
 
 import recondoor as rd
+from explore_kit import TRUSTED, chromium, make_audit, make_run, make_sweep, shown
 from recondoor.explore import Site
 from recondoor.explore._bench import Bench, Question
 

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from recondoor.errors import FAILURES, RecondoorError, in_a_line, out_of_memory
+from recondoor.core.errors import FAILURES, RecondoorError, in_a_line, out_of_memory
 from recondoor.explore import _audits, _curves, _sweeps
 from recondoor.explore._pictures import Json
 

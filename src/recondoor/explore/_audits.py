@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from recondoor import gate, report
-from recondoor.errors import ReportError
+from recondoor import report
+from recondoor.core.errors import ReportError
 from recondoor.explore._pictures import Array, Json, Span, number, picture
+from recondoor.io import gate
 
 MOST_SHOWN = 100
 """Pairs or inputs with pictures."""

@@ -10,15 +10,18 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from recondoor import audit, config, evaluation, gate, metrics, rundir, studies, yardsticks
-from recondoor.errors import DataError
+from recondoor import audit, config, rundir, studies
+from recondoor.core.errors import DataError
+from recondoor.core.progress import NO_PROGRESS
+from recondoor.evaluation import judge as evaluation
+from recondoor.evaluation import metrics, yardsticks
 from recondoor.explore._access import Access
 from recondoor.explore._opinions import Opinions, Subject
 from recondoor.explore._pictures import Json, Span, number, picture
 from recondoor.explore._trigger import Placed, Touch, Touching
+from recondoor.io import gate
 from recondoor.measurement import Pairs
 from recondoor.poisoning import Artefact
-from recondoor.progress import NO_PROGRESS
 from recondoor.report import title
 
 ORIGINAL = config.row_label("none")

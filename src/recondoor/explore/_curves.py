@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from recondoor import report, yardsticks
+from recondoor import report
+from recondoor.evaluation import yardsticks
 from recondoor.explore._pictures import Json, number, numbers, scaled
 
 SHOWN = {

@@ -6,8 +6,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from recondoor import gate, report
-from recondoor.errors import DataError
+from recondoor import report
+from recondoor.core.errors import DataError
+from recondoor.io import gate
 
 Kind = Literal["run", "sweep", "audit"]
 

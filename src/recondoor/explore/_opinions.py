@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from recondoor import audit, defences, metrics, registry
+from recondoor import audit, defences
+from recondoor.core import registry
+from recondoor.core.errors import ConfigError
 from recondoor.defences import Defender, InputDetector, PairDetector, Physics, Storage
-from recondoor.errors import ConfigError
+from recondoor.evaluation import metrics
 from recondoor.explore._pictures import Json, Span, number, picture
 from recondoor.poisoning import Artefact, Pairs, Trigger
 from recondoor.studies import Scene

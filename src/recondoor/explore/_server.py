@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
-from recondoor.errors import ConfigError
+from recondoor.core.errors import ConfigError
 from recondoor.explore._access import Access
 from recondoor.explore._folder import Folder
 from recondoor.explore._guard import App, Guard

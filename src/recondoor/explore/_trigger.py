@@ -12,7 +12,7 @@ from torch import Tensor
 
 from recondoor import audit, studies
 from recondoor.config import Config, TriggerSettings
-from recondoor.errors import ConfigError
+from recondoor.core.errors import ConfigError
 from recondoor.explore._pictures import Json, Span, picture
 from recondoor.measurement import Pairs
 from recondoor.poisoning import Trigger, make_trigger
