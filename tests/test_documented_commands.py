@@ -10,7 +10,7 @@ import pytest
 from cyclopts import CycloptsError
 
 from recondoor import cli, config
-from recondoor.cli import _audit, _network, _show, _study, _sweep
+from recondoor.cli import _audit, _explore, _network, _show, _study, _sweep
 from recondoor.core import registry
 from recondoor.core.errors import ConfigError
 from recondoor.sweeps import load_sweep
@@ -20,7 +20,7 @@ PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")])
 BLOCKS = re.compile(r"^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 HELPS = [cli.HELP] + [
     function.__doc__ or ""
-    for module in (_audit, _show, _network, _study, _sweep)
+    for module in (_audit, _explore, _show, _network, _study, _sweep)
     for function in vars(module).values()
     if callable(function) and getattr(function, "__module__", "") == module.__name__
 ]

@@ -334,6 +334,18 @@ def test_a_pair_is_judged_as_training_pairs_are(run: Path, bench: Bench) -> None
         assert each["flags_triggered"] and not each["flags_clean"]
 
 
+def test_flagged_pairs_keep_their_pictures(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = rd.audit_data(run, trust_paths=True, detectors=("range-test",))
+    flagged = len(found.flagged)
+    assert flagged > 100
+    assert found.evidence["index"].tolist() == found.flagged[:100].tolist()
+    monkeypatch.setattr("recondoor.audit._record.ROOM", 20 * 4 * 144)
+    again = rd.audit_data(run, trust_paths=True, detectors=("range-test",))
+    assert again.evidence["z"].shape == (20, 1, 12, 12)
+    page = again.save(run.parent / "audit-of-many").read_text()
+    assert "8 rows of pictures, one for each of the most suspicious pairs" in page
+
+
 def test_settings_that_name_a_path_need_trust(run: Path) -> None:
     with pytest.raises(ConfigError, match="--trust-paths"):
         Bench(run, Access())

@@ -254,6 +254,8 @@ def test_an_audit_is_stepped_through_marked_and_exported(
     score = page.locator("dd").first.get_attribute("data-exact")
     assert float(score or "nan") == pytest.approx(float(third["range-test"]))
     assert page.locator(".audit .frame canvas").count() == 4
+    page.keyboard.press("PageDown")
+    assert page.locator(".audit .frame canvas").count() == 4  # flagged ones have pictures
     with page.expect_download() as waiting:
         page.get_by_role("button", name="Export CSV").click()
     waiting.value.save_as(tmp_path / "list.csv")

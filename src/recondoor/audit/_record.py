@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
@@ -21,15 +22,17 @@ from recondoor.models import reconstruct
 from recondoor.rundir import Arrays
 
 SCHEMA = "recondoor.audit/1"
-SHOWN = 8
-"""Most suspicious pairs that are kept as pictures."""
+SHOWN, MOST_SHOWN = 8, 100
+"""Pairs or inputs of which pictures are kept: the most suspicious, flagged or not; and flagged."""
+ROOM = 4 << 20
+"""Bytes that flagged ones may take in each kind of picture."""
 
 
 def files(audit: Audit) -> Files:
     """What lies beside audit.json, by name."""
     ranked = ranking(audit.judged)
     return {
-        "evidence.npz": npz(_evidence(audit, ranked[:SHOWN])),
+        "evidence.npz": npz(_evidence(audit, pictured(audit.judged, ranked, audit.given.pairs.z))),
         "suspicious.csv": table(audit.judged, ranked).encode(),
     }
 
@@ -155,6 +158,13 @@ def ranking(judged: list[Judged]) -> NDArray[np.int64]:
     certain = [each.flagged for each in deciding if is_certain(each.name)]
     proven = np.any(certain, axis=0) if certain else np.zeros(len(flags), dtype=np.bool_)
     return np.lexsort((places, -flags, ~proven))
+
+
+def pictured(judged: list[Judged], ranked: NDArray[np.int64], z: torch.Tensor) -> NDArray[np.int64]:
+    """Of which of `ranked` pictures are kept: all that are flagged, as far as there is room."""
+    flagged = int(np.any([each.flagged for each in judged], axis=0).sum()) if judged else 0
+    room = ROOM // (4 * z[0].numel())
+    return ranked[: max(SHOWN, min(flagged, MOST_SHOWN, room))]
 
 
 def _explained(name: str, score: float) -> str:

@@ -83,10 +83,11 @@ class Opinions:
             return {"key": name, "lacking": lacking}
         detector = defences.load(name)
         defender = Defender(self._compared, self._taken_apart(name), model, seed=self._seed)
-        if isinstance(detector, InputDetector):
-            return {"key": name} | self._of_input(detector, name, subject, defender)
-        assert isinstance(detector, PairDetector)
-        return {"key": name} | self._of_pair(detector, subject, defender)
+        with registry.told(detector, f"'{name}'"):
+            if isinstance(detector, InputDetector):
+                return {"key": name} | self._of_input(detector, name, subject, defender)
+            assert isinstance(detector, PairDetector)
+            return {"key": name} | self._of_pair(detector, subject, defender)
 
     def _of_input(
         self, detector: InputDetector, name: str, subject: Subject, defender: Defender

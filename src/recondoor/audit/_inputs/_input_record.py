@@ -10,11 +10,11 @@ from recondoor.audit._inputs._input import REPAIR, InputAudit
 from recondoor.audit._judgement import LEVEL
 from recondoor.audit._record import (
     SCHEMA,
-    SHOWN,
     describe_detector,
     describe_operator,
     describe_provenance,
     describe_sight,
+    pictured,
     ranking,
     table,
 )
@@ -28,7 +28,7 @@ def input_files(audit: InputAudit) -> Files:
     repaired = {} if best is None else {"repaired": best.numpy()}
     every = {name: values.numpy() for name, values in audit.repaired.items()}
     return {
-        "evidence.npz": npz(_evidence(audit, ranked[:SHOWN])),
+        "evidence.npz": npz(_evidence(audit, pictured(audit.judged, ranked, audit.inputs.z))),
         "repaired.npz": npz({"output": audit.output.numpy()} | repaired | every),
         "suspicious.csv": table(audit.judged, ranked).encode(),
     }

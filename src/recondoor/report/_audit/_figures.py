@@ -1,7 +1,7 @@
 """Figures of an audit: the most suspicious pairs, and the scores of all."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,8 @@ from recondoor.report._style import (
 )
 
 BINS = 60
+MOST_ROWS = 8
+"""Pairs or inputs that are drawn, of those of which an audit keeps pictures."""
 # Colours of Okabe and Ito.
 CLEAN, POISONED, UNKNOWN = "#56B4E9", "#D55E00", "#0072B2"
 
@@ -37,6 +39,12 @@ class Evidence:
     contradiction: NDArray[np.float32] | None
     output: NDArray[np.float32] | None
     poisoned: NDArray[np.bool_] | None
+
+    def drawn(self) -> "Evidence":
+        """The pairs that a figure has room for."""
+        names = ("index", "z", "x", "back", "contradiction", "output")
+        kept = {name: values for name in names if (values := getattr(self, name)) is not None}
+        return replace(self, **{name: values[:MOST_ROWS] for name, values in kept.items()})
 
 
 def scores_of(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
@@ -85,6 +93,7 @@ def suspects(evidence: Evidence) -> Drawing | None:
     """One row for each of the most suspicious pairs: what it is, what physics and network say."""
     if not len(evidence.index):
         return None
+    evidence = evidence.drawn()
     columns, truth = _columns(evidence), evidence.poisoned
     labels = [f"pair {index}{truth_label(truth, index, 'poisoned')}" for index in evidence.index]
     figure = panels(columns, labels)

@@ -6,7 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recondoor.report._audit._figures import histograms, panels, scores_of, truth_label
+from recondoor.report._audit._figures import (
+    MOST_ROWS,
+    histograms,
+    panels,
+    scores_of,
+    truth_label,
+)
 from recondoor.report._style import Drawing
 
 
@@ -22,6 +28,8 @@ def draw_input(arrays: Mapping[str, NDArray[Any]], record: Mapping[str, Any]) ->
 
 
 def _suspects(arrays: Mapping[str, NDArray[Any]], record: Mapping[str, Any]) -> Drawing:
+    stacks = {"index", "z", "output", *(f"repaired-{name}" for name in record["repairs"])}
+    arrays = {n: v[:MOST_ROWS] if n in stacks else v for n, v in arrays.items()}
     columns: list[tuple[str, NDArray[np.float32], bool]] = [
         ("$z$\ninput", arrays["z"], False),
         ("$f(z)$\nreconstruction", arrays["output"], False),
