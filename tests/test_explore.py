@@ -279,6 +279,12 @@ def test_no_strength_is_no_trigger(bench: Bench) -> None:
         assert all(each["numbers"][ARTEFACT] == 0 for each in answer["models"])
 
 
+def test_a_trigger_lies_where_its_run_has_it_unless_moved(bench: Bench) -> None:
+    here = bench.look(question(row=None, column=None))
+    assert here["place"] == (8, 8, 3, 3)
+    assert here["models"] == bench.look(question(row=8, column=8))["models"]
+
+
 @pytest.mark.parametrize(
     ("touch", "said"),
     [

@@ -145,6 +145,22 @@ def test_keys_and_fields_do_all_that_a_mouse_does(page: Page, bench: Site, folde
         assert told(page, model, "attack_rmse") == pytest.approx(value, abs=1e-6)
 
 
+def test_another_network_has_its_own_trigger(page: Page, bench: Site) -> None:
+    visit(page, bench)
+    settled(page)
+    page.get_by_role("spinbutton", name="Row").fill("2")
+    page.keyboard.press("Tab")
+    settled(page)
+    network = page.get_by_role("combobox", name="Network beside the original")
+    network.select_option("original")
+    settled(page)
+    assert page.locator(".model").count() == 1
+    assert page.get_by_role("spinbutton", name="Row").input_value() == "8"
+    network.select_option("heuristic")
+    settled(page)
+    assert page.locator(".model").count() == 2
+
+
 def test_defences_are_toggled(page: Page, bench: Site, folder: Path) -> None:
     visit(page, bench)
     settled(page)

@@ -71,7 +71,9 @@ def test_the_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
     assert held == expected
 
 
-@pytest.mark.parametrize("pattern", ["templates/*.j2", "schemas/*.json", "presets/*.toml"])
+@pytest.mark.parametrize(
+    "pattern", ["templates/*.j2", "schemas/*.json", "presets/*.toml", "page/*.js"]
+)
 def test_the_wheel_holds_what_is_not_python(wheel: Path, pattern: str) -> None:
     assert any(Path(name).match(pattern) for name in zipfile.ZipFile(wheel).namelist())
 

@@ -38,7 +38,7 @@ class Touch(BaseModel):
     """A trigger as the page asks for it.
 
     `own` is the run's trigger, `strength` times as strong. Of other patterns `strength` is the
-    value of a pixel. `row` and `column` are of the upper left pixel.
+    value of a pixel. `row` and `column` are of the upper left pixel; None: where the run has it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -46,8 +46,8 @@ class Touch(BaseModel):
     pattern: Literal["own", "square", "plus", "blob"] = "own"
     enters: Enters = "z"
     size: int = Field(3, ge=1, le=4096)
-    row: int = Field(0, ge=0, le=65_536)
-    column: int = Field(0, ge=0, le=65_536)
+    row: int | None = Field(None, ge=0, le=65_536)
+    column: int | None = Field(None, ge=0, le=65_536)
     strength: float = Field(1.0, ge=-1e4, le=1e4, allow_inf_nan=False)
 
 
@@ -111,13 +111,14 @@ class Touching:
         """The trigger that was asked for; raises ConfigError if it does not fit or is not seen."""
         if touch.pattern == "own":
             return self._moved(touch)
+        row, column = touch.row or 0, touch.column or 0
         drawing = TriggerSettings(
             shape=touch.pattern,
             size=touch.size,
-            place=f"{touch.row},{touch.column}",
+            place=f"{row},{column}",
             amplitude=touch.strength or 1.0,
         )
-        box = (touch.row, touch.column, touch.size, touch.size)
+        box = (row, column, touch.size, touch.size)
         scene, enters = self.run.scene, touch.enters
         chain = scene.world.chain
         if enters == "measurement":
@@ -134,16 +135,17 @@ class Touching:
         enters, own = self.settings.trigger.inject, self.own
         top, left, height, width = _box(own.mask)
         rows, columns = own.mask.shape[1:]
-        down, right = touch.row - top, touch.column - left
-        if not (0 <= touch.row <= rows - height and 0 <= touch.column <= columns - width):
+        row = top if touch.row is None else touch.row
+        column = left if touch.column is None else touch.column
+        down, right = row - top, column - left
+        if row > rows - height or column > columns - width:
             raise ConfigError(
-                f"row {touch.row}, column {touch.column} given; this trigger covers "
+                f"row {row}, column {column} given; this trigger covers "
                 f"{height}x{width} of {rows}x{columns} pixels"
             )
         delta, mask = (torch.roll(each, (down, right), (1, 2)) for each in (own.delta, own.mask))
         moved = Trigger(touch.strength * delta, mask)
-        box = (touch.row, touch.column, height, width)
-        return Placed(moved, enters, box)
+        return Placed(moved, enters, (row, column, height, width))
 
     def _into_measurement(
         self, touch: Touch, drawing: TriggerSettings, box: tuple[int, int, int, int]

@@ -17,7 +17,8 @@ export class Bench {
   constructor(place, told) {
     this.place = place;
     this.told = told;
-    const own = told.touch.own;
+    const own = { ...told.touch.own };
+    this.own = own;
     const models = told.seeds[0].models;
     this.question = {
       seed: told.seeds[0].seed,
@@ -62,9 +63,9 @@ export class Bench {
       make("fieldset", {}, make("legend", {}, "Image and network"),
         make("div", { class: "steps" }, step(-1, "previous image", "◀"), image, step(1, "next image", "▶")),
         field("Network beside the original", choice(seed.models.map((each) => [each.key, each.title]),
-          question.model, set(question, "model"))),
+          question.model, (value) => this.changed("model", value))),
         told.seeds.length > 1 ? field("Seed", choice(told.seeds.map((each) => [String(each.seed), String(each.seed)]),
-          String(question.seed), (value) => set(question, "seed")(Number(value)))) : null),
+          String(question.seed), (value) => this.changed("seed", Number(value)))) : null),
       make("fieldset", {}, make("legend", {}, "Trigger"),
         field("Pattern", choice(Object.entries(TITLES), touch.pattern, (value) => this.patterned(value))),
         field("It is added to", own
@@ -123,11 +124,15 @@ export class Bench {
     return enters === "measurement" ? touch.measurement : enters === "z" ? touch.input : touch.image;
   }
 
+  /** Height and width of the trigger. */
+  sides() {
+    const { touch } = this.question;
+    return touch.pattern === "own" ? [this.own.height, this.own.width] : [touch.size, touch.size];
+  }
+
   /** Largest row and column of the trigger's upper left pixel. */
   room() {
-    const { touch } = this.question;
-    const own = this.told.touch.own;
-    const sides = touch.pattern === "own" ? [own.height, own.width] : [touch.size, touch.size];
+    const sides = this.sides();
     return this.grid().map((side, i) => Math.max(side - sides[i], 0));
   }
 
@@ -137,9 +142,19 @@ export class Bench {
     return touch.enters === "measurement" ? 60 : 10;
   }
 
+  /** Another network, whose own trigger may lie elsewhere: the server says where. */
+  changed(key, value) {
+    const { question } = this;
+    question[key] = value;
+    const known = this.told.seeds.find((each) => each.seed === question.seed).models;
+    if (!known.some((each) => each.key === question.model)) question.model = known[known.length - 1].key;
+    if (question.touch.pattern === "own") Object.assign(question.touch, { row: null, column: null });
+    this.ask();
+  }
+
   patterned(pattern) {
     const { touch } = this.question;
-    const own = this.told.touch.own;
+    const own = this.own;
     if (pattern === "own") Object.assign(touch, { enters: own.enters, row: own.row, column: own.column, strength: 1 });
     else if (touch.pattern === "own") Object.assign(touch, { size: Math.min(own.height, Math.min(...this.grid())) || 1, strength: 1 });
     touch.pattern = pattern;
@@ -189,7 +204,7 @@ export class Bench {
     while (this.wanted !== this.answered) {
       const wish = this.wanted;
       try {
-        this.show(await asked("look", { run: this.place }, JSON.parse(wish)));
+        this.show(await asked("look", { run: this.place }, JSON.parse(wish)), JSON.parse(wish));
       } catch (error) {
         this.state.textContent = error.message;
         this.state.className = "error";
@@ -201,8 +216,14 @@ export class Bench {
     this.element.setAttribute("aria-busy", "false");
   }
 
-  show(answer) {
-    this.answer = answer;
+  show(answer, question) {
+    const { touch } = this.question;
+    if (touch.row === null && question.touch.row === null) {
+      const [row, column, height, width] = answer.place;
+      Object.assign(this.own, { row, column, height, width });
+      Object.assign(touch, { row, column });
+      this.build();
+    }
     for (const key of ORDER) {
       const picture = answer.pictures[key];
       if (!picture) {
@@ -223,8 +244,7 @@ export class Bench {
 
   place_box() {
     const { touch } = this.question;
-    const own = this.told.touch.own;
-    const sides = touch.pattern === "own" ? [own.height, own.width] : [touch.size, touch.size];
+    const sides = this.sides();
     const host = this.figures[HOSTS[touch.enters]];
     const [rows, columns] = host ? host.picture.shape.slice(1) : [1, 1];
     // What is cropped of the image is not in the picture of z.
