@@ -59,8 +59,9 @@ def make(folder: Path) -> dict[str, Path]:
 def bench(page: Page) -> None:
     """Move the square by five pixels."""
     page.locator(".box").focus()
-    page.keyboard.press("Shift+ArrowLeft")
-    page.wait_for_selector(".bench[aria-busy=false]")
+    for _ in range(5):
+        page.keyboard.press("ArrowLeft")
+        page.wait_for_selector(".bench[aria-busy=false]")
 
 
 def choose(page: Page) -> None:
