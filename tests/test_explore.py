@@ -1,5 +1,6 @@
 """The explorer without a browser: who is let in, what is opened, and numbers against NumPy."""
 
+import dataclasses
 import http.client
 import json
 import os
@@ -23,6 +24,7 @@ from recondoor import cli, config, data, operators, rundir, studies
 from recondoor.core.errors import ConfigError, DataError, RecondoorError
 from recondoor.explore import Access, Folder, Site, open_folder
 from recondoor.explore._bench import Bench, Question
+from recondoor.explore._opinions import Opinions, Subject
 
 Answer = tuple[int, dict[str, str], bytes]
 ARTEFACT = "artefact_recovery"
@@ -328,6 +330,20 @@ def test_defences_say_what_an_audit_says(run: Path, bench: Bench) -> None:
         )
         mended = audited.repaired[name]
         np.testing.assert_allclose(values(each["repaired"]), mended[count + 7], atol=1e-5)
+
+
+def test_an_operator_that_does_not_explain_its_pairs_decides_nothing(bench: Bench) -> None:
+    scene = bench._networks(0).run.scene
+    finer = dataclasses.replace(scene.world.chain.exact, sigma=1e-4)
+    chain = dataclasses.replace(scene.world.chain, exact=finer)
+    world = dataclasses.replace(scene.world, chain=chain)
+    opinions = Opinions(dataclasses.replace(scene, world=world), 0)
+    delta = scene.trigger
+    subject = Subject(scene.test.at(torch.tensor([0])), delta, scene.artefact, "heuristic")
+    model = bench._networks(0).models["heuristic"]
+    for name in ("range-test", "measurement-residual", "measurement-consistency"):
+        said = opinions.of(name, subject, model)
+        assert "did not measure the trusted pairs" in said["lacking"] and len(said) == 2
 
 
 def test_a_pair_is_judged_as_training_pairs_are(run: Path, bench: Bench) -> None:

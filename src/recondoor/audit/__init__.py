@@ -12,6 +12,7 @@ from recondoor.audit._networks._network_file import Network, maker, read_network
 from recondoor.audit._networks._repair import Mended, MendRequest, mend
 from recondoor.audit._networks._trained import Training
 from recondoor.audit._pairs._data import Audit, Request, audit_data
+from recondoor.audit._pairs._fit import misfit_of_trusted
 from recondoor.audit._pairs._run import Run, open_run
 from recondoor.audit._pairs._source import Measured, Source
 from recondoor.audit._record import as_record, files
@@ -47,6 +48,7 @@ __all__ = [
     "mend",
     "mended_record",
     "mended_text",
+    "misfit_of_trusted",
     "model_files",
     "model_record",
     "npz",

@@ -48,6 +48,7 @@ class Opinions:
         self._compared = scene.validation.at(every[:own])
         self._trusted = scene.validation.at(every[own:]).z
         self._physics: Physics | None = None
+        self._misfit: str | None = None
         self._thresholds: dict[tuple[str, str], float] = {}
         self._names = [*defences.names("input"), *filter(_judges_alone, defences.names("pairs"))]
 
@@ -78,11 +79,14 @@ class Opinions:
         """
         if name not in self._names:
             raise ConfigError(f"'{name}' is no detector that judges one input alone")
+        detector = defences.load(name)
         lacking = self._lacking(name)
+        physics = None if lacking else self._taken_apart(name)
+        if physics is not None:
+            lacking = self._misfit
         if lacking is not None:
             return {"key": name, "lacking": lacking}
-        detector = defences.load(name)
-        defender = Defender(self._compared, self._taken_apart(name), model, seed=self._seed)
+        defender = Defender(self._compared, physics, model, seed=self._seed)
         with registry.told(detector, f"'{name}'"):
             if isinstance(detector, InputDetector):
                 return {"key": name} | self._of_input(detector, name, subject, defender)
@@ -156,6 +160,8 @@ class Opinions:
         if self._physics is None:
             stored = Storage.of(self._scene.validation.z)
             self._physics = replace(Physics.of(operator), stored=stored)
+            why = audit.misfit_of_trusted(self._physics, self._scene.validation, ALARM)
+            self._misfit = why and f"the operator did not measure the trusted pairs: {why}"
         return self._physics
 
     @property
