@@ -1,7 +1,7 @@
 """Make the pictures of docs/explore.md: python scripts/explorer_screenshots.py FOLDER.
 
-FOLDER gets a run of the embedded digits with its audit, and a small sweep, unless they are there:
-about six minutes on one core. Needs `pip install '.[dev]'` and Chromium.
+FOLDER gets a run of the embedded digits and its audit, unless they are there: some minutes on one
+core. The map is that of a kept sweep. Needs `pip install '.[dev]'` and Chromium.
 """
 
 import io
@@ -28,31 +28,18 @@ SETTINGS = {
     "train.max_epochs": 4,
     "attack.names": ["none", "heuristic"],
 }
-SWEEP = """
-preset = "quick"
-[base]
-data.name = "mnist5k"
-operator.name = "fourier"
-attack.names = ["none", "heuristic"]
-train = { max_epochs = 4, patience = 4, epoch_pairs = 1500 }
-[[block]]
-name = "square"
-grid."attack.l2" = [6, 12, 18]
-grid."poison.ratio" = [0.1, 0.3]
-"""
+KEPT = Path(__file__).parents[1] / "studies" / "equal-budget" / "fourier"
+"""A sweep that was kept without its runs."""
 
 
 def make(folder: Path) -> dict[str, Path]:
-    """A run, its audit and a sweep below `folder`."""
+    """A run and its audit below `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    places = {name: folder / name for name in ("digits", "audit-data", "sweep")}
+    places = {name: folder / name for name in ("digits", "audit-data")}
     rd.study(SETTINGS, places["digits"])
     if not (places["audit-data"] / "audit.json").exists():
         names = ("range-test", "measurement-residual", "spectral-signatures")
         rd.audit_data(places["digits"], detectors=names).save(places["audit-data"])
-    spec = folder / "sweep.toml"
-    spec.write_text(SWEEP)
-    rd.sweep(spec, places["sweep"])
     return places
 
 
@@ -78,8 +65,8 @@ def main() -> None:
         with shown(places["digits"]) as site:
             shoot(browser, site, "lab-bench", bench, height=1010)
             shoot(browser, site, "lab-bench-narrow", bench, width=400, height=1500, scheme="dark")
-        with shown(places["sweep"]) as site:
-            shoot(browser, site, "map", lambda _: None, height=1160)
+        with shown(KEPT) as site:
+            shoot(browser, site, "map", lambda _: None, height=1000)
         with shown(places["audit-data"]) as site:
             shoot(browser, site, "audit", choose, height=860)
 

@@ -66,7 +66,10 @@ class Opinions:
                     "words": lines[name],
                     "of": of,
                     "lacking": lacking,
-                    "on": lacking is None and needs and self._values <= QUICK,
+                    "on": lacking is None
+                    and needs
+                    and "clean" not in detector.needs
+                    and self._values <= QUICK,
                     "slow": needs and self._values > QUICK,
                 }
             )
