@@ -132,7 +132,8 @@ class Plan:
     @property
     def clean_l2(self) -> float:
         """Root mean squared L2 of the clean inputs."""
-        energy = [part.double().square().sum((1, 2, 3)) for part in torch.split(self.pairs.z, CHUNK)]
+        parts = torch.split(self.pairs.z, CHUNK)
+        energy = [part.double().square().sum((1, 2, 3)) for part in parts]
         return float(torch.cat(energy).mean().sqrt())
 
     @property
