@@ -1,8 +1,8 @@
 """Slices of real volumes, 64 x 64: two pools that share no person.
 
-    python pools.py VOLUMES OUT
+    python pools.py VOLUMES OUT [POOL ...]
 
-VOLUMES holds the files that `STARTS` names. k-space and sinograms made of these slices are
+A pool that is there is not made again. VOLUMES holds the files that `STARTS` names. k-space and sinograms made of these slices are
 simulated from processed magnitude images (Shimron et al., PNAS 2022).
 """
 
@@ -67,5 +67,7 @@ def pool(name, folder):
 if __name__ == "__main__":
     folder, out = Path(sys.argv[1]), Path(sys.argv[2])
     out.mkdir(parents=True, exist_ok=True)
-    for name in POOLS:
+    for name in sys.argv[3:] or POOLS:
+        if (out / f"{name}.npy").exists():
+            continue
         np.save(out / f"{name}.npy", pool(name, folder))
