@@ -107,6 +107,10 @@ class Nuisance:
         usable = torch.where(slope.abs() > 1e-12, slope, torch.ones_like(slope))
         return (left / usable[:, None] * self.of_z).view(z.shape)
 
+    def unexplained(self, z: Tensor, x: Tensor) -> Tensor:
+        """Energy of each z (N, C, H, W) that x does not explain, in units of z squared, (N,)."""
+        return self._left(z, x)[0].square().sum(1)
+
     def _left(self, z: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Residuals (N, D), scales (N,), and the energy of z but for its offsets (N,)."""
         scaled = x / self.of_x

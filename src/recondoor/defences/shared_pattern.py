@@ -61,6 +61,12 @@ FEWEST = 20
 EXPLAINED = 0.5
 """Share of z's energy that x must explain in the median pair, or they are no pairs of one image."""
 
+OWN, COMPARED = 0.8, 200
+"""Share of the inputs that their own image must explain better than another's, and how many count.
+
+Of pairs that were shuffled it is half.
+"""
+
 AROUND = 5
 """Rows and columns of the surroundings whose median is taken from an input."""
 
@@ -94,6 +100,8 @@ class SharedPattern(SetDetector):
         nuisance, residuals, inputs = _looks(pairs, defender)
         if nuisance.explained < EXPLAINED:
             return _silent(residuals.strength.size, None, _strange(nuisance))
+        if (own := _own(nuisance, pairs)) < OWN:
+            return _silent(residuals.strength.size, None, _shuffled(own))
         told = _telling(residuals, inputs)
         p_value = min(1.0, TESTS * math.exp(told.log_p))
         scores = told.strength.size
@@ -180,6 +188,21 @@ def _fitted(pairs: Pairs, defender: Defender, chosen: Tensor) -> Nuisance:
         return plain
     measured = Nuisance.of(pairs.z, pairs.x, defender.operator, chosen)
     return plain if plain.explained > measured.explained else measured
+
+
+def _own(nuisance: Nuisance, pairs: Pairs) -> float:
+    """Share of inputs that their own image explains better than one from half the set away."""
+    some = torch.linspace(0, len(pairs) - 1, min(COMPARED, len(pairs))).round().long()
+    other = (some + len(pairs) // 2) % len(pairs)
+    own = nuisance.unexplained(pairs.z[some], pairs.x[some])
+    return float((own < nuisance.unexplained(pairs.z[some], pairs.x[other])).float().mean())
+
+
+def _shuffled(own: float) -> str:
+    return (
+        f"only {own:.0%} of the inputs are explained better by their own image than by another's: "
+        "z and x are not in the same order, or the images are nearly all the same"
+    )
 
 
 def _strange(nuisance: Nuisance) -> str:
