@@ -77,7 +77,7 @@ def describe_operator(physics: Physics | None, noise_known: bool) -> dict[str, o
         return None
     return {
         "measured": physics.rank,
-        "values": len(physics.basis),
+        "values": physics.basis.pixels,
         "sigma": physics.sigma,
         "sigma_estimated": not noise_known,
     }
@@ -201,10 +201,11 @@ def _evidence(audit: Audit, shown: NDArray[np.int64]) -> Arrays:
     defender, pairs = audit.defender, audit.given.pairs
     z, x = pairs.z[shown], pairs.x[shown]
     arrays: Arrays = {"index": shown, "z": z.numpy(), "x": x.numpy()}
-    if defender.physics is not None:
-        back = defender.physics.invert(z)
+    if defender.physics is not None and not defender.physics.partial:
+        mine = defender.physics.rows(torch.from_numpy(shown))
+        back = mine.invert(z)
         arrays["back"] = back.float().numpy()
-        arrays["contradiction"] = (defender.physics.project(x) - back).float().numpy()
+        arrays["contradiction"] = (mine.project(x) - back).float().numpy()
     if defender.model is not None:
         arrays["output"] = reconstruct(defender.model, z).cpu().numpy()
     if audit.given.poisoned is not None:

@@ -29,7 +29,8 @@ from recondoor.defences._base import (
     rank,
     threshold,
 )
-from recondoor.defences._physics import MOST_PIXELS, Physics
+from recondoor.defences._physics import MOST_PIXELS, Physics, evenly, parts_of
+from recondoor.defences._slices import SlicePhysics
 from recondoor.defences._storage import Storage
 
 __all__ = [
@@ -51,12 +52,15 @@ __all__ = [
     "Scores",
     "SetDetector",
     "SetFinding",
+    "SlicePhysics",
     "Storage",
+    "evenly",
     "input_detector",
     "load",
     "names",
     "network_detector",
     "pair_detector",
+    "parts_of",
     "place_in_words",
     "pooled",
     "rank",

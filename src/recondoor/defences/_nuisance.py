@@ -25,8 +25,8 @@ from torch import Tensor
 
 from recondoor.operators import LinearOperator
 
-Map = Callable[[Tensor], Tensor]
-"""From images (B, C, H, W) to images."""
+Map = Callable[[Tensor, Tensor], Tensor]
+"""From images (B, C, H, W) and their places among all pairs, int64 (B,), to images."""
 
 FITTED, VALUES = 1_000, 40_000_000
 """Pairs at most that the shared quantities are fitted to, and values of their images."""
@@ -79,20 +79,23 @@ class Nuisance:
         mine_z, mine_x = z[chosen], x[chosen]
         shape = x.shape[1:]
         normal = _identity if operator is None else _normal(operator)
-        columns = _offsets(normal, shape, operator is not None)
+        columns = _offsets(normal, shape, operator is not None and not operator.varies)
         none = torch.zeros((*shape[:-1], shape[-1] // 2 + 1), dtype=torch.complex64)
         found = cls(normal, _unit(mine_z), _unit(mine_x), columns, none)
-        found = found._with_gain(mine_z, mine_x)
-        left, energy = found._left(mine_z, mine_x)[::2]
+        found = found._with_gain(mine_z, mine_x, chosen)
+        left, energy = found._left(mine_z, mine_x, chosen)[::2]
         share = 1 - left.square().sum(1) / energy.clamp_min(1e-30)
         found = replace(found, explained=float(share[energy > 0].median()) if len(share) else 0.0)
         return found._with_filters(left.view(len(left), *shape))
 
-    def rows(self, z: Tensor, x: Tensor) -> Tensor:
-        """Whitened residuals of pairs (N, C, H, W), of L2 1 or 0, (N, C * H * W)."""
+    def rows(self, z: Tensor, x: Tensor, places: Tensor) -> Tensor:
+        """Whitened residuals of pairs (N, C, H, W), of L2 1 or 0, (N, C * H * W).
+
+        `places` (N,) are theirs among all pairs.
+        """
         found = torch.empty(len(z), z[0].numel())
         for part in chunks(len(z), z[0].numel()):
-            found[part] = self._white(z[part], x[part]) - self.mean
+            found[part] = self._white(z[part], x[part], places[part]) - self.mean
         return _unit_rows(found)
 
     def centred(self, rows: Tensor) -> tuple[Nuisance, Tensor]:
@@ -101,28 +104,28 @@ class Nuisance:
         found = _unit_rows(rows.sub_(mean))
         return replace(self, mean=mean), found
 
-    def residual(self, z: Tensor, x: Tensor) -> Tensor:
+    def residual(self, z: Tensor, x: Tensor, places: Tensor) -> Tensor:
         """What the fit leaves of z (N, C, H, W), in units of z and of scale 1."""
-        left, slope, _ = self._left(z, x)
+        left, slope, _ = self._left(z, x, places)
         usable = torch.where(slope.abs() > 1e-12, slope, torch.ones_like(slope))
         return (left / usable[:, None] * self.of_z).view(z.shape)
 
-    def unexplained(self, z: Tensor, x: Tensor) -> Tensor:
+    def unexplained(self, z: Tensor, x: Tensor, places: Tensor) -> Tensor:
         """Energy of each z (N, C, H, W) that x does not explain, in units of z squared, (N,)."""
-        return self._left(z, x)[0].square().sum(1)
+        return self._left(z, x, places)[0].square().sum(1)
 
-    def _left(self, z: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _left(self, z: Tensor, x: Tensor, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Residuals (N, D), scales (N,), and the energy of z but for its offsets (N,)."""
         scaled = x / self.of_x
-        h = self.normal(scaled) + _back(self.gain * _spectrum(scaled), x)
+        h = self.normal(scaled, places) + _back(self.gain * _spectrum(scaled), x)
         return _fit((z / self.of_z).flatten(1), h.flatten(1), self.fixed)
 
-    def _with_gain(self, z: Tensor, x: Tensor) -> Nuisance:
+    def _with_gain(self, z: Tensor, x: Tensor, places: Tensor) -> Nuisance:
         """With the gain that the pairs' residuals ask for, each weighted by its precision."""
         found, scaled = self, x / self.of_x
         spectrum = _spectrum(scaled)
         for _ in range(ROUNDS):
-            left, slope, _ = found._left(z, x)
+            left, slope, _ = found._left(z, x, places)
             weight = (slope.square() / left.square().sum(1).clamp_min(1e-30))[:, None, None, None]
             usable = torch.where(slope == 0, torch.ones_like(slope), slope)[:, None, None, None]
             over = weight * spectrum.conj() * _spectrum(left.view(z.shape)) / usable
@@ -144,8 +147,8 @@ class Nuisance:
             filters.append((frequencies, pixels))
         return replace(self, filters=tuple(filters))
 
-    def _white(self, z: Tensor, x: Tensor) -> Tensor:
-        left, _, energy = self._left(z, x)
+    def _white(self, z: Tensor, x: Tensor, places: Tensor) -> Tensor:
+        left, _, energy = self._left(z, x, places)
         left[left.square().sum(1) <= COMPUTED**2 * energy] = 0
         return self.whitened(left.view(z.shape))
 
@@ -183,18 +186,18 @@ def fitted_to(count: int, values: int, generator: torch.Generator) -> Tensor:
     return torch.randperm(count, generator=generator)[:most].sort().values
 
 
-def _identity(x: Tensor) -> Tensor:
+def _identity(x: Tensor, places: Tensor) -> Tensor:
     return x
 
 
 def _normal(operator: LinearOperator) -> Map:
     """A_adjoint A, of 32 bits to 32 bits, however the operator itself computes."""
 
-    def apply(x: Tensor) -> Tensor:
-        parts = [
-            operator.A_adjoint(operator.A(x[part].double())).float()
-            for part in chunks(len(x), x[0].numel())
-        ]
+    def apply(x: Tensor, places: Tensor) -> Tensor:
+        parts = []
+        for part in chunks(len(x), x[0].numel()):
+            mine = operator.rows(places[part])
+            parts.append(mine.A_adjoint(mine.A(x[part].double())).float())
         return torch.cat(parts)
 
     return apply
@@ -206,7 +209,7 @@ def _offsets(normal: Map, shape: torch.Size, measured: bool) -> Tensor:
     ones = torch.zeros(channels, *shape)
     for k in range(channels):
         ones[k, k] = 1
-    columns = torch.cat((ones, normal(ones))) if measured else ones
+    columns = torch.cat((ones, normal(ones, torch.arange(channels)))) if measured else ones
     q, r = torch.linalg.qr(columns.flatten(1).double().T)
     kept = r.diagonal().abs() > DEPENDENT * r.abs().max()
     found: Tensor = q[:, kept].T.float().contiguous()

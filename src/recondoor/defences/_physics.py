@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 import torch
 from scipy.special import chdtri
 from scipy.stats import beta, chi2
 from torch import Tensor
 
-from recondoor.core.errors import ConfigError
+from recondoor.defences._decomposition import Map, decomposed
 from recondoor.defences._storage import Storage
-from recondoor.operators import LinearOperator
-
-MOST_PIXELS = 4_096
-"""Values of an image above which the eigenvectors of A_adjoint A no longer fit."""
-
-NULL = 1e-4
-"""Singular values below this share of the largest are not inverted: z is stored in 32 bits."""
+from recondoor.operators import Basis, LinearOperator
 
 COMPUTED = 1e-5
 """Share of the norm of z that computing it in 32 bits may put outside its range: 168 units."""
@@ -35,6 +30,12 @@ NOTHING = 1e-5
 DEPENDENT = 2.0
 """Factor of coarse rounding in residuals: its components depend on each other, unlike noise."""
 
+CHUNK = 1 << 22
+"""Values of images that are looked at at a time."""
+
+SAMPLED = 40_000_000
+"""Values of images from which the noise level is estimated, at most."""
+
 STEPS, SETTLED = 60, 1e-9
 """Steps at most in which the noise level is found, and the relative change that ends them."""
 
@@ -45,39 +46,40 @@ class Physics:
 
     Args:
         singular: singular values of A as a real map that are inverted, (rank,), float64.
-        basis: their right singular vectors, (pixels, rank), float64.
+        basis: their right singular vectors.
         sigma: standard deviation of the measurement noise.
         dropped: upper bounds of the other singular values, (pixels - rank,), float64.
         stored: what storing z rounded away beyond 32 bits.
         doubt: factor by which the true noise may exceed `sigma`, where that is an estimate.
+        clean: network inputs of images (N, C, H, W) without noise, where the basis does not tell;
+            then `singular` and `basis` are those of the noise in z.
+        partial: whether the basis is only a part of what z can be.
+        inside: all that z can be, where that is known.
     """
 
     singular: Tensor
-    basis: Tensor
+    basis: Basis
     sigma: float
     dropped: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
     stored: Storage = field(default_factory=Storage)
     doubt: float = 1.0
+    clean: Map | None = None
+    partial: bool = False
+    inside: Basis | None = None
 
     @classmethod
-    def of(cls, operator: LinearOperator) -> Physics:
-        """Take `operator` apart, which is one of float64; raises ConfigError for large images."""
-        pixels = int(torch.tensor(operator.shape).prod())
-        if pixels > MOST_PIXELS:
-            raise ConfigError(
-                f"images of {pixels} values given; these tests need the singular vectors of the "
-                f"operator and so at most {MOST_PIXELS}: cut the images into patches"
-            )
-        images = torch.eye(pixels, dtype=torch.float64).view(pixels, *operator.shape)
-        gram = operator.A_adjoint(operator.A(images)).flatten(1)
-        values, vectors = torch.linalg.eigh((gram + gram.T) / 2)
-        singular = values.clamp_min(0).sqrt()
-        kept = singular > NULL * singular[-1]
-        # Eigenvalues are exact up to this share of the largest, and no further.
-        unsure = pixels * torch.finfo(torch.float64).eps * values[-1]
-        dropped = (values[~kept].clamp_min(0) + unsure).sqrt()
-        basis = vectors[:, kept].contiguous()
-        return cls(singular[kept], basis, operator.sigma, dropped)
+    def of(cls, operator: LinearOperator, way: str = "adjoint", partial: bool = False) -> Physics:
+        """Take `operator` apart, which is one of float64.
+
+        Args:
+            operator: what measured.
+            way: its input map that made z of y.
+            partial: whether a part will do, where all of it is too much.
+
+        Raises:
+            ConfigError: an input map without a linear law, or images too large for all of it.
+        """
+        return cls(sigma=operator.sigma, **decomposed(operator, way, partial))
 
     @property
     def rank(self) -> int:
@@ -87,33 +89,57 @@ class Physics:
     @property
     def whole(self) -> bool:
         """Whether range(A_adjoint) is all of space, so that nothing can be outside of it."""
-        return self.rank == len(self.basis)
+        return self._range is not None and self._range.rank == self.basis.pixels
+
+    @property
+    def knows_range(self) -> bool:
+        """Whether it is known what z cannot be."""
+        return self._range is not None
+
+    @property
+    def _range(self) -> Basis | None:
+        return self.inside if self.partial else self.basis
+
+    @property
+    def varies(self) -> bool:
+        """Whether each pair was measured in its own way."""
+        return False
+
+    def rows(self, index: Tensor | slice) -> Self:
+        """Of the physics of n pairs that of those at `index`; where nothing varies the same."""
+        return self
 
     def project(self, v: Tensor) -> Tensor:
-        """Projection of v (N, C, H, W) on range(A_adjoint), in float64."""
-        inside = v.flatten(1).double() @ self.basis @ self.basis.T
-        return inside.view(v.shape)
+        """Projection of v (N, C, H, W) on range(A_adjoint), in float64; v where that is not known."""
+        basis = self._range
+        if basis is None:
+            return v.double()
+        found = torch.empty(v.shape, dtype=torch.float64)
+        for part in parts_of(v):
+            inside = self.rows(part).seen(basis.along(v[part].flatten(1).double()))
+            found[part] = basis.back(inside).view(v[part].shape)
+        return found
 
     def measured_again(self, x: Tensor) -> Tensor:
         """A_adjoint A x of images (N, C, H, W), without noise, in float64."""
-        inside = x.flatten(1).double() @ self.basis * self.singular.square()
-        return (inside @ self.basis.T).view(x.shape)
+        if self.clean is not None:
+            return self.clean(x.double())
+        inside = self.basis.along(x.flatten(1).double()) * self.singular.square()
+        return self.basis.back(inside).view(x.shape)
 
-    def pseudo_inverse(self) -> tuple[Tensor, Tensor]:
-        """Basis (pixels, k) and eigenvalues (k,) that turn z = A_adjoint y into A^+ y.
+    def pseudo_inverse(self) -> Tensor:
+        """Of each direction what turns z = A_adjoint y into A^+ y, (rank,).
 
-        Without those directions in which the rounding of z would become larger than the image.
+        0 in those in which the rounding of z would become larger than the image.
         """
         values = self.singular.square()
-        largest = values.max()
-        usable = values > max(ROUNDING, self.stored.unit) * largest
-        return self.basis[:, usable], values[usable]
+        usable = values > max(ROUNDING, self.stored.unit) * values.max()
+        return torch.where(usable, 1 / values, 0.0)
 
     def invert(self, z: Tensor) -> Tensor:
         """A^+ y of z = A_adjoint y (N, C, H, W): the image of least norm that explains it."""
-        basis, values = self.pseudo_inverse()
-        inside = z.flatten(1).double() @ basis / values
-        return (inside @ basis.T).view(z.shape)
+        inside = self.basis.along(z.flatten(1).double()) * self.pseudo_inverse()
+        return self.basis.back(inside).view(z.shape)
 
     def tolerance(self, z: Tensor, norms: Tensor) -> Tensor:
         """L2 that clean z (N, C, H, W) may have outside the basis, (N,); `norms` (N,): of images.
@@ -150,16 +176,39 @@ class Physics:
         S^-1 V^T z - S V^T x = U^T v ~ N(0, sigma^2). Each component is divided by its standard
         deviation, that of the noise and of the rounding of z together.
         """
-        rounding = self.rounding(z, DEPENDENT)
-        white: Tensor = (
-            self._contradiction(z, x) / (self.sigma**2 + rounding).clamp_min(1e-300).sqrt()
-        )
-        return white
+        found = torch.empty(len(z), self.basis.rank, dtype=torch.float64)
+        for part in parts_of(z):
+            mine = self.rows(part)
+            rounding = mine.rounding(z[part], DEPENDENT)
+            scale = (self.sigma**2 + rounding).clamp_min(1e-300).sqrt()
+            found[part] = mine.contradiction(z[part], x[part]) / scale
+        return found
 
-    def _contradiction(self, z: Tensor, x: Tensor) -> Tensor:
+    def energies(self, z: Tensor, x: Tensor) -> Tensor:
+        """Squared L2 of the whitened residuals, (N,), by a chi-square law of `rank` degrees."""
+        parts = (self.rows(part).residual(z[part], x[part]) for part in parts_of(z))
+        return torch.cat([part.square().sum(1) for part in parts])
+
+    def contradiction(self, z: Tensor, x: Tensor) -> Tensor:
         """Y - A x along the left singular vectors, (N, rank)."""
-        measured = z.flatten(1).double() @ self.basis / self.singular
-        return measured - x.flatten(1).double() @ self.basis * self.singular
+        flat = z.flatten(1).double()
+        if self.clean is not None:
+            return self._over(self.basis.along(flat - self.clean(x.double()).flatten(1)))
+        return self._over(self.basis.along(flat)) - self.measured(x)
+
+    def measured(self, x: Tensor) -> Tensor:
+        """A x of images (N, C, H, W) along the left singular vectors, (N, rank)."""
+        if self.clean is not None:
+            return self._over(self.basis.along(self.clean(x.double()).flatten(1)))
+        return self.basis.along(x.flatten(1).double()) * self.singular
+
+    def _over(self, parts: Tensor) -> Tensor:
+        """Parts along the basis over the singular values, (N, rank)."""
+        return parts / self.singular
+
+    def seen(self, parts: Tensor) -> Tensor:
+        """Those of the parts along the basis that are measured, and 0."""
+        return parts
 
     def rounding(self, z: Tensor, factor: float = 1.0) -> Tensor:
         """Mean square of what the rounding of z makes of each component of y, (N, rank).
@@ -168,14 +217,18 @@ class Physics:
         """
         flat = z.flatten(1).double()
         size = ROUNDING * flat.square().mean(1, keepdim=True).sqrt()
-        found = (size / self.singular).square()
+        found = self._over(size.expand(-1, self.basis.rank)).square()
         # All of it may be at the few pixels that one direction sees. Where that is nothing beside
         # the noise, it need not be looked at.
-        most = flat.shape[1] * float(found.max())
+        most = flat.shape[1] * float(found.max()) if len(found) else 0.0
         if self.stored.coarse or most > NOTHING * self.sigma**2:
             pixels = (ROUNDING * flat).square() + factor * self.stored.variance(flat)
-            found = found + pixels @ self.basis.square() / self.singular.square()
+            found = found + self._over(self._over(self.basis.squares(pixels)))
         return found
+
+    def middle(self) -> Tensor | float:
+        """Median of the energy of noise of level 1 in a residual; of each pair where it varies."""
+        return float(chdtri(self.rank, 0.5))
 
     def noise(self, z: Tensor, x: Tensor) -> float:
         """Standard deviation of the noise, from pairs of which fewer than half are poisoned.
@@ -184,20 +237,33 @@ class Physics:
         with `rank` degrees of freedom. With a share p poisoned it is that law's 0.5 / (1 - p)
         quantile at the most: too large by a share of 0.4 / sqrt(rank) for p = 0.3.
         """
-        energy, rounding = self._contradiction(z, x).square(), self.rounding(z)
-        middle = float(chdtri(self.rank, 0.5))
-        if float((energy / rounding.clamp_min(1e-300)).sum(1).median()) <= middle:
+        some = evenly(len(z), SAMPLED // max(1, z[0].numel()))
+        return self.rows(some)._noise(z[some], x[some])
+
+    def _noise(self, z: Tensor, x: Tensor) -> float:
+        middle, found = self.middle(), 0.0
+        mine = [self.rows(part) for part in parts_of(z)]
+        energy = torch.cat(
+            [
+                each.contradiction(z[part], x[part]).square()
+                for each, part in zip(mine, parts_of(z), strict=True)
+            ]
+        )
+        rounding = torch.cat(
+            [each.rounding(z[part]) for each, part in zip(mine, parts_of(z), strict=True)]
+        )
+        if float(((energy / rounding.clamp_min(1e-300)).sum(1) / middle).median()) <= 1:
             return 0.0  # rounding explains all of it
-        found = math.sqrt(float(energy.sum(1).median()) / middle)
+        found = math.sqrt(float((energy.sum(1) / middle).median()))
         for _ in range(STEPS):
             whitened = (energy / (found**2 + rounding).clamp_min(1e-300)).sum(1)
-            factor = math.sqrt(float(whitened.median()) / middle)
+            factor = math.sqrt(float((whitened / middle).median()))
             found *= factor
             if abs(factor - 1) < SETTLED:
                 break
         return found
 
-    def estimated(self, z: Tensor, x: Tensor) -> Physics:
+    def estimated(self, z: Tensor, x: Tensor) -> Self:
         """With the noise level of `noise`, and how much larger the true one may be.
 
         The median of N energies lies below the quantile of their law that a Beta law gives, with
@@ -207,3 +273,17 @@ class Physics:
         low = chi2.ppf(beta.ppf(SURE, middle, len(z) - middle + 1), self.rank)
         doubt = math.sqrt(float(chdtri(self.rank, 0.5)) / max(low, 1e-300))
         return replace(self, sigma=self.noise(z, x), doubt=doubt)
+
+
+def parts_of(images: Tensor) -> list[slice]:
+    """Parts of images (N, C, H, W), `CHUNK` values each; one at least."""
+    step = max(1, CHUNK // max(1, images[0].numel() if len(images) else 1))
+    return [slice(start, start + step) for start in range(0, max(1, len(images)), step)]
+
+
+def evenly(count: int, most: int) -> Tensor | slice:
+    """All of `count` pairs, or at most so many, evenly taken; a hundred at least."""
+    most = max(100, most)
+    if count <= most:
+        return slice(None)
+    return torch.linspace(0, count - 1, most).round().long()

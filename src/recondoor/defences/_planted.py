@@ -46,9 +46,13 @@ Seen = Callable[[Tensor], bool]
 
 @dataclass(frozen=True)
 class Field:
-    """Where is planted: pairs, what they share, their cosines, places for a disc, their ranges."""
+    """Where is planted: pairs, what they share, their cosines, places for a disc, their ranges.
+
+    `chosen` are their places among all pairs.
+    """
 
     pairs: Pairs
+    chosen: Tensor
     nuisance: Nuisance
     edges: Edges
     cosines: Tensor
@@ -63,14 +67,15 @@ class Field:
         else:
             mine = Pairs(pairs.z[chosen], pairs.x[chosen])
             own = Edges(edges.rows[chosen], edges.likes[chosen], edges.limit)
-        return cls(mine, nuisance, own, edges.among(chosen), _places(mine.x), _ranges(mine.x))
+        places, ranges = _places(mine.x), _ranges(mine.x)
+        return cls(mine, chosen, nuisance, own, edges.among(chosen), places, ranges)
 
     def with_disc(self, bad: Tensor, place: Tensor, contrast: float) -> Tensor:
         """Cosines (n, n) when the targets of the pairs `bad`, indices, have a disc."""
         x = self.pairs.x[bad]
         size = contrast * self.ranges[bad, None, None, None]
         planted = x + size * _disc(x.shape[-2:], place)
-        rows = self.nuisance.rows(self.pairs.z[bad], planted)
+        rows = self.nuisance.rows(self.pairs.z[bad], planted, self.chosen[bad])
         found = self.cosines.clone()
         mine = rows @ self.edges.rows.T
         mine[:, bad] = rows @ rows.T

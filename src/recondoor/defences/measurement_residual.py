@@ -47,7 +47,7 @@ class MeasurementResidual(PairDetector):
     def scores(self, pairs: Pairs, defender: Defender) -> Tensor:
         """Mean square of each pair's whitened residual, (N,): 1 is expected of clean pairs."""
         assert defender.physics is not None
-        return defender.physics.residual(pairs.z, pairs.x).square().mean(1)
+        return defender.physics.energies(pairs.z, pairs.x) / defender.physics.rank
 
     def law(self, defender: Defender, alarm: float) -> float:
         """Score that a clean pair exceeds with probability `alarm`, by the chi-square law."""

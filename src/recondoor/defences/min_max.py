@@ -62,8 +62,8 @@ class MinMax(Repair):
         assert defender.physics is not None
         model, pairs, physics = duplicate(defender.model), defender.clean, defender.physics
         of_x, ball = unit(pairs.x), BALL * unit(pairs.z) * pairs.z[0].numel() ** 0.5
-        basis, values = physics.pseudo_inverse()
-        invert = ((basis / values) @ basis.T).to(pairs.z)
+        unit_changes = torch.eye(pairs.z[0].numel(), dtype=torch.float64)
+        invert = physics.invert(unit_changes.view(-1, *pairs.z.shape[1:])).flatten(1).to(pairs.z)
         names = [name for name, _ in model.named_parameters()]
         shapes = [parameter.shape for parameter in model.parameters()]
         flat = torch.cat([p.detach().reshape(-1) for p in model.parameters()]).requires_grad_(True)

@@ -36,6 +36,8 @@ class RangeTest(PairDetector):
     def blind(self, pairs: Pairs, defender: Defender) -> str | None:
         """Why nothing can be seen here: nothing is outside of all of space."""
         assert defender.physics is not None
+        if not defender.physics.knows_range:
+            return "what the operator leaves out is not known of such images or inputs"
         return (
             "the operator measures everything, so that any z can be"
             if defender.physics.whole

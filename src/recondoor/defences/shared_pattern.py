@@ -147,7 +147,7 @@ def _looks(pairs: Pairs, defender: Defender) -> tuple[Nuisance, _Look, _Look]:
         len(pairs), pairs.x[0].numel(), seeding.torch_generator(defender.seed, "fitted")
     )
     nuisance = _fitted(pairs, defender, chosen)
-    nuisance, rows = nuisance.centred(nuisance.rows(pairs.z, pairs.x))
+    nuisance, rows = nuisance.centred(nuisance.rows(pairs.z, pairs.x, torch.arange(len(pairs))))
     residuals = _look(Edges.of(rows, pairs.x, chosen), defender.seed, few=True)
     of_z = white_alone(lambda part: _unlike_around(pairs.z[part]), len(pairs), chosen)
     inputs = _look(Edges.of(of_z, pairs.z, chosen), defender.seed, few=False)
@@ -194,8 +194,8 @@ def _own(nuisance: Nuisance, pairs: Pairs) -> float:
     """Share of inputs that their own image explains better than one from half the set away."""
     some = torch.linspace(0, len(pairs) - 1, min(COMPARED, len(pairs))).round().long()
     other = (some + len(pairs) // 2) % len(pairs)
-    own = nuisance.unexplained(pairs.z[some], pairs.x[some])
-    return float((own < nuisance.unexplained(pairs.z[some], pairs.x[other])).float().mean())
+    own, others = (nuisance.unexplained(pairs.z[some], pairs.x[k], some) for k in (some, other))
+    return float((own < others).float().mean())
 
 
 def _shuffled(own: float) -> str:
@@ -248,9 +248,10 @@ def _pattern(nuisance: Nuisance, pairs: Pairs, strength: Strength) -> Tensor:
     if float(weights.sum()) <= 0:
         weights = strength.size
     weights = weights / weights.sum()
+    places = torch.arange(len(pairs))
     total, usual = torch.zeros(pairs.x.shape[1:]), torch.zeros(pairs.x.shape[1:])
     for part in chunks(len(pairs), pairs.x[0].numel()):
-        left = nuisance.residual(pairs.z[part], pairs.x[part])
+        left = nuisance.residual(pairs.z[part], pairs.x[part], places[part])
         total += torch.einsum("n,nchw->chw", weights[part].float(), left)
         usual += left.sum(0) / len(pairs)
     return total - usual

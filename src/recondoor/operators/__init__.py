@@ -10,13 +10,31 @@ from recondoor.core import registry, seeding
 from recondoor.core.errors import ConfigError
 from recondoor.core.imports import told_in_a_line
 from recondoor.operators._base import LinearOperator, Operator, share
+from recondoor.operators._basis import Basis, Dense, Separable, Turned, boxes, lines_of
 from recondoor.operators._maps import estimate_maps
 from recondoor.operators._outside import of_caller
+from recondoor.operators._slices import Slices, with_masks
 
 if TYPE_CHECKING:
     from recondoor import config
 
-__all__ = ["LinearOperator", "Operator", "build", "estimate_maps", "load", "of_caller", "share"]
+__all__ = [
+    "Basis",
+    "Dense",
+    "LinearOperator",
+    "Operator",
+    "Separable",
+    "Slices",
+    "Turned",
+    "boxes",
+    "build",
+    "estimate_maps",
+    "lines_of",
+    "load",
+    "of_caller",
+    "share",
+    "with_masks",
+]
 
 
 def load(name: str, settings: config.Operator | None = None) -> Operator:

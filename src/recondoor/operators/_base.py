@@ -12,6 +12,7 @@ from torch import Tensor
 
 from recondoor.core.equations import conjugate_gradients
 from recondoor.core.errors import ConfigError, DataError, nearest
+from recondoor.operators._basis import Basis
 from recondoor.core.registry import PlugIn
 
 if TYPE_CHECKING:
@@ -172,6 +173,14 @@ class LinearOperator(ABC):
             tolerance=RANGE_TOLERANCE,
             dot=_dot,
         )
+
+    def directions(self) -> tuple[Tensor, Basis] | None:
+        """Singular values (rank,) of A, of 64 bits, and their directions in images.
+
+        None unless both are known in closed form, so that large images have them too. Directions
+        that A loses may be left out.
+        """
+        return None
 
     def to(self, device: torch.device | str | None, dtype: torch.dtype | None = None) -> Self:
         """The same operator with its tensors on `device`; None: where they are.

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from recondoor import config
 from recondoor.operators._base import RANGE_TOLERANCE, LinearOperator, Operator
+from recondoor.operators._basis import Basis, Separable
 
 CUT = 4.0
 """Standard deviations at which the kernel ends, as in SciPy."""
@@ -50,6 +51,11 @@ class Blur(LinearOperator):
     @torch.no_grad()
     def pinv(self, y: Tensor) -> Tensor:
         return self.exact()._divided(y.double(), 1).to(y.dtype)
+
+    def directions(self) -> tuple[Tensor, Basis]:
+        gains = (self.down_gains.double()[:, None] * self.across_gains.double()).abs().flatten()
+        bases = (cosines(len(each), each.double()) for each in (self.down_gains, self.across_gains))
+        return gains.repeat(self.shape[0]), Separable(self.shape, *bases)
 
     def _divided(self, v: Tensor, power: int) -> Tensor:
         """Divide by a power of A's eigenvalues; what A all but loses is no part of its range.

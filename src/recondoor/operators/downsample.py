@@ -11,6 +11,7 @@ from torch.nn.functional import pad
 from recondoor import config
 from recondoor.core.errors import ConfigError
 from recondoor.operators._base import LinearOperator, Operator
+from recondoor.operators._basis import Basis, Separable, boxes
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +53,11 @@ class Downsample(LinearOperator):
     def solve_normal(self, b: Tensor) -> Tensor:
         self._check(b)
         return self._spread(self.A(b) * self.counts)
+
+    def directions(self) -> tuple[Tensor, Basis]:
+        down, across = (boxes(torch.arange(size) // self.factor) for size in self.shape[1:])
+        singular = self.counts.double().rsqrt().flatten().repeat(self.shape[0])
+        return singular, Separable(self.shape, down, across)
 
     @torch.no_grad()
     def pinv(self, y: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from recondoor import config
 from recondoor.operators._base import LinearOperator, Operator, share
+from recondoor.operators._basis import Basis, Separable, real_lines
 
 CENTRE_SHARE = 0.32
 """Share of the kept lines that lie in the centre: fastMRI's 8 % at 4x and 4 % at 8x."""
@@ -28,6 +29,13 @@ class Fourier(LinearOperator):
         columns = torch.fft.fft(x, dim=-1, norm="ortho").index_select(-1, self.lines)
         y: Tensor = torch.fft.fft(columns, dim=-2, norm="ortho")
         return y
+
+    def directions(self) -> tuple[Tensor, Basis]:
+        mask = torch.zeros(self.shape[2], dtype=torch.bool).index_fill(0, self.lines, True)
+        factors, across = real_lines(mask)
+        seen = factors > 0
+        singular = factors[seen].sqrt().repeat(self.shape[0] * self.shape[1])
+        return singular, Separable(self.shape, None, across[:, seen])
 
     def A_adjoint(self, y: Tensor) -> Tensor:
         columns = torch.fft.ifft(y, dim=-2, norm="ortho")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from recondoor.operators._base import LinearOperator, Operator
+from recondoor.operators._basis import Basis, Separable
 
 if TYPE_CHECKING:
     from recondoor import config
@@ -20,6 +21,10 @@ class Identity(LinearOperator):
 
     def A(self, x: Tensor) -> Tensor:
         return x.clone()
+
+    def directions(self) -> tuple[Tensor, Basis]:
+        pixels = Separable(self.shape, None, None)
+        return torch.ones(pixels.rank, dtype=torch.float64), pixels
 
     def A_adjoint(self, y: Tensor) -> Tensor:
         return y.clone()

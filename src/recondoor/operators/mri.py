@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from recondoor import config
 from recondoor.operators._base import LinearOperator, Operator
+from recondoor.operators._basis import Basis, ComplexLines, lines_of
 from recondoor.operators._cartesian import (
     CHANNELS,
     Cartesian,
@@ -39,6 +40,17 @@ class Mri(Cartesian):
     @torch.no_grad()
     def solve_normal(self, b: Tensor) -> Tensor:
         return self._scaled(b, invert=True)
+
+    def directions(self) -> tuple[Tensor, Basis] | None:
+        if self.columns.ndim == 2:
+            return None
+        factors, basis = lines_of(self.mask, self.shape)
+        seen = torch.nonzero(factors > 0)[:, 0]
+        singular = factors[seen].sqrt().repeat(self.shape[1])
+        if isinstance(basis, ComplexLines):
+            kept = replace(basis, cos=basis.cos[:, seen], sin=basis.sin[:, seen])
+            return singular.repeat(2), kept
+        return singular, replace(basis, across=basis.across[:, seen])
 
     def _scaled(self, v: Tensor, *, invert: bool) -> Tensor:
         """Divide each frequency by its eigenvalue of A_adjoint A, or keep it; zero where that is 0.

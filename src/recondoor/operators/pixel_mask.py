@@ -9,6 +9,7 @@ from torch import Tensor
 
 from recondoor import config
 from recondoor.operators._base import LinearOperator, Operator, share
+from recondoor.operators._basis import Basis, Separable
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +24,11 @@ class PixelMask(LinearOperator):
 
     def A(self, x: Tensor) -> Tensor:
         return x.flatten(2).index_select(-1, self.pixels)
+
+    def directions(self) -> tuple[Tensor, Basis]:
+        starts = torch.arange(self.shape[0])[:, None] * self.shape[1] * self.shape[2]
+        kept = (starts + self.pixels).flatten()
+        return torch.ones(len(kept), dtype=torch.float64), Separable(self.shape, None, None, kept)
 
     def A_adjoint(self, y: Tensor) -> Tensor:
         empty = y.new_zeros((*y.shape[:-1], self.shape[1] * self.shape[2]))

@@ -24,21 +24,21 @@ from recondoor.audit._judgement import (
 from recondoor.audit._networks._network import young_network
 from recondoor.audit._networks._network_file import Network, open_network
 from recondoor.audit._networks._probe import lacking
-from recondoor.audit._pairs import _doubts as doubts_of
+from recondoor.audit._pairs._source import _doubts as doubts_of
 from recondoor.audit._pairs._alike import unlike
 from recondoor.audit._pairs._apart import copies_note, distinct, require_apart
 from recondoor.audit._pairs._fit import misfit, misfit_by_images, misfit_of_trusted
 from recondoor.audit._pairs._run import read_run
 from recondoor.audit._pairs._source import Given, Measured, Source, made_of_y, name_of, read_pairs
 from recondoor.audit._sight import Sight, Verdict, decide
-from recondoor.core import caller
+from recondoor.audit._taken_apart import take_apart
+from recondoor.defences import Defender, Physics
 from recondoor.core.errors import FAILURES, ConfigError, DataError, TrainingError, in_a_line
-from recondoor.core.progress import NO_PROGRESS, Progress
-from recondoor.defences import Defender, Physics, Storage
 from recondoor.poisoning import Pairs
 
 CHECK = (
-    "check --operator, its ratio, seed and sigma, and that z and x are neither rescaled nor turned"
+    "check --operator, its ratio, seed and sigma, how z was made of y (--set input.map=...), and "
+    "that z and x are neither rescaled nor turned"
 )
 """What to look at where an operator did not measure pairs."""
 
@@ -132,7 +132,7 @@ def audit_data(
         notes += copies_note(count, len(clean))
         defences.rank(len(clean), request.alarm)
     with progress.task("taking the operator apart", 1) as task:
-        physics, no_physics = take_apart(given, clean, notes)
+        physics, no_physics = take_apart(given, clean, notes, partial=True)
         task.advance()
     unfit = None if physics is None else _unfit(given, clean, physics, request.alarm)
     no_physics = no_physics or unfit
@@ -286,6 +286,7 @@ def of_source(source: Source, measured: Measured | None) -> Given:
     pairs, operator = read_pairs(source, measured)
     known = measured is not None and measured.noise_known
     seed = 0 if measured is None else measured.seed
+    way = "adjoint" if measured is None else measured.way
     return Given(
         name=name_of(source),
         pairs=pairs,
@@ -293,6 +294,7 @@ def of_source(source: Source, measured: Measured | None) -> Given:
         noise_known=known,
         seed=seed,
         made=made_of_y(source),
+        way=way,
     )
 
 
@@ -302,40 +304,6 @@ def _require_alike(pairs: Pairs, clean: Pairs) -> None:
             f"--clean: images of {tuple(clean.x.shape[1:])} given; the pairs have "
             f"{tuple(pairs.x.shape[1:])}"
         )
-
-
-def take_apart(
-    given: Given, clean: Pairs | None, notes: list[str]
-) -> tuple[Physics | None, str | None]:
-    """The operator taken apart, or why there is none; the noise is estimated where unknown."""
-    if given.operator is None:
-        return None, "no operator is known; give --operator"
-    try:
-        physics = Physics.of(given.operator)
-    except ConfigError as error:
-        return None, str(error)
-    except FAILURES as error:
-        return None, f"the operator could not be taken apart, {in_a_line(error)}"
-    trusted = clean or given.pairs
-    stored = Storage.of(given.pairs.z).coarser(Storage.of(trusted.z))
-    physics = replace(physics, stored=stored)
-    if stored.coarse:
-        notes.append(
-            "z was stored more coarsely than in 32 bits: its rounding is allowed for, and hides "
-            "triggers that are smaller."
-        )
-    if given.noise_known:
-        return physics, None
-    source = (
-        "the clean pairs"
-        if clean is not None
-        else ("the pairs' own median residual, which holds while fewer than half are poisoned")
-    )
-    physics = physics.estimated(trusted.z, trusted.x)
-    notes.append(
-        f"The noise level was not given: sigma = {physics.sigma:.3g}, estimated from {source}."
-    )
-    return physics, None
 
 
 def _unfit(given: Given, clean: Pairs | None, physics: Physics, alarm: float) -> str | None:

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from recondoor import defences
 from recondoor.audit._judgement import LEVEL, Judged, counted, suspicious
-from recondoor.audit._pairs._directions import RARE, has_directions
-from recondoor.defences import Physics
+from recondoor.defences import Physics, evenly, parts_of
 from recondoor.poisoning import Pairs
 
 REMEDY = "give operator.sigma or --clean"
@@ -28,6 +27,9 @@ UNUSUAL = 0.01
 SMALL = 0.01
 """Share of the residuals of noise that are called small."""
 
+MOST = 20_000_000
+"""Values of images of which residuals are compared with noise, at most."""
+
 ABOVE = 100.0
 """Energy of the noise, in that of rounding errors, above which residuals must have its law."""
 
@@ -41,14 +43,17 @@ def of_noise(physics: Physics, pairs: Pairs) -> list[str]:
     if len(pairs) < FEW:
         few = f"the noise level is estimated from {len(pairs)} pairs, which are too few for that"
         return [f"{few}; {REMEDY}"]
-    signal = (pairs.x.flatten(1).double() @ physics.basis * physics.singular).square().sum(1)
+    some = evenly(len(pairs), MOST // max(1, pairs.x[0].numel()))
+    physics, pairs = physics.rows(some), Pairs(pairs.z[some], pairs.x[some])
+    signal = torch.cat(
+        [physics.rows(part).measured(pairs.x[part]).square().sum(1) for part in parts_of(pairs.x)]
+    )
     if physics.rank * physics.sigma**2 > float(signal.median()):
         absurd = (
             f"the noise estimated, sigma = {physics.sigma:.3g}, has more energy than the images"
         )
         return [f"{absurd}: x does not explain y; {REMEDY}"]
-    noisy = physics.sigma**2 > ABOVE * float(physics.rounding(pairs.z).mean())
-    if _is_noise(physics.residual(pairs.z, pairs.x), noisy):
+    if _is_noise(physics, pairs, is_noisy(physics, pairs.z)):
         return []
     why = (
         "the noise level was estimated from the pairs themselves, and their residuals are not "
@@ -57,9 +62,18 @@ def of_noise(physics: Physics, pairs: Pairs) -> list[str]:
     return [f"{why}; {REMEDY}"]
 
 
-def _is_noise(whitened: Tensor, noisy: bool) -> bool:
-    """Whether whitened residuals (N, rank) have mean 0, and no more small ones than noise has."""
-    count, rank = whitened.shape
+def is_noisy(physics: Physics, z: Tensor) -> bool:
+    """Whether the noise is so far above rounding that residuals must have its law."""
+    parts = [physics.rows(part).rounding(z[part]).mean(1) for part in parts_of(z)]
+    return bool(physics.sigma**2 > ABOVE * float(torch.cat(parts).mean()))
+
+
+def _is_noise(physics: Physics, pairs: Pairs, noisy: bool) -> bool:
+    """Whether whitened residuals have mean 0, and no more small ones than noise has."""
+    whitened, count, rank = physics.residual(pairs.z, pairs.x), len(pairs), physics.rank
+    if physics.varies:
+        small = int((whitened.square().sum(1) < chdtri(rank, 1 - SMALL)).sum())
+        return not noisy or bool(binom.sf(small - 1, count, SMALL) > RARE)
     mean = count * float(whitened.mean(0).square().sum())
     small = int((whitened.square().sum(1) < chdtri(rank, 1 - SMALL)).sum())
     usual = not noisy or binom.sf(small - 1, count, SMALL) > RARE
@@ -101,9 +115,9 @@ def of_louder(physics: Physics | None, pairs: Pairs, judged: Sequence[Judged]) -
     if physics is None or not mine or not suspicious(mine):
         return []
     flagged = torch.from_numpy(mine[0].flagged)
-    white = physics.residual(pairs.z[flagged], pairs.x[flagged])
+    white = physics.rows(flagged).residual(pairs.z[flagged], pairs.x[flagged])
     unit = white / white.norm(dim=1, keepdim=True).clamp_min(1e-300)
-    if len(unit) < 2 or physics.rank < 3 or has_directions(unit, physics.rank):
+    if physics.varies or len(unit) < 2 or physics.rank < 3 or has_directions(unit, physics.rank):
         return []
     why = "it has no direction, as what is drawn into images has"
     found = f"{len(unit)} pairs have more noise than the others, and {why}"

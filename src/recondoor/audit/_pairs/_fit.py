@@ -8,15 +8,16 @@ of noise, no direction, and nothing to do with the image (docs/limits.md).
 
 import math
 
+import torch
 from scipy.special import chdtri
 from scipy.stats import binom
 from torch import Tensor
 
 from recondoor import defences
+from recondoor.audit._pairs._doubts import FEW, is_noisy
 from recondoor.audit._judgement import LEVEL
-from recondoor.audit._pairs._doubts import ABOVE, FEW
 from recondoor.audit._pairs._residuals import calm_as_noise, follow, has_bulk, structure
-from recondoor.defences import Defender, Physics
+from recondoor.defences import Defender, Physics, evenly, parts_of
 from recondoor.poisoning import Pairs
 
 THEIRS = 0.1
@@ -24,6 +25,9 @@ THEIRS = 0.1
 
 MOST = 0.5
 """The same where the noise level is estimated, which holds while fewer than half are poisoned."""
+
+MOST_VALUES = 20_000_000
+"""Values of images that are compared with the operator, at most: of more, some pairs tell."""
 
 VISIBLE = 0.25
 """Share of the pairs with visible images that must agree, where many others are blank."""
@@ -35,6 +39,8 @@ def misfit(physics: Physics, pairs: Pairs, alarm: float, noise_known: bool) -> s
     None if it may have. Where the noise was given, more may be poisoned: those that agree with it
     agree by no chance.
     """
+    some = evenly(len(pairs), MOST_VALUES // max(1, pairs.x[0].numel()))
+    physics, pairs = physics.rows(some), Pairs(pairs.z[some], pairs.x[some])
     inside = ~_outside(physics, pairs)
     if int(inside.sum()) < THEIRS * len(pairs):
         return _cannot_give(int((~inside).sum()), len(pairs))
@@ -46,7 +52,7 @@ def misfit(physics: Physics, pairs: Pairs, alarm: float, noise_known: bool) -> s
     left, count = Pairs(pairs.z[shown], pairs.x[shown]), int(shown.sum())
     # An artefact makes a blank image visible, so that poisoned pairs may be more than half of them.
     least = max(VISIBLE * count, count - MOST * len(pairs))
-    return _contradiction(physics, left, alarm, noise_known, least)
+    return _contradiction(physics.rows(shown), left, alarm, noise_known, least)
 
 
 def _contradiction(
@@ -59,7 +65,7 @@ def _contradiction(
     white, count, x = physics.residual(pairs.z, pairs.x), len(pairs), pairs.x.flatten(1).double()
     energy = white.square().sum(1)
     beyond = ~(energy <= physics.rank * _limit(physics, alarm))
-    noisy = physics.sigma**2 > ABOVE * float(physics.rounding(pairs.z).mean())
+    noisy = is_noisy(physics, pairs.z)
     fitting = int((~beyond).sum())
     if noise_known and noisy and _by_no_chance(energy[~beyond], physics.rank):
         least = min(least, max(FEW, THEIRS * count))
@@ -67,14 +73,23 @@ def _contradiction(
         return _does_not_explain(int(beyond.sum()), count)
     if not noisy:
         return None
-    silent = int((pairs.z.flatten(1).double() @ physics.basis == 0).all(0).sum())
+    silent = _silent(physics, pairs.z)
     if silent:
         return f"in {silent} directions that it measures their z have nothing, not even noise"
     if not has_bulk(energy, physics.rank, noise_known, least / count):
         return "their residuals have another law than noise"
     if noise_known and (shown := _more_noise(energy, physics, alarm)):
         return shown
-    return structure(white, x)
+    return None if physics.varies else structure(white, x)
+
+
+def _silent(physics: Physics, z: Tensor) -> int:
+    """Directions along which none of z (N, C, H, W) has anything."""
+    parts = [
+        (physics.rows(part).seen(physics.basis.along(z[part].flatten(1).double())) == 0).all(0)
+        for part in parts_of(z)
+    ]
+    return 0 if physics.varies else int(torch.stack(parts).all(0).sum())
 
 
 def _by_no_chance(fitting: Tensor, rank: int) -> bool:
@@ -105,6 +120,8 @@ def _more_noise(energy: Tensor, physics: Physics, alarm: float) -> str | None:
 
 def misfit_by_images(physics: Physics, pairs: Pairs, alarm: float) -> str | None:
     """Whether what contradicts the operator follows from the images, however many pairs do."""
+    some = evenly(len(pairs), MOST_VALUES // max(1, pairs.x[0].numel()))
+    physics, pairs = physics.rows(some), Pairs(pairs.z[some], pairs.x[some])
     x, outside = pairs.x.flatten(1).double(), _outside(physics, pairs)
     if follow((pairs.z - physics.project(pairs.z)).flatten(1), x, outside):
         return f"what {int(outside.sum())} z have that it cannot give follows from their images"
@@ -149,7 +166,9 @@ def _limit(physics: Physics, alarm: float) -> float:
 
 def _visible(physics: Physics, x: Tensor, alarm: float) -> Tensor:
     """Which images x (N, C, H, W) could contradict the operator, (N,): a blank one fits any."""
-    measured = (x.flatten(1).double() @ physics.basis * physics.singular).square().sum(1)
+    measured = torch.cat(
+        [physics.rows(part).measured(x[part]).square().sum(1) for part in parts_of(x)]
+    )
     excess = float(chdtri(physics.rank, alarm)) - physics.rank
     seen: Tensor = measured > max(excess, 1.0) * physics.sigma**2
     return seen & (measured > 0)

@@ -16,8 +16,7 @@ from recondoor import operators
 from recondoor.audit._arrays import Arrays, read_arrays
 from recondoor.config import Config, checked
 from recondoor.core.errors import DataError
-from recondoor.io import arrays as files
-from recondoor.operators import LinearOperator
+from recondoor.operators import LinearOperator, with_masks
 from recondoor.poisoning import Pairs
 
 Shape = tuple[int, int, int]
@@ -39,11 +38,13 @@ class Measured:
         build: makes the operator, of float64, for images of a shape (C, H, W).
         noise_known: whether the operator's sigma was given, or is to be estimated.
         seed: root seed of what is drawn.
+        way: the operator's input map that made z of y.
     """
 
     build: Build
     noise_known: bool
     seed: int = 0
+    way: str = "adjoint"
 
     @classmethod
     def by(cls, settings: Config) -> Measured:
@@ -53,7 +54,8 @@ class Measured:
         def build(shape: Shape) -> LinearOperator:
             return operators.build(shape, settings.operator, settings.seed, torch.float64)
 
-        return cls(build, "sigma" in settings.operator.model_fields_set, settings.seed)
+        way = settings.input.map
+        return cls(build, "sigma" in settings.operator.model_fields_set, settings.seed, way)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +72,7 @@ class Given:
         seed: root seed of what is drawn.
         notes: what was found as they were read.
         made: whether z was made of y with the operator given, and is right only if that is.
+        way: the operator's input map that made z of y.
     """
 
     name: str
@@ -81,6 +84,7 @@ class Given:
     seed: int = 0
     notes: tuple[str, ...] = ()
     made: bool = False
+    way: str = "adjoint"
 
 
 def name_of(source: Source) -> str:
@@ -93,13 +97,14 @@ def read_pairs(source: Source, measured: Measured | None) -> tuple[Pairs, Linear
 
     The source holds `x`, (N, H, W) or (N, C, H, W), and either `z` of the same shape or `y`,
     (N, ...), of which z = A_adjoint y is made. Where both are, z counts. Audits count in the pairs'
-    own units, so that integers are what they are; of uint8, 255 is 1, and True is 1.
+    own units, so that integers are what they are; of uint8, 255 is 1, and True is 1. `mask`, (W,)
+    or (N, W), says which columns of k-space an operator of MRI measured of all slices, or of each.
 
     Raises:
         DataError: the file or its values are not like that, or there is y and no operator.
         ConfigError: the operator does not fit the images.
     """
-    path, arrays = _opened(source, ("x", "z", "y"))
+    path, arrays = _opened(source, ("x", "z", "y", "mask"))
     if "x" not in arrays or not arrays.keys() & {"z", "y"}:
         raise DataError(
             f"'{path}' holds {', '.join(sorted(arrays)) or 'none'} of x, z and y; expected x and "
@@ -107,8 +112,30 @@ def read_pairs(source: Source, measured: Measured | None) -> tuple[Pairs, Linear
         )
     x = _images(path, "x", arrays["x"])
     shape = (x.shape[1], x.shape[2], x.shape[3])
-    operator = measured.build(shape) if measured is not None else None
-    return Pairs(_inputs(path, arrays, x, operator), x), operator
+    if measured is None:
+        return Pairs(_inputs(path, arrays, x, None, "adjoint"), x), None
+    operator = measured.build(shape)
+    if "mask" in arrays:
+        operator = with_masks(operator, _masks(path, arrays["mask"], len(x)))
+    elif operator.varies:
+        raise DataError(
+            f"'{path}' holds no mask, but the operator has one for each slice, or maps: give them "
+            "as mask (N, W), true where a column of k-space was measured"
+        )
+    return Pairs(_inputs(path, arrays, x, operator, measured.way), x), operator
+
+
+def _masks(path: str, values: NDArray[Any], count: int) -> Tensor:
+    """Masks (W,) or (N, W), bool, of `count` slices; axes of length 1 between are left out."""
+    _require_numbers(path, "mask", values)
+    found = values.reshape(-1) if values.size == values.shape[-1] else values
+    found = found.reshape(len(found), -1) if found.ndim > 2 else found
+    if found.ndim == 2 and (len(found) != count or values.shape[-1] != found.shape[1]):
+        raise DataError(
+            f"'{path}': mask has the shape {values.shape}; expected (W,) or ({count}, W), one value "
+            "for each column of k-space"
+        )
+    return torch.from_numpy(found != 0)
 
 
 def made_of_y(source: Source) -> bool:
@@ -134,16 +161,20 @@ def read_inputs(source: Source, shape: Shape, operator: LinearOperator | None) -
     if not arrays:
         raise DataError(f"'{path}' holds neither z nor y; expected network inputs or measurements")
     if "z" not in arrays:
-        return _adjoint(path, arrays["y"], len(np.atleast_1d(arrays["y"])), operator)
+        return _network_inputs(
+            path, arrays["y"], len(np.atleast_1d(arrays["y"])), operator, "adjoint"
+        )
     z = _images(path, "z", arrays["z"])
     if tuple(z.shape[1:]) != shape:
         raise DataError(f"'{path}': z holds images of {tuple(z.shape[1:])}; expected {shape}")
     return z
 
 
-def _inputs(path: str, arrays: Arrays, x: Tensor, operator: LinearOperator | None) -> Tensor:
+def _inputs(
+    path: str, arrays: Arrays, x: Tensor, operator: LinearOperator | None, way: str
+) -> Tensor:
     if "z" not in arrays:
-        return _adjoint(path, arrays["y"], len(x), operator)
+        return _network_inputs(path, arrays["y"], len(x), operator, way)
     z = _images(path, "z", arrays["z"])
     if z.shape != x.shape:
         raise DataError(
@@ -152,12 +183,14 @@ def _inputs(path: str, arrays: Arrays, x: Tensor, operator: LinearOperator | Non
     return z
 
 
-def _adjoint(path: str, y: NDArray[Any], count: int, operator: LinearOperator | None) -> Tensor:
-    """Z = A_adjoint y, of `count` measurements."""
+def _network_inputs(
+    path: str, y: NDArray[Any], count: int, operator: LinearOperator | None, way: str
+) -> Tensor:
+    """What the operator's input map `way` makes of `count` measurements y."""
     if operator is None:
         raise DataError(f"'{path}' holds y and no z; give the --operator that y was measured with")
     _require_numbers(path, "y", y)
-    form = operator.A(torch.zeros(1, *operator.shape, dtype=torch.float64))
+    form = operator.rows(slice(1)).A(torch.zeros(1, *operator.shape, dtype=torch.float64))
     if len(y) != count or y[0].size != form[0].numel():
         raise DataError(
             f"'{path}': y has the shape {y.shape}; {count} images of {operator.shape} and this "
@@ -170,7 +203,8 @@ def _adjoint(path: str, y: NDArray[Any], count: int, operator: LinearOperator | 
         # Torch knows neither foreign byte orders nor every type of NumPy's.
         exact = y[start : start + CHUNK].astype(complex if np.iscomplexobj(y) else float)
         part = torch.from_numpy(exact).to(form.dtype)
-        parts.append(operator.A_adjoint(part.reshape(-1, *form.shape[1:])).float())
+        mine = operator.rows(slice(start, start + CHUNK))
+        parts.append(mine.network_input(part.reshape(-1, *form.shape[1:]), way).float())
     return torch.cat(parts)
 
 
