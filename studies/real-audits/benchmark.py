@@ -73,8 +73,7 @@ def verdict_job(images, cell, given, first, sets, count, **poison):
 
 
 def jobs(cells, clean):
-    """(key, function, cell, whether the operator is given, arguments, poison), the most telling
-    first.
+    """(key, function, cell, whether the operator is given, arguments, poison), best first.
 
     Most teams give no operator, and behind a fixed mask its residuals are the same: so it is given
     last.

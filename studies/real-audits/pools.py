@@ -2,8 +2,9 @@
 
     python pools.py VOLUMES OUT [POOL ...]
 
-A pool that is there is not made again. VOLUMES holds the files that `STARTS` names. k-space and sinograms made of these slices are
-simulated from processed magnitude images (Shimron et al., PNAS 2022).
+A pool that is there is not made again. VOLUMES holds the files that `POOLS` names. k-space and
+sinograms made of these slices are simulated from processed magnitude images (Shimron et al., PNAS
+2022).
 """
 
 import sys

@@ -9,8 +9,8 @@ from recondoor.operators import LinearOperator, Slices
 from recondoor.poisoning import Pairs
 
 MASKS = (
-    "slices have masks of their own, and such pairs are compared with the operator only where there "
-    "is one coil and no --clean"
+    "slices have masks of their own, and such pairs are compared with the operator only where "
+    "there is one coil and no --clean"
 )
 """Why masks of each slice are not compared with their pairs."""
 

@@ -10,8 +10,15 @@ import torch
 from torch import Tensor
 
 from recondoor.core.errors import ConfigError
-from recondoor.operators import Basis, Dense, LinearOperator, Separable, Turned, boxes
-from recondoor.operators.matrix import Matrix
+from recondoor.operators import (
+    Basis,
+    Dense,
+    LinearOperator,
+    Matrix,
+    Separable,
+    Turned,
+    boxes,
+)
 
 Map = Callable[[Tensor], Tensor]
 """From images (N, C, H, W) of 64 bits to images."""
@@ -33,7 +40,7 @@ CHUNK = 1 << 22
 
 
 class Decomposed(TypedDict):
-    """What `Physics` has of an operator."""
+    """What `Physics` has of an operator; its docstring says what each is."""
 
     singular: Tensor
     basis: Basis
@@ -95,6 +102,10 @@ def _result(
     """Eigenvalues that are `lost` are exact up to a share of the `largest`, and no further."""
     unsure = pixels * torch.finfo(torch.float64).eps * largest
     dropped = (lost.clamp_min(0) + unsure).sqrt()
+    return _whole(singular, basis, dropped)
+
+
+def _whole(singular: Tensor, basis: Basis, dropped: Tensor) -> Decomposed:
     return Decomposed(
         singular=singular, basis=basis, dropped=dropped, clean=None, partial=False, inside=basis
     )
@@ -123,21 +134,13 @@ def _kept(singular: Tensor, basis: Basis) -> Decomposed:
     lost = singular.new_zeros(basis.pixels - int(kept.sum()))
     lost[: int((~kept).sum())] = singular[~kept]
     if bool(kept.all()):
-        return Decomposed(
-            singular=singular, basis=basis, dropped=lost, clean=None, partial=False, inside=basis
-        )
+        return _whole(singular, basis, lost)
     if not isinstance(basis, Separable):
         raise ConfigError("the operator has a closed form with directions that it all but loses")
     places = torch.nonzero(kept)[:, 0]
-    some = Separable(
-        basis.shape,
-        basis.down,
-        basis.across,
-        places if basis.kept is None else basis.kept[places],
-    )
-    return Decomposed(
-        singular=singular[kept], basis=some, dropped=lost, clean=None, partial=False, inside=some
-    )
+    places = places if basis.kept is None else basis.kept[places]
+    some = Separable(basis.shape, basis.down, basis.across, places)
+    return _whole(singular[kept], some, lost)
 
 
 def _along_boxes(
@@ -147,17 +150,16 @@ def _along_boxes(
 
     That needs no more of an operator than its maps.
     """
-    channels, height, width = operator.shape
     down, across = (
-        boxes(torch.arange(size) * min(size, BOXES) // size) for size in (height, width)
+        boxes(torch.arange(size) * min(size, BOXES) // size) for size in operator.shape[1:]
     )
     coarse = Separable(operator.shape, down, across)
     images = coarse.back(torch.eye(coarse.rank, dtype=torch.float64))
     step = max(1, CHUNK // coarse.pixels)
     gram = torch.cat(
         [
-            coarse.along(noise(part.view(-1, channels, height, width)).flatten(1))
-            for part in images.split(step)
+            coarse.along(noise(images[k : k + step].view(-1, *operator.shape)).flatten(1))
+            for k in range(0, len(images), step)
         ]
     )
     values, vectors = torch.linalg.eigh((gram + gram.T) / 2)

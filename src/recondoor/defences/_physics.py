@@ -110,7 +110,7 @@ class Physics:
         return self
 
     def project(self, v: Tensor) -> Tensor:
-        """Projection of v (N, C, H, W) on range(A_adjoint), in float64; v where that is not known."""
+        """Projection of v (N, C, H, W) on range(A_adjoint), of 64 bits; v where it is not known."""
         basis = self._range
         if basis is None:
             return v.double()

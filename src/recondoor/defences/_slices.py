@@ -61,7 +61,8 @@ class SlicePhysics(Physics):
         spread, common = 2 / (9 * own), 2 / (9 * self.common)
         normal = ((energy / own) ** (1 / 3) - (1 - spread)) / spread.sqrt()
         wanted = self.common * (1 - common + common**0.5 * normal).clamp_min(0) ** 3
-        return white * (wanted / energy.clamp_min(1e-300)).sqrt()[:, None]
+        stretched: Tensor = white * (wanted / energy.clamp_min(1e-300)).sqrt()[:, None]
+        return stretched
 
     def middle(self) -> Tensor:
         return torch.tensor([float(chdtri(rank, 0.5)) for rank in self.ranks.tolist()])

@@ -12,6 +12,7 @@ from recondoor.core.imports import told_in_a_line
 from recondoor.operators._base import LinearOperator, Operator, share
 from recondoor.operators._basis import Basis, Dense, Separable, Turned, boxes, lines_of
 from recondoor.operators._maps import estimate_maps
+from recondoor.operators._matrix import Matrix
 from recondoor.operators._outside import of_caller
 from recondoor.operators._slices import Slices, with_masks
 
@@ -22,6 +23,7 @@ __all__ = [
     "Basis",
     "Dense",
     "LinearOperator",
+    "Matrix",
     "Operator",
     "Separable",
     "Slices",

@@ -50,6 +50,7 @@ class Mri(Cartesian):
         if isinstance(basis, ComplexLines):
             kept = replace(basis, cos=basis.cos[:, seen], sin=basis.sin[:, seen])
             return singular.repeat(2), kept
+        assert basis.across is not None
         return singular, replace(basis, across=basis.across[:, seen])
 
     def _scaled(self, v: Tensor, *, invert: bool) -> Tensor:

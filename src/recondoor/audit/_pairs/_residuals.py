@@ -90,9 +90,9 @@ def calm_as_noise(energy: Tensor, rank: int) -> bool:
 def _main_direction(white: Tensor) -> Tensor:
     """The direction with most energy, (rank,): that of a trigger, where one is in many pairs."""
     if white.shape[1] > WIDE:
-        weights = torch.linalg.eigh(white @ white.T).eigenvectors[:, -1]
-        found: Tensor = weights @ white
-        return found / found.norm().clamp_min(1e-300)
+        found = torch.linalg.eigh(white @ white.T).eigenvectors[:, -1] @ white
+        unit: Tensor = found / found.norm().clamp_min(1e-300)
+        return unit
     direction: Tensor = torch.linalg.eigh(white.T @ white).eigenvectors[:, -1]
     return direction
 

@@ -132,8 +132,8 @@ def _masks(path: str, values: NDArray[Any], count: int) -> Tensor:
     found = found.reshape(len(found), -1) if found.ndim > 2 else found
     if found.ndim == 2 and (len(found) != count or values.shape[-1] != found.shape[1]):
         raise DataError(
-            f"'{path}': mask has the shape {values.shape}; expected (W,) or ({count}, W), one value "
-            "for each column of k-space"
+            f"'{path}': mask has the shape {values.shape}; expected (W,) or ({count}, W), one "
+            "value for each column of k-space"
         )
     return torch.from_numpy(found != 0)
 
