@@ -9,9 +9,8 @@ import pipelines_kit as kit
 from audit_kit import make
 from recondoor import audit_data
 from recondoor.audit import _judgement
-from recondoor.audit._pairs import _doubts
 from recondoor.audit._judgement import Judged
-from recondoor.audit._pairs._source import _doubts
+from recondoor.audit._pairs import _doubts
 from recondoor.defences import Defender, Physics
 from recondoor.defences.measurement_residual import _spread
 from recondoor.operators import Dense

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from recondoor.audit._pairs._source import Given
-from recondoor.defences import Physics, SlicePhysics, Storage
 from recondoor.core.errors import FAILURES, ConfigError, in_a_line
+from recondoor.defences import Physics, SlicePhysics, Storage
 from recondoor.operators import LinearOperator, Slices
 from recondoor.poisoning import Pairs
 

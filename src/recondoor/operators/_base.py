@@ -12,8 +12,8 @@ from torch import Tensor
 
 from recondoor.core.equations import conjugate_gradients
 from recondoor.core.errors import ConfigError, DataError, nearest
-from recondoor.operators._basis import Basis
 from recondoor.core.registry import PlugIn
+from recondoor.operators._basis import Basis
 
 if TYPE_CHECKING:
     from recondoor import config

@@ -41,6 +41,11 @@ class Cartesian(LinearOperator):
         return self.sampling is not None
 
     @property
+    def coils(self) -> int:
+        """Coils that measure."""
+        return 1
+
+    @property
     def acceleration(self) -> float:
         """Columns of k-space for each that is measured, as it is and not as it was asked for."""
         return self.shape[2] / self.columns.shape[-1]

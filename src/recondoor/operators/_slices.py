@@ -11,7 +11,6 @@ from torch import Tensor
 from recondoor.core.errors import ConfigError, DataError
 from recondoor.operators._base import LinearOperator
 from recondoor.operators._cartesian import Cartesian
-from recondoor.operators.mri_multicoil import Multicoil
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +29,8 @@ class Slices(LinearOperator):
 
     @property
     def coils(self) -> int:
-        """Coils that measure; 1 where there are no maps of them."""
-        return len(self.scan.maps) if isinstance(self.scan, Multicoil) else 1
+        """Coils that measure."""
+        return self.scan.coils
 
     @property
     def varies(self) -> bool:

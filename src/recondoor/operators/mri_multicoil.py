@@ -40,6 +40,10 @@ class Multicoil(Cartesian):
     estimated: bool
 
     @property
+    def coils(self) -> int:
+        return self.maps.shape[-3]
+
+    @property
     def varies(self) -> bool:
         return self.estimated or super().varies
 

@@ -10,11 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recondoor import defences
-from recondoor.core import caller
-from recondoor.audit._pairs import _doubts as doubts_of
-from recondoor.audit._pairs._apart import require_inputs_apart
-from recondoor.audit._pairs._data import CHECK
-from recondoor.audit._pairs._fit import misfit_of_trusted
 from recondoor.audit._guard import attempt, undisturbed
 from recondoor.audit._judgement import (
     OWN,
@@ -28,15 +23,18 @@ from recondoor.audit._judgement import (
 )
 from recondoor.audit._networks._network_file import Network
 from recondoor.audit._networks._probe import lacking
-from recondoor.audit._pairs._source import _doubts as doubts_of
+from recondoor.audit._pairs import _doubts as doubts_of
 from recondoor.audit._pairs._apart import require_inputs_apart
-from recondoor.audit._pairs._data import CHECK, take_apart
+from recondoor.audit._pairs._data import CHECK
 from recondoor.audit._pairs._fit import misfit_of_trusted
 from recondoor.audit._pairs._run import ORIGINAL, open_run
 from recondoor.audit._pairs._source import Given, Source, name_of, read_inputs
 from recondoor.audit._sight import Sight, Verdict, decide
 from recondoor.audit._subject import Subject, read_subject
 from recondoor.audit._taken_apart import take_apart
+from recondoor.core import caller
+from recondoor.core.errors import ConfigError, DataError
+from recondoor.core.progress import NO_PROGRESS, Progress
 from recondoor.defences import Defender, Physics, Storage
 from recondoor.models import reconstruct
 from recondoor.poisoning import Pairs

@@ -9,10 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from recondoor import defences, rundir
-from recondoor.core import caller
-from recondoor.evaluation import metrics
-from recondoor.core import registry
-from recondoor.core import seeding
 from recondoor.audit._guard import attempt
 from recondoor.audit._judgement import choose, require_alarm
 from recondoor.audit._networks._model import Truth, look, truth_of
@@ -20,13 +16,14 @@ from recondoor.audit._networks._network_file import Network
 from recondoor.audit._networks._probe import lacking
 from recondoor.audit._networks._references import FEWEST, gather
 from recondoor.audit._networks._trained import Training, error
-from recondoor.audit._pairs._data import take_apart
 from recondoor.audit._pairs._source import Given
 from recondoor.audit._subject import Subject, read_subject, read_trusted
 from recondoor.audit._taken_apart import take_apart
-from recondoor.audit._networks._trained import Training, error
+from recondoor.core import caller, registry, seeding
+from recondoor.core.errors import ConfigError, DataError
+from recondoor.core.progress import NO_PROGRESS, Progress
 from recondoor.defences import Defender, Finding, Physics
-from recondoor.evaluation.judge import metrics
+from recondoor.evaluation import metrics
 from recondoor.models import reconstruct
 from recondoor.poisoning import Pairs
 

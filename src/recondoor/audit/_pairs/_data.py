@@ -24,7 +24,7 @@ from recondoor.audit._judgement import (
 from recondoor.audit._networks._network import young_network
 from recondoor.audit._networks._network_file import Network, open_network
 from recondoor.audit._networks._probe import lacking
-from recondoor.audit._pairs._source import _doubts as doubts_of
+from recondoor.audit._pairs import _doubts as doubts_of
 from recondoor.audit._pairs._alike import unlike
 from recondoor.audit._pairs._apart import copies_note, distinct, require_apart
 from recondoor.audit._pairs._fit import misfit, misfit_by_images, misfit_of_trusted
@@ -32,8 +32,10 @@ from recondoor.audit._pairs._run import read_run
 from recondoor.audit._pairs._source import Given, Measured, Source, made_of_y, name_of, read_pairs
 from recondoor.audit._sight import Sight, Verdict, decide
 from recondoor.audit._taken_apart import take_apart
-from recondoor.defences import Defender, Physics
+from recondoor.core import caller
 from recondoor.core.errors import FAILURES, ConfigError, DataError, TrainingError, in_a_line
+from recondoor.core.progress import NO_PROGRESS, Progress
+from recondoor.defences import Defender, Physics
 from recondoor.poisoning import Pairs
 
 CHECK = (

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from recondoor import defences
 from recondoor.audit._judgement import LEVEL, Judged, counted, suspicious
+from recondoor.audit._pairs._directions import RARE, has_directions
 from recondoor.defences import Physics, evenly, parts_of
 from recondoor.poisoning import Pairs
 

@@ -14,8 +14,8 @@ from scipy.stats import binom
 from torch import Tensor
 
 from recondoor import defences
-from recondoor.audit._pairs._doubts import FEW, is_noisy
 from recondoor.audit._judgement import LEVEL
+from recondoor.audit._pairs._doubts import FEW, is_noisy
 from recondoor.audit._pairs._residuals import calm_as_noise, follow, has_bulk, structure
 from recondoor.defences import Defender, Physics, evenly, parts_of
 from recondoor.poisoning import Pairs

@@ -16,6 +16,7 @@ from recondoor import operators
 from recondoor.audit._arrays import Arrays, read_arrays
 from recondoor.config import Config, checked
 from recondoor.core.errors import DataError
+from recondoor.io import arrays as files
 from recondoor.operators import LinearOperator, with_masks
 from recondoor.poisoning import Pairs
 
