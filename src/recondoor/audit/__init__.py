@@ -14,6 +14,7 @@ from recondoor.audit._networks._trained import Training
 from recondoor.audit._pairs._data import Audit, Request, audit_data
 from recondoor.audit._pairs._fit import misfit_of_trusted
 from recondoor.audit._pairs._run import Run, open_run
+from recondoor.audit._pairs._scans import audit_scans, scans_of
 from recondoor.audit._pairs._source import Measured, Source
 from recondoor.audit._record import as_record, files
 from recondoor.audit._subject import Subject
@@ -39,6 +40,7 @@ __all__ = [
     "audit_data",
     "audit_input",
     "audit_model",
+    "audit_scans",
     "files",
     "fill",
     "input_files",
@@ -56,6 +58,7 @@ __all__ = [
     "read_network",
     "require_folder",
     "require_new",
+    "scans_of",
     "tpr",
     "write_mended",
     "young_network",

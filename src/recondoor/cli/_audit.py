@@ -174,12 +174,15 @@ def data(pairs: Path, /, *, options: AuditOptions = DEFAULT, json: bool = False)
         recondoor audit data pairs.npz --clean trusted.npz --alarm 0.001
         recondoor audit data pairs.npz --network net.onnx --operator A.npy
         recondoor audit data runs/a --attack heuristic
+        recondoor audit data multicoil_train
 
     Parameters
     ----------
     pairs
-        .npz or .h5 file with x and z (or y, of which z is made), or the folder of a run, of which
-        the truth is known.
+        .npz or .h5 file with x and z (or y, of which z is made; mask says which columns of k-space
+        an MRI operator measured, of all slices or of each), or the folder of a run, of which the
+        truth is known; or a folder of fastMRI's .h5 files, whose targets are compared with their
+        k-space.
     json
         Print audit.json instead of the text.
     """

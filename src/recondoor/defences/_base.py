@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from recondoor.operators import LinearOperator
     from recondoor.poisoning import Pairs
 
-Kind = Literal["pairs", "input", "model", "repair"]
-"""What is looked at: training pairs, inputs of a trained network, a network; or mended."""
+Kind = Literal["pairs", "scans", "input", "model", "repair"]
+"""What is looked at: training pairs, scans with k-space, inputs of a network, a network; or mended.
+
+Detectors of scans get pairs too: z is the reconstruction of all of k-space, x the target.
+"""
 
 
 Need = Literal["model", "physics", "clean", "gradients", "layers"]

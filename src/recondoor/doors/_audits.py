@@ -43,7 +43,8 @@ def audit_data(
     Args:
         pairs: network inputs z, (N, H, W) or (N, C, H, W), as an array or tensor, beside `x`; or
             (z, x), a torch Dataset or DataLoader of (z, x), an .npz or .h5 file with z (or y) and
-            x, or the folder of a run, of which the truth is known. None where `y` is given.
+            x, or the folder of a run, of which the truth is known; or a folder of a scanner's .h5
+            files, whose targets are compared with their k-space. None where `y` is given.
         x: images, of the shape of z and in the same or any other units.
         y: measurements (N, ...), of which z = A_adjoint y is made; asks for the operator.
         operator: how the pairs were measured: an object with A and A_adjoint, as the physics of
@@ -95,7 +96,11 @@ def audit_data(
         network=str(network) if isinstance(network, Path) else network,
         overrides=tuple(overrides),
     )
-    found = audit.audit_data(request, None, progress or shown())
+    scans = audit.scans_of(request)
+    if scans is None:
+        found = audit.audit_data(request, None, progress or shown())
+    else:
+        found = audit.audit_scans(request, scans, progress or shown())
     record = audit.as_record(found, command or "recondoor.audit_data")
     return AuditResult(record, lambda: audit.files(found))
 

@@ -42,7 +42,8 @@ def contract_of(given: str) -> type[Contract]:
             f"KIND of {', '.join(registry.FOLDERS)}"
         )
     registry.load(kind, name)
-    contract = CONTRACTS[defences.load(name).looks_at if kind == "defences" else kind]
+    looks_at = defences.load(name).looks_at if kind == "defences" else kind
+    contract = CONTRACTS["pairs" if looks_at == "scans" else looks_at]
     return type("Test", (contract,), {"names": (name,)})
 
 
