@@ -25,6 +25,9 @@ HERE = Path(__file__).parent
 SETS = 20
 """Clean sets of a job."""
 
+MANY = 500
+"""Pairs of a set with poison in few of them."""
+
 ALL_KINDS = ("mri4-mean-std-coloured", "ct45-poisson-detector-wrong", "blur1.5-spread")
 """Scored cells in which every kind of poison is tried."""
 
@@ -79,27 +82,31 @@ def jobs(cells, clean):
     last.
     """
     label = {"share": 0.05, "kind": "label", "contrast": 0.2}
-    fixed = {"share": 0.01, "kind": "fixed", "contrast": 0.2}
+    fixed = {"share": 0.01, "kind": "fixed", "contrast": 0.4}
     for given in (False, True):
         for cell in cells:
             yield ("clean", 0), clean_job, cell, given, (0, SETS, 100), {}
-            yield ("clean verdict",), verdict_job, cell, given, (0, 5, 100), {}
-            yield ("label", 100, 0.05, 0.2), verdict_job, cell, given, (0, 5, 100), label
-            yield ("fixed", 1000, 0.01, 0.2), verdict_job, cell, given, (0, 4, 1000), fixed
+        for cell in cells:
+            yield ("fixed", MANY, 0.01, 0.4), verdict_job, cell, given, (0, 2, MANY), fixed
         if not given:
             yield from kinds([cell for cell in cells if cell["id"] in ALL_KINDS])
-        for round_ in range(1, clean // SETS):
+        for cell in cells:
+            yield ("clean", 1), clean_job, cell, given, (SETS, SETS, 100), {}
+        for cell in cells:
+            yield ("clean verdict",), verdict_job, cell, given, (0, 5, 100), {}
+            yield ("label", 100, 0.05, 0.2), verdict_job, cell, given, (0, 5, 100), label
+        for round_ in range(2, clean // SETS):
             for cell in cells:
                 yield ("clean", round_), clean_job, cell, given, (SETS * round_, SETS, 100), {}
 
 
 def kinds(cells):
     """Jobs with every kind of poison, without the operator."""
-    for kind in ("fixed", "measured", "label", "consistent", "four", "moving", "signs"):
+    for kind in ("label", "measured", "consistent", "fixed", "moving", "signs", "four"):
         for cell in cells:
             for share in (0.01, 0.05, 0.2):
                 plan = {"share": share, "kind": kind, "contrast": 0.4}
-                yield (kind, 1000, share, 0.4), verdict_job, cell, False, (0, 2, 1000), plan
+                yield (kind, MANY, share, 0.4), verdict_job, cell, False, (0, 2, MANY), plan
 
 
 def write(path, rows):
