@@ -65,7 +65,7 @@ def test_large_images_are_judged_as_small_ones(name: str, monkeypatch: pytest.Mo
     x = torch.rand(20, *operator.shape, generator=rng)
     z = replace(operator, sigma=0.1).measure(x.double(), rng).float()
     whole = Physics.of(operator)
-    monkeypatch.setattr(_decomposition, "MOST_PIXELS", 0)
+    monkeypatch.setattr(_decomposition, "CLOSED", 0)
     monkeypatch.setattr(_physics, "CHUNK", 100)
     fast = Physics.of(operator)
     assert fast.rank == whole.rank and fast.whole == whole.whole

@@ -9,7 +9,7 @@ from typing import Literal
 from cyclopts import App, CycloptsError, Parameter
 
 from recondoor import __version__
-from recondoor.cli import _audit, _explore, _network, _show, _streams, _study, _sweep
+from recondoor.cli import _audit, _explore, _network, _pairs, _show, _streams, _study, _sweep
 from recondoor.cli._options import Options
 from recondoor.cli._typed import require_values
 from recondoor.core.errors import RecondoorError, out_of_memory, plain
@@ -29,6 +29,7 @@ To begin with:
     recondoor explore runs/mine                try it out in the browser
     recondoor predict --attack heuristic       what to expect of training
     recondoor sweep axes.toml --dry-run        many studies: what would it cost
+    recondoor pairs mri.npz --preset mri       pairs to try the audits on
     recondoor audit data pairs.npz --operator gaussian     are training pairs poisoned
     recondoor audit model model.safetensors --data trusted.npz   is there a backdoor in a network
     recondoor clean model.safetensors --data trusted.npz --out mended.safetensors
@@ -51,6 +52,7 @@ for command in (
     _study.evaluate,
     _study.predict,
     _sweep.sweep,
+    _pairs.pairs,
     _network.clean,
     _explore.explore,
     _show.report,

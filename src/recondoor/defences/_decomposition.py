@@ -26,6 +26,9 @@ Map = Callable[[Tensor], Tensor]
 MOST_PIXELS = 4_096
 """Values of an image above which the eigenvectors of A_adjoint A no longer fit."""
 
+CLOSED = 1_024
+"""Values of an image above which a closed form is taken where there is one; it is much faster."""
+
 NULL = 1e-4
 """Singular values below this share of the largest are not inverted: z is stored in 32 bits."""
 
@@ -56,17 +59,15 @@ def decomposed(operator: LinearOperator, way: str, partial: bool) -> Decomposed:
     Where z is no A_adjoint y the noise in it has another law than its images. Then that noise is
     taken apart, along coarse boxes, which leaves out what only a whole decomposition can tell.
     """
-    pixels = math.prod(operator.shape)
+    pixels, known = math.prod(operator.shape), operator.directions()
     if way != "adjoint":
         if not partial:
             raise ConfigError(f"inputs made by '{way}' given; these tests need those of 'adjoint'")
         return _along_boxes(operator, *_maps(operator, way), _range(operator))
+    if known is not None and pixels > CLOSED:
+        return _kept(*known)
     if pixels <= MOST_PIXELS:
         return _of_matrix(operator)
-    known = operator.directions()
-    if known is not None:
-        singular, basis = known
-        return _kept(singular, basis)
     if partial:
         return _along_boxes(operator, _normal(operator), _normal(operator), None)
     raise ConfigError(

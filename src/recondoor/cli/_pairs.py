@@ -1,0 +1,40 @@
+"""The pairs of a study in a file, as a team has them."""
+
+import os
+from pathlib import Path
+
+from recondoor.cli._options import DEFAULT, Options
+from recondoor.core.errors import RunError, plain
+
+
+def pairs(out: Path, /, *, options: Options = DEFAULT) -> None:
+    """Write the clean training pairs that a study would measure: z, x and, of MRI, the mask.
+
+    Something to try `recondoor audit data` on, or your own loader. Nothing is trained.
+
+    For example: recondoor pairs mri.npz --preset mri --set input.normalise=none
+
+    Parameters
+    ----------
+    out
+        .npz file that is made.
+    """
+    if os.path.lexists(out):
+        raise RunError(f"{out}: there is something already; choose another name")
+    if out.suffix != ".npz":
+        raise RunError(f"{out}: given; expected the name of an .npz file")
+    settings = options.resolve()
+    import torch
+
+    from recondoor import audit, data, studies
+    from recondoor.core.terminal import TerminalProgress
+    from recondoor.io import gate
+
+    images = data.read(settings.data, TerminalProgress())
+    scene = studies.build_scene(settings, images, settings.seed, torch.device("cpu"))
+    arrays = {"z": scene.train.z.numpy(), "x": scene.train.x.numpy()}
+    mask = getattr(scene.operator, "mask", None)
+    if mask is not None and not scene.operator.varies:
+        arrays["mask"] = mask.numpy()
+    gate.write_bytes(out, audit.npz(arrays))
+    print(f"{plain(str(out))}: {len(scene.train)} pairs of {tuple(scene.shape)}")
