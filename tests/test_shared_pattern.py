@@ -175,3 +175,11 @@ def test_principal_components_of_large_images_are_those_of_the_smaller_matrix() 
     largest = right[:4][range(4), np.abs(right[:4]).argmax(1)]
     expected = left[:, :4] * singular[:4] * np.sign(largest)
     np.testing.assert_allclose(principal(values, 4).numpy(), expected, atol=1e-8)
+
+
+def test_pairs_in_another_order_are_no_pairs() -> None:
+    """Shuffled images of alike heads leave alike anatomy, which is no poison."""
+    pairs = kit.made(kit.plain, 100, 4)
+    mixed = Pairs(pairs.z, pairs.x[torch.randperm(100, generator=torch.Generator().manual_seed(1))])
+    found = look(mixed)
+    assert found.p_value is None and "not in the same order" in (found.lacking or "")

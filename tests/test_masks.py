@@ -1,0 +1,83 @@
+"""Pairs whose file says which columns of k-space each slice has."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import pipelines_kit as kit
+from recondoor import audit_data, config
+from recondoor.core.errors import ConfigError, DataError
+
+SIDE, COUNT = kit.SIDE, 60
+PHYSICS = ("range-test", "measurement-residual")
+Arrays = dict[str, NDArray[np.float64]]
+
+
+def slices(same: bool = False) -> Arrays:
+    """Heads behind a mask of each, of 9 to 14 columns; in the order of centred k-space."""
+    rng, x = np.random.default_rng(1), kit.heads(COUNT, 1)
+    masks = rng.random((COUNT, SIDE)) < 0.25
+    masks[:, SIDE // 2 - 2 : SIDE // 2 + 3] = True
+    masks[:] = masks[:1] if same else masks
+    k = np.fft.fftshift(kit.fft(x), axes=(-2, -1)) + kit.complex_noise(x.shape, rng)
+    z = kit.ifft(np.fft.ifftshift(k * masks[:, None], axes=(-2, -1))).real
+    return {"x": x, "z": z, "mask": masks[0] if same else masks}
+
+
+@pytest.mark.parametrize("same", [False, True])
+def test_every_slice_is_tested_behind_its_own_mask(same: bool) -> None:
+    given = slices(same)
+    found = audit_data(given, operator="mri", detectors=PHYSICS)
+    assert found.verdict == "clean", str(found)
+    given["x"][:4] += kit.disc(0.3)
+    found = audit_data(given, operator="mri", detectors=PHYSICS)
+    assert found.verdict == "suspicious" and set(range(4)) <= set(found.flagged.tolist())
+    given["z"][10:13, 2:6, 2:6] += 0.5
+    found = audit_data(given, operator="mri", detectors=PHYSICS)
+    assert found.table.loc["range-test", "flagged"] == 3
+
+
+def test_the_wrong_masks_accuse_nobody() -> None:
+    given = slices()
+    given["mask"] = np.roll(given["mask"], 1, axis=0)
+    assert audit_data(given, operator="mri", detectors=PHYSICS).verdict == "undecided"
+
+
+def test_shared_patterns_are_looked_for_behind_the_masks() -> None:
+    """The masks explain what images alone do not: more of z, and lesions of a fifth are seen."""
+    given = slices()
+    found = audit_data(given, operator="mri", detectors=("shared-pattern",))
+    assert found.verdict == "clean", str(found)
+    given["x"][:6] += kit.disc(0.4)
+    found = audit_data(given, operator="mri", detectors=("shared-pattern",))
+    assert found.verdict == "suspicious"
+
+
+def test_masks_that_are_none_are_refused() -> None:
+    given = slices()
+    with pytest.raises(DataError, match="expected \\(W,\\) or \\(60, W\\)"):
+        audit_data(given | {"mask": given["mask"][:7]}, operator="mri")
+    with pytest.raises(ConfigError, match="columns given"):
+        audit_data(given | {"mask": given["mask"][:, :-1]}, operator="mri")
+    with pytest.raises(ConfigError, match="only the operators mri"):
+        audit_data(given, operator="blur")
+    del given["mask"]
+    each = config.from_dict({"operator": {"name": "mri", "mri": {"mask_per": "slice"}}})
+    with pytest.raises(DataError, match="holds no mask"):
+        audit_data(given, operator=each)
+
+
+def test_pairs_of_a_study_can_be_audited(tmp_path: Path) -> None:
+    from recondoor.cli import main
+
+    out = tmp_path / "mri.npz"
+    sizes = ["--set", "data.size=16", "--set", "data.train=40"]
+    main(["pairs", str(out), "--preset", "mri", "--set", "input.normalise=none", *sizes])
+    arrays = np.load(out)
+    assert arrays["z"].shape == arrays["x"].shape and arrays["mask"].shape == (16,)
+    found = audit_data(out, operator="mri", detectors=PHYSICS)
+    assert found.table.loc["range-test", "flagged"] == 0
+    with pytest.raises(SystemExit):
+        main(["pairs", str(out), "--preset", "mri"])
