@@ -121,7 +121,7 @@ def judge(name: str, pairs: Pairs, defender: Defender, alarm: float) -> Judged:
         scores, clean = defences.pooled(_checked(detector), pairs, defender)
         return _by_clean(name, scores, clean, alarm, started)
     scores = _of_each(detector.scores(pairs, defender), len(pairs))
-    rate = partial(detector.rate, pairs, defender)
+    rate = partial(detector.rate, scores, defender)
     return _by_law(name, scores, defender, alarm, started, rate)
 
 

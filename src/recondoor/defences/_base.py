@@ -170,8 +170,8 @@ class PairDetector(Scorer):
         """Why nothing of what it `sees` can be seen in these pairs; None if it can."""
         return None
 
-    def rate(self, pairs: Pairs, defender: Defender, alarm: float) -> float:
-        """Probability at most with which a clean one of these pairs exceeds `law` at `alarm`.
+    def rate(self, scores: Tensor, defender: Defender, alarm: float) -> float:
+        """Probability at most with which a clean pair of these scores exceeds `law` at `alarm`.
 
         More than `alarm` where the pairs do not follow the law closely enough to tell.
         """

@@ -55,14 +55,14 @@ class MeasurementResidual(PairDetector):
         rank = defender.physics.rank
         return float(chdtri(rank, alarm)) / rank
 
-    def rate(self, pairs: Pairs, defender: Defender, alarm: float) -> float:
+    def rate(self, scores: Tensor, defender: Defender, alarm: float) -> float:
         """The probability if the residuals' energies are spread as those of the bulk may be.
 
         Pairs of other noise levels, of coloured noise or of targets that are themselves measured
         are no poison, and spread the energies of most pairs.
         """
         assert defender.physics is not None
-        spread = _spread(self.scores(pairs, defender), defender.physics.rank)
+        spread = _spread(scores, defender.physics.rank)
         return float(norm.sf(norm.isf(alarm) / spread)) if spread > 1 else alarm
 
     def blind(self, pairs: Pairs, defender: Defender) -> str | None:
