@@ -151,7 +151,8 @@ def root_sum_of_squares(kspace: NDArray[Any]) -> Array:
     axes = (-2, -1)
     turned = np.fft.ifft2(np.fft.ifftshift(kspace, axes=axes), axes=axes, norm="ortho")
     images = np.fft.fftshift(turned, axes=axes)
-    return np.sqrt((np.abs(images) ** 2).sum(0)).astype(np.float32)
+    found: Array = np.sqrt((np.abs(images) ** 2).sum(0)).astype(np.float32)
+    return found
 
 
 def _middle(image: Array, height: int, width: int) -> Array:
