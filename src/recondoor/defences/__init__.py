@@ -29,7 +29,8 @@ from recondoor.defences._base import (
     rank,
     threshold,
 )
-from recondoor.defences._physics import MOST_PIXELS, Physics, evenly, parts_of
+from recondoor.defences._decomposition import MOST_PIXELS
+from recondoor.defences._physics import Physics, evenly, parts_of
 from recondoor.defences._slices import SlicePhysics
 from recondoor.defences._storage import Storage
 

@@ -143,9 +143,10 @@ class Opinions:
     def _lacking(self, name: str) -> str | None:
         """Why a detector does not apply to this run; None if it does."""
         if "physics" in defences.load(name).needs:
-            if self._scene.world.range_of is None:
+            operator = self._scene.world.range_of
+            if operator is None:
                 return "inputs are not AᵀA x + noise of one operator here"
-            if self._values > defences.MOST_PIXELS:
+            if self._values > defences.MOST_PIXELS and operator.directions() is None:
                 return (
                     f"needs the singular vectors of the operator, which is for at most "
                     f"{defences.MOST_PIXELS} values; these images have {self._values}"
