@@ -19,7 +19,7 @@ OLD = {
     "attack.inner_steps": (3, lambda c: c.attack.bilevel.inner_steps),
     "attack.tangent_steps": (5, lambda c: c.attack.tangent.steps),
 }
-KEPT = Path(__file__).parents[1] / "studies" / "paper-seed0"
+KEPT = Path(__file__).with_name("release-0.1.0")
 
 
 @pytest.mark.parametrize("key", OLD)

@@ -16,7 +16,7 @@ from small_study import CPU, tiny, write_images
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
-STUDIES = Path(__file__).parents[1] / "studies"
+RELEASE_0_1_0 = Path(__file__).with_name("release-0.1.0")
 TRIGGER, EXAMPLES = "trigger-heuristic-seed0.npz", "examples-heuristic-seed0.npz"
 
 
@@ -90,7 +90,7 @@ def test_of_a_run_without_seals_what_it_has_is_still_checked(whole: Path, tmp_pa
 
 
 def test_a_run_of_the_first_release_is_told_to_have_no_seals() -> None:
-    assert doubts(STUDIES / "paper-seed0") == [UNSEALED]
+    assert doubts(RELEASE_0_1_0) == [UNSEALED]
 
 
 def test_a_page_is_no_longer_current_once_its_provenance_is_another(

@@ -17,6 +17,7 @@ from recondoor.report._load import load
 from recondoor.report._run import _curves, _images, _reconstructions, _verdict
 
 STUDIES = Path(__file__).parents[1] / "studies"
+RELEASE_0_1_0 = Path(__file__).with_name("release-0.1.0")
 
 
 def changed(seeds: int = 1, change: Callable[[dict[str, Any]], object] = lambda data: None) -> Any:
@@ -134,7 +135,7 @@ def test_the_axis_of_tau_has_its_unit_and_the_hedge_in_it(
 
 
 def test_a_run_of_release_0_1_0_is_read_and_judged() -> None:
-    folder = STUDIES / "paper-seed0"
+    folder = RELEASE_0_1_0
     results = load(folder).results
     assert results is not None
     assert (results.tau_unit, results.measured.asr) == ("absolute", "ASR(0.5)")
