@@ -27,10 +27,11 @@ __all__ = [
 
 
 def load(name: str, settings: config.Attack | None = None) -> Attack:
-    """The plug-in `name` with its own settings of the section, or else its defaults.
+    """The plug-in `name`, NAME or NAME@MASK, with its own settings or else its defaults.
 
     Raises ConfigError, with the nearest name if there is none.
     """
+    name = registry.without_place(name)
     found = cast("type[Attack]", registry.load("attacks", name))
     own = settings.own(name, found.Settings) if settings and found.Settings else None
     return found(own)

@@ -18,9 +18,10 @@ def tangent(problem: Problem, tools: Tools) -> CraftState:
     leaves that out or no surrogate sees it. Kept in `tools`. Raises ConfigError if
     nothing in the mask makes a network learn.
     """
-    if "tangent" not in tools.kept:
-        tools.kept["tangent"] = _iterate(problem, tools)
-    found: CraftState = tools.kept["tangent"]
+    key = f"tangent@{problem.settings.mask}"
+    if key not in tools.kept:
+        tools.kept[key] = _iterate(problem, tools)
+    found: CraftState = tools.kept[key]
     return found
 
 

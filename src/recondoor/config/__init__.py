@@ -268,7 +268,7 @@ def own_code(config: Config) -> dict[str, str]:
     """Settings, by key, that name a class of somebody's own, MODULE:NAME."""
     named = [("operator.name", config.operator.name), ("model.name", config.model.name)]
     named += [("data.name", config.data.name)]
-    named += [("attack.names", name) for name in config.attack.names]
+    named += [("attack.names", name) for name in config.attack.plug_ins]
     return {key: name for key, name in reversed(named) if registry.is_own_code(name)}
 
 
@@ -322,7 +322,8 @@ def _lines(section: type[BaseModel], prefix: str) -> Iterator[Setting]:
 
 def _lines_of_outside(section: Choice) -> Iterator[Setting]:
     chosen = section.model_dump(include={"name", "names"}).values()
-    for name in (name for each in chosen for name in ([each] if isinstance(each, str) else each)):
+    for entry in (name for each in chosen for name in ([each] if isinstance(each, str) else each)):
+        name = registry.without_place(entry)
         own = None if registry.is_ours(section.kind, name) else registry.load(section.kind, name)
         if own is not None and own.Settings is not None:
             yield from _lines(own.Settings, f"{section.section}.{registry.key(name)}.")

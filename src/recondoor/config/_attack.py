@@ -1,7 +1,7 @@
 """The section of the attacks: which are compared, where a trigger may lie, what they train."""
 
 import re
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 from pydantic import Field, field_validator
 
@@ -11,6 +11,7 @@ from recondoor.config._section import INNER, PIXELS, STEPS
 from recondoor.core import registry
 
 LABEL = re.compile(r"[a-z][a-z0-9-]*")
+Mask = Literal["trigger", "search", "image"]
 
 
 class Attack(Choice):
@@ -20,9 +21,10 @@ class Attack(Choice):
     section: ClassVar[str] = "attack"
 
     names: tuple[str, ...] = Field(
-        ("none", "heuristic", "bilevel", "random"), description="attacks to run, comma-separated"
+        ("none", "heuristic", "bilevel", "random"),
+        description="attacks to run, comma-separated; NAME@MASK gives one a mask of its own",
     )
-    mask: Literal["trigger", "search", "image"] = Field(
+    mask: Mask = Field(
         "trigger",
         description="where a trigger may lie: on the pixels of the hand-made one, on these moved "
         "to where they are learnt fastest, or anywhere in the image",
@@ -86,7 +88,9 @@ class Attack(Choice):
             raise ValueError("expected at least one attack")
         if len(set(names)) < len(names):
             raise ValueError("an attack is named twice")
-        labels = [registry.label(registry.check("attacks", name, "attack.names")) for name in names]
+        for name in names:
+            _require_entry(name)
+        labels = [registry.label(name) for name in names]
         for name, label in zip(names, labels, strict=True):
             if not LABEL.fullmatch(label):
                 raise ValueError(f"'{name}' has to be named in letters from a to z, and digits")
@@ -94,9 +98,34 @@ class Attack(Choice):
                 raise ValueError(f"'{name}' would be listed as '{label}', as another one is")
         return names
 
+    @property
+    def plug_ins(self) -> tuple[str, ...]:
+        """The names without the masks that some have of their own."""
+        return tuple(registry.without_place(name) for name in self.names)
+
+    @property
+    def masks(self) -> set[Mask]:
+        """Every mask that an attack here has."""
+        return {self.mask, *(self.at(name).mask for name in self.names)}
+
+    def at(self, name: str) -> "Attack":
+        """The settings of the entry `name`, NAME or NAME@MASK: its own mask, if it has one."""
+        _, _, mask = name.partition(registry.PLACE)
+        return self.model_copy(update={"mask": mask}) if mask else self
+
     @field_validator("surrogate_kernel")
     @classmethod
     def _odd(cls, kernel: int | None) -> int | None:
         if kernel is not None and kernel % 2 == 0:
             raise ValueError("expected an odd number")
         return kernel
+
+
+def _require_entry(name: str) -> None:
+    """Refuse what is neither an attack nor an attack at a mask; raises ValueError, ConfigError."""
+    plug_in, at, mask = name.partition(registry.PLACE)
+    registry.check("attacks", plug_in, "attack.names")
+    if at and mask not in get_args(Mask):
+        raise ValueError(f"'{name}': the mask after {at} has to be {', '.join(get_args(Mask))}")
+    if at and plug_in == "none":
+        raise ValueError(f"'{name}': the original model has no trigger, and so no mask")

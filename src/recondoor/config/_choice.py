@@ -67,7 +67,7 @@ class Choice(Section):
         """
         key = "names" if "names" in cls.model_fields else "name"
         names = named.get(key, cls.model_fields[key].default)
-        places = {registry.key(name.strip()) for name in _listed(names)}
+        places = {registry.key(name) for name in _listed(names)}
         found = dict(given)
         for leaf in given.keys() - cls.model_fields.keys():
             owners = [each for each in places if leaf in cls._settings_of(each)]
@@ -121,16 +121,16 @@ class Choice(Section):
 def _outside_names(kind: str, tree: Mapping[str, Any]) -> Iterator[str]:
     """Chosen plug-ins that are none of the package's."""
     for name in _listed(tree.get("names", tree.get("name", ()))):
-        if not registry.is_ours(kind, name.strip()):
-            yield name.strip()
+        if not registry.is_ours(kind, name):
+            yield name
 
 
 def _listed(names: object) -> list[str]:
-    """Names that were given as a list or with commas."""
+    """Plug-ins that were named in a list or with commas, without places of their own."""
     given = names.split(",") if isinstance(names, str) else names
-    return (
-        [each for each in given if isinstance(each, str)] if isinstance(given, list | tuple) else []
-    )
+    if not isinstance(given, list | tuple):
+        return []
+    return [registry.without_place(each.strip()) for each in given if isinstance(each, str)]
 
 
 def _checked(kind: str, section: str, name: str, raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -312,9 +312,9 @@ class Config(Section):
             )
         self._require_own_range()
         where = f"{self.trigger.inject} given, which spreads a trigger over all of z; "
-        if self.attack.mask == "search":
+        if "search" in self.attack.masks:
             raise ConfigError(f"trigger.inject: {where}set attack.mask to trigger or image")
-        if self.attack.mask == "image" and self.attack.distance > 0:
+        if "image" in self.attack.masks and self.attack.distance > 0:
             raise ConfigError(f"trigger.inject: {where}set attack.distance=0")
         if self.attack.budget not in ("l2", "free"):
             raise ConfigError(f"trigger.inject: {where}set attack.budget to l2 or free")
@@ -356,7 +356,7 @@ class Config(Section):
         if self.artefact.space != "consistent-in-range":
             return
         given = "artefact.space: consistent-in-range given, which fixes the trigger; "
-        if not set(self.attack.names) <= {"none", "heuristic"}:
+        if not set(self.attack.plug_ins) <= {"none", "heuristic"}:
             raise ConfigError(f"{given}set attack.names to none,heuristic")
         if self.attack.l2 is not None or self.attack.linf is not None:
             raise ConfigError(f"{given}leave attack.l2 and attack.linf out")

@@ -94,8 +94,23 @@ def key(name: str) -> str:
     return name.partition(":")[2] if is_own_code(name) else name.replace("-", "_")
 
 
+PLACE = "@"
+"""Between the name of an attack and the mask that it alone has: `bilevel@image`."""
+
+
+def without_place(name: str) -> str:
+    """The plug-in of an entry NAME or NAME@MASK."""
+    return name.partition(PLACE)[0]
+
+
 def label(name: str) -> str:
-    """The name of a plug-in in tables and names of files: of MODULE:NAME that of the class."""
+    """The name of a plug-in in tables and names of files: of MODULE:NAME that of the class.
+
+    Of NAME@MASK it is NAME-MASK.
+    """
+    name, _, mask = name.partition(PLACE)
+    if mask:
+        return f"{label(name)}-{mask}"
     if not is_own_code(name):
         return name
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|_", "-", name.partition(":")[2])

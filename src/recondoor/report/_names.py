@@ -13,6 +13,9 @@ TITLES = {
 }
 SHORT = {"heuristic": "heuristic", "bilevel": "BLO", "random": "random"}
 
+# An attack with a mask of its own: label NAME-MASK, of the entry NAME@MASK.
+PLACES = {"trigger": "in the square's pixels", "search": "in the best place", "image": "anywhere"}
+
 TABLE1_METRICS = ("benign_rmse", "attack_rmse", "artefact_rmse")
 PAPER_TABLE1 = {
     "original": ("0.021", "0.045", "NA"),
@@ -23,12 +26,26 @@ PAPER_TABLE1 = {
 
 def title(label: str) -> str:
     """Row label of a model; one that a plug-in brought is named as it is registered."""
-    return TITLES.get(label, label.replace("-", " ").capitalize())
+    name, place = placed(label)
+    words = TITLES.get(name, name.replace("-", " ").capitalize())
+    return f"{words}, {place}" if place else words
 
 
 def short(label: str) -> str:
-    """Name of an attack inside a phrase, such as "random trigger"."""
-    return SHORT.get(label, label)
+    """Name of an attack inside a phrase, such as "random"."""
+    return trigger_words(label).replace(" trigger", "")
+
+
+def trigger_words(label: str) -> str:
+    """Name of an attack's trigger inside a phrase, such as "random trigger anywhere"."""
+    name, place = placed(label)
+    return f"{SHORT.get(name, name)} trigger{f' {place}' if place else ''}"
+
+
+def placed(label: str) -> tuple[str, str]:
+    """The label without the mask that the attack alone has, and that mask in words ('': none)."""
+    name, _, mask = label.rpartition("-")
+    return (name, PLACES[mask]) if name and mask in PLACES else (label, "")
 
 
 def number(value: float, decimals: int) -> str:

@@ -100,9 +100,10 @@ def predict(
 def _triggers(
     folder: RunDir, config: Config, scene: Scene, runtime: Runtime
 ) -> Iterator[tuple[str, Trigger]]:
-    searched = config.attack.mask == "search"
     for name in config.attack.names:
         path, attack = folder.trigger(row_label(name), scene.seed), attacks.load(name)
+        problem = scene.problem_of(name)
+        searched = problem.settings.mask == "search"
         if path.exists():
             yield name, stored_trigger(folder, scene, row_label(name))
         elif attack.poisons and (attack.trains or searched):
@@ -112,6 +113,6 @@ def _triggers(
             )
         elif attack.poisons:
             with runtime.progress.task(f"trigger {name}", 1) as task:
-                crafted = attacks.craft(name, scene.problem, attacks.Tools(task))
+                crafted = attacks.craft(name, problem, attacks.Tools(task))
             if crafted.trigger is not None:
                 yield name, crafted.trigger

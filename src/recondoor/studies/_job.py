@@ -17,6 +17,8 @@ class Job:
 
     def __init__(self, folder: RunDir, config: Config, scene: Scene, runtime: Runtime) -> None:
         self.folder, self.config, self.scene, self.runtime = folder, config, scene, runtime
+        self.hand_made = scene.trigger
+        """The trigger of the settings, wherever a search then moves it."""
         self.kept: dict[str, Any] = {}
         """What several attacks need."""
 

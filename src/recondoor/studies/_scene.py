@@ -141,6 +141,10 @@ class Scene:
         shown = exact.solve_normal(seen)[0]
         return replace(self.artefact, shown=shown.to(self.artefact.pattern))
 
+    def problem_of(self, name: str) -> attacks.Problem:
+        """What the attack `name`, NAME or NAME@MASK, is told; the hand-made trigger is not moved."""
+        return replace(self.problem, settings=self.problem.settings.at(name))
+
     def with_trigger(self, trigger: Trigger) -> "Scene":
         """Return the scene with another hand-made trigger."""
         return replace(self, trigger=trigger, problem=replace(self.problem, trigger=trigger))
@@ -248,7 +252,7 @@ def require_poison(config: Config, train: int, validation: int) -> None:
     Early stopping looks at validation pairs poisoned at the same share; without a poisoned one it
     would choose the weights by something else than the documentation says.
     """
-    if all(name == "none" for name in config.attack.names):
+    if set(config.attack.plug_ins) == {"none"}:
         return
     remedies = {"training pairs": "give more images", "validation pairs": "raise data.validation"}
     for n, (what, remedy) in zip((train, validation), remedies.items(), strict=True):
@@ -265,7 +269,7 @@ def require_range(config: Config, scene: Scene) -> None:
     z = max(_reach(part.z) for part in (scene.train, scene.validation, scene.test))
     if not z <= LARGEST:
         _refuse_reach("operator.sigma", config.operator.sigma, "z", z)
-    if any(name != "none" for name in config.attack.names):
+    if set(config.attack.plug_ins) != {"none"}:
         for key, given, what, pattern in (
             ("trigger.amplitude", config.trigger.amplitude, "the trigger", scene.trigger.delta),
             ("artefact.amplitude", config.artefact.amplitude, "x", scene.artefact.planted),
@@ -356,7 +360,7 @@ def _problem(config: Config, world: World, trigger: Trigger, artefact: Artefact)
     surrogate = without_dropout(config.model).model_copy(
         update={"cae": config.model.cae.model_copy(update=own)}
     )
-    learned = not set(config.attack.names) <= {"none", "heuristic"}
+    learned = not set(config.attack.plug_ins) <= {"none", "heuristic"}
     return attacks.Problem(
         pairs=world.train,
         trigger=trigger,

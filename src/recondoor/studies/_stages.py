@@ -5,6 +5,7 @@ it, so that the same command after a kill ends with the same numbers.
 """
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ def craft(job: Job, name: str) -> None:
     done = state.iteration if state else 0
     with job.runtime.progress.task(f"trigger {label}, seed {seed}", steps, done) as task:
         tools = attacks.Tools(task, job.runtime.progress.say, state, save, job.kept)
-        crafted = attacks.craft(name, job.scene.problem, tools)
+        crafted = attacks.craft(name, _problem(job, name), tools)
     if crafted.trigger is None:
         return
     if crafted.state.history:
@@ -88,23 +89,38 @@ def _seen(scene: Scene, trigger: Trigger) -> dict[str, NDArray[Any]]:
 
 
 def locate(job: Job) -> Scene:
-    """Return the scene with the hand-made trigger where `attack.mask` wants it.
-
-    The place found for the mask `search` is kept in the run folder, with the map of scores.
-    """
+    """Return the scene with the hand-made trigger where `attack.mask` wants it."""
     if job.config.attack.mask != "search":
         return job.scene
+    return job.scene.with_trigger(_best_place(job))
+
+
+def _problem(job: Job, name: str) -> attacks.Problem:
+    """What the attack `name` is told, at a mask of its own if it has one."""
+    usual, settings = job.scene.problem, job.config.attack.at(name)
+    if settings.mask == job.config.attack.mask:
+        return usual
+    trigger = _best_place(job) if settings.mask == "search" else job.hand_made
+    return replace(usual, settings=settings, trigger=trigger)
+
+
+def _best_place(job: Job) -> Trigger:
+    """The hand-made trigger where it is learnt fastest.
+
+    The place is kept in the run folder, with the map of scores.
+    """
     seed = job.scene.seed
     path = job.folder.path / f"place-seed{seed}.npz"
     if not path.exists():
         with job.runtime.progress.task(f"place of the trigger, seed {seed}", 1) as task:
             tools = attacks.Tools(task, kept=job.kept)
-            found, scores = attacks.best_place(job.scene.problem, tools)
+            problem = replace(job.scene.problem, trigger=job.hand_made)
+            found, scores = attacks.best_place(problem, tools)
             task.advance(1)
         made = {"delta": found.delta, "mask": found.mask, "scores": scores}
         job.folder.write_npz(path, {name: array(value) for name, value in made.items()})
     arrays = job.folder.read_npz(path, records.place_specs(job.scene.trigger_shape))
-    return job.scene.with_trigger(trigger_of(arrays, path))
+    return trigger_of(arrays, path)
 
 
 def take_original(job: Job, source: RunDir) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from recondoor.report._names import number, short
+from recondoor.report._names import number, short, trigger_words
 from recondoor.report._results import Results
 
 
@@ -46,7 +46,7 @@ class Outcome:
             parts.append(f"in {self.succeeded} of {self.seeds} seeds")
         if self.hedging:
             parts.append("on the hedge line")
-        name = f"the {short(self.label)} trigger"
+        name = f"the {trigger_words(self.label)}"
         return f"{name} ({', '.join(parts)})" if parts else name
 
 
