@@ -3,7 +3,9 @@
     python studies/equal-budget/summary.py
 
 writes tables.md, and transitions.svg and .png, beside this file. It reads what the sweeps have
-finished so far; nothing is trained here.
+finished so far; nothing is trained here. A training that ended before its backdoor was learnt says
+'later than its end', and a budget that was enough at the first try says 'no more than that':
+factors are means of a normal law of logarithms with such bounds (`statistics.censored_interval`).
 """
 
 from collections.abc import Iterator
@@ -19,6 +21,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from pyarrow import parquet
 from scipy.special import stdtrit
+
+from recondoor.statistics import Censored, censored_interval
 
 HERE = Path(__file__).parent
 SWEEPS = {"fourier": "Fourier, m/n = 0.4", "gaussian": "Gaussian, m/n = 0.5"}
@@ -47,6 +51,10 @@ METHODS = {
     "bilevel": ("#D55E00", "*"),
 }
 Row = dict[str, Any]
+# Bounds of a value: it is no less, or no more. Of its inverse they are the other way round.
+MOST, LEAST = "≥ ", "≤ "
+INVERSE = {"": "", MOST: LEAST, LEAST: MOST}
+Bounded = tuple[float, str]
 
 
 @dataclass(frozen=True)
@@ -121,7 +129,7 @@ def tables(name: str, found: Cells) -> Iterator[str]:
         if not here:
             continue
         yield from ("", f"### Trigger {title}", "")
-        columns = "L2 | method | learnt | samples to transition | recovery | ghost"
+        columns = "L2 | method | learnt | images until learnt | recovery | ghost"
         yield f"| {columns} | benign | attack | artefact |"
         yield "|---:|:---|---:|---:|---:|---:|---:|---:|---:|"
         for l2 in sorted({key[2] for key in here}):
@@ -131,27 +139,31 @@ def tables(name: str, found: Cells) -> Iterator[str]:
         if not any(key[1] == "bilevel" for key in here):
             continue
         yield from ("", "Bi-level against each control, seed by seed, at the same L2:", "")
-        yield "| L2 | against | fewer samples by a factor of | pairs |"
-        yield "|---:|:---|---:|---:|"
+        yield "| L2 | against | fewer images by a factor of | pairs | of them exact |"
+        yield "|---:|:---|---:|---:|---:|"
         yield from comparisons(block, here)
     yield from energies(found)
     yield ""
 
 
-def needed(found: Cells, block: str, method: str, seed: int) -> tuple[float, str]:
+def budgets(found: Cells, block: str, method: str) -> list[float]:
+    """Budgets that a method was tried with."""
+    return sorted(key[2] for key in found if key[:2] == (block, method))
+
+
+def needed(found: Cells, block: str, method: str, seed: int) -> Bounded:
     """L2 with which the backdoor is learnt within `WITHIN` images, and how it is bounded.
 
     Linear between budgets in the logarithms of L2 and images; '≤' the smallest budget if that is
     enough, '≥' the largest if that is not.
     """
-    budgets = sorted(key[2] for key in found if key[:2] == (block, method))
-    cells = [(l2, found[block, method, l2]) for l2 in budgets]
+    cells = [(l2, found[block, method, l2]) for l2 in budgets(found, block, method)]
     curve = [(l2, cell.samples[seed]) for l2, cell in cells if seed in cell.samples]
     enough = next((k for k, (_, samples) in enumerate(curve) if samples <= WITHIN), None)
     if enough is None:
-        return curve[-1][0], "≥ "
+        return curve[-1][0], MOST
     if enough == 0:
-        return curve[0][0], "≤ "
+        return curve[0][0], LEAST
     (low, above), (high, below) = curve[enough - 1], curve[enough]
     share = np.log(above / WITHIN) / np.log(above / below)
     return float(low * (high / low) ** share), ""
@@ -168,31 +180,55 @@ def energies(found: Cells) -> Iterator[str]:
         }
     )
     yield from ("", f"### L2 needed to be learnt within {WITHIN:,} images", "")
-    yield "| method | where | L2 needed, by seed | more than bi-level by a factor of |"
-    yield "|:---|:---|:---|---:|"
+    yield "| method | where | L2 needed, by seed | more than bi-level by a factor of | exact |"
+    yield "|:---|:---|:---|---:|---:|"
     for block, method in (("image", "bilevel"), *RIVALS):
         if not any(key[:2] == (block, method) for key in found):
             continue
         each = [needed(found, block, method, seed) for seed in ours]
-        logs = [
-            float(np.log(l2 / needed(found, "image", "bilevel", seed)[0]))
-            for seed, (l2, _) in zip(ours, each, strict=True)
-        ]
-        mean, half = mean_and_half(logs)
-        bound = "≥ " if any(sign == "≥ " for _, sign in each) else ""
-        interval = (
-            f"{bound}{np.exp(mean):.2f} ({np.exp(mean - half):.2f} to {np.exp(mean + half):.2f})"
-        )
         listed = ", ".join(f"{sign}{l2:.2g}" for l2, sign in each)
-        factor = "" if method == "bilevel" else interval
-        yield f"| {method} | {BLOCKS[block]} | {listed} | {factor} |"
+        told = " | " if method == "bilevel" else in_cells(energy(found, block, method))
+        yield f"| {method} | {BLOCKS[block]} | {listed} | {told} |"
+
+
+def energy(found: Cells, block: str, method: str) -> Censored:
+    """Factor by which a method needs more L2 than `bilevel` anywhere, in logarithms."""
+    seeds = sorted(found["image", "bilevel", min(budgets(found, "image", "bilevel"))].samples)
+    pairs = [
+        (needed(found, block, method, seed), needed(found, "image", "bilevel", seed))
+        for seed in seeds
+    ]
+    return quotients(pairs)
+
+
+def quotients(pairs: list[tuple[Bounded, Bounded]]) -> Censored:
+    """Mean logarithm of quotients of values that may be bounds."""
+    logs = [float(np.log(theirs / ours)) for (theirs, _), (ours, _) in pairs]
+    signs = [{theirs, INVERSE[ours]} - {""} for (_, theirs), (_, ours) in pairs]
+    low = [-np.inf if LEAST in sign else value for value, sign in zip(logs, signs, strict=True)]
+    high = [np.inf if MOST in sign else value for value, sign in zip(logs, signs, strict=True)]
+    return censored_interval(low, high)
+
+
+def in_cells(found: Censored) -> str:
+    """Factor and interval, and how many pairs are exact."""
+    return f"{factor(found)} | {found.exact} of {found.n}"
+
+
+def factor(found: Censored) -> str:
+    """The factor of a mean logarithm with its interval, as far as it is told."""
+    low, high = (None if end is None else float(np.exp(end)) for end in (found.low, found.high))
+    if found.mean is None:
+        return f"above {low:.2f}" if low is not None else "not told"
+    if found.exact < 2:
+        return "not told"
+    ends = [f"{low:.2f}" if low is not None else "0", f"{high:.2f}" if high is not None else "∞"]
+    return f"{np.exp(found.mean):.2f} ({ends[0]} to {ends[1]})"
 
 
 def line(l2: float, method: str, cell: Cell) -> str:
-    """One line of the first table: means over seeds and half the 95 % interval."""
-    capped = "" if all(cell.learnt.values()) else "≥ "
-    mean, half = mean_and_half(list(cell.samples.values()))
-    parts = [f"{l2:g}", method, cell.share, f"{capped}{mean:,.0f} ± {half:,.0f}"]
+    """One line of the first table: means over seeds and half the 95 % interval, but of images."""
+    parts = [f"{l2:g}", method, cell.share, median(cell)]
     for key in ("artefact_recovery", "ghost", "benign_rmse", "attack_rmse", "artefact_rmse"):
         mean, half = mean_and_half([row[key] for row in cell.rows])
         parts.append(f"{mean:.3f} ± {half:.3f}")
@@ -200,23 +236,39 @@ def line(l2: float, method: str, cell: Cell) -> str:
 
 
 def comparisons(block: str, here: Cells) -> Iterator[str]:
-    """Factors with paired 95 % intervals, from the logarithms; only seeds that `bilevel` learnt.
-
-    Where the control never learnt, its cap stands in for what it needed: the factor is then a
-    lower bound.
-    """
+    """Factors with paired 95 % intervals, from the logarithms of seeds that either has learnt."""
     for (_, method, l2), cell in sorted(here.items(), key=lambda item: (item[0][2], item[0][1])):
         ours = here.get((block, "bilevel", l2))
         if ours is None or method == "bilevel":
             continue
-        seeds = [seed for seed in cell.samples if ours.learnt.get(seed)]
-        if not seeds:
-            continue
-        logs = [float(np.log(cell.samples[seed] / ours.samples[seed])) for seed in seeds]
-        mean, half = mean_and_half(logs)
-        bound = "" if all(cell.learnt[seed] for seed in seeds) else "≥ "
-        interval = f"{np.exp(mean - half):.2f} to {np.exp(mean + half):.2f}"
-        yield f"| {l2:g} | {method} | {bound}{np.exp(mean):.2f} ({interval}) | {len(seeds)} |"
+        found = images(cell, ours)
+        if found is not None:
+            told = f"{factor(found)} | {found.n} | {found.exact}"
+            yield f"| {l2:g} | {method} | {told} |"
+
+
+def images(theirs: Cell, ours: Cell) -> Censored | None:
+    """Mean logarithm of the images that one needs over those of another, seed by seed."""
+    seeds = [s for s in theirs.samples if s in ours.samples and (theirs.learnt[s] or ours.learnt[s])]
+    if not seeds:
+        return None
+    return quotients([(until(theirs, seed), until(ours, seed)) for seed in seeds])
+
+
+def until(cell: Cell, seed: int) -> Bounded:
+    """Images until learnt; a training that ended before says 'no less'."""
+    return cell.samples[seed], "" if cell.learnt[seed] else MOST
+
+
+def median(cell: Cell) -> str:
+    """Kaplan and Meier's median and the range; all trainings end at the same number of images."""
+    ends = sorted(
+        (samples, "" if cell.learnt[seed] else "> ") for seed, samples in cell.samples.items()
+    )
+    middle, first, last = (
+        f"{sign}{samples:,.0f}" for samples, sign in (ends[len(ends) // 2], ends[0], ends[-1])
+    )
+    return f"{middle} ({first} to {last})"
 
 
 def margins(rows: list[Row]) -> Iterator[str]:
