@@ -10,7 +10,7 @@ import pytest
 
 import fake_run
 from recondoor import report
-from recondoor.evaluation import yardsticks
+from recondoor.evaluation.judge import yardsticks
 from recondoor.report import _results, _style, _tables
 from recondoor.report._build import FIGURES
 from recondoor.report._load import load

@@ -22,7 +22,7 @@ import numpy as np
 from pyarrow import parquet
 from scipy.special import stdtrit
 
-from recondoor.statistics import Censored, censored_interval
+from recondoor.evaluation.censored import Censored, censored_interval
 
 HERE = Path(__file__).parent
 SWEEPS = {"fourier": "Fourier, m/n = 0.4", "gaussian": "Gaussian, m/n = 0.5"}
@@ -55,6 +55,8 @@ Row = dict[str, Any]
 MOST, LEAST = "≥ ", "≤ "
 INVERSE = {"": "", MOST: LEAST, LEAST: MOST}
 Bounded = tuple[float, str]
+# A factor that so few values cannot tell from none at all.
+FAR = 100
 
 
 @dataclass(frozen=True)
@@ -222,7 +224,7 @@ def factor(found: Censored) -> str:
         return f"above {low:.2f}" if low is not None else "not told"
     if found.exact < 2:
         return "not told"
-    ends = [f"{low:.2f}" if low is not None else "0", f"{high:.2f}" if high is not None else "∞"]
+    ends = [f"{low or 0:.2f}", "∞" if high is None or high > FAR else f"{high:.2f}"]
     return f"{np.exp(found.mean):.2f} ({ends[0]} to {ends[1]})"
 
 
@@ -249,7 +251,9 @@ def comparisons(block: str, here: Cells) -> Iterator[str]:
 
 def images(theirs: Cell, ours: Cell) -> Censored | None:
     """Mean logarithm of the images that one needs over those of another, seed by seed."""
-    seeds = [s for s in theirs.samples if s in ours.samples and (theirs.learnt[s] or ours.learnt[s])]
+    seeds = [
+        s for s in theirs.samples if s in ours.samples and (theirs.learnt[s] or ours.learnt[s])
+    ]
     if not seeds:
         return None
     return quotients([(until(theirs, seed), until(ours, seed)) for seed in seeds])

@@ -3,7 +3,7 @@
     python studies/paper/summary.py
 
 writes tables.md beside this file; nothing is trained here. Intervals are the project's own
-(`recondoor.statistics`): Student's t over seeds, differences taken seed by seed.
+(`recondoor.evaluation.statistics`): Student's t over seeds, differences taken seed by seed.
 """
 
 import json
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from recondoor.statistics import Estimate, Paired, mean_interval, paired
+from recondoor.evaluation.statistics import Estimate, Paired, mean_interval, paired
 
 HERE = Path(__file__).parent
 SQUARE = "square corner"
