@@ -57,7 +57,7 @@ def test_a_value_without_any_bound_says_nothing() -> None:
     ("low", "high"), [([2.0], [1.0]), ([float("nan")], [1.0]), ([-OPEN], [OPEN])]
 )
 def test_what_is_no_bound_is_refused(low: list[float], high: list[float]) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="value"):
         censored_interval(low, high)
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from recondoor.core import caller
 from recondoor.report._html import Picture, put, save_figure
 from recondoor.report._load import Run, load
-from recondoor.report._results import read
+from recondoor.report._places import explanation
+from recondoor.report._results import Results, read
 from recondoor.report._run._curves import asr, learning_curves, ratios
 from recondoor.report._run._evolution import trigger_evolution
 from recondoor.report._run._images import threat_model, trigger_artefact
@@ -31,13 +32,17 @@ FIGURES: tuple[Callable[[Run], Drawing | Missing | None], ...] = (
 
 @caller.as_found()
 def verdict(folder: Path) -> str:
-    """The answer of a run or a sweep in one sentence, as its page begins.
+    """The answer of a run or a sweep in a sentence or two, as its page begins.
 
     Raises ReportError where its files are missing or damaged.
     """
-    found = sweep_verdict(folder) if is_sweep(folder) else headline(read(folder / "results.json"))
+    found = sweep_verdict(folder) if is_sweep(folder) else _of_run(read(folder / "results.json"))
     # A terminal may show a space that does not break as a sign of its own.
     return found.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def _of_run(results: Results) -> str:
+    return explanation(results) or headline(results)
 
 
 @caller.as_found()

@@ -10,7 +10,8 @@ from typing import Any
 from recondoor.core.errors import plain
 from recondoor.evaluation.statistics import Estimate
 from recondoor.evaluation.yardsticks import Yardstick
-from recondoor.report._names import TABLE1_METRICS, number, title
+from recondoor.report._names import TABLE1_METRICS, number
+from recondoor.report._places import method
 from recondoor.report._results import Results, check
 
 HEADERS = ("Method", "Benign error", "Attack error", "Artefact error")
@@ -58,7 +59,7 @@ def table1(results: Results) -> list[tuple[str, ...]]:
         cells = [f"{cell(estimate)}{of_seeds(estimate, seeds)}" for estimate in estimates]
         if label == "original":
             cells[-1] = "NA"
-        rows.append((title(label), *cells))
+        rows.append((method(results, label), *cells))
     return rows
 
 
@@ -100,7 +101,7 @@ def table1_csv(results: Results) -> str:
                 fields += ["", "", ""]
             else:
                 fields += [estimate.mean, estimate.low, estimate.high]
-        writer.writerow([title(label), label, len(results.rows(label)), *fields])
+        writer.writerow([method(results, label), label, len(results.rows(label)), *fields])
     return out.getvalue()
 
 

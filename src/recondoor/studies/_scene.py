@@ -142,7 +142,7 @@ class Scene:
         return replace(self.artefact, shown=shown.to(self.artefact.pattern))
 
     def problem_of(self, name: str) -> attacks.Problem:
-        """What the attack `name`, NAME or NAME@MASK, is told; the hand-made trigger is not moved."""
+        """What the attack `name`, NAME or NAME@MASK, is told, before any search of a place."""
         return replace(self.problem, settings=self.problem.settings.at(name))
 
     def with_trigger(self, trigger: Trigger) -> "Scene":

@@ -12,6 +12,7 @@ from recondoor.report import _tables as tables
 from recondoor.report._html import Picture, fill, flat
 from recondoor.report._load import Run
 from recondoor.report._names import PAPER_TABLE1, number, title
+from recondoor.report._places import explanation
 from recondoor.report._results import Results, estimate_of
 from recondoor.report._run._verdict import comparison, headline, rule_in_words
 from recondoor.report._seals import doubts
@@ -57,9 +58,10 @@ def _heading(run: Run) -> str:
 def _measured(results: Results) -> dict[str, Any]:
     """What the template needs of results.json, as text."""
     provenance = results.data["provenance"]
+    told, why = headline(results), explanation(results)
     return {
-        "headline": headline(results),
-        "comparison": comparison(results),
+        "headline": why or told,
+        "comparison": told if why else comparison(results),
         "awaited": [f"{title(label)}, seed {seed}" for label, seed in results.awaited],
         "caption": tables.caption(results),
         "rule": rule_in_words(results),
