@@ -125,11 +125,11 @@ def test_words_and_record_say_what_was_found(plan: theory.Plan) -> None:
     assert theory.record(never)["samples"] is None
 
 
-def test_it_costs_less_than_a_hundredth_of_the_default_training() -> None:
+def test_it_costs_less_than_a_fiftieth_of_the_default_training() -> None:
     config = from_dict({"train": {"max_epochs": 6}, "attack": {"names": ["heuristic"]}})
     constants = theory.shipped()
     cost = constants.networks * (max(constants.steps, 1) * constants.batch + 4 * constants.images)
-    assert cost < 0.01 * config.train.max_epochs * 4050
+    assert cost < 0.02 * config.train.max_epochs * 4050
 
 
 SMALL = ["--preset", "smoke", "--set", "attack.l2=4", "--device", "cpu", "--threads", "1"]

@@ -3,15 +3,13 @@
     python studies/when/fit.py
 
 reads growth.json, writes src/recondoor/theory/constants.json, and theory.md and prediction.svg and
-.png beside this file. A point, with all its seeds, is in one half: by a checksum of its name.
+.png beside this file. A point, with all its seeds, is in one half: by a checksum of its name. What
+is expected of a sweep that was not seen is scored besides, by leaving out one after the other:
+points of one sweep are alike, so that halves of it are no strangers.
 """
 
 import json
-import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 
@@ -19,23 +17,34 @@ mpl.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+from fitting import (
+    BATCH,
+    BUDGETS,
+    HERE,
+    IMAGES,
+    Array,
+    Line,
+    Questions,
+    Row,
+    arrays,
+    cost,
+    fit,
+    in_first_half,
+    networks,
+    parts,
+    questions,
+)
 from numpy.typing import NDArray
-from scipy.optimize import minimize
-from scipy.special import log_ndtr, ndtr
-from sklearn.linear_model import LogisticRegression
+from scoring import auc, baseline, interval, left_out, probabilities, said
 from sklearn.metrics import roc_auc_score
 
 from recondoor.theory import Constants, limiting_cause
 
-HERE = Path(__file__).parent
 CONSTANTS = HERE.parent.parent / "src/recondoor/theory/constants.json"
-BATCH, IMAGES = 25, 16
-# A prediction may cost the time of this share of the shortest training looked at.
-AFFORDABLE = 160
-# Training images at which it is asked whether the backdoor is learnt.
-BUDGETS = (2000, 4000, 8000, 16000)
-DRAWS = 500
+# A prediction may cost the time of so many training images: 3 % of the shortest training.
+AFFORDABLE = 480
 TICKS = (2_000, 4_000, 8_000, 16_000, 32_000)
+BINS = ((0, 0.05), (0.05, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 0.95), (0.95, 1.01))
 # Colours of Okabe and Ito, a marker each.
 LOOKS = (
     ("#000000", "o"),
@@ -46,28 +55,11 @@ LOOKS = (
     ("#CC79A7", "P"),
     ("#D55E00", "X"),
 )
-Array = NDArray[np.float64]
-Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Line:
-    """log(images) = intercept - slope log(growth an image) + N(0, spread^2)."""
-
-    intercept: float
-    slope: float
-    spread: float
-    likelihood: float
-
-    def __call__(self, growth: Array) -> Array:
-        """Images expected; infinite without growth, where the artefact is out of reach."""
-        with np.errstate(divide="ignore"):
-            return np.exp(self.intercept - self.slope * np.log(growth))
 
 
 def main() -> None:
     """Choose what is affordable and likeliest on the first half; score it on the second."""
-    rows = json.loads((HERE / "growth.json").read_text(encoding="utf-8"))
+    rows = networks()
     first = [row for row in rows if in_first_half(row)]
     second = [row for row in rows if not in_first_half(row)]
     within = [row for row in first if row["reach"] > 0]
@@ -79,48 +71,6 @@ def main() -> None:
     (HERE / "theory.md").write_text(text + "\n", encoding="utf-8")
     draw(first, second, lines[best], best)
     print(text)
-
-
-def in_first_half(row: Row) -> bool:
-    """Whether the constants may see this point."""
-    return zlib.crc32(f"{row['sweep']}/{row['point']}".encode()) % 2 == 0
-
-
-def parts(choice: str) -> tuple[int, int]:
-    """Steps and networks of a choice."""
-    steps, networks = (int(part.split()[0]) for part in choice.split(", "))
-    return steps, networks
-
-
-def cost(choice: str) -> int:
-    """Training images that a prediction costs the time of (`Plan.cost`)."""
-    steps, networks = parts(choice)
-    return networks * (max(steps, 1) * BATCH + 4 * IMAGES)
-
-
-def arrays(rows: list[Row], choice: str) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """Growth; images until the transition, or seen without one; whether there was one."""
-    growth = np.array([row["growth"][choice] if row["reach"] > 0 else 0.0 for row in rows])
-    learnt = np.array([row["transition_samples"] is not None for row in rows])
-    images = [float(row["transition_samples"] or row["samples"]) for row in rows]
-    return growth, np.array(images), learnt
-
-
-def fit(rows: list[Row], choice: str) -> Line:
-    """Censored normal regression: a training without a transition says 'later than its end'."""
-    growth, images, learnt = arrays(rows, choice)
-    x, y = np.log(growth), np.log(images)
-
-    def loss(theta: Array) -> float:
-        spread = np.exp(theta[2])
-        error = (y - theta[0] + theta[1] * x) / spread
-        seen = -(error**2) / 2 - theta[2] - np.log(2 * np.pi) / 2
-        return -float(np.where(learnt, seen, log_ndtr(-error)).sum())
-
-    slope, intercept = np.polyfit(x, y, 1)
-    start = np.array([intercept, -slope, np.log(0.3)])
-    found = minimize(loss, start, method="Nelder-Mead", options={"maxiter": 10_000, "xatol": 1e-7})
-    return Line(found.x[0], found.x[1], float(np.exp(found.x[2])), -found.fun)
 
 
 def write_constants(choice: str, line: Line, networks: int) -> None:
@@ -137,84 +87,6 @@ def write_constants(choice: str, line: Line, networks: int) -> None:
     }
     made = {"constants": constants, "made": f"studies/when/fit.py, from {networks} networks"}
     CONSTANTS.write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
-
-
-@dataclass(frozen=True)
-class Questions:
-    """Is this network's backdoor learnt by then? One entry for a network and a budget."""
-
-    row: NDArray[np.int64]
-    budget: Array
-    answer: NDArray[np.bool_]
-
-
-def questions(rows: list[Row]) -> Questions:
-    """All that the trainings answer: one that ended before a budget without it does not."""
-    asked = [
-        (at, budget, learnt)
-        for at, row in enumerate(rows)
-        for budget in BUDGETS
-        if (learnt := answer(row, budget)) is not None
-    ]
-    row, budget, answers = zip(*asked, strict=True)
-    return Questions(np.array(row), np.array(budget, dtype=float), np.array(answers))
-
-
-def answer(row: Row, budget: int) -> bool | None:
-    """Whether it was learnt within `budget` images; None if the training did not go so far."""
-    seen = row["transition_samples"]
-    if seen is not None:
-        return bool(seen <= budget)
-    return None if row["samples"] < budget else False
-
-
-def probabilities(rows: list[Row], asked: Questions, line: Line, choice: str) -> Array:
-    """What the theory says."""
-    growth, _, _ = arrays(rows, choice)
-    with np.errstate(divide="ignore"):
-        return np.asarray(ndtr(np.log(asked.budget / line(growth)[asked.row]) / line.spread))
-
-
-def baseline(first: list[Row], rows: list[Row], asked: Questions) -> Array:
-    """Logistic regression on the logarithms of p, L2 and images alone."""
-    learnt_from = questions(first)
-    model = LogisticRegression(C=1e3, max_iter=5000)
-    model.fit(features(first, learnt_from), learnt_from.answer)
-    return np.asarray(model.predict_proba(features(rows, asked))[:, 1])
-
-
-def features(rows: list[Row], asked: Questions) -> Array:
-    """Log p, log L2, log images."""
-    table = np.array([[row["poison.ratio"], row["l2"]] for row in rows])[asked.row]
-    return np.log(np.column_stack([table, asked.budget]))
-
-
-def interval(rows: list[Row], measure: Callable[[NDArray[np.int64]], float]) -> str:
-    """Value with a 95 % percentile bootstrap over points, each with all its seeds."""
-    points: dict[str, list[int]] = {}
-    for at, row in enumerate(rows):
-        points.setdefault(f"{row['sweep']}/{row['point']}", []).append(at)
-    groups = [np.array(group) for group in points.values()]
-    rng = np.random.default_rng(0)
-    drawn = []
-    for _ in range(DRAWS):
-        chosen = rng.integers(len(groups), size=len(groups))
-        drawn.append(measure(np.concatenate([groups[k] for k in chosen])))
-    low, high = np.nanpercentile(drawn, [2.5, 97.5])
-    return f"{measure(np.arange(len(rows))):.3f} ({low:.3f} to {high:.3f})"
-
-
-def auc(asked: Questions, score: Array) -> Callable[[NDArray[np.int64]], float]:
-    """ROC-AUC over the questions of some rows."""
-
-    def measure(chosen: NDArray[np.int64]) -> float:
-        count = np.bincount(chosen, minlength=asked.row.max() + 1)
-        weight = count[asked.row]
-        if len(set(asked.answer[weight > 0])) < 2:
-            return float("nan")
-        return float(roc_auc_score(asked.answer, score, sample_weight=weight))
-
-    return measure
 
 
 def report(
@@ -235,40 +107,82 @@ def report(
             f"{each.spread:.3f} | {interval(second, factor(second, each, choice))} |"
         )
     asked = questions(second)
-    ours = probabilities(second, asked, line, best)
-    theirs = baseline(first, second, asked)
-    yield from ("", f"ROC-AUC, held out ({len(asked.answer)} questions):", "")
-    yield "| | theory | logistic regression on p, L2, images |"
-    yield "|:---|---:|---:|"
-    pair = (interval(second, auc(asked, score)) for score in (ours, theirs))
-    yield f"| all budgets | {' | '.join(pair)} |"
+    scores = said(first, second, asked, line, best)
+    yield from ("", f"ROC-AUC, held-out half ({len(asked.answer)} questions):", "", *AREAS)
+    yield area("all budgets", second, asked, scores, shown=interval)
     for budget in BUDGETS:
-        part = asked.budget == budget
-        of = Questions(asked.row[part], asked.budget[part], asked.answer[part])
-        if 0 < of.answer.mean() < 1:
-            pair = (interval(second, auc(of, score[part])) for score in (ours, theirs))
-            yield f"| {budget:,} images | {' | '.join(pair)} |"
-    yield from ("", "Held out, sweep by sweep, all budgets:", "")
+        yield area(f"{budget:,} images", second, *at(budget, asked, scores))
+    yield from ("", "Held-out half, sweep by sweep, all budgets:", "")
     yield "| sweep | networks | AUC theory | AUC logistic | median factor |"
     yield "|:---|---:|---:|---:|---:|"
     for sweep in sorted({row["sweep"] for row in second}):
         yield of_sweep(sweep, second, first, line, best)
-    yield from ("", "Calibration, held out: what was said, and the share that was learnt:", "")
-    yield "| said | questions | learnt |"
-    yield "|:---|---:|---:|"
-    for low, high in (
-        (0, 0.05),
-        (0.05, 0.25),
-        (0.25, 0.5),
-        (0.5, 0.75),
-        (0.75, 0.95),
-        (0.95, 1.01),
-    ):
-        part = (ours >= low) & (ours < high)
-        if part.any():
-            share = asked.answer[part].mean()
-            yield f"| {low:g} to {min(high, 1):g} | {part.sum()} | {share:.2f} |"
+    yield from ("", "Calibration, held-out half: what was said, and the share that was learnt:", "")
+    yield from calibration(scores["theory"], asked.answer)
+    yield from ("", *unseen(rows, best))
     yield from ("", *causes(second, line, best))
+
+
+AREAS = (
+    "| | theory | logistic regression on p, L2, images | knowing one | images alone |",
+    "|:---|---:|---:|---:|---:|",
+)
+
+
+def area(
+    name: str,
+    rows: list[Row],
+    asked: Questions,
+    scores: dict[str, Array],
+    shown: Callable[[list[Row], Callable[[NDArray[np.int64]], float]], str] | None = None,
+) -> str:
+    """One line of ROC-AUCs, with intervals if `shown` makes them."""
+    if len(set(asked.answer)) < 2:
+        return f"| {name} | | | | |"
+    every = np.arange(len(rows))
+    measures = [auc(asked, score) for score in scores.values()]
+    cells = [shown(rows, one) if shown else f"{one(every):.3f}" for one in measures]
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+def at(
+    budget: int, asked: Questions, scores: dict[str, Array]
+) -> tuple[Questions, dict[str, Array]]:
+    """The questions at one budget and what was said there."""
+    part = asked.budget == budget
+    some = Questions(asked.row[part], asked.budget[part], asked.answer[part])
+    return some, {name: score[part] for name, score in scores.items()}
+
+
+def calibration(said: Array, answer: NDArray[np.bool_]) -> Iterator[str]:
+    """What was said, bin by bin, and the share that was learnt."""
+    yield "| said | questions | said on average | learnt |"
+    yield "|:---|---:|---:|---:|"
+    off = 0.0
+    for low, high in BINS:
+        part = (said >= low) & (said < high)
+        if part.any():
+            mean, share = float(said[part].mean()), float(answer[part].mean())
+            off += part.mean() * abs(mean - share)
+            yield f"| {low:g} to {min(high, 1):g} | {part.sum()} | {mean:.2f} | {share:.2f} |"
+    yield from ("", f"Mean distance, weighed by questions: {off:.3f}.")
+
+
+def unseen(rows: list[Row], best: str) -> Iterator[str]:
+    """How well sweeps are foretold that the fit has not seen."""
+    order, asked, scores = left_out(rows, best)
+    count = len(asked.answer)
+    yield f"Sweeps that were not seen: each by a fit on the others, {count} questions, ROC-AUC:"
+    yield from ("", *AREAS)
+    yield area("all budgets", order, asked, scores, shown=interval)
+    for budget in BUDGETS:
+        yield area(f"{budget:,} images", order, *at(budget, asked, scores))
+    for sweep in sorted({row["sweep"] for row in order}):
+        own = np.array([order[row]["sweep"] == sweep for row in asked.row])
+        some = Questions(asked.row[own], asked.budget[own], asked.answer[own])
+        yield area(sweep, order, some, {name: score[own] for name, score in scores.items()})
+    yield from ("", "Calibration on sweeps that were not seen:", "")
+    yield from calibration(scores["theory"], asked.answer)
 
 
 def factor(rows: list[Row], line: Line, choice: str) -> Callable[[NDArray[np.int64]], float]:

@@ -7,6 +7,7 @@ from recondoor import attacks, data, models, rundir, theory
 from recondoor.config import Config, checked, row_label
 from recondoor.core import caller
 from recondoor.core.errors import ConfigError
+from recondoor.evaluation import metrics
 from recondoor.poisoning import Trigger
 from recondoor.records import Seal
 from recondoor.rundir import RunDir
@@ -24,6 +25,9 @@ from recondoor.training.loop import epoch_pairs
 
 FITTED_ON = "cae"
 """The network of the runs that the constants of `theory` were fitted on."""
+
+AMPLITUDE, NEAR = 1.0, 0.1
+"""The artefact's root mean square there, and by what share another may differ."""
 
 
 def plan_of(config: Config, scene: Scene, constants: theory.Constants | None = None) -> theory.Plan:
@@ -43,12 +47,15 @@ def plan_of(config: Config, scene: Scene, constants: theory.Constants | None = N
         seed=scene.seed,
         transition=config.evaluate.transition,
         constants=constants,
-        doubt=None if constants else _doubt(config),
+        doubt=None if constants else _doubt(config, metrics.artefact_rms(scene.artefact.pattern)),
     )
 
 
-def _doubt(config: Config) -> str | None:
-    """A sentence where the constants that ship are those of other trainings."""
+def _doubt(config: Config, rms: float) -> str | None:
+    """A sentence where the constants that ship are those of other trainings.
+
+    `rms` is the artefact's, on its support: a fainter one is learnt later than they say.
+    """
     told = [
         f"{key}={value}"
         for key, value, fitted in (
@@ -57,11 +64,13 @@ def _doubt(config: Config) -> str | None:
         )
         if value != fitted
     ]
+    if abs(rms / AMPLITUDE - 1) > NEAR:
+        told.append(f"an artefact of root mean square {rms:.2g}")
     if not told:
         return None
     return (
         f"probability and images are not calibrated for {' and '.join(told)}: the constants were "
-        f"fitted on {FITTED_ON} trained with mse alone"
+        f"fitted on {FITTED_ON} trained with mse alone, and an artefact of {AMPLITUDE:g}"
     )
 
 
