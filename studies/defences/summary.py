@@ -50,6 +50,7 @@ def main() -> None:
         *networks(rows),
         *repaired_outputs(rows),
         *repairs(rows),
+        *apart(rows),
     ]
     (HERE / "tables.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     draw(rows)
@@ -186,6 +187,26 @@ def networks(rows: list[Row]) -> Iterator[str]:
                     for key in ("trigger_cosine", "artefact_cosine", "seconds")
                 )
                 yield f"| {title} | {name} | {' | '.join(parts)} |"
+    yield ""
+
+
+def apart(rows: list[Row]) -> Iterator[str]:
+    """Scores on the networks that settings were chosen on, and on the others."""
+    square = ("square", "trigger-inversion")
+    yield from ("## Apart from the networks that settings were chosen on", "")
+    yield "`trigger-inversion`, square in the corner against the clean networks of the same seeds:"
+    yield from ("", "| seeds | clean | learnt | ROC-AUC |", "|:---|---:|---:|---:|")
+    for name, seeds in (("0 to 7: chosen on", range(8)), ("8 to 19", range(8, 20))):
+        some = [row for row in rows if row["seed"] in seeds]
+        clean, found = scores(some, "original", square[1]), scores(some, *square)
+        yield f"| {name} | {len(clean)} | {len(found)} | {area_shown(clean, found)} |"
+    yield from ("", "Repairs of the square's backdoor:", "")
+    names = columns(rows, "repairs")
+    yield from (f"| seeds | {' | '.join(names)} |", f"|:---|{'---:|' * len(names)}")
+    for name, seeds in (("0 and 1: chosen on", range(2)), ("2 to 4", range(2, 5))):
+        some = [row for row in rows if row["seed"] in seeds]
+        cells = (change(of(some, "repairs", "square", each)) for each in names)
+        yield f"| {name} | {' | '.join(cells)} |"
     yield ""
 
 

@@ -78,20 +78,21 @@ Cells = dict[tuple[str, str, float], Cell]
 
 def main() -> None:
     """Write tables and figure."""
-    found = {}
-    for name in SWEEPS:
-        paths = (HERE / folder / "sweep.parquet" for folder in (name, f"{name}-places"))
-        rows = [
-            row for path in paths if path.exists() for row in parquet.read_table(path).to_pylist()
-        ]
-        if rows:
-            found[name] = cells(rows)
+    found = {name: kept for name in SWEEPS if (kept := kept_cells(name))}
     lines = [line for name in found for line in tables(name, found[name])]
     path = HERE / "margins" / "sweep.parquet"
     if path.exists():
         lines += margins(parquet.read_table(path).to_pylist())
     (HERE / "tables.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     draw(found)
+
+
+def kept_cells(name: str) -> Cells:
+    """What the sweeps of one operator have finished so far."""
+    paths = (HERE / folder / "sweep.parquet" for folder in (name, f"{name}-places"))
+    return cells(
+        [row for path in paths if path.exists() for row in parquet.read_table(path).to_pylist()]
+    )
 
 
 def cells(rows: list[Row]) -> Cells:
