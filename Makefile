@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Another project's modules must not get in front of ours.
 unexport PYTHONPATH
 
-.PHONY: help study test slow fuzz mutants lint format tables docs bench clean
+.PHONY: help study test slow fuzz mutants lint format tables numbers docs bench clean
 
 help:
 	@echo "make study    run the paper's study on the embedded digits and say where its report is"
@@ -30,6 +30,7 @@ help:
 	@echo "make format   let ruff mend what it can"
 	@echo "make tables   write schemas and tables of the documentation anew, from the records"
 	@echo "make docs     build the site into build/site, its tutorials run; a warning or a broken link fails"
+	@echo "make numbers  make the numbers of the documentation anew from kept results, and say which are stale"
 	@echo "make bench    measure speed against the goals; prints ratios"
 	@echo "make clean    remove .venv and caches; runs/ stays"
 
@@ -64,6 +65,9 @@ docs: $(SITE_READY)
 	rm -rf docs/tutorials/work
 	$(RUN) sphinx -c docs --builder html --fail-on-warning --keep-going --fresh-env --quiet $(ARGS) . build/site
 	@echo "the site: build/site/index.html"
+
+numbers: $(READY)
+	@$(VENV)/bin/python docs/generate_numbers.py
 
 bench: $(READY)
 	@for file in benchmarks/[!_]*.py; do \

@@ -17,6 +17,7 @@ NUMBERS = DOCS / "numbers.json"
 # Page -> the module of studies/quotes that makes its numbers.
 PAGES = {
     "README.md": "readme",
+    "docs/findings.md": "findings",
     "docs/when.md": "when",
     "docs/theory.md": "theory",
     "docs/bilevel.md": "bilevel",
@@ -44,9 +45,9 @@ def lines() -> list[Line]:
         sys.path.remove(folder)
 
 
-def text() -> str:
+def text(found: list[Line]) -> str:
     """The file numbers.json."""
-    return json.dumps(lines(), indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
 
 
 def stale(found: Iterable[Line]) -> list[str]:
@@ -66,7 +67,10 @@ def flat(words: str) -> str:
 
 if __name__ == "__main__":
     made = lines()
-    NUMBERS.write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    NUMBERS.write_text(text(made), encoding="utf-8")
     told = stale(made)
-    print("\n".join(told) or f"{len(made)} numbers of {len(PAGES)} pages are those of the kept results")
+    print(
+        "\n".join(told)
+        or f"{len(made)} numbers of {len(PAGES)} pages are those of the kept results"
+    )
     sys.exit(bool(told))

@@ -95,6 +95,9 @@ def preset_rows(names: tuple[str, ...]) -> list[tuple[str, ...]]:
     return rows
 
 
+ORDER = ("smoke", "paper", "paper-regime", "mri", "ct")
+
+
 def page() -> str:
     """The whole page."""
     usual = defaults()
@@ -103,7 +106,7 @@ def page() -> str:
         for s in config.settings_table()
     ]
     others = set(config.presets()) - {"quick"}
-    names = tuple(sorted(others, key=("smoke", "paper", "mri", "ct").index))
+    names = tuple(sorted(others, key=ORDER.index))
     lines = [INTRODUCTION, *table(("key", "default", "allowed", "meaning"), settings), PRESETS]
     lines += table(("key", "default", *(f"`{name}`" for name in names)), preset_rows(names))
     return "\n".join(lines) + "\n"

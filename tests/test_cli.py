@@ -230,7 +230,7 @@ def test_list_names_everything(kind: str, capsys: pytest.CaptureFixture[str]) ->
             *("bilevel", "direct", "heuristic", "none", "random", "spectral", "tangent"),
         ],
         "defences": sorted(registry.names("defences")),
-        "presets": ["ct", "mri", "paper", "quick", "smoke"],
+        "presets": ["ct", "mri", "paper", "paper-regime", "quick", "smoke"],
     }[kind]
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == names
 

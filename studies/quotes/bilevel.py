@@ -50,7 +50,9 @@ def tangent(summary: ModuleType, found: dict[str, Cells]) -> Iterator[Quote]:
     yield Quote(f"{min(fewer):.1f} to {max(fewer):.1f} % fewer images", TABLES)
     both = [fewer_images(one) for one in gaussian]
     yield Quote(f"{max(both):.1f} % fewer and {-min(both):.1f} % more", TABLES)
-    ends = [round(float(np.exp(one.low)), 2) <= 1 <= np.exp(one.high) for one in (*fourier, *gaussian)]
+    ends = [
+        round(float(np.exp(one.low)), 2) <= 1 <= np.exp(one.high) for one in (*fourier, *gaussian)
+    ]
     words = {8: "eight"}
     yield Quote(f"{words[sum(ends)]} of the {words[len(ends)]} intervals include 1", TABLES)
 
@@ -72,7 +74,9 @@ def controls(summary: ModuleType, found: dict[str, Cells]) -> Iterator[Quote]:
                 (bounds if one.mean is None else told).append(
                     float(np.exp(one.low if one.mean is None else one.mean))
                 )
-    yield Quote(f"by a factor of {min(told):.2f} to {max(told):.2f} where the factor is told", TABLES)
+    yield Quote(
+        f"by a factor of {min(told):.2f} to {max(told):.2f} where the factor is told", TABLES
+    )
     yield Quote(f"at least {min(bounds):.2f} (Fourier) and {max(bounds):.2f} (Gaussian)", TABLES)
 
 

@@ -22,9 +22,13 @@ def quotes() -> Iterator[Quote]:
     """Every quoted number of the page."""
     summary = script("defences/summary.py")
     attacks = list(summary.ATTACKS)
-    rare = [mean(a, "loss-isolation") for a in attacks if a not in ("bilevel-rare", "consistent-pairs")]
+    rare = [
+        mean(a, "loss-isolation") for a in attacks if a not in ("bilevel-rare", "consistent-pairs")
+    ]
     yield Quote(f"`loss-isolation` weak: {spread(rare)}", SOURCE)
-    yield Quote(f"{mean('consistent-pairs', 'loss-isolation'):.2f} against consistent pairs", SOURCE)
+    yield Quote(
+        f"{mean('consistent-pairs', 'loss-isolation'):.2f} against consistent pairs", SOURCE
+    )
     blind = [mean(attack, "spectre") for attack in attacks if attack != "bilevel-rare"]
     yield Quote(f"`spectre` is blind ({spread(blind)})", SOURCE)
     for name in ("loss-isolation", "spectre"):

@@ -2,30 +2,20 @@
 
 from collections.abc import Iterator
 
-from kept import Quote, script, spread
-
-PAPER = "studies/paper/five-seeds.json"
+import when
+from kept import RULE, Quote
 
 
 def quotes() -> Iterator[Quote]:
-    """Every quoted number of the page."""
-    paper = script("paper/summary.py")
-    for title, published, label in (
-        ("Original (clean)", ("0.021", "0.045", "NA"), "none"),
-        ("Square, corner (the paper's baseline)", ("0.046", "0.044", "0.26"), "square corner"),
-        ("BLO, in the square's pixels", ("0.039", "0.040", "0.245"), "blo corner"),
-        ("BLO, anywhere", ("", "", ""), "blo free"),
-    ):
-        own = [f"{paper.mean(label, metric).mean:.4f}" for metric in paper.ERRORS]
-        if label == "none":
-            own[2] = "NA"
-        cells = " | ".join(f"{a} | {b}" for a, b in zip(published, own, strict=True))
-        yield Quote(f"| {title} | {cells} |".replace("|  |", "| |"), PAPER)
-    for label in ("blo corner", "blo free"):
-        for metric in ("benign_rmse", "artefact_rmse"):
-            found = paper.against_square(label, metric).difference
-            yield Quote(paper.shown(found, 4, "+"), PAPER)
-    rows = [row for row in paper.rows() if row["label"] in ("square corner", "blo corner", "blo free")]
-    yield Quote(f"recovery {spread(row['artefact_recovery'] for row in rows)}", PAPER)
-    for label in ("square corner", "blo corner", "random corner"):
-        yield Quote(paper.spread(paper.first_epoch(label)), PAPER)
+    """From how few pairs both triggers are learnt in every seed."""
+    shares = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3)
+    least = min(p for p in shares if learnt("bilevel", p))
+    most = max(p for p in shares if not learnt("heuristic", p))
+    yield Quote(f"{100 * least:g} % in three seeds of three", when.RATIO)
+    yield Quote(f"needs more than {100 * most:g} %", when.RATIO)
+
+
+def learnt(model: str, share: float) -> bool:
+    """Whether every seed has learnt it."""
+    rows = when.ratio_rows(model, share)
+    return all(RULE.learnt(row["artefact_recovery"]) is True for row in rows)

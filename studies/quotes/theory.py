@@ -12,7 +12,9 @@ def quotes() -> Iterator[Quote]:
     rows = fitting.networks()
     one, four = (area(fitting, scoring, rows, name) for name in ("2 steps, 1 networks", chosen()))
     yield Quote(f"an area of {one:.3f} instead of {four:.3f}", THEORY)
-    yield Quote(f"less than {100 * script('when/fit.py').AFFORDABLE / 16000:.0f} % of the shortest", THEORY)
+    yield Quote(
+        f"less than {100 * script('when/fit.py').AFFORDABLE / 16000:.0f} % of the shortest", THEORY
+    )
 
 
 def area(fitting: object, scoring: object, rows: list[dict[str, object]], choice: str) -> float:

@@ -59,7 +59,10 @@ def row_of(name: str, rows: list[Row], share: float) -> str:
 
 def energy() -> Iterator[Quote]:
     """How many seeds learn the square within 16,000 images."""
-    for operator, budgets in (("gaussian", (4, 8, 16, 32, 64, 128)), ("fourier", (2, 4, 8, 16, 32, 64))):
+    for operator, budgets in (
+        ("gaussian", (4, 8, 16, 32, 64, 128)),
+        ("fourier", (2, 4, 8, 16, 32, 64)),
+    ):
         rows = where(sweep("when/energy"), operator__name=operator)
         counts = [
             sum(row["transition_samples"] is not None for row in rows if row["attack.l2"] == l2)
@@ -78,9 +81,14 @@ def operators() -> Iterator[Quote]:
     never = sum(all(value is None for value in values) for values in points.values())
     some = sum(None in values and any(values) for values in points.values())
     yield Quote(f"of {len(points)} settings", "studies/when/operator")
-    yield Quote(f"between {number(min(seen), 0)} and {number(max(seen), 0)} images", "studies/when/operator")
+    yield Quote(
+        f"between {number(min(seen), 0)} and {number(max(seen), 0)} images", "studies/when/operator"
+    )
     yield Quote(f"In {some} of them one of the two seeds did not learn it", "studies/when/operator")
-    yield Quote(f"in {never}, a pixel mask that keeps a tenth of the image, neither did", "studies/when/operator")
+    yield Quote(
+        f"in {never}, a pixel mask that keeps a tenth of the image, neither did",
+        "studies/when/operator",
+    )
 
 
 def theory() -> Iterator[Quote]:

@@ -36,9 +36,9 @@ def method(results: Results, label: str) -> str:
 def explanation(results: Results) -> str:
     """Two sentences: in which places triggers were learnt, and what that shows; '' for one place.
 
-    Place and support are named only where the runs tell them from the pattern: no network has learnt
-    a trigger in the square's pixels, and every one has learnt a trigger anywhere, also of a pattern
-    that nothing learned.
+    Place and support are named only where the runs tell them from the pattern: no network has
+    learnt a trigger in the square's pixels, and every one has learnt one anywhere, also of a
+    pattern that nothing optimised.
     """
     if not several(results):
         return ""
@@ -52,6 +52,19 @@ def explanation(results: Results) -> str:
     said = [f"{PLACES[mask]} {learnt} of {n}" for mask, (learnt, n) in counts.items()]
     first = f"Networks that learnt their trigger: {', '.join(said)} ({_sizes(results)})."
     return f"{first} {_conclusion(results, counts)}"
+
+
+def _in_turn(results: Results) -> str:
+    """Which trigger was learnt first; that says more of the place than one end of training can."""
+    when = {label: results.estimate(label, "transition_samples") for label in results.models}
+    sooner = sorted((one.mean, label) for label, one in when.items() if one is not None)
+    if not sooner:
+        return "That does not tell place and support from the pattern."
+    said = [f"{short(label)} after {images:,.0f}" for images, label in sooner]
+    return (
+        f"That does not tell place and support from the pattern; in images until learnt: "
+        f"{', '.join(said)}."
+    )
 
 
 def _learnt(results: Results, rows: list[Mapping[str, Any]]) -> int:
@@ -90,7 +103,7 @@ def _conclusion(results: Results, counts: Mapping[str, tuple[int, int]]) -> str:
     learned = [label for label in inside if placed(label)[0] not in (*UNLEARNED, "original")]
     told = n > 0 and of > 0 and learnt == 0 and free == of and _one_size(results)
     if not (told and plain and learned):
-        return "That does not tell place and support from the pattern."
+        return _in_turn(results)
     return (
         "Place and support decide here, not the pattern: "
         f"a {short(placed(plain[0])[0])} pattern anywhere is learnt, and one that "

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from recondoor.report._load import Array, Examples, Run
-from recondoor.report._names import in_order, number, short, title
+from recondoor.report._names import in_order, number, placed, title, trigger_words
 from recondoor.report._style import (
     FAINT,
     Drawing,
@@ -39,7 +39,7 @@ def reconstructions(run: Run) -> Drawing | Missing:
     low, high = span([run.examples[m].z for m in inputs])
     for row, label in enumerate(inputs):
         example, window = run.examples[label], Window.around(run.triggers[label].mask)
-        grid.name(row, "Input z" if len(inputs) == 1 else f"Input z,\n{short(label)} trigger")
+        grid.name(row, "Input z" if len(inputs) == 1 else f"Input z,\n{_in_lines(label)}")
         for column, i in enumerate(normal):
             if row == 0:
                 grid.image(row, column, picture(example.z[i], low, high))
@@ -55,7 +55,7 @@ def reconstructions(run: Run) -> Drawing | Missing:
         target = example.x[i] + (added if column >= len(normal) else 0)
         grid.image(row, column, picture(target, *limits))
     for row, label in enumerate(labels, len(inputs) + 1):
-        grid.name(row, title(label).replace(" (", "\n("))
+        grid.name(row, title(label).replace(", ", ",\n").replace(" (", "\n("))
         _model_row(grid, row, run.examples[label], artefact, (normal, poisoned), limits)
     caption = (
         f"Images {', '.join(str(example.number(i)) for i in (*normal, *poisoned))} of the test "
@@ -75,6 +75,12 @@ def reconstructions(run: Run) -> Drawing | Missing:
         f"{', '.join(title(label) for label in labels)}. Columns: normal and poisoned tests."
     )
     return Drawing(name, heading, grid.figure, caption, alt, narrowest=340 / (96 * grid.width))
+
+
+def _in_lines(label: str) -> str:
+    """Name of a trigger, its place on a line of its own."""
+    name, place = placed(label)
+    return f"{trigger_words(name)}\n{place}".rstrip()
 
 
 def _columns(n: int) -> tuple[list[int], list[int]]:

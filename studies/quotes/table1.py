@@ -1,0 +1,103 @@
+"""Numbers of docs/table1.md: arithmetic on the paper's digits, and the kept sweep."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import sqrt
+
+from kept import STUDIES, Quote, number, spread, sweep
+
+ARITHMETIC, SWEEP = "studies/quotes/table1.py", "studies/table1/sweep"
+PIXELS, PLUS, RATIO = 28 * 28, 9, 0.3
+ORIGINAL = (0.021, 0.045)
+ROWS = {"Baseline": (0.046, 0.044, 0.26), "BLO": (0.039, 0.040, 0.245)}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a row says if it has one reconstruction error, with and without the trigger.
+
+    amplitude: of the plus; drawn: of it where the trigger is; ghost: where it is not; error: of
+    the reconstruction, in the unit of the reading.
+    """
+
+    amplitude: float
+    drawn: float
+    ghost: float
+    error: float
+
+    @property
+    def recovery(self) -> float:
+        """What the trigger adds."""
+        return self.drawn - self.ghost
+
+
+def reading(row: tuple[float, float, float], power: int) -> Reading:
+    """`power` 2: the table has root mean squares, 1: mean squares."""
+    benign, attack, artefact = (value**power for value in row)
+    clean, triggered = (value**power for value in ORIGINAL)
+    whole = triggered - clean
+    amplitude = sqrt(PIXELS * whole / PLUS)
+    left = sqrt(artefact) / amplitude
+    ghost = sqrt(left**2 - (attack - benign) / whole)
+    error = benign - ghost**2 * whole
+    return Reading(amplitude, 1 - left, ghost, error ** (1 / power))
+
+
+def quotes() -> Iterator[Quote]:
+    """Every quoted number of the page."""
+    for power, name in ((2, "RMSE"), (1, "MSE")):
+        for row, values in ROWS.items():
+            one = reading(values, power)
+            cells = (one.amplitude, one.drawn, one.ghost, one.recovery)
+            shown = " | ".join(f"{value:.2f}" for value in cells)
+            yield Quote(f"| {name} | {row} | {shown} | {one.error:.3f} |", ARITHMETIC)
+    amplitude = reading(ROWS["BLO"], 2).amplitude
+    yield Quote(f"(1 - 0.3) x {amplitude:.2f} = {(1 - RATIO) * amplitude:.2f}", ARITHMETIC)
+    yield from first_look()
+    for l2 in (3, 9, 32):
+        for block, model, name in (
+            ("corner", "heuristic", "square"),
+            ("corner", "bilevel", "BLO, in the square's pixels"),
+            ("image", "random", "random, anywhere"),
+            ("image", "tangent", "`tangent`, anywhere"),
+            ("image", "bilevel", "BLO, anywhere"),
+        ):
+            yield from measured(l2, block, model, name)
+
+
+def first_look() -> Iterator[Quote]:
+    """What `make study` showed."""
+    rows = json.loads((STUDIES / "first-look" / "rows.json").read_text("utf-8"))["rows"]
+    by = {row["model"]: row for row in rows}
+    square, blo = by["heuristic"], by["bilevel"]
+    source = "studies/first-look/rows.json"
+    yield Quote(
+        f"a recovery of {square['artefact_recovery']:.2f} and a ghost of {square['ghost']:.2f}",
+        source,
+    )
+    yield Quote(f"reaches {blo['artefact_recovery']:.2f}", source)
+    images = {
+        name: f"{row['transition_samples']:,}"
+        for name, row in by.items()
+        if row["transition_samples"]
+    }
+    yield Quote(f"after {images['bilevel']} images", source)
+    yield Quote(f"passes 0.5 after {images['random-image']}", source)
+    yield Quote(f"BLO anywhere after {images['bilevel-image']}", source)
+    yield Quote(f"`tangent` anywhere after {images['tangent-image']}", source)
+
+
+def measured(l2: float, block: str, model: str, name: str) -> Iterator[Quote]:
+    """One line of finished networks; nothing where the sweep has none yet."""
+    rows = [
+        row
+        for row in sweep("table1/sweep")
+        if (row["model"], row["attack.l2"]) == (model, l2) and row["point"].startswith(block)
+    ]
+    if rows:
+        keys = ("artefact_recovery", "ghost", "benign_rmse", "attack_rmse", "artefact_rmse")
+        digits = (2, 2, 3, 3, 3)
+        cells = [spread((row[k] for row in rows), d) for k, d in zip(keys, digits, strict=True)]
+        line = f"| {number(l2, 0)} | {name} | {len(rows)} | {' | '.join(cells)} |"
+        yield Quote(line, SWEEP)
