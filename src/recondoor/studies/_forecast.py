@@ -1,6 +1,7 @@
 """Predict what a study would find, without training its networks."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from recondoor import attacks, data, models, rundir, theory
@@ -111,7 +112,7 @@ def _triggers(
 ) -> Iterator[tuple[str, Trigger]]:
     for name in config.attack.names:
         path, attack = folder.trigger(row_label(name), scene.seed), attacks.load(name)
-        problem = scene.problem_of(name)
+        problem = replace(scene.problem, settings=config.attack.at(name))
         searched = problem.settings.mask == "search"
         if path.exists():
             yield name, stored_trigger(folder, scene, row_label(name))

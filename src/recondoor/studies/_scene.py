@@ -141,10 +141,6 @@ class Scene:
         shown = exact.solve_normal(seen)[0]
         return replace(self.artefact, shown=shown.to(self.artefact.pattern))
 
-    def problem_of(self, name: str) -> attacks.Problem:
-        """What the attack `name`, NAME or NAME@MASK, is told, before any search of a place."""
-        return replace(self.problem, settings=self.problem.settings.at(name))
-
     def with_trigger(self, trigger: Trigger) -> "Scene":
         """Return the scene with another hand-made trigger."""
         return replace(self, trigger=trigger, problem=replace(self.problem, trigger=trigger))
