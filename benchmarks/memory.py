@@ -91,6 +91,7 @@ def problem_of(operator: str, network: str, side: int, extra: Tree) -> Problem:
             "model": {"name": network},
             "attack": {
                 "names": list(ATTACKS),
+                "mask": "image",  # a corner is out of sight of a small network in large images
                 "batch": 2,
                 "warm_steps": 1,
                 "surrogates": 1,
