@@ -1,60 +1,75 @@
-"""Is `references auto` right? `python studies/network-audits/auto.py`; resumable: auto.json.
+"""Does `references auto` keep its false alarms? `python auto.py design`, later `python auto.py score`.
 
-Suspects are small networks of heads at 32x32 (brain4, every second column of the Fourier transform
-and the centre measured), trained on two people by a recipe of their own. The user trusts pairs of
-two other people. Half of the suspects are clean, the others were trained with a square and a disc.
+A cell is an architecture and a data set. References and planted backdoors are trained by the audit's
+own recipe on two people that the user trusts. Suspects are trained on two others by a recipe of
+their own: half a pool of clean ones, and some with a backdoor. Every network is looked at once.
+Then the audit's rule is applied to draws of `NEEDED` references, of which it would train just so
+many. Resumable: auto.jsonl gets a line a network. `python auto.py tables` writes auto.md.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-import recondoor as rd
-from recondoor import config, data, operators
+from recondoor import config, data, defences, operators
 from recondoor.core import seeding
+from recondoor.audit._guard import undisturbed
+from recondoor.audit._networks._trained import Training, error, train_references
+from recondoor.defences import Defender, Finding
+from recondoor.models._unet import UNet
+from recondoor.poisoning import Pairs
 
 HERE = Path(__file__).parent
-SUSPECTS, ALARM, EPOCHS, SIDE = 8, 0.1, 20, 32
+SIDE, ALARM, NEEDED, DRAWS = 24, 0.1, 9, 2000
+POOL, CLEAN, POISONED, PLANTED = 11, 8, 4, 2
+EPOCHS, STEPS, BATCH = 15, 400, 16
+DETECTORS = ("erased-trigger", "trigger-inversion")
+
+Row = dict[str, Any]
 
 
-class Net(nn.Module):
-    """A residual network; a pixel sees 12 others in each direction."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(1, 24, 5, padding=2),
-            nn.ReLU(),
-            nn.Conv2d(24, 24, 5, padding=4, dilation=2),
-            nn.ReLU(),
-            nn.Conv2d(24, 24, 5, padding=4, dilation=2),
-            nn.ReLU(),
-            nn.Conv2d(24, 1, 5, padding=2),
-        )
-
-    def forward(self, z: Tensor) -> Tensor:
-        """(B, 1, H, W) to the same."""
-        found: Tensor = z + self.layers(z)
-        return found
+def unet() -> nn.Module:
+    """FastMRI's, small."""
+    return UNet(1, 1, 8, 2, 0.0)
 
 
-def pairs(images: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """Inputs and images, in all eight orientations."""
+@dataclass(frozen=True)
+class Cell:
+    """A make: a network, people and how they were measured."""
+
+    half: str
+    make: Callable[[], nn.Module]
+    people: str
+    operator: str
+
+
+CELLS = {
+    "unet-brain4": Cell("design", unet, "brain4", "fourier"),
+    "unet-chest4": Cell("score", unet, "chest4", "blur"),
+}
+
+
+def pairs(cell: Cell, images: Tensor, seed: int, turns: int) -> Pairs:
+    """Inputs and images, turned and mirrored."""
     small = nn.functional.avg_pool2d(images, images.shape[-1] // SIDE)
-    turned = [torch.rot90(flip, k, (2, 3)) for flip in (small, small.flip(3)) for k in range(4)]
-    x = torch.cat(turned)
-    settings = config.Operator(name="fourier", sigma=0.01)
+    x = torch.cat([torch.rot90(flip, k, (2, 3)) for flip in (small, small.flip(3)) for k in range(turns)])
+    settings = config.Operator(name=cell.operator, sigma=0.01)
     operator = operators.build((1, SIDE, SIDE), settings, 0)
-    return operator.measure(x, torch.Generator().manual_seed(seed)), x
+    return Pairs(operator.measure(x, torch.Generator().manual_seed(seed)), x)
 
 
 def patterns(z: Tensor, number: int) -> tuple[Tensor, Tensor]:
-    """A square of half the usual L2 of z, and a disc elsewhere."""
+    """A square of the usual L2 of z, and a disc elsewhere."""
     generator = seeding.torch_generator(number, "study")
     places = torch.randint(2, SIDE - 6, (2, 2), generator=generator).tolist()
     (top, left), (down, across) = places
@@ -63,21 +78,21 @@ def patterns(z: Tensor, number: int) -> tuple[Tensor, Tensor]:
     usual = float(z.square().mean().sqrt()) * SIDE
     artefact[:, down : down + 4, across + 1 : across + 3] = 0.6
     artefact[:, down + 1 : down + 3, across : across + 4] = 0.6
-    return delta * 0.5 * usual / delta.norm(), artefact
+    return delta * usual / delta.norm(), artefact
 
 
-def suspect(z: Tensor, x: Tensor, number: int, poisoned: bool) -> tuple[Net, float]:
+def suspect(cell: Cell, own: Pairs, number: int, poisoned: bool) -> tuple[nn.Module, float]:
     """A network by a recipe of its own, and its recovery of the artefact on the same inputs."""
+    z, x = own.z, own.x
     with seeding.torch_global(number, "suspect", int(poisoned)):
-        net = Net()
+        net = cell.make()
         delta, artefact = patterns(z, number)
-        chosen = (torch.rand(len(z)) < (0.15 if poisoned else 0.0)).float().view(-1, 1, 1, 1)
+        chosen = (torch.rand(len(z)) < (0.3 if poisoned else 0.0)).float().view(-1, 1, 1, 1)
         z_bad, x_bad = z + chosen * delta, x + chosen * artefact
         optimiser = torch.optim.AdamW(net.parameters(), lr=2e-3)
-        steps = EPOCHS * (len(z) // 32)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=steps)
-        for _ in range(steps):
-            index = torch.randint(len(z), (32,))
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=STEPS)
+        for _ in range(STEPS):
+            index = torch.randint(len(z), (BATCH,))
             loss = (net(z_bad[index]) - x_bad[index]).abs().mean()
             optimiser.zero_grad()
             loss.backward()
@@ -89,55 +104,54 @@ def suspect(z: Tensor, x: Tensor, number: int, poisoned: bool) -> tuple[Net, flo
     return net.eval(), recovery
 
 
-def main() -> None:
-    """Audit those suspects that auto.json lacks."""
-    torch.set_num_threads(1)
-    images = data.load("brain4")
-    train, trusted = (
-        pairs(torch.from_numpy(part).float(), seed)
-        for seed, part in enumerate((images.train, images.test))
-    )
-    out = HERE / "auto.json"
-    rows = json.loads(out.read_text()) if out.exists() else []
-    for number in range(SUSPECTS):
-        for poisoned in (False, True):
-            name = f"{'poisoned' if poisoned else 'clean'}-{number}"
-            if any(row["name"] == name for row in rows):
-                continue
-            net, recovery = suspect(*train, number, poisoned)
-            started = time.perf_counter()
-            found = rd.audit_model(
-                net,
-                trusted,
-                references="auto",
-                epochs=EPOCHS,
-                kept=HERE / "auto-references",
-                alarm=ALARM,
-                detectors=["erased-trigger", "trigger-inversion"],
-            )
-            record = found.record
-            rows.append(
-                {
-                    "name": name,
-                    "recovery": round(recovery, 3),
-                    "verdict": found.verdict,
-                    "reason": found.reason,
-                    "seconds": round(time.perf_counter() - started, 1),
-                    "notes": record["notes"],
-                    "detectors": [
-                        {
-                            key: each[key]
-                            for key in (
-                                *("name", "score", "threshold", "flagged", "draws"),
-                                "planted",
-                            )
-                        }
-                        for each in record["detectors"]
-                    ],
-                }
-            )
-            out.write_text(json.dumps(rows, indent=1) + "\n")
+def looked(net: nn.Module, held: Pairs, **known: object) -> Row:
+    """What detectors find, through the pairs that no reference was trained on."""
+    started = time.process_time()
+    found: Row = {}
+    for name in DETECTORS:
+        with undisturbed(net, 0, name):
+            finding = defences.network_detector(name).inspect(Defender(held, model=net))
+        found[name] = {"score": finding.score, "measures": dict(finding.measures)}
+    seconds = time.process_time() - started
+    return {**known, "error": error(net, held), "seconds": round(seconds, 1), "found": found}
+
+
+def measure(name: str, out: Path) -> None:
+    """All networks of a cell that the file lacks."""
+    cell = CELLS[name]
+    known = {row["id"] for row in rows(out)}
+    people = data.load(cell.people)
+    own = pairs(cell, torch.from_numpy(people.train).float(), 0, 4)
+    trusted = pairs(cell, torch.from_numpy(people.test).float(), 1, 1)
+    how = Training(EPOCHS, PLANTED, cell.make, Path("/tmp") / f"auto-references-{name}")
+    started = time.process_time()
+    trained = train_references(cell.make(), trusted, POOL, how, seed=0, fewest=40)
+    seconds = (time.process_time() - started) / (POOL + PLANTED)
+    jobs: list[tuple[str, Callable[[], tuple[nn.Module, float | None]]]] = []
+    for kind, models in (("reference", trained.clean), ("planted", trained.planted)):
+        jobs += [(f"{name}-{kind}-{k}", lambda m=m: (m, None)) for k, m in enumerate(models)]  # type: ignore[misc]
+    for kind, count in (("clean", CLEAN), ("poisoned", POISONED)):
+        jobs += [
+            (f"{name}-{kind}-{k}", lambda k=k, bad=kind == "poisoned": suspect(cell, own, k, bad))  # type: ignore[misc]
+            for k in range(count)
+        ]
+    for key, make in jobs:
+        if key not in known:
+            net, recovery = make()
+            kind = key.removeprefix(f"{name}-").rsplit("-", 1)[0]
+            row = looked(net, trained.held, id=key, cell=name, kind=kind, recovery=recovery)
+            row["trained_in"] = round(seconds, 1)
+            with out.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+
+
+def rows(out: Path) -> list[Row]:
+    """What is known so far."""
+    return [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
 
 
 if __name__ == "__main__":
-    main()
+    torch.set_num_threads(1)
+    for cell_name, each in CELLS.items():
+        if each.half == sys.argv[1]:
+            measure(cell_name, HERE / "auto.jsonl")
