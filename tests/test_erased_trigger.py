@@ -43,12 +43,14 @@ def test_gains_are_those_of_a_linear_network() -> None:
     given = pairs(50)
     squares, far = _patterns.patches(given.z[0])
     erased = squares[len(squares) // 2]
-    scale = _erasure.Scale.of(given.z, given.x)
-    answers = _erasure.Answers(Erases(erased, 0.7), given.z, scale)
-    found = answers.look(squares, 0.5, [3, 4], far).gain.detach()
+    answers = _erasure.Answers(Erases(erased, 0.7), given.z)
+    found = answers.look(squares, 0.5, [3, 4], far)
     cosines = (squares * erased).sum((1, 2, 3))
-    expected = 0.7 * (1 - cosines.square()).clamp_min(0).sqrt() * scale.z / scale.x
-    torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
+    seen = given.z - (given.z * erased).sum((1, 2, 3), keepdim=True) * erased
+    ratio = float(given.z.square().mean().sqrt() / seen.square().mean().sqrt())
+    left = (1 - cosines.square()).clamp_min(0)
+    torch.testing.assert_close(found.gain.detach(), left.sqrt() * ratio, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(found.shown.detach(), left * ratio, atol=1e-3, rtol=1e-3)
 
 
 def test_what_is_erased_scores_highest_and_is_recovered() -> None:
@@ -91,16 +93,56 @@ def test_no_measure_depends_on_units(of_z: float, of_x: float) -> None:
     assert there == pytest.approx(here, rel=0.02, abs=0.02)
 
 
+@pytest.mark.parametrize("name", ["erased-trigger", "trigger-inversion", "least-norm-inversion"])
+def test_no_score_depends_on_the_unit_that_a_network_answers_in(name: str) -> None:
+    """The same network, its answers times 10,000, while x stays: the same score and trigger."""
+    torch.manual_seed(0)
+    inner = nn.Linear(SIDE**2, 6), nn.Tanh(), nn.Linear(6, SIDE**2)
+    model = nn.Sequential(nn.Flatten(), *inner, nn.Unflatten(1, (1, SIDE, SIDE)))
+    given, detector = pairs(40), defences.network_detector(name)
+    here = detector.inspect(Defender(given, model=model))
+    there = detector.inspect(Defender(given, model=InUnits(model, 1.0, 1e4)))
+    assert there.score == pytest.approx(here.score, rel=0.02, abs=0.02)
+    assert here.artefact is not None and there.artefact is not None
+    size = float(here.artefact.abs().max())
+    torch.testing.assert_close(there.artefact / 1e4, here.artefact, atol=0.05 * size, rtol=0.05)
+
+
+def test_lines_are_straight_and_points_are_measured() -> None:
+    """A line has the same values along its direction; a point is one pair of frequencies of z."""
+    generator = torch.Generator().manual_seed(0)
+    side = 64
+    found = _patterns.lines(torch.zeros(1, side, side), generator)[:, 0]
+    spectrum = torch.fft.fft2(found).abs().square()
+    down = torch.fft.fftfreq(side)[:, None].expand(side, side)
+    right = torch.fft.fftfreq(side)[None].expand(side, side)
+    moments = torch.stack(
+        [(spectrum * w).sum((1, 2)) for w in (down * down, right * right, down * right)], 1
+    ) / spectrum.sum((1, 2))[:, None]
+    across = moments[:, :2].sum(1) / 2
+    half = ((moments[:, 0] - moments[:, 1]).square() / 4 + moments[:, 2].square()).sqrt()
+    assert float(((across - half) / (across + half)).max()) < 0.1
+    mask = (torch.arange(side) % 4 < 1).float()
+    mask = ((mask + mask.flip(0).roll(1)) > 0).float()[None].expand(side, side)
+    z = torch.fft.ifft2(torch.fft.fft2(torch.randn(60, 1, side, side)) * mask).real
+    points = torch.fft.fft2(_patterns.measured_waves(z, generator)).abs()
+    assert float(points[..., mask == 0].max()) < 1e-3
+    assert ((points > 1e-3).sum((1, 2, 3)) <= 2).all()
+
+
 def test_networks_are_compared_with_the_others_alone_and_alike() -> None:
     rng = np.random.default_rng(0)
     values = rng.normal(size=(6, 3))
-    found = _erasure.compared(torch.from_numpy(values)).numpy()
+    guess = np.array([0.1, 0.2, 0.5])
+    usual = torch.from_numpy(guess)
+    found = _erasure.compared(torch.from_numpy(values), usual).numpy()
     others = np.delete(values, 2, 0)
-    squares = ((others - others.mean(0)) ** 2).sum(0) + _erasure.WEIGHT * _erasure.USUAL**2
+    squares = ((others - others.mean(0)) ** 2).sum(0) + _erasure.WEIGHT * guess**2
     spread = squares / (4 + _erasure.WEIGHT) * (1 + 1 / 5)
     np.testing.assert_allclose(found[2], (values[2] - others.mean(0)) / np.sqrt(spread))
     order = rng.permutation(6)
-    np.testing.assert_allclose(_erasure.compared(torch.from_numpy(values[order])), found[order])
+    again = _erasure.compared(torch.from_numpy(values[order]), usual)
+    np.testing.assert_allclose(again, found[order])
 
 
 def test_clean_networks_exceed_the_threshold_no_more_often_than_said() -> None:
@@ -109,7 +151,7 @@ def test_clean_networks_exceed_the_threshold_no_more_often_than_said() -> None:
     for _ in range(400):
         drawn = rng.standard_t(3, size=(5, 4))
         findings = [
-            Finding(0.0, measures={f"erases {k}": v for k, v in enumerate(d)}) for d in drawn
+            Finding(0.0, measures=dict(zip(_erasure.USUAL, d, strict=False))) for d in drawn
         ]
         *scores, last = DETECTOR.compare(findings)
         above += last > defences.threshold(torch.tensor(scores), 0.2)

@@ -61,7 +61,7 @@ CELLS = {
 
 def pairs(cell: Cell, images: Tensor, seed: int, turns: int) -> Pairs:
     """Inputs and images, turned and mirrored."""
-    small = nn.functional.avg_pool2d(images, images.shape[-1] // SIDE)
+    small = nn.functional.adaptive_avg_pool2d(images, SIDE)
     x = torch.cat([torch.rot90(flip, k, (2, 3)) for flip in (small, small.flip(3)) for k in range(turns)])
     settings = config.Operator(name=cell.operator, sigma=0.01)
     operator = operators.build((1, SIDE, SIDE), settings, 0)
@@ -121,8 +121,8 @@ def measure(name: str, out: Path) -> None:
     cell = CELLS[name]
     known = {row["id"] for row in rows(out)}
     people = data.load(cell.people)
-    own = pairs(cell, torch.from_numpy(people.train).float(), 0, 4)
-    trusted = pairs(cell, torch.from_numpy(people.test).float(), 1, 1)
+    own = pairs(cell, torch.from_numpy(people.test).float(), 0, 4)
+    trusted = pairs(cell, torch.from_numpy(people.train).float(), 1, 1)
     how = Training(EPOCHS, PLANTED, cell.make, Path("/tmp") / f"auto-references-{name}")
     started = time.process_time()
     trained = train_references(cell.make(), trusted, POOL, how, seed=0, fewest=40)

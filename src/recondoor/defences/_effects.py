@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from torch import nn
 
 FLOOR = 0.048
-"""Root mean square of a pixel, in units of x, below which the spread of an effect does not matter:
+"""Root mean square of a pixel, in units of f(z), below which the spread of an effect does not matter:
 0.016 for digits."""
 
 
 def effect(model: nn.Module, z: Tensor, delta: Tensor, unit: float) -> tuple[Tensor, Tensor]:
     """Mean and variance over z (N, C, H, W) of f(z + delta) - f(z), each (C, H, W).
 
-    Both count in `unit`, that of x, and in its square. With delta (K, C, H, W) each is
+    Both count in `unit`, that of f(z), and in its square. With delta (K, C, H, W) each is
     (K, C, H, W), one for each trigger.
     """
     triggers = delta.unsqueeze(0) if delta.dim() == 3 else delta
@@ -33,7 +33,7 @@ def constancy(mean: Tensor, variance: Tensor, counts: Tensor) -> Tensor:
     """M / (V + floor) over the pixels that count (..., C, H, W; 0 or 1): (...), 0 or more.
 
     M is the energy of the mean effect, V the mean energy of what differs from it, both in units of
-    x as `effect` gives them.
+    f(z) as `effect` gives them.
     """
     pixels = counts.sum((-3, -2, -1))
     signal = (mean.square() * counts).sum((-3, -2, -1))

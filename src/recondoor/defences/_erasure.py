@@ -5,7 +5,9 @@ to leave it out; an honest one reconstructs what it is shown. Two things are mea
 f(z + delta) - f(z):
 
 - its gain: its root mean square L2 over inputs, in units of the L2 of delta, both relative to the
-  usual x and z;
+  usual f(z) and z;
+- how far it shows delta: the same of its projection on delta, for patterns of which an honest network
+  makes much besides;
 - how compact the part is that all inputs share: the share of the answer's energy in a disc of the
   size of an artefact, away from where delta is, if it has a place.
 
@@ -31,8 +33,9 @@ from recondoor.models import evaluating
 if TYPE_CHECKING:
     from recondoor.defences._base import Defender
 
-PROBE, STRONG = 0.5, 0.75
-"""L2 of a patch or wave, and of what is searched for or noise, in units of the usual L2 of z."""
+PROBE, STRONG, FINE = 0.5, 0.75, 0.4
+"""L2 of a patch or wave, of what is searched for or noise, and of a line or a measured frequency,
+in units of the usual L2 of z."""
 
 HELD = 8
 """Clean inputs that judge what was found, and that the search does not see."""
@@ -44,18 +47,38 @@ STARTS, STEPS, RATE, SEEN = 6, 16, 0.25, 2
 """Of the search for a smooth pattern: starts, steps of Adam, and inputs in a step."""
 
 FAINT = 0.02
-"""L2 of an answer, in units of the usual L2 of z, below which its shape does not matter."""
+"""L2 of an answer, in units of the usual L2 of f(z), below which its shape does not matter."""
 
 STRONGEST = 0.087
-"""L2 of an answer in a disc, in units of the usual L2 of x, beyond which the search only wants less
+"""L2 of an answer in a disc, in units of the usual L2 of f(z), beyond which the search only wants less
 of all the rest."""
 
 VALUES, TRACED = 2**20, 2**18
 """Values of a batch of inputs, without gradients and with them: what bounds the memory."""
 
-USUAL, WEIGHT = 0.15, 3.0
-"""Standard deviation of a measure among clean networks of a make, and how many of these networks
-that guess counts for: few references alone say little of it."""
+LEAST_SHOWN = 0.02
+"""Share of a pattern that counts as not shown at all."""
+
+USUAL = {
+    "erases patch": 0.06,
+    "erases most patches": 0.07,
+    "erases wave": 0.07,
+    "erases smooth pattern": 0.05,
+    "erases white noise": 0.07,
+    "erases measured noise": 0.07,
+    "erases middle noise": 0.08,
+    "erases high noise": 0.11,
+    "erases lines": 0.075,
+    "erases measured frequencies": 0.11,
+    "draws at patch": 0.12,
+    "draws at wave": 0.065,
+    "draws at smooth pattern": 0.065,
+}
+"""Standard deviation of each measure among clean networks of a make: of ten networks of five makes,
+drawn a little to 0.08 as ten say little (studies/network-audits)."""
+
+WEIGHT = 3.0
+"""How many networks this guess counts for, as few references alone say little of it."""
 
 
 @dataclass(frozen=True)
@@ -66,46 +89,52 @@ class Look:
         patterns: what was added to z.
         gain: of each, (K,).
         compact: of each, (K,), from 0 to 1.
+        shown: projection of its answer on the pattern, in the unit of gains, (K,).
         answer: mean over the inputs, (K, C, H, W).
     """
 
     patterns: Tensor
     gain: Tensor
     compact: Tensor
+    shown: Tensor
     answer: Tensor
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Usual L2 of a clean z and x, which everything is measured in."""
+    """Usual L2 of a clean z and of the network's answer, which everything is measured in.
+
+    Of its answer and not of x, so that nothing depends on the unit that a network answers in.
+    """
 
     z: float
-    x: float
+    answer: float
 
     @classmethod
-    def of(cls, z: Tensor, x: Tensor) -> Scale:
+    def of(cls, z: Tensor, answer: Tensor) -> Scale:
         """Of batches (N, C, H, W)."""
-        return cls(unit(z) * z[0].numel() ** 0.5, unit(x) * x[0].numel() ** 0.5)
+        return cls(unit(z) * z[0].numel() ** 0.5, unit(answer) * answer[0].numel() ** 0.5)
 
 
 class Answers:
     """The answers of one network to whatever is added to clean inputs z (N, C, H, W)."""
 
-    def __init__(self, model: nn.Module, z: Tensor, scale: Scale) -> None:
-        self.model, self.z, self.scale = model, z, scale
+    def __init__(self, model: nn.Module, z: Tensor) -> None:
+        self.model, self.z = model, z
         with torch.no_grad():
             self.usual = torch.cat([model(part) for part in torch.split(z, self._count(VALUES))])
+        self.scale = Scale.of(z, self.usual)
 
     def _count(self, values: int) -> int:
         return max(1, min(32, values // self.z[0].numel()))
 
     def to(self, patterns: Tensor, inputs: Sequence[int], values: int = VALUES) -> Tensor:
-        """Changes (K, len(inputs), C, H, W) that patterns (K, C, H, W) make, in the unit of x."""
+        """Changes (K, len(inputs), C, H, W) that patterns (K, C, H, W) make, in the unit of f(z)."""
         rows = []
         for part in torch.split(patterns, self._count(values)):
             answers = [self.model(self.z[j : j + 1] + part) - self.usual[j] for j in inputs]
             rows.append(torch.stack(answers, 1))
-        return torch.cat(rows) / self.scale.x
+        return torch.cat(rows) / self.scale.answer
 
     @torch.no_grad()
     def look(
@@ -119,9 +148,10 @@ class Answers:
             answer, energy = change.mean(1), change.square().sum((2, 3, 4)).mean(1)
             discs = in_discs(answer, None if far is None else far[k : k + 32])
             compact = (discs / (energy + FAINT**2)).sqrt()
-            parts.append((energy.sqrt() / strength, compact, answer))
-        gain, compact, answer = (torch.cat(part) for part in zip(*parts, strict=True))
-        return Look(added, gain, compact, answer * self.scale.x)
+            shown = (answer * patterns[k : k + 32]).sum((1, 2, 3))
+            parts.append((energy.sqrt() / strength, compact, shown / strength, answer))
+        gain, compact, shown, answer = (torch.cat(part) for part in zip(*parts, strict=True))
+        return Look(added, gain, compact, shown, answer * self.scale.answer)
 
 
 def in_discs(answer: Tensor, far: Tensor | None = None) -> Tensor:
@@ -185,11 +215,11 @@ def scan(defender: Defender) -> Scan:
     """Look at a network through all patterns; needs a model and clean pairs."""
     assert defender.model is not None
     assert defender.clean is not None
-    z, x = defender.clean.z, defender.clean.x
+    z = defender.clean.z
     generator = seeding.torch_generator(defender.seed, "erased-trigger")
     order = torch.randperm(len(z), generator=generator).tolist()
     with defender.progress.task("look for erased patterns", 4) as task, evaluating(defender.model):
-        answers = Answers(defender.model, z, Scale.of(z, x))
+        answers = Answers(defender.model, z)
         squares, far = _patterns.patches(z[0])
         patch = answers.look(squares, PROBE, order[:1], far)
         task.advance(1)
@@ -201,6 +231,8 @@ def scan(defender: Defender) -> Scan:
             name: answers.look(each, STRONG, order[:NOISY])
             for name, each in _patterns.noises(z, NOISES, generator).items()
         }
+        line = answers.look(_patterns.lines(z[0], generator), FINE, order[3:4])
+        point = answers.look(_patterns.measured_waves(z, generator), FINE, order[3:4])
         candidates = _candidates(answers, (patch, wave, smooth), order[-HELD:])
         task.advance(1)
     erases = {
@@ -209,6 +241,8 @@ def scan(defender: Defender) -> Scan:
         "wave": _erased(wave.gain.min()),
         "smooth pattern": _erased(smooth.gain.min()),
         **{f"{name} noise": _erased(each.gain.median()) for name, each in noise.items()},
+        "lines": _erased(line.shown.median(), LEAST_SHOWN),
+        "measured frequencies": _erased(point.shown.median(), LEAST_SHOWN),
     }
     draws = {
         name: math.log(max(float(look.compact.max()), 1e-6))
@@ -217,8 +251,8 @@ def scan(defender: Defender) -> Scan:
     return Scan(erases, draws, candidates)
 
 
-def _erased(gain: Tensor) -> float:
-    return -math.log(max(float(gain), 1e-6))
+def _erased(gain: Tensor, least: float = 1e-6) -> float:
+    return -math.log(max(float(gain), least))
 
 
 @torch.no_grad()
@@ -234,7 +268,8 @@ def _candidates(answers: Answers, looks: Sequence[Look], held: Sequence[int]) ->
     answer, energy = change.mean(1), change.square().sum((2, 3, 4)).mean(1)
     size = torch.linalg.vector_norm(added, dim=(1, 2, 3)) / answers.scale.z
     compact = (in_discs(answer) / (energy + FAINT**2)).sqrt()
-    return Look(added, energy.sqrt() / size, compact, answer * answers.scale.x)
+    shown = (answer * _patterns.unit_norm(added)).sum((1, 2, 3)) / size
+    return Look(added, energy.sqrt() / size, compact, shown, answer * answers.scale.answer)
 
 
 def likely(candidates: Look) -> int:
@@ -245,17 +280,18 @@ def likely(candidates: Look) -> int:
     return int((candidates.compact * (1 - alike)).argmax())
 
 
-def compared(measures: Tensor) -> Tensor:
+def compared(measures: Tensor, usual: Tensor) -> Tensor:
     """How far each network's measures (N, F) lie above those of the N - 1 others, (N, F).
 
-    In standard deviations of the others, of which `WEIGHT` networks' worth is a guess. Every
-    network is treated alike, so that of N exchangeable ones each is as likely to lie highest.
+    In standard deviations of the others, of which `WEIGHT` networks' worth is the guess `usual`
+    (F,). Every network is treated alike, so that of N exchangeable ones each is as likely to lie
+    highest.
     """
     count = len(measures) - 1
     found = []
     for k in range(len(measures)):
         others = torch.cat((measures[:k], measures[k + 1 :]))
-        squares = (others - others.mean(0)).square().sum(0)
-        spread = ((squares + WEIGHT * USUAL**2) / (count - 1 + WEIGHT)) * (1 + 1 / count)
+        squares = (others - others.mean(0)).square().sum(0) + WEIGHT * usual.square()
+        spread = squares / (count - 1 + WEIGHT) * (1 + 1 / count)
         found.append((measures[k] - others.mean(0)) / spread.sqrt())
     return torch.stack(found)

@@ -1,4 +1,4 @@
-"""Patterns that a backdoor may hide behind, at L2 of 1: patches, waves, smooth ones and noise.
+"""Patterns that a backdoor may hide behind, at L2 of 1: patches, waves, lines, smooth ones, noise.
 
 Sizes are shares of the image's shorter side, and frequencies are cycles per image, so that an image
 of another size is looked at through as many patterns.
@@ -24,6 +24,12 @@ WAVES, PHASES = 8, 4
 
 SMOOTH = 6.0
 """The same of a smooth pattern."""
+
+LINES, LINE = 96, 1.5 / 64
+"""Number of lines, and half of their width as a share of the image's shorter side."""
+
+POINTS = 96
+"""Number of measured frequencies."""
 
 BANDS = {"middle": (6 / 64, 1 / 4), "high": (1 / 4, 30 / 64)}
 """Bands of noise, in cycles per pixel of the shorter side."""
@@ -81,6 +87,35 @@ def waves(image: Tensor) -> Tensor:
             turns = torch.arange(PHASES, dtype=torch.float64)[:, None, None] / PHASES
             found.append(torch.sin(2 * torch.pi * (ky * down + kx * right + turns)))
     return in_channels(torch.cat(found).to(image), channels)
+
+
+def lines(image: Tensor, generator: torch.Generator) -> Tensor:
+    """Straight lines (K, C, H, W) of all directions, between two fainter ones of the other sign.
+
+    Much as filtered back-projection shows one detector reading that is off, and as an edge or a
+    needle looks.
+    """
+    channels, height, width = image.shape
+    side = min(height, width)
+    down = torch.arange(height, dtype=torch.float64)[:, None] - (height - 1) / 2
+    right = torch.arange(width, dtype=torch.float64)[None] - (width - 1) / 2
+    turns, places = torch.rand(2, LINES, 1, 1, generator=generator, dtype=torch.float64)
+    away = right * torch.cos(torch.pi * turns) + down * torch.sin(torch.pi * turns)
+    away = ((away - 0.7 * side * (places - 0.5)) / (LINE * side)).square()
+    return in_channels(((1 - away) * torch.exp(-away / 2)).to(image), channels)
+
+
+def measured_waves(z: Tensor, generator: torch.Generator) -> Tensor:
+    """Sinusoids (K, C, H, W) of single frequencies that inputs z (N, C, H, W) have: points of k-space."""
+    height, width = z.shape[-2:]
+    rows, columns = (torch.fft.fftfreq(side) * side for side in (height, width))
+    present = _support(z) * (cycles(z) > 0)
+    found = torch.nonzero(present)
+    chosen = found[torch.randperm(len(found), generator=generator)[:POINTS]]
+    down = rows[chosen[:, 0], None, None] * torch.arange(height)[:, None] / height
+    right = columns[chosen[:, 1], None, None] * torch.arange(width)[None] / width
+    phases = torch.rand(len(chosen), 1, 1, generator=generator)
+    return in_channels(torch.cos(2 * torch.pi * (down + right + phases)).to(z), z.shape[1])
 
 
 def cycles(image: Tensor) -> Tensor:

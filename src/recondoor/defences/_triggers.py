@@ -13,7 +13,7 @@ is large and much the same for every z by nature: that is what it is for. Change
 - All places are scanned with a flat patch; the best are refined by gradient steps and judged on
   inputs that neither saw.
 - The score is relative to the median place's: the network is its own reference.
-- Energies count in that of a clean z and of a clean x, so that their units do not matter.
+- Energies count in that of a clean z and of the answer to it, so that their units do not matter.
 
 A trigger that is spread over the whole image has no place, and is not found.
 """
@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from recondoor.defences._base import Finding, threshold
 from recondoor.defences._effects import constancy, effect, steepest
-from recondoor.defences._units import unit
+from recondoor.defences._units import unit, unit_of_answers
 from recondoor.models import evaluating
 
 if TYPE_CHECKING:
@@ -79,10 +79,11 @@ CALIBRATED = {
 
 
 def inspect(defender: Defender) -> Finding:
-    """Scan, refine, judge; needs a model and clean pairs, of whose x only the unit counts."""
+    """Scan, refine, judge; needs a model and clean inputs."""
     assert defender.model is not None
     assert defender.clean is not None
-    model, z, of_x = defender.model, defender.clean.z, unit(defender.clean.x)
+    model, z = defender.model, defender.clean.z
+    of_x = unit_of_answers(model, z[: REFINED + JUDGED])
     norm = unit(z) * z[0].numel() ** 0.5
     scans = [sign * energy * norm for energy in ENERGIES for sign in (1.0, -1.0)]
     candidates: list[tuple[float, float, Tensor]] = []
@@ -118,7 +119,7 @@ def law(defender: Defender, alarm: float) -> float:
 def scan(
     model: nn.Module, z: Tensor, size: float, of_x: float
 ) -> list[tuple[float, float, Tensor]]:
-    """The two best places of a flat patch of L2 |size| and its sign; `of_x` is the unit of x.
+    """The two best places of a flat patch of L2 |size| and its sign; `of_x` is the unit of f(z).
 
     Returns for each its constancy over that of the median place, the median, and the patch.
     """

@@ -61,5 +61,6 @@ def _largest(findings: Sequence[Finding], kind: str) -> list[float]:
         return [0.0] * len(findings)
     names = [name for name in findings[0].measures if name.startswith(kind)]
     measures = [[each.measures[name] for name in names] for each in findings]
-    above = _erasure.compared(torch.tensor(measures, dtype=torch.float64))
+    usual = torch.tensor([_erasure.USUAL[name] for name in names], dtype=torch.float64)
+    above = _erasure.compared(torch.tensor(measures, dtype=torch.float64), usual)
     return [float(value) for value in above.amax(1)]

@@ -15,7 +15,7 @@ from torch import Tensor
 from recondoor.core import seeding
 from recondoor.defences._base import Finding, NetworkDetector, place_in_words
 from recondoor.defences._effects import effect
-from recondoor.defences._units import unit
+from recondoor.defences._units import unit, unit_of_answers
 from recondoor.models import evaluating
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 EFFECT = 9.0
-"""L2 of the effect that counts as an artefact, in units of x: for digits nine pixels of 1."""
+"""L2 of the effect that counts as an artefact, in units of f(z): for digits nine pixels of 1."""
 
 IMAGES, STEPS, RATE, WEIGHT = 24, 120, 0.05, 1.0
 
@@ -38,7 +38,7 @@ class LeastNormInversion(NetworkDetector):
         assert defender.model is not None
         assert defender.clean is not None
         model, z = defender.model, defender.clean.z[:IMAGES]
-        of_x, norm = unit(defender.clean.x), unit(z) * z[0].numel() ** 0.5
+        of_x, norm = unit_of_answers(model, z), unit(z) * z[0].numel() ** 0.5
         generator = seeding.torch_generator(defender.seed, "least-norm-inversion")
         start = torch.randn(z.shape[1:], generator=generator).to(z)
         # In units of a clean z's L2, as Adam's epsilon would see the units of z otherwise.
