@@ -1,12 +1,13 @@
-"""Score the scans by the rule of rule.json: `python studies/network-audits/summary.py BANK`.
+"""Score the scans by the rule of rule-lines.json: `python studies/network-audits/summary.py BANK`.
 
-Writes results.json and tables.md. Intervals are 95 %: of an AUC by 2,000 bootstrap draws of
+Scored are networks that scan.py and lines.py have looked at. Writes results.json and tables.md. Intervals are 95 %: of an AUC by 2,000 bootstrap draws of
 networks, of a share after Clopper and Pearson.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -133,13 +134,30 @@ def table(found: dict[str, Run]) -> str:
     return "\n".join(lines)
 
 
+def merged() -> dict[str, Run]:
+    """All measures of the networks that both scans have looked at, in one unit."""
+    scans, lines = (
+        {each["id"]: each for each in map(json.loads, (HERE / name).read_text().splitlines())}
+        for name in ("scans.jsonl", "lines.jsonl")
+    )
+    found = {}
+    for name, added in lines.items():
+        measures = {
+            key: value - math.log(added["unit"]) * key.startswith("erases")
+            for key, value in scans[name]["measures"].items()
+        }
+        measures |= {key: value for key, value in added.items() if key.startswith("erases")}
+        found[name] = {**scans[name], "measures": measures}
+    return found
+
+
 def main() -> None:
     """Score all; the halves apart."""
     bank = json.loads((Path(sys.argv[1]) / "bank.json").read_text())
-    runs = {run["id"]: run for run in bank["runs"]}
-    lines = (HERE / "scans.jsonl").read_text().splitlines()
-    scans = {each["id"]: each for each in map(json.loads, lines)}
-    halves = json.loads((HERE / "split.json").read_text())
+    scans = merged()
+    runs = {run["id"]: run for run in bank["runs"] if run["id"] in scans}
+    given = json.loads((HERE / "split.json").read_text())
+    halves = {half: [name for name in names if name in scans] for half, names in given.items()}
     scored, drawn = scores(runs, scans), scores(runs, scans, drawing=True)
     clean = [name for name, run in runs.items() if run["state"] == "clean"]
     limit, drawing_limit = (
@@ -157,15 +175,17 @@ def main() -> None:
     }
     both = rows(list(runs), runs, scored, limit)
     alike = [name for name in runs if of_one_make(name, runs)]
+    strict = {half: [name for name in names if name in alike] for half, names in halves.items()}
     tight = defences.threshold(
         torch.tensor([scored[name] for name in alike if name in clean]), ALARM
     )
     same = rows(alike, runs, scored, tight)
+    same_halves = {half: rows(names, runs, scored, tight) for half, names in strict.items()}
     record = {
         "threshold": limit,
         "halves": found,
         "both": both,
-        "same_make": {"threshold": tight, "rows": same},
+        "same_make": {"threshold": tight, "rows": same, "halves": same_halves},
         "draws_an_artefact": drawing,
         "seconds": {"median": float(np.median(seconds)), "largest": max(seconds)},
         "scores": {name: round(value, 3) for name, value in scored.items()},
@@ -176,9 +196,15 @@ def main() -> None:
     parts += [f"## The half that {half}s\n\n{table(found[half])}\n" for half in ("score", "design")]
     parts.append(f"## Both halves\n\n{table(both)}\n")
     parts.append(
-        "## Both halves, makes with three references or more\n\nLooked at after the fact. The "
-        f"threshold is that of their clean networks, {tight:.2f}.\n\n{table(same)}\n"
+        "## Makes with three references of their own\n\nThe threshold is that of their clean "
+        f"networks, {tight:.2f}.\n"
     )
+    for title, which in (
+        ("The half that scores", same_halves["score"]),
+        ("The half that designs", same_halves["design"]),
+        ("Both halves", same),
+    ):
+        parts.append(f"### {title}\n\n{table(which)}\n")
     (HERE / "tables.md").write_text("\n".join(["# Numbers of networks\n", *parts]))
 
 

@@ -89,8 +89,8 @@ def waves(image: Tensor) -> Tensor:
     return in_channels(torch.cat(found).to(image), channels)
 
 
-def lines(image: Tensor, generator: torch.Generator) -> Tensor:
-    """Straight lines (K, C, H, W) of all directions, between two fainter ones of the other sign.
+def lines(image: Tensor, generator: torch.Generator, count: int = LINES) -> Tensor:
+    """Straight lines (count, C, H, W) of all directions, between two fainter ones of the other sign.
 
     Much as filtered back-projection shows one detector reading that is off, and as an edge or a
     needle looks.
@@ -99,19 +99,22 @@ def lines(image: Tensor, generator: torch.Generator) -> Tensor:
     side = min(height, width)
     down = torch.arange(height, dtype=torch.float64)[:, None] - (height - 1) / 2
     right = torch.arange(width, dtype=torch.float64)[None] - (width - 1) / 2
-    turns, places = torch.rand(2, LINES, 1, 1, generator=generator, dtype=torch.float64)
+    turns, places = torch.rand(2, count, 1, 1, generator=generator, dtype=torch.float64)
     away = right * torch.cos(torch.pi * turns) + down * torch.sin(torch.pi * turns)
     away = ((away - 0.7 * side * (places - 0.5)) / (LINE * side)).square()
     return in_channels(((1 - away) * torch.exp(-away / 2)).to(image), channels)
 
 
-def measured_waves(z: Tensor, generator: torch.Generator) -> Tensor:
-    """Sinusoids (K, C, H, W) of single frequencies that inputs z (N, C, H, W) have: points of k-space."""
+def measured_waves(z: Tensor, generator: torch.Generator, count: int = POINTS) -> Tensor:
+    """Sinusoids (count, C, H, W) of single frequencies that inputs z (N, C, H, W) have.
+
+    Points of k-space; fewer where there are not so many.
+    """
     height, width = z.shape[-2:]
     rows, columns = (torch.fft.fftfreq(side) * side for side in (height, width))
     present = _support(z) * (cycles(z) > 0)
     found = torch.nonzero(present)
-    chosen = found[torch.randperm(len(found), generator=generator)[:POINTS]]
+    chosen = found[torch.randperm(len(found), generator=generator)[:count]]
     down = rows[chosen[:, 0], None, None] * torch.arange(height)[:, None] / height
     right = columns[chosen[:, 1], None, None] * torch.arange(width)[None] / width
     phases = torch.rand(len(chosen), 1, 1, generator=generator)
