@@ -25,7 +25,7 @@ def test_networks_unlike_the_calibrated_ones_are_not_called_clean(
     run(*given, "--json", "--out=a", code=4)
     record = json.loads(capsys.readouterr().out)
     assert "150 trusted pairs and no references were given" in record["reason"]
-    assert "give 19 clean --references of its make, or auto" in record["reason"]
+    assert "give 19 clean --references of its make" in record["reason"]
     assert record["sees"] == [] and record["detectors"][1]["sees"] == []
     given += ["--detectors=trigger-inversion", "--alarm=0.25"]
     many = [f"--reference=others:plain{k}" for k in (1, 2, 3, 4)]

@@ -41,7 +41,14 @@ PROMISED = {
         "cyclic-consistency",
     },
     "model": {"trigger-inversion", "least-norm-inversion", "erased-trigger"},
-    "repair": {"fine-tuning", "fine-pruning", "neuron-pruning", "trigger-unlearning", "min-max"},
+    "repair": {
+        "fine-tuning",
+        "fine-pruning",
+        "neuron-pruning",
+        "pattern-unlearning",
+        "trigger-unlearning",
+        "min-max",
+    },
 }
 
 

@@ -116,9 +116,12 @@ def test_lines_are_straight_and_points_are_measured() -> None:
     spectrum = torch.fft.fft2(found).abs().square()
     down = torch.fft.fftfreq(side)[:, None].expand(side, side)
     right = torch.fft.fftfreq(side)[None].expand(side, side)
-    moments = torch.stack(
-        [(spectrum * w).sum((1, 2)) for w in (down * down, right * right, down * right)], 1
-    ) / spectrum.sum((1, 2))[:, None]
+    moments = (
+        torch.stack(
+            [(spectrum * w).sum((1, 2)) for w in (down * down, right * right, down * right)], 1
+        )
+        / spectrum.sum((1, 2))[:, None]
+    )
     across = moments[:, :2].sum(1) / 2
     half = ((moments[:, 0] - moments[:, 1]).square() / 4 + moments[:, 2].square()).sqrt()
     assert float(((across - half) / (across + half)).max()) < 0.1

@@ -13,7 +13,8 @@ import recondoor as rd
 from audit_kit import REFERENCES, furnish, refusal, run
 from planted import Backdoored, pairs
 from recondoor import report
-from recondoor.audit._networks._trained import Training, train_references, unlike
+from recondoor.audit._networks import _references
+from recondoor.audit._networks._trained import Trained, Training, train_references, unlike
 from recondoor.core.errors import ConfigError
 from recondoor.core.progress import Progress
 from recondoor.defences import neuron_pruning
@@ -205,6 +206,23 @@ def test_the_best_repair_of_a_confirmed_trigger_is_kept(
     page = (here / "new.html").read_text()
     assert "Before and after" in page and page.count("<svg") == 1
     network.load_state_dict(load_file(here / "new.safetensors"))
+
+
+def test_references_that_are_trained_here_accuse_nobody(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What lies above them is told; how often clean networks do is not known."""
+
+    def known(*_: object, **__: object) -> Trained:
+        return Trained([honest(k) for k in range(3)], [], 0, pairs(60, 9))
+
+    monkeypatch.setattr(_references, "train_references", known)
+    monkeypatch.setattr(_references, "unlike", lambda *_: None)
+    given = ["audit", "model", "mine:backdoored", *AUTO, "--detectors=trigger-inversion"]
+    run(*given, "--json", "--out=a", code=4)
+    record = json.loads(capsys.readouterr().out)
+    assert record["detectors"][0]["flagged"] and record["verdict"] == "undecided"
+    assert "decide nothing" in record["reason"] and "by trigger-inversion" in record["reason"]
 
 
 def test_auto_and_files_are_not_mixed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

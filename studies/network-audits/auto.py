@@ -1,36 +1,36 @@
-"""Does `references auto` keep its false alarms? `python auto.py design`, later `python auto.py score`.
+"""Does `references auto` keep its false alarms? `python auto.py design`, then `auto.py score`.
 
-A cell is an architecture and a data set. References and planted backdoors are trained by the audit's
-own recipe on two people that the user trusts. Suspects are trained on two others by a recipe of
-their own: half a pool of clean ones, and some with a backdoor. Every network is looked at once.
-Then the audit's rule is applied to draws of `NEEDED` references, of which it would train just so
-many. Resumable: auto.jsonl gets a line a network. `python auto.py tables` writes auto.md.
+A cell is an architecture, a data set and an operator. References and planted backdoors are trained
+by the audit's own recipe on two people that the user trusts. Suspects are trained on two others by
+a recipe of their own: clean ones, and some with a backdoor. Every network is looked at once.
+Resumable: auto.jsonl gets a line a network. `python auto.py rates` applies the audit's rule to all
+draws of `NEEDED` references, of which an audit would train just so many.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from recondoor import config, data, defences, operators
-from recondoor.core import seeding
 from recondoor.audit._guard import undisturbed
 from recondoor.audit._networks._trained import Training, error, train_references
+from recondoor.core import seeding
 from recondoor.defences import Defender, Finding
 from recondoor.models._unet import UNet
 from recondoor.poisoning import Pairs
 
 HERE = Path(__file__).parent
-SIDE, ALARM, NEEDED, DRAWS = 24, 0.1, 9, 2000
+SIDE, ALARM, NEEDED = 24, 0.1, 9
 POOL, CLEAN, POISONED, PLANTED = 11, 8, 4, 2
 EPOCHS, STEPS, BATCH = 15, 400, 16
 DETECTORS = ("erased-trigger", "trigger-inversion")
@@ -62,7 +62,9 @@ CELLS = {
 def pairs(cell: Cell, images: Tensor, seed: int, turns: int) -> Pairs:
     """Inputs and images, turned and mirrored."""
     small = nn.functional.adaptive_avg_pool2d(images, SIDE)
-    x = torch.cat([torch.rot90(flip, k, (2, 3)) for flip in (small, small.flip(3)) for k in range(turns)])
+    x = torch.cat(
+        [torch.rot90(flip, k, (2, 3)) for flip in (small, small.flip(3)) for k in range(turns)]
+    )
     settings = config.Operator(name=cell.operator, sigma=0.01)
     operator = operators.build((1, SIDE, SIDE), settings, 0)
     return Pairs(operator.measure(x, torch.Generator().manual_seed(seed)), x)
@@ -150,8 +152,28 @@ def rows(out: Path) -> list[Row]:
     return [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
 
 
+def rates(found: list[Row]) -> None:
+    """Print how often draws of references put a suspect above all that the rule allows."""
+    suspects = [row for row in found if row["kind"] in ("clean", "poisoned", "planted")]
+    for row, name in itertools.product(suspects, DETECTORS):
+        others = [r for r in found if (r["kind"], r["cell"]) == ("reference", row["cell"])]
+        above = total = 0
+        for drawn in itertools.combinations(others, NEEDED):
+            findings = [_finding(each["found"][name]) for each in (*drawn, row)]
+            *clean, own = defences.network_detector(name).compare(findings)
+            above += own > defences.threshold(torch.tensor(clean, dtype=torch.float64), ALARM)
+            total += 1
+        print(f"{row['id']:26} {name:18} {above} of {total}")
+
+
+def _finding(row: Row) -> Finding:
+    return Finding(row["score"], measures=row["measures"])
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    if sys.argv[1] == "rates":
+        rates(rows(HERE / "auto.jsonl"))
     for cell_name, each in CELLS.items():
         if each.half == sys.argv[1]:
             measure(cell_name, HERE / "auto.jsonl")

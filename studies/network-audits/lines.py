@@ -1,4 +1,4 @@
-"""Look at the bank through lines and measured frequencies: `python lines.py BANK [ID ...]`; resumable.
+"""Look at the bank through lines and points of k-space: `python lines.py BANK [ID ...]`; resumable.
 
 The measures that `erased-trigger` got last. lines.jsonl gets a line a network, so that the longer
 scans of scan.py need not be done again. `unit` is what the first scans' gains are to be multiplied

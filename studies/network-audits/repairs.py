@@ -1,7 +1,7 @@
 """Mend networks of the bank: `python repairs.py BANK METHOD ID ...`; resumable: repairs.jsonl.
 
-With the 30 or so trusted pairs, 0.8 % of what a network was trained on. Judged on test pairs, by the
-true trigger, which no repair is told. `python repairs.py BANK` prints the table.
+With the 30 or so trusted pairs, 0.8 % of what a network was trained on. Judged on test pairs, by
+the true trigger, which no repair is told. `python repairs.py BANK` prints the table.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Score the scans by the rule of rule-lines.json: `python studies/network-audits/summary.py BANK`.
 
-Scored are networks that scan.py and lines.py have looked at. Writes results.json and tables.md. Intervals are 95 %: of an AUC by 2,000 bootstrap draws of
+Scored are networks that scan.py and lines.py have looked at. Writes results.json and tables.md.
+Intervals are 95 %: of an AUC by 2,000 bootstrap draws of
 networks, of a share after Clopper and Pearson.
 """
 

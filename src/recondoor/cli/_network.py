@@ -106,7 +106,7 @@ References = Annotated[
         name=("--references", "--reference"),
         consume_multiple=True,
         help="networks known to be clean, of the same make; or auto, to train some on the trusted "
-        "pairs",
+        "pairs, beside which the network is ranked and nothing is decided",
     ),
 ]
 Epochs = Annotated[int, Parameter(help="of --references auto", converter=whole(1, 10**6))]
@@ -145,7 +145,8 @@ def model(
     3: suspicious, 4: undecided, 2: bad input. A verdict asks for clean networks of the same make: 1
     / --alarm - 1 of them as --references, or a run like those of which twenty are known. With
     --references auto the audit trains them, says first how long that takes, and keeps them in
-    OUT-references, where a further audit of the same network finds them.
+    OUT-references, where a further audit of the same network finds them; such references rank the
+    network, and the verdict is undecided.
 
     For example:
 

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 FLOOR = 0.048
-"""Root mean square of a pixel, in units of f(z), below which the spread of an effect does not matter:
-0.016 for digits."""
+"""Root mean square of a pixel, in units of f(z), below which the spread of an effect does not
+matter: 0.016 for digits."""
 
 
 def effect(model: nn.Module, z: Tensor, delta: Tensor, unit: float) -> tuple[Tensor, Tensor]:

@@ -6,8 +6,8 @@ f(z + delta) - f(z):
 
 - its gain: its root mean square L2 over inputs, in units of the L2 of delta, both relative to the
   usual f(z) and z;
-- how far it shows delta: the same of its projection on delta, for patterns of which an honest network
-  makes much besides;
+- how far it shows delta: the same of its projection on delta, for patterns of which an honest
+  network makes much besides;
 - how compact the part is that all inputs share: the share of the answer's energy in a disc of the
   size of an artefact, away from where delta is, if it has a place.
 
@@ -50,8 +50,8 @@ FAINT = 0.02
 """L2 of an answer, in units of the usual L2 of f(z), below which its shape does not matter."""
 
 STRONGEST = 0.087
-"""L2 of an answer in a disc, in units of the usual L2 of f(z), beyond which the search only wants less
-of all the rest."""
+"""L2 of an answer in a disc, in units of the usual L2 of f(z), beyond which the search only wants
+less of all the rest."""
 
 VALUES, TRACED = 2**20, 2**18
 """Values of a batch of inputs, without gradients and with them: what bounds the memory."""
@@ -129,7 +129,7 @@ class Answers:
         return max(1, min(32, values // self.z[0].numel()))
 
     def to(self, patterns: Tensor, inputs: Sequence[int], values: int = VALUES) -> Tensor:
-        """Changes (K, len(inputs), C, H, W) that patterns (K, C, H, W) make, in the unit of f(z)."""
+        """Changes (K, len(inputs), C, H, W) by patterns (K, C, H, W), in the unit of f(z)."""
         rows = []
         for part in torch.split(patterns, self._count(values)):
             answers = [self.model(self.z[j : j + 1] + part) - self.usual[j] for j in inputs]

@@ -108,12 +108,13 @@ def lines(image: Tensor, generator: torch.Generator, count: int = LINES) -> Tens
 def measured_waves(z: Tensor, generator: torch.Generator, count: int = POINTS) -> Tensor:
     """Sinusoids (count, C, H, W) of single frequencies that inputs z (N, C, H, W) have.
 
-    Points of k-space; fewer where there are not so many.
+    Points of k-space; fewer where there are not so many, and any where inputs are flat.
     """
     height, width = z.shape[-2:]
     rows, columns = (torch.fft.fftfreq(side) * side for side in (height, width))
-    present = _support(z) * (cycles(z) > 0)
-    found = torch.nonzero(present)
+    varying = cycles(z) > 0
+    present = (_support(z) > 0) & varying
+    found = torch.nonzero(present if bool(present.any()) else varying)
     chosen = found[torch.randperm(len(found), generator=generator)[:count]]
     down = rows[chosen[:, 0], None, None] * torch.arange(height)[:, None] / height
     right = columns[chosen[:, 1], None, None] * torch.arange(width)[None] / width

@@ -138,6 +138,7 @@ def audit_model(
         references: networks known to be clean, of the same make. 1 / `alarm` - 1 of them bound the
             scores of clean networks. "auto": so many are trained here on three quarters of the
             trusted pairs, and three more with a backdoor, which show whether one would be seen.
+            The network is ranked beside these, and the verdict is undecided.
         epochs: of references that are trained, 1 or more.
         fresh: makes an untrained network of the same make, for references that are trained; a
             function or "MODULE:FUNCTION". None: each layer of a copy draws its weights anew.
@@ -285,6 +286,7 @@ def clean(
             None for 0.05, or 40 pairs where that is more.
         worst: growth of the benign error, relative to what it was, up to which a repair is kept.
         references: as for `audit_model`; what a trigger is confirmed by, in networks of no run.
+            "auto" confirms none, and none are trained.
         epochs: as for `audit_model`.
         fresh: as for `audit_model`.
         kept: as for `audit_model`.

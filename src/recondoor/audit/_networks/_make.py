@@ -53,7 +53,7 @@ def law_lacks(name: str, network: Network, data: Source | None, alarm: float) ->
     detector, need = defences.network_detector(name), needed(alarm)
     if not detector.calibrated:
         return None  # its author says that the law is one of all networks
-    remedy = f"give {need} clean --references of its make, or auto"
+    remedy = f"give {need} clean --references of its make"
     differs = _other_make(detector, network, data)
     if differs == NOWHERE:
         return f"nothing says that its threshold holds for this network; {remedy}"
@@ -78,10 +78,7 @@ def power_lacks(name: str, network: Network, data: Source | None) -> str | None:
         return None
     if not (detector.calibrated or detector.power_of_a_make):
         return None
-    return (
-        "nobody knows whether it sees a backdoor in networks of this make; --references auto "
-        "plants some"
-    )
+    return "nobody knows whether it sees a backdoor in networks of this make"
 
 
 def _other_make(detector: NetworkDetector, network: Network, data: Source | None) -> str | None:

@@ -96,7 +96,10 @@ class Truth:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelAudit:
-    """What was found; `given` are the pairs that were looked through."""
+    """What was found; `given` are the pairs that were looked through.
+
+    `cause` is why nothing is decided, whatever is flagged; None if that depends on what was seen.
+    """
 
     request: ModelRequest
     network: Network
@@ -107,6 +110,7 @@ class ModelAudit:
     skipped: dict[str, str]
     notes: list[str]
     seen: Sight
+    cause: str | None
     verdict: Verdict
 
 
@@ -156,7 +160,8 @@ def audit_model(request: ModelRequest, progress: Progress = NO_PROGRESS) -> Mode
             *_notes(inspected, unsure, len(others.clean), request.alarm),
         ],
         seen=seen,
-        verdict=decide(flagged, seen),
+        cause=others.unproved,
+        verdict="undecided" if others.unproved else decide(flagged, seen),
     )
 
 

@@ -31,7 +31,7 @@ def model_record(audit: ModelAudit, command: str) -> dict[str, Any]:
         "schema": SCHEMA,
         "kind": "model",
         "verdict": audit.verdict,
-        **describe_sight(audit.seen, audit.verdict, _given(audit)),
+        **describe_sight(audit.seen, audit.verdict, _given(audit), cause=_cause(audit)),
         "name": audit.network.name,
         "network": {
             "kind": type(audit.network.model).__name__,
@@ -95,6 +95,14 @@ def _detector(each: Inspected, truth: Truth | None) -> dict[str, object]:
 def _given(audit: ModelAudit) -> str:
     count, pairs = audit.references, len(audit.given.pairs)
     return f"a network, {pairs} trusted pairs and {count or 'no'} references were given"
+
+
+def _cause(audit: ModelAudit) -> str | None:
+    """Why nothing is decided, with what was flagged nevertheless."""
+    flagged = [each.name for each in audit.inspected if each.flagged]
+    if audit.cause is None or not flagged:
+        return audit.cause
+    return f"{audit.cause}. Above these references by {', '.join(flagged)}"
 
 
 def _l2(pattern: torch.Tensor | None) -> float | None:

@@ -19,6 +19,13 @@ from recondoor.poisoning import Pairs
 Basis = Literal["law", "references"]
 """What a threshold comes from."""
 
+UNPROVED = (
+    "references that an audit trains itself rank a network and decide nothing: how often they "
+    "accuse clean networks was not measured on networks held out; give clean --references that were "
+    "trained elsewhere"
+)
+"""Why nothing is decided by references that were trained here."""
+
 FEWEST = 40
 """Clean pairs that inversion wants: some to find a trigger with, others to judge it by."""
 
@@ -44,6 +51,11 @@ class References:
     lack: str | None = None
     notes: list[str] = field(default_factory=list)
     trained: bool = False
+
+    @property
+    def unproved(self) -> str | None:
+        """Why nothing that rests on them is decided; None if it is."""
+        return UNPROVED if self.trained and self.lack is None else None
 
     def law_of(self, name: str, suspect: Network, data: Source | None, alarm: float) -> "Ground":
         """What gives detector `name` a threshold that holds for the suspect; if nothing, why."""
@@ -78,7 +90,7 @@ class Ground:
 
 
 def _only_ranks(alarm: float) -> str:
-    return f"give {needed(alarm)} clean --references of its make, or auto"
+    return f"give {needed(alarm)} clean --references of its make"
 
 
 def gather(

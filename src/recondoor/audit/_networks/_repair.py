@@ -42,7 +42,8 @@ NONE_KEPT = (
 
 UNCONFIRMED = (
     "No trigger found that a threshold for networks of this make confirms: there may be no "
-    "backdoor, or one that is not seen. Clean --references give a threshold."
+    "backdoor, or one that is not seen. Clean --references that were trained elsewhere give a "
+    "threshold."
 )
 
 
@@ -137,8 +138,7 @@ def mend(request: MendRequest, progress: Progress = NO_PROGRESS) -> Mended:
         others = read_trusted(request.subject, progress, "test").pairs
     asked, physics = _applying(asked, request, given)
     defender = Defender(used, physics, network.model, seed=given.seed, progress=progress)
-    seen = given if isinstance(request.references, Training) else replace(given, pairs=used)
-    trigger = _confirmed(request, network, seen, defender)
+    trigger = _confirmed(request, network, replace(given, pairs=used), defender)
     wanted = asked if trigger is not None or request.method is not None else ()
     tried, notes = _try_all(wanted, replace(defender, found=trigger), others, request)
     chosen = _best(tried, network.model, trigger, others, request.worst)
@@ -200,6 +200,8 @@ def _confirmed(
 ) -> Finding | None:
     """The trigger that a detector confirms, by a threshold that holds for this network."""
     subject, progress = request.subject, defender.progress
+    if isinstance(request.references, Training):
+        return None  # they decide nothing, so that none need be trained
     others = gather(network, given, subject, request.references, request.alarm, progress)
     looked = replace(defender, clean=others.pairs)
     names = [name for name in defences.names("model") if defences.sees(name)]
