@@ -90,7 +90,7 @@ def waves(image: Tensor) -> Tensor:
 
 
 def lines(image: Tensor, generator: torch.Generator, count: int = LINES) -> Tensor:
-    """Straight lines (count, C, H, W) of all directions, between two fainter ones of the other sign.
+    """Straight lines (count, C, H, W), each between two fainter ones of the other sign.
 
     Much as filtered back-projection shows one detector reading that is off, and as an edge or a
     needle looks.

@@ -3,8 +3,8 @@
 Unlearning by inversion asks what the trigger is, and fails where that is not found. A backdoor
 needs that the network answers some pattern by an artefact. So patterns of all kinds that triggers
 are made of are drawn anew for every input, at strengths between a tenth of and one and a half times
-the usual L2 of z, and the target stays clean: patches, waves, lines, smooth patterns, noise, a few points of
-k-space that inputs have. A trigger that a detector has confirmed is drawn as often as a kind.
+the usual L2 of z, and the target stays clean: patches, waves, lines, smooth patterns, noise, a few
+points of k-space that inputs have. A confirmed trigger is drawn as often as a kind.
 
 After Borgnia et al. (ICASSP 2021), who drown triggers of classes in augmentations. Changed: what is
 added is not what augments photographs but what enters measurements, and the trained network is

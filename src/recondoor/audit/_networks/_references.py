@@ -21,8 +21,8 @@ Basis = Literal["law", "references"]
 
 UNPROVED = (
     "references that an audit trains itself rank a network and decide nothing: how often they "
-    "accuse clean networks was not measured on networks held out; give clean --references that were "
-    "trained elsewhere"
+    "accuse clean networks was not measured on networks held out; give clean --references that "
+    "were trained elsewhere"
 )
 """Why nothing is decided by references that were trained here."""
 
