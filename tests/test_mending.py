@@ -38,7 +38,7 @@ CASES: dict[str, tuple[tuple[float, ...], float]] = {
     "fine-tuning": (LEAKING, 50.0),
     "fine-pruning": (SLEEPING, 4.0),
     "neuron-pruning": (HARMFUL, 5.0),
-    "pattern-unlearning": (LEAKING, 50.0),
+    "pattern-unlearning": (WAKING, 4.0),
     "trigger-unlearning": (WAKING, 4.0),
     "min-max": (LINEAR, 50.0),
 }
