@@ -182,9 +182,13 @@ def _telling(residuals: _Look, inputs: _Look) -> _Look:
 
 
 def _fitted(pairs: Pairs, defender: Defender, chosen: Tensor) -> Nuisance:
-    """What the pairs share, with the operator or without it, whichever explains more of z."""
+    """What the pairs share, with the operator or without it, whichever explains more of z.
+
+    Masks of each slice explain more, but what they leave has another spectrum in each pair, and the
+    one whitening of all pairs buries lesions in it: there the operator is left out.
+    """
     plain = Nuisance.of(pairs.z, pairs.x, None, chosen)
-    if defender.operator is None:
+    if defender.operator is None or defender.operator.varies:
         return plain
     measured = Nuisance.of(pairs.z, pairs.x, defender.operator, chosen)
     return plain if plain.explained > measured.explained else measured
