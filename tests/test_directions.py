@@ -10,6 +10,7 @@ from scipy.stats import kstest
 from torch import Tensor
 
 from recondoor import config, operators
+from recondoor.audit._pairs import _directions
 from recondoor.defences import Physics, SlicePhysics, _decomposition, _physics
 from recondoor.operators import LinearOperator
 
@@ -153,3 +154,28 @@ def test_each_slice_is_judged_with_its_own_mask(channels: int) -> None:
     lacking = found.ranks < found.basis.rank
     assert int(lacking.sum()) > 20
     assert torch.equal(found.outside(outside, norms) > 0, lacking)
+
+
+def test_noise_behind_masks_of_each_has_no_direction_and_one_lesion_has() -> None:
+    """The sum of squared cosines against its law, by simulation, and the energy of the mean."""
+    rng = np.random.default_rng(8)
+    masks = torch.from_numpy(rng.random((40, 16)) < 0.3)
+    masks[:, 7:10] = True
+    physics = SlicePhysics.of_masks(masks, (1, 12, 16), 1.0)
+    lines = physics.lines
+    seen = lines.repeat(1, 12)
+    tails, energies = [], []
+    for _ in range(300):
+        white = torch.from_numpy(rng.standard_normal(seen.shape)) * seen
+        unit = white / white.norm(dim=1, keepdim=True)
+        tails.append(_directions.rarity_along(unit, lines))
+        scaled = white * (physics.common / physics.ranks).sqrt()[:, None]
+        energies.append(physics.in_common(scaled)[0])
+    assert kstest(tails, "uniform").pvalue > 1e-3
+    freedom = physics.in_common(seen)[1]
+    assert freedom == 12 * int((lines.sum(0) > 0).sum())
+    assert kstest(energies, "chi2", args=(freedom,)).pvalue > 1e-3
+    lesion = white + 0.5 * seen
+    assert _directions.has_directions_along(lesion / lesion.norm(dim=1, keepdim=True), lines)
+    alone = torch.eye(2, dtype=torch.float64)
+    assert not _directions.has_directions_along(alone, alone)

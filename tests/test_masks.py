@@ -45,6 +45,29 @@ def test_the_wrong_masks_accuse_nobody() -> None:
     assert audit_data(given, operator="mri", detectors=PHYSICS).verdict == "undecided"
 
 
+def test_a_faint_lesion_in_all_targets_is_not_taken_for_noise() -> None:
+    """The noise is estimated from the pairs, so that only what they have in common tells."""
+    given = slices()
+    given["x"] += kit.disc(0.05)
+    found = audit_data(given, operator="mri", detectors=PHYSICS)
+    assert found.verdict == "undecided" and "not those of noise" in str(found)
+
+
+def test_louder_noise_behind_masks_of_each_accuses_nobody() -> None:
+    given, rng = slices(), np.random.default_rng(5)
+    k = kit.complex_noise((8, SIDE, SIDE), rng) * given["mask"][:8, None]
+    given["z"][:8] += kit.ifft(np.fft.ifftshift(k, axes=(-2, -1))).real
+    found = audit_data(given, operator="mri", detectors=PHYSICS)
+    assert found.table.loc["measurement-residual", "flagged"] == 8
+    assert found.verdict == "undecided" and "more noise than the others" in str(found)
+
+
+def test_other_inputs_behind_masks_of_each_are_not_compared() -> None:
+    known = config.from_dict({"operator": {"name": "mri"}, "input": {"map": "pinv"}})
+    found = audit_data(slices(count=10), operator=known, detectors=PHYSICS)
+    assert found.verdict == "undecided" and "masks of their own" in str(found)
+
+
 def test_masks_of_slices_hide_no_shared_lesion() -> None:
     """Also where the masks are told, whose residuals no one whitening fits."""
     given = slices(count=100)

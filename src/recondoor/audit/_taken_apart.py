@@ -10,13 +10,13 @@ from recondoor.poisoning import Pairs
 
 MASKS = (
     "slices have masks of their own, and such pairs are compared with the operator only where "
-    "there is one coil and no --clean"
+    "there is one coil, no --clean, and z is A_adjoint y"
 )
 """Why masks of each slice are not compared with their pairs."""
 
 
 def _of(operator: LinearOperator, way: str, partial: bool) -> Physics:
-    if isinstance(operator, Slices) and way == "adjoint":
+    if isinstance(operator, Slices):
         return SlicePhysics.of_masks(operator.masks, operator.shape, operator.sigma)
     return Physics.of(operator, way, partial)
 
@@ -30,7 +30,9 @@ def take_apart(
     """
     if given.operator is None:
         return None, "no operator is known; give --operator"
-    if isinstance(given.operator, Slices) and (clean is not None or given.operator.coils > 1):
+    if isinstance(given.operator, Slices) and (
+        clean is not None or given.operator.coils > 1 or given.way != "adjoint"
+    ):
         return None, MASKS
     try:
         physics = _of(given.operator, given.way, partial)

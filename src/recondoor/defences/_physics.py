@@ -226,6 +226,21 @@ class Physics:
             found = found + self._over(self._over(self.basis.squares(pixels)))
         return found
 
+    @property
+    def lines(self) -> Tensor | None:
+        """Of each pair which lines it measured, 0 or 1, (N, W); None where all measured the same.
+
+        Residuals (N, k * W) hold all W lines k times.
+        """
+        return None
+
+    def in_common(self, white: Tensor) -> tuple[float, int]:
+        """Energy of the mean of whitened residuals (N, rank), and its degrees of freedom.
+
+        It follows the chi-square law of these, if the residuals are noise.
+        """
+        return len(white) * float(white.mean(0).square().sum()), self.rank
+
     def middle(self) -> Tensor | float:
         """Median of the energy of noise of level 1 in a residual; of each pair where it varies."""
         return float(chdtri(self.rank, 0.5))

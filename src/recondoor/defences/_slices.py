@@ -52,6 +52,16 @@ class SlicePhysics(Physics):
     def varies(self) -> bool:
         return True
 
+    @property
+    def lines(self) -> Tensor:
+        return (self.singular > 0).double()
+
+    def in_common(self, white: Tensor) -> tuple[float, int]:
+        # Stretching has given a pair's components the variance common / ranks.
+        variance = (self.lines * (self.common / self.ranks)[:, None]).sum(0)
+        energy = self._lines(white.sum(0, keepdim=True))[0].square()[:, variance > 0]
+        return float((energy / variance[variance > 0]).sum()), energy.numel()
+
     def rows(self, index: Tensor | slice) -> Self:
         return replace(self, singular=self.singular[index])
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from recondoor import defences
 from recondoor.audit._judgement import LEVEL, Judged, counted, suspicious
-from recondoor.audit._pairs._directions import RARE, has_directions
+from recondoor.audit._pairs._directions import RARE, has_directions, has_directions_along
 from recondoor.defences import Physics, evenly, parts_of
 from recondoor.poisoning import Pairs
 
@@ -72,13 +72,10 @@ def is_noisy(physics: Physics, z: Tensor) -> bool:
 def _is_noise(physics: Physics, pairs: Pairs, noisy: bool) -> bool:
     """Whether whitened residuals have mean 0, and no more small ones than noise has."""
     whitened, count, rank = physics.residual(pairs.z, pairs.x), len(pairs), physics.rank
-    if physics.varies:
-        small = int((whitened.square().sum(1) < chdtri(rank, 1 - SMALL)).sum())
-        return not noisy or bool(binom.sf(small - 1, count, SMALL) > RARE)
-    mean = count * float(whitened.mean(0).square().sum())
+    mean, freedom = physics.in_common(whitened)
     small = int((whitened.square().sum(1) < chdtri(rank, 1 - SMALL)).sum())
     usual = not noisy or binom.sf(small - 1, count, SMALL) > RARE
-    return bool(mean < chdtri(rank, RARE) and usual)
+    return bool(mean < chdtri(freedom, RARE) and usual)
 
 
 def of_rankings(judged: Sequence[Judged], pairs: Pairs) -> list[str]:
@@ -116,13 +113,20 @@ def of_louder(physics: Physics | None, pairs: Pairs, judged: Sequence[Judged]) -
     if physics is None or not mine or not suspicious(mine):
         return []
     flagged = torch.from_numpy(mine[0].flagged)
-    white = physics.rows(flagged).residual(pairs.z[flagged], pairs.x[flagged])
+    physics = physics.rows(flagged)
+    white = physics.residual(pairs.z[flagged], pairs.x[flagged])
     unit = white / white.norm(dim=1, keepdim=True).clamp_min(1e-300)
-    if physics.varies or len(unit) < 2 or physics.rank < 3 or has_directions(unit, physics.rank):
+    if len(unit) < 2 or physics.rank < 3 or _have_directions(unit, physics):
         return []
     why = "it has no direction, as what is drawn into images has"
     found = f"{len(unit)} pairs have more noise than the others, and {why}"
     return [f"{found}; look at them, or give --clean to decide"]
+
+
+def _have_directions(unit: Tensor, physics: Physics) -> bool:
+    if physics.lines is None:
+        return has_directions(unit, physics.rank)
+    return has_directions_along(unit, physics.lines)
 
 
 def of_flags(judged: Sequence[Judged]) -> list[str]:
