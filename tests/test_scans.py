@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -87,15 +88,42 @@ def test_targets_that_were_made_otherwise_decide_nothing(tmp_path: Path) -> None
     assert found.verdict == "undecided" and "made otherwise" in str(found)
 
 
+def test_a_file_that_agrees_nowhere_proves_nothing(tmp_path: Path) -> None:
+    """Its targets may have been rescaled; one slice that agrees says that they were not."""
+
+    def rescale(target: Array) -> None:
+        target *= 1000
+
+    def all_but_one(target: Array) -> None:
+        target[:2, 4:7, 4:7] += target.max()
+
+    write(tmp_path / "rescaled", rescale)
+    found = audit_data(tmp_path / "rescaled")
+    assert found.verdict == "undecided" and "no target in file1.h5" in str(found)
+    write(tmp_path / "painted", all_but_one)
+    assert audit_data(tmp_path / "painted").verdict == "suspicious"
+
+
+def test_what_is_no_number_is_told(tmp_path: Path) -> None:
+    def spoil(target: Array) -> None:
+        target[1, 3, 3] = np.nan
+
+    write(tmp_path / "scans", spoil)
+    with pytest.raises(RecondoorError, match="file1.h5': the target holds NaN"):
+        audit_data(tmp_path / "scans")
+
+
 @pytest.mark.parametrize(
     ("more", "given", "why"),
     [
         ({"mask": np.arange(SIDE) % 2}, {}, "mask that leaves out"),
         ({}, {"operator": "mri"}, "own k-space"),
+        ({}, {"attack": "heuristic"}, "only the folder of a run"),
+        ({}, {"alarm": 7.0}, "a rate between 0 and 1"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(
-    more: dict[str, Array], given: dict[str, str], why: str, tmp_path: Path
+    more: dict[str, Array], given: dict[str, Any], why: str, tmp_path: Path
 ) -> None:
     write(tmp_path / "scans", **more)
     with pytest.raises(RecondoorError, match=why):

@@ -1,6 +1,7 @@
 """The audit of a scanner's files: is each target what its own k-space gives?"""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,22 @@ import torch
 from numpy.typing import NDArray
 
 from recondoor import data
-from recondoor.audit._judgement import Judged, choose, judge, seen_by, suspicious
+from recondoor.audit._guard import attempt
+from recondoor.audit._judgement import (
+    Judged,
+    choose,
+    judge,
+    require_alarm,
+    seen_by,
+    suspicious,
+)
 from recondoor.audit._pairs._data import Audit, Request
 from recondoor.audit._pairs._source import Given
 from recondoor.audit._sight import decide
 from recondoor.core.errors import ConfigError, DataError
 from recondoor.core.progress import Progress
 from recondoor.defences import Defender
-from recondoor.io import gate
+from recondoor.io import arrays, gate
 from recondoor.poisoning import Pairs
 
 MOST = 1 << 28
@@ -54,20 +63,26 @@ def audit_scans(request: Request, folder: Path, progress: Progress) -> Audit:
             "--operator, --clean, --network: a folder of scans is looked at by its own k-space; "
             "leave them out, or give the pairs that your loader makes of it"
         )
+    if request.attack is not None:
+        raise ConfigError("--attack: only the folder of a run has attacks; leave it out")
+    require_alarm(request.alarm)
     names = choose(request.detectors, "scans")
     pairs, places = read_scans(folder, progress)
     given = Given(name=folder.resolve().name, pairs=pairs, operator=None, noise_known=False)
     defender = Defender(progress=progress)
-    judged = [judge(name, pairs, defender, request.alarm) for name in names]
-    flagged = np.any([each.flagged for each in judged], axis=0)
-    cause = _made_otherwise(flagged)
-    seen = seen_by("scans", names, judged, {}, {})
+    skipped: dict[str, str] = {}
+    looks = {name: partial(judge, name, pairs, defender, request.alarm) for name in names}
+    looked = [attempt(name, look, skipped) for name, look in looks.items()]
+    judged = [each for each in looked if each is not None]
+    flagged = np.any([np.zeros(len(pairs), bool), *(each.flagged for each in judged)], axis=0)
+    cause = _made_otherwise(flagged, [place.rpartition(" slice ")[0] for place in places])
+    seen = seen_by("scans", names, judged, skipped, {})
     return Audit(
         request=request,
         given=given,
         defender=defender,
         judged=judged,
-        skipped={},
+        skipped=skipped,
         notes=_notes(judged, flagged, places),
         doubts=[] if cause is None else [cause],
         cause=cause,
@@ -78,19 +93,32 @@ def audit_scans(request: Request, folder: Path, progress: Progress) -> Audit:
     )
 
 
-def _made_otherwise(flagged: NDArray[np.bool_]) -> str | None:
-    if 2 * int(flagged.sum()) <= len(flagged):
+def _made_otherwise(flagged: NDArray[np.bool_], files: Sequence[str]) -> str | None:
+    """Why flags of slices, which lie in these `files`, prove nothing; None if some do.
+
+    A slice that agrees shows how its whole file was made.
+    """
+    if 2 * int(flagged.sum()) > len(flagged):
+        return (
+            f"{int(flagged.sum())} of {len(flagged)} targets are not the root sum of squares of "
+            "their k-space: they were made otherwise, turned or rescaled, or more than half are "
+            "poisoned"
+        )
+    known = {file for file, flag in zip(files, flagged, strict=True) if not flag}
+    odd = dict.fromkeys(file for file, flag in zip(files, flagged, strict=True) if flag)
+    if not odd or odd.keys() & known:
         return None
+    more = f" and {len(odd) - TOLD} more" if len(odd) > TOLD else ""
     return (
-        f"{int(flagged.sum())} of {len(flagged)} targets are not the root sum of squares of their "
-        "k-space: they were made otherwise, turned or rescaled, or more than half are poisoned"
+        f"no target in {', '.join(list(odd)[:TOLD])}{more} is the root sum of squares of its "
+        "k-space: they were made otherwise, turned or rescaled, or all of them are poisoned"
     )
 
 
 def _notes(
     judged: Sequence[Judged], flagged: NDArray[np.bool_], places: Sequence[str]
 ) -> list[str]:
-    order = np.argsort(-judged[0].scores)
+    order = np.argsort(-judged[0].scores) if judged else np.arange(len(flagged))
     told = [places[k] for k in order if flagged[k]]
     notes = [LOADER]
     if told:
@@ -131,6 +159,12 @@ def _of_file(path: Path) -> tuple[Array, Array]:
     scan = data.read_kspace(path)
     if scan.target is None:
         raise DataError(f"'{path}' holds k-space and no target; leave it out")
+    for what, values in (("kspace", scan.kspace), ("the target", scan.target)):
+        if first := arrays.first_not_finite(values):
+            raise DataError(
+                f"'{path}': {what} holds NaN or infinite values, the first at {first}; leave the "
+                "file out"
+            )
     if scan.mask is not None and not scan.mask.all():
         raise DataError(
             f"'{path}' has a mask that leaves out columns of k-space: no target comes of it; leave "
