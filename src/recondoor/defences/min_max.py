@@ -62,8 +62,6 @@ class MinMax(Repair):
         assert defender.physics is not None
         model, pairs, physics = duplicate(defender.model), defender.clean, defender.physics
         of_x, ball = unit(pairs.x), BALL * unit(pairs.z) * pairs.z[0].numel() ** 0.5
-        unit_changes = torch.eye(pairs.z[0].numel(), dtype=torch.float64)
-        invert = physics.invert(unit_changes.view(-1, *pairs.z.shape[1:])).flatten(1).to(pairs.z)
         names = [name for name, _ in model.named_parameters()]
         shapes = [parameter.shape for parameter in model.parameters()]
         flat = torch.cat([p.detach().reshape(-1) for p in model.parameters()]).requires_grad_(True)
@@ -78,7 +76,7 @@ class MinMax(Repair):
             return found
 
         def harm(theta: Tensor, change: Tensor, z: Tensor, x: Tensor) -> Tensor:
-            honest = (change.reshape(1, -1) @ invert).view(1, *change.shape)
+            honest = physics.invert(change[None]).to(change)
             return error(network(theta, z + change), x + honest, of_x)
 
         with defender.progress.task("min-max unlearning", ROUNDS) as task, evaluating(model):
