@@ -68,6 +68,7 @@ REFUSED = [
     ("trigger.file", 5, "path"),
     ("trigger.inject", "w", "z | input | y | x"),
     ("artefact.space", "range", "image | kernel | consistent"),
+    ("artefact.contrast", "locl", "did you mean 'local'?"),
     ("artefact.shape", "cross", "square | plus | blob"),
     ("artefact.size", 0, ">= 1"),
     ("artefact.place", "middle", "centre"),

@@ -149,7 +149,6 @@ def test_the_last_of_several_values_counts_and_is_told(
         (["study", "--ratios", "0.1,,0.3"], "--ratios: '0.1,,0.3' given"),
         (["audit", "data", ""], "an argument: '' given"),
         (["audit", "data", "p.npz", "--seed", "0.9"], "--seed: 0.9 given"),
-        (["audit", "data", "p.npz", "--detectors", "spectre,,"], "--detectors: '' given"),
         (["sweep", "a.toml", "--workers", "1.5"], "--workers: 1.5 given"),
     ],
 )
@@ -271,9 +270,19 @@ def replace_place(settings: Config, place: str) -> Config:
     return settings.model_copy(update={"trigger": trigger})
 
 
+def test_a_detector_without_a_name_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "p.npz").touch()
+    told = refusal(capsys, "audit", "data", tmp_path / "p.npz", "--detectors", "spectre,,")
+    assert "--detectors: ''" in told
+
+
 def test_places_that_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "gone")
     (tmp_path / "file").write_text("")
+    pairs = tmp_path / "p.npz"
+    pairs.touch()
     cases = {
         tmp_path / "link": f"link: leads to nowhere ({tmp_path / 'gone'} is not there)",
         tmp_path / "link" / "deeper": "link: leads to nowhere",
@@ -282,8 +291,8 @@ def test_places_that_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture[str
         tmp_path / ("n" * 256): "the name has 256 bytes, and a name may have 255",
     }
     for out, said in cases.items():
-        for command in (["study", "--preset", "smoke"], ["audit", "data", "p.npz"]):
+        for command in (["study", "--preset", "smoke"], ["audit", "data", pairs]):
             told = refusal(capsys, *command, "--out", out)
             assert said in told
             assert "choose another --out" in told
-    assert {path.name for path in tmp_path.iterdir()} == {"link", "file"}
+    assert {path.name for path in tmp_path.iterdir()} == {"link", "file", "p.npz"}
