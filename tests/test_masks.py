@@ -90,7 +90,9 @@ def test_masks_that_are_none_are_refused() -> None:
         audit_data(given, operator=each)
 
 
-def test_pairs_of_a_study_can_be_audited(tmp_path: Path) -> None:
+def test_pairs_of_a_study_can_be_audited(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from recondoor.cli import main
 
     out = tmp_path / "mri.npz"
@@ -101,5 +103,8 @@ def test_pairs_of_a_study_can_be_audited(tmp_path: Path) -> None:
     assert arrays["z"].shape == arrays["x"].shape and arrays["mask"].shape == (16,)
     found = audit_data(out, operator="mri", detectors=PHYSICS)
     assert found.table.loc["range-test", "flagged"] == 0
-    with pytest.raises(SystemExit):
-        main(["pairs", str(out), "--preset", "mri"])
+    capsys.readouterr()
+    for given, why in ((out, "something already"), (out / "more.npz", "is a file; choose another")):
+        with pytest.raises(SystemExit):
+            main(["pairs", str(given), "--preset", "mri"])
+        assert why in capsys.readouterr().err

@@ -5,6 +5,9 @@ from pathlib import Path
 
 from recondoor.cli._options import DEFAULT, Options
 from recondoor.core.errors import RunError, plain
+from recondoor.rundir import explain, require_place
+
+ELSEWHERE = "choose another place"
 
 
 def pairs(out: Path, /, *, options: Options = DEFAULT) -> None:
@@ -23,6 +26,7 @@ def pairs(out: Path, /, *, options: Options = DEFAULT) -> None:
         raise RunError(f"{out}: there is something already; choose another name")
     if out.suffix != ".npz":
         raise RunError(f"{out}: given; expected the name of an .npz file")
+    require_place(out.parent, ELSEWHERE)
     settings = options.resolve()
     import torch
 
@@ -36,5 +40,8 @@ def pairs(out: Path, /, *, options: Options = DEFAULT) -> None:
     mask = getattr(scene.operator, "mask", None)
     if mask is not None and not scene.operator.varies:
         arrays["mask"] = mask.numpy()
-    gate.write_bytes(out, audit.npz(arrays))
+    try:
+        gate.write_bytes(out, audit.npz(arrays))
+    except OSError as error:
+        raise explain(error, out, ELSEWHERE, "the pairs are measured again") from None
     print(f"{plain(str(out))}: {len(scene.train)} pairs of {tuple(scene.shape)}")
