@@ -99,7 +99,6 @@ def test_shapes(tmp_path: Path, shape: tuple[int, ...], expected: tuple[int, ...
         (np.zeros((2, 28, 28), np.int64), "save values.astype('float32') / that number"),
         (np.zeros((2, 28, 28), np.uint16), "type uint16"),
         (np.zeros((2, 28, 28), np.int16), "type int16"),
-        (np.zeros((2, 28, 28), complex), "type complex128"),
         (np.full((2, 4, 4), "a"), "type <U1"),
         (np.full((2, 4, 4), np.nan), "NaN or infinite"),
         (np.full((2, 4, 4), np.inf, np.float32), "NaN or infinite"),

@@ -72,10 +72,11 @@ def serve(
     Raises ConfigError as `Site`.
     """
     site = Site(folder, access, port)
-    print(f"{site.address}\nThis address is for you alone. Ctrl-C ends it.", flush=True)
-    if browser:
-        webbrowser.open(site.address)
-    site.run()
+    with suppress(KeyboardInterrupt):  # also of one who presses it before the server listens for it
+        print(f"{site.address}\nThis address is for you alone. Ctrl-C ends it.", flush=True)
+        if browser:
+            webbrowser.open(site.address)
+        site.run()
 
 
 def _extra() -> tuple[Callable[[Folder, Access], App], Callable[[App], uvicorn.Server]]:
