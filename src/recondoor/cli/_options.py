@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Options:
     """Options that all stages share."""
 
-    preset: Annotated[str, Parameter(help="smoke, quick or paper")] = "quick"
+    preset: Annotated[str, Parameter(help="smoke, quick, paper, mri or ct")] = "quick"
     files: Annotated[
         tuple[Path, ...],
         Parameter(
