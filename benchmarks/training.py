@@ -16,7 +16,7 @@ from _bench import CLOCKS, Clock, Report, interleaved, parser, ratios
 from recondoor import models
 from recondoor.config import ArtefactSettings, Model, Train, TriggerSettings
 from recondoor.core.progress import NO_PROGRESS
-from recondoor.models._kernels import NarrowConv2d
+from recondoor.models.cae import NarrowConv2d
 from recondoor.poisoning import (
     Pairs,
     PoisonedPairs,
