@@ -108,6 +108,7 @@ def test_residuals_along_boxes_have_the_law_of_noise(
 ) -> None:
     """Whitened residuals of clean pairs are N(0, 1), whatever made z of y."""
     monkeypatch.setattr(_decomposition, "MOST_PIXELS", 0)
+    monkeypatch.setattr(_decomposition, "CLOSED", 0)
     monkeypatch.setattr(_decomposition, "BOXES", 4)
     own = {"views": 9} if name == "ct-parallel" else {}
     operator = built(name, (1, 12, 12), **own)

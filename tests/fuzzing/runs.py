@@ -90,4 +90,4 @@ def read_sweep(folder: Path) -> None:
     from recondoor.report._sweep import _axes, _load, _page
 
     data = _load.load_sweep(folder)
-    _page.page(data, _axes.axes_of(data), [], [])
+    _page.page(data, _axes.axes_of(data), [], [], linked=True)
