@@ -224,3 +224,8 @@ def test_two_spellings_in_one_tree_have_to_agree() -> None:
         from_dict(tree)
     tree["operator"]["ratio"] = 0.2
     assert from_dict(tree).operator.gaussian.ratio == 0.2
+
+
+def test_an_older_spelling_with_no_number_is_refused_in_a_line() -> None:
+    with pytest.raises(ConfigError, match="finite|integer"):
+        from_dict({"attack": {"patience": float("nan")}})

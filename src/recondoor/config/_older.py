@@ -66,7 +66,7 @@ def modern_section(section: str, given: Mapping[str, Any]) -> dict[str, Any]:
             _, plug_in, leaf = place.split(".")
             inner = found.setdefault(plug_in, {})
             there = inner if isinstance(inner, dict) else inner.model_dump(exclude_unset=True)
-            if there.get(leaf, value) != value:
+            if leaf in there and there[leaf] != value:
                 raise ConfigError(
                     f"{section}.{key}: {value!r} given, and {there[leaf]!r} as {place}, which is "
                     "its name now; give it once"
