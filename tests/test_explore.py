@@ -19,10 +19,10 @@ import torch
 import fake_run
 import fake_sweep
 import recondoor as rd
-from explore_kit import TRUSTED, make_run, shown
+from explore_kit import TRUSTED, make_audit, make_run, shown
 from recondoor import cli, config, data, operators, rundir, studies
 from recondoor.core.errors import ConfigError, DataError, RecondoorError
-from recondoor.explore import Access, Folder, Site, open_folder
+from recondoor.explore import Access, Folder, Site, _audits, open_folder
 from recondoor.explore._bench import Bench, Question
 from recondoor.explore._opinions import Opinions, Subject
 
@@ -377,3 +377,13 @@ def test_a_folder_knows_its_kind(run: Path, tmp_path: Path) -> None:
     assert open_folder(run) == Folder(run, "run")
     assert open_folder(fake_sweep.write(tmp_path / "sweep")).kind == "sweep"
     assert config.row_label("none") == "original"
+
+
+def test_a_short_row_of_suspicious_pairs_is_refused(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Python's reader gives a row whose last words are missing."""
+    folder = make_audit(run, tmp_path / "audit")
+    monkeypatch.setattr(_audits, "_lines", lambda _: [{"index": "0", "flagged_by": None}])
+    with pytest.raises(RecondoorError, match=r"suspicious\.csv"):
+        _audits.audit(folder)

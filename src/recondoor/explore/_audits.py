@@ -54,9 +54,10 @@ def audit(folder: Path) -> Json:
             if name.startswith("pattern-")
         ]
         return made | {"ranked": _ranked(folder, record, arrays, shape), "patterns": patterns}
-    except (KeyError, IndexError, ValueError, TypeError) as error:
+    except (KeyError, IndexError, ValueError, TypeError, AttributeError, csv.Error) as error:
         reason = f"lacks {error}" if isinstance(error, KeyError) else "not that of audit.json"
-        raise ReportError(f"{folder / 'evidence.npz'}: {reason}; audit again") from None
+        files = f"{folder / 'evidence.npz'} or suspicious.csv beside it"
+        raise ReportError(f"{files}: {reason}; audit again") from None
 
 
 def _recovered(arrays: Mapping[str, Array], record: Mapping[str, Any]) -> list[Json]:
