@@ -2,8 +2,9 @@
 
     python benchmark.py POOLS scores.json [--part design|score] [--clean 200] [--minutes 30]
 
-POOLS is the folder that pools.py wrote. OUT.json gets a list of rows, each one job; jobs that are
-there are not done again.
+POOLS is the folder that pools.py wrote. The file gets a list of rows, each one job; jobs that are
+there are not done again. `--share 0/2` does every second cell, so that two runs with a file each
+share the work.
 """
 
 import argparse
@@ -25,8 +26,8 @@ HERE = Path(__file__).parent
 SETS = 20
 """Clean sets of a job."""
 
-MANY = 500
-"""Pairs of a set with poison in few of them."""
+MANY, POISONED_SETS = 1000, 20
+"""Pairs of a set with poison in few of them, and how many such sets."""
 
 ALL_KINDS = ("mri4-mean-std-coloured", "ct45-poisson-detector-wrong", "blur1.5-spread")
 """Scored cells in which every kind of poison is tried."""
@@ -52,6 +53,21 @@ def clean_job(images, cell, given, first, sets, count):
         z, x, _, operator = make(images, cell, count, 10_000 + seed)
         found.append(alarm(pairs_of(z, x), Defender(operator=operator if given else None)))
     return {"p_values": found}
+
+
+def power_job(images, cell, given, first, sets, count, **poison):
+    """P values of poisoned sets, and how poisoned pairs rank: nothing is planted."""
+    found = {"p_values": [], "aucs": []}
+    for seed in range(first, first + sets):
+        z, x, bad, operator = make(images, cell, count, 50_000 + seed, **poison)
+        pairs, defender = pairs_of(z, x), Defender(operator=operator if given else None)
+        nuisance, residuals, inputs = method._looks(pairs, defender)
+        told = method._telling(residuals, inputs)
+        silent = nuisance.explained < method.EXPLAINED
+        p_value = None if silent else min(1.0, method.TESTS * float(np.exp(told.log_p)))
+        found["p_values"].append(p_value)
+        found["aucs"].append(float(roc_auc_score(bad, told.strength.size.numpy())))
+    return found
 
 
 def verdict_job(images, cell, given, first, sets, count, **poison):
@@ -81,23 +97,26 @@ def jobs(cells, clean):
     Most teams give no operator, and behind a fixed mask its residuals are the same: so it is given
     last.
     """
+    faint = {"share": 0.01, "kind": "fixed", "contrast": 0.2}
+    strong = faint | {"contrast": 0.4}
     label = {"share": 0.05, "kind": "label", "contrast": 0.2}
-    fixed = {"share": 0.01, "kind": "fixed", "contrast": 0.4}
     for given in (False, True):
         for cell in cells:
             yield ("clean", 0), clean_job, cell, given, (0, SETS, 100), {}
         for cell in cells:
-            yield ("fixed", MANY, 0.01, 0.4), verdict_job, cell, given, (0, 2, MANY), fixed
-        if not given:
-            yield from kinds([cell for cell in cells if cell["id"] in ALL_KINDS])
+            yield ("power", MANY, 0.01, 0.2), power_job, cell, given, (0, POISONED_SETS, MANY), faint
         for cell in cells:
-            yield ("clean", 1), clean_job, cell, given, (SETS, SETS, 100), {}
-        for cell in cells:
-            yield ("clean verdict",), verdict_job, cell, given, (0, 5, 100), {}
-            yield ("label", 100, 0.05, 0.2), verdict_job, cell, given, (0, 5, 100), label
-        for round_ in range(2, clean // SETS):
+            yield ("clean verdict", MANY), verdict_job, cell, given, (0, 3, MANY), {}
+        for round_ in range(1, clean // SETS):
             for cell in cells:
                 yield ("clean", round_), clean_job, cell, given, (SETS * round_, SETS, 100), {}
+        for cell in cells:
+            arguments = (0, POISONED_SETS, MANY)
+            yield ("power", MANY, 0.01, 0.4), power_job, cell, given, arguments, strong
+        for cell in cells:
+            yield ("power", 100, 0.05, 0.2), power_job, cell, given, (0, POISONED_SETS, 100), label
+        if not given:
+            yield from kinds([cell for cell in cells if cell["id"] in ALL_KINDS])
 
 
 def kinds(cells):
@@ -106,7 +125,7 @@ def kinds(cells):
         for cell in cells:
             for share in (0.01, 0.05, 0.2):
                 plan = {"share": share, "kind": kind, "contrast": 0.4}
-                yield (kind, MANY, share, 0.4), verdict_job, cell, False, (0, 2, MANY), plan
+                yield (kind, MANY, share, 0.4), power_job, cell, False, (0, 5, MANY), plan
 
 
 def write(path, rows):
@@ -124,9 +143,11 @@ def main():
     parser.add_argument("--part", choices=("design", "score"), default="score")
     parser.add_argument("--clean", type=int, default=200)
     parser.add_argument("--minutes", type=float, default=1e9)
+    parser.add_argument("--share", default="0/1", help="K/N: cells K, K + N, K + 2 N and so on")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    cells = json.loads((HERE / "cells.json").read_text())[given.part]
+    start, step = map(int, given.share.split("/"))
+    cells = json.loads((HERE / "cells.json").read_text())[given.part][start::step]
     images = {k: np.load(given.pools / f"{given.part}-{k}.npy") for k in ("mr", "ct")}
     rows = json.loads(given.out.read_text())["rows"] if given.out.exists() else []
     done = {(row["job"], row["cell"], row["operator"]) for row in rows}

@@ -15,7 +15,7 @@ import nrrd
 import numpy as np
 from scipy import ndimage
 
-SIDE, COUNT = 64, 500
+SIDE, COUNT = 64, 1200
 POOLS = {
     "design-mr": ("mr-colin27.nii.gz",),
     "design-ct": ("ct-lung1.nrrd", "ct-lung2.nrrd"),
