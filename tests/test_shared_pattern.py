@@ -1,10 +1,12 @@
 """The test of what pairs share: real pipelines, planted lesions, its control, and closed forms."""
 
 import math
+from importlib import resources
 
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 import pipelines_kit as kit
 from pipelines_kit import PIPELINES, Pipeline, made, of
@@ -159,12 +161,23 @@ def test_cliques_of_both_signs_are_no_evidence() -> None:
         assert (logs[0] <= shared_pattern.LIMIT) == (not both)
 
 
-def test_the_median_of_the_medians_of_rows() -> None:
-    z = torch.rand(2, 1, 9, 11, generator=torch.Generator().manual_seed(4))
-    padded = np.pad(z.numpy(), ((0, 0), (0, 0), (2, 2), (2, 2)), mode="reflect")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (5, 5), axis=(2, 3))
-    expected = z.numpy() - np.median(np.median(windows, axis=-1), axis=-1)
-    np.testing.assert_allclose(shared_pattern._unlike_around(z).numpy(), expected, atol=1e-6)
+def test_turned_slices_of_few_heads_are_no_pattern() -> None:
+    """500 pairs of 24 slices: the inputs alone are alike, what images leave of them is not."""
+    rng = np.random.default_rng(5)
+    with np.load(str(resources.files("recondoor.data.embedded") / "brain4.npz")) as file:
+        slices = file["train"][::8][:24].astype(float) / 255
+    x = np.stack([_turned(slices[k % 24], rng) for k in range(500)])
+    assert not suspicious(look(of(*kit.plain(x, rng))))
+
+
+def _turned(image: kit.Array, rng: np.random.Generator) -> kit.Array:
+    """A slice of 128 pixels at 32, turned and zoomed a little."""
+    angle, zoom = np.deg2rad(rng.uniform(-10, 10)), 4 * rng.uniform(0.9, 1.1)
+    turn = zoom * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    start = 64 - turn @ np.full(2, 16)
+    smooth = ndimage.gaussian_filter(image, 0.35 * zoom)
+    found: kit.Array = ndimage.affine_transform(smooth, turn, start, (32, 32), order=1)
+    return found.clip(0)
 
 
 def test_principal_components_of_large_images_are_those_of_the_smaller_matrix() -> None:

@@ -40,10 +40,14 @@ def pairs_of(z, x):
 
 def alarm(pairs, defender):
     """Whether the pairs are suspicious, without planting: p value, and None if it abstains."""
-    nuisance, residuals, inputs = method._looks(pairs, defender)
+    return judged(*method._look(pairs, defender))
+
+
+def judged(nuisance, found):
+    """P value of what was found; None if the test abstains."""
     if nuisance.explained < method.EXPLAINED:
         return None
-    return min(1.0, method.TESTS * float(np.exp(min(residuals.log_p, inputs.log_p))))
+    return min(1.0, method.TESTS * float(np.exp(found.log_p)))
 
 
 def clean_job(images, cell, given, first, sets, count):
@@ -60,13 +64,9 @@ def power_job(images, cell, given, first, sets, count, **poison):
     found = {"p_values": [], "aucs": []}
     for seed in range(first, first + sets):
         z, x, bad, operator = make(images, cell, count, 50_000 + seed, **poison)
-        pairs, defender = pairs_of(z, x), Defender(operator=operator if given else None)
-        nuisance, residuals, inputs = method._looks(pairs, defender)
-        told = method._telling(residuals, inputs)
-        silent = nuisance.explained < method.EXPLAINED
-        p_value = None if silent else min(1.0, method.TESTS * float(np.exp(told.log_p)))
-        found["p_values"].append(p_value)
-        found["aucs"].append(float(roc_auc_score(bad, told.strength.size.numpy())))
+        looked = method._look(pairs_of(z, x), Defender(operator=operator if given else None))
+        found["p_values"].append(judged(*looked))
+        found["aucs"].append(float(roc_auc_score(bad, looked[1].strength.size.numpy())))
     return found
 
 
@@ -99,20 +99,20 @@ def jobs(cells, clean):
     """
     faint = {"share": 0.01, "kind": "fixed", "contrast": 0.2}
     strong = faint | {"contrast": 0.4}
+    many = (0, POISONED_SETS, MANY)
     label = {"share": 0.05, "kind": "label", "contrast": 0.2}
     for given in (False, True):
         for cell in cells:
             yield ("clean", 0), clean_job, cell, given, (0, SETS, 100), {}
         for cell in cells:
-            yield ("power", MANY, 0.01, 0.2), power_job, cell, given, (0, POISONED_SETS, MANY), faint
+            yield ("power", MANY, 0.01, 0.2), power_job, cell, given, many, faint
         for cell in cells:
             yield ("clean verdict", MANY), verdict_job, cell, given, (0, 3, MANY), {}
         for round_ in range(1, clean // SETS):
             for cell in cells:
                 yield ("clean", round_), clean_job, cell, given, (SETS * round_, SETS, 100), {}
         for cell in cells:
-            arguments = (0, POISONED_SETS, MANY)
-            yield ("power", MANY, 0.01, 0.4), power_job, cell, given, arguments, strong
+            yield ("power", MANY, 0.01, 0.4), power_job, cell, given, many, strong
         for cell in cells:
             yield ("power", 100, 0.05, 0.2), power_job, cell, given, (0, POISONED_SETS, 100), label
         if not given:

@@ -75,13 +75,11 @@ def mri(x, cell, rng, seed, trigger):
         masks = np.stack(
             [lines(cell.get("acceleration", 4), s) for s in rng.integers(1 << 30, size=len(x))]
         )
-        masks = masks[:, None]
+        masks = masks[:, None, None]
     said = np.roll(masks, 1, -1) if cell.get("wrong") == "mask" else masks
     said = lines(cell.get("acceleration", 4), seed) if cell.get("mask") == "per slice" else said
     many = cell.get("coils", False)
     maps = coils() if many else np.ones((1, SIDE, SIDE))
-    if many and masks.ndim == 3:
-        masks = masks[:, None]
     k = fft(x[:, None] * maps)
     real, imaginary = noisy(k.shape, cell, rng)
     k = k + real + 1j * imaginary

@@ -160,17 +160,6 @@ class Nuisance:
         return _unit_rows(u.flatten(1))
 
 
-def white_alone(left: Callable[[slice], Tensor], count: int, chosen: Tensor) -> Tensor:
-    """Whitened rows (N, D) of images that `left` makes, where there is nothing to fit them to."""
-    some = torch.cat([left(slice(k, k + 1)) for k in chosen.tolist()])
-    none = torch.zeros(0)
-    found = Nuisance(_identity, 1.0, 1.0, none, none)._with_filters(some)
-    rows = torch.empty(count, some[0].numel())
-    for part in chunks(count, some[0].numel()):
-        rows[part] = found.whitened(left(part))
-    return found.centred(rows)[1]
-
-
 def chunks(count: int, values: int) -> Iterator[slice]:
     """Parts of `count` images of so many `values`, `CHUNK` values each."""
     step = max(1, CHUNK // max(values, 1))

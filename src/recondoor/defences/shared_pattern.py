@@ -5,7 +5,7 @@ image explains, up to what honest pipelines do (scale, offset, a gain for each f
 what is left, and asks whether pairs agree in it more often with one sign than with the other
 (`_nuisance`, `_cosines`). It needs no operator where all pairs went through the same one, no noise
 level and no clean pairs. Silence counts only where a lesion that it plants in these very pairs is
-found (`_planted`). Inputs alone are looked at too, less what their surroundings tell.
+found (`_planted`). Inputs are not looked at alone: slices of one anatomy share too much.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from recondoor.core import seeding
 from recondoor.defences._base import Power, SetDetector, SetFinding
@@ -30,7 +29,7 @@ from recondoor.defences._cosines import (
     strength_of,
     tail_of,
 )
-from recondoor.defences._nuisance import Nuisance, chunks, fitted_to, white_alone
+from recondoor.defences._nuisance import Nuisance, chunks, fitted_to
 from recondoor.defences._planted import NEEDED, Field, planted_in, power_of
 from recondoor.poisoning import Pairs
 
@@ -38,10 +37,10 @@ if TYPE_CHECKING:
     from recondoor.defences._base import Defender
 
 LEVEL = 0.01
-"""Probability at most with which clean pairs are called suspicious, over all tests below."""
+"""Probability at most with which clean pairs are called suspicious, over both tests below."""
 
-TESTS = 3
-"""Random signs and few pairs, of residuals; random signs of inputs alone."""
+TESTS = 2
+"""Random signs and few pairs."""
 
 LIMIT = math.log(LEVEL / TESTS)
 """Logarithm of the p value up to which one of them is an alarm."""
@@ -67,9 +66,6 @@ OWN, COMPARED = 0.8, 200
 Of pairs that were shuffled it is half.
 """
 
-AROUND = 5
-"""Rows and columns of the surroundings whose median is taken from an input."""
-
 FAR = 6.0
 """Usual deviations of a score above the median from which a pair carries what was found."""
 
@@ -88,8 +84,7 @@ class SharedPattern(SetDetector):
         pairs = _in_memory(pairs)
         if len(pairs) < FEWEST:
             return torch.zeros(len(pairs), dtype=torch.float64)
-        _, residuals, inputs = _looks(pairs, defender)
-        return _telling(residuals, inputs).strength.size
+        return _look(pairs, defender)[1].strength.size
 
     def test(self, pairs: Pairs, defender: Defender) -> SetFinding:
         """As the module says."""
@@ -97,24 +92,23 @@ class SharedPattern(SetDetector):
         if len(pairs) < FEWEST:
             few = f"{len(pairs)} pairs are too few, it needs {FEWEST}"
             return _silent(torch.zeros(len(pairs), dtype=torch.float64), None, few)
-        nuisance, residuals, inputs = _looks(pairs, defender)
+        nuisance, found = _look(pairs, defender)
+        scores = found.strength.size
         if nuisance.explained < EXPLAINED:
-            return _silent(residuals.strength.size, None, _strange(nuisance))
+            return _silent(scores, None, _strange(nuisance))
         if (own := _own(nuisance, pairs)) < OWN:
-            return _silent(residuals.strength.size, None, _shuffled(own))
-        told = _telling(residuals, inputs)
-        p_value = min(1.0, TESTS * math.exp(told.log_p))
-        scores = told.strength.size
+            return _silent(scores, None, _shuffled(own))
+        p_value = min(1.0, TESTS * math.exp(found.log_p))
         if p_value <= LEVEL:
             return SetFinding(
                 scores,
                 _threshold(scores),
                 p_value,
                 LEVEL,
-                pattern=_pattern(nuisance, pairs, told.strength),
+                pattern=_pattern(nuisance, pairs, found.strength),
                 power=None,
             )
-        field = Field.of(pairs, nuisance, residuals.edges, _sample(len(pairs), defender.seed))
+        field = Field.of(pairs, nuisance, found.edges, _sample(len(pairs), defender.seed))
         draws = signs_of(len(field.cosines), defender.seed)
 
         values = pairs.x[0].numel()
@@ -134,33 +128,24 @@ class SharedPattern(SetDetector):
 
 @dataclass(frozen=True)
 class _Look:
-    """One kind of residuals, and the smallest p value of their tests, as a logarithm."""
+    """Residuals, and the smallest p value of their tests, as a logarithm."""
 
     edges: Edges
     strength: Strength
     log_p: float
 
 
-def _looks(pairs: Pairs, defender: Defender) -> tuple[Nuisance, _Look, _Look]:
-    """The residuals of the pairs, and those of the inputs alone."""
+def _look(pairs: Pairs, defender: Defender) -> tuple[Nuisance, _Look]:
+    """What the pairs share, and the residuals that it leaves."""
     chosen = fitted_to(
         len(pairs), pairs.x[0].numel(), seeding.torch_generator(defender.seed, "fitted")
     )
     nuisance = _fitted(pairs, defender, chosen)
     nuisance, rows = nuisance.centred(nuisance.rows(pairs.z, pairs.x, torch.arange(len(pairs))))
-    residuals = _look(Edges.of(rows, pairs.x, chosen), defender.seed, few=True)
-    of_z = white_alone(lambda part: _unlike_around(pairs.z[part]), len(pairs), chosen)
-    inputs = _look(Edges.of(of_z, pairs.z, chosen), defender.seed, few=False)
-    return nuisance, residuals, inputs
-
-
-def _look(edges: Edges, seed: int, few: bool) -> _Look:
-    strength = strength_of(edges, signs_of(len(edges.rows), seed))
-    log_p = log_p_signs(strength)
-    if few:
-        cosines = edges.among(_sample(len(edges.rows), seed))
-        log_p = min(log_p, *_logs(strength, cosines, edges.rows.shape[1]))
-    return _Look(edges, strength, log_p)
+    edges = Edges.of(rows, pairs.x, chosen)
+    strength = strength_of(edges, signs_of(len(rows), defender.seed))
+    cosines = edges.among(_sample(len(rows), defender.seed))
+    return nuisance, _Look(edges, strength, min(_logs(strength, cosines, rows.shape[1])))
 
 
 def _logs(found: Strength, cosines: Tensor, values: int) -> Iterator[float]:
@@ -173,12 +158,6 @@ def _logs(found: Strength, cosines: Tensor, values: int) -> Iterator[float]:
     few = log_p_few(found.near, tail)
     yield DEPENDENT * (few if few > LIMIT else few - log_p_few(found.against, tail))
     yield log_p_signs(found)
-
-
-def _telling(residuals: _Look, inputs: _Look) -> _Look:
-    """The look to go by: the inputs where they alone are suspicious."""
-    only = inputs.log_p <= LIMIT < residuals.log_p
-    return inputs if only else residuals
 
 
 def _fitted(pairs: Pairs, defender: Defender, chosen: Tensor) -> Nuisance:
@@ -269,24 +248,6 @@ def signs_of(count: int, seed: int) -> Tensor:
 
 def _sample(count: int, seed: int) -> Tensor:
     return planted_in(count, seeding.torch_generator(seed, "sample"))
-
-
-def _unlike_around(z: Tensor) -> Tensor:
-    """Images less the median of the medians of the rows around each pixel, `AROUND` of each."""
-    rows, columns = (min(AROUND // 2, size - 1) for size in z.shape[-2:])
-    padded = functional.pad(z, (columns, columns, rows, rows), mode="reflect")
-    if rows < AROUND // 2 or columns < AROUND // 2:
-        return z - z.flatten(2).median(2).values[..., None, None]
-    middle = _median_of_five(padded.unfold(3, AROUND, 1))
-    return z - _median_of_five(middle.unfold(2, AROUND, 1))
-
-
-def _median_of_five(values: Tensor) -> Tensor:
-    """Of the last axis, by comparing: the middle of the fifth and of both middle ones of four."""
-    a, b, c, d, e = values.unbind(-1)
-    low = torch.maximum(torch.minimum(a, b), torch.minimum(c, d))
-    high = torch.minimum(torch.maximum(a, b), torch.maximum(c, d))
-    return torch.maximum(torch.minimum(e, low), torch.minimum(torch.maximum(e, low), high))
 
 
 def _in_memory(pairs: Pairs) -> Pairs:
