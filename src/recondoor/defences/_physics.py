@@ -165,6 +165,10 @@ class Physics:
         Of images with `norms` (N,). What a clean z may have outside the basis says nothing, and
         would rank inputs all the same: it counts as 0.
         """
+        parts = parts_of(z)
+        return torch.cat([self.rows(part)._outside(z[part], norms[part]) for part in parts])
+
+    def _outside(self, z: Tensor, norms: Tensor) -> Tensor:
         rest = (z.double() - self.project(z)).flatten(1).norm(dim=1)
         share = rest.square() / z.double().flatten(1).square().sum(1).clamp_min(1e-300)
         return torch.where(rest > self.tolerance(z, norms), share, 0.0)

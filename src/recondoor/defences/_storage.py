@@ -44,9 +44,10 @@ class Storage:
         that were rounded and then multiplied are known by their levels, if there are such.
         """
         unit, step = 0.0, levels(values)
-        if bool((values.bfloat16().to(values) == values).all()):
+        parts = values.detach().flatten().split(LOOKED_AT)
+        if all(bool((part.bfloat16().to(part) == part).all()) for part in parts):
             unit = BRAIN
-        elif bool((values.half().to(values) == values).all()):
+        elif all(bool((part.half().to(part) == part).all()) for part in parts):
             unit, step = HALF, max(step, HALF_STEP)
         return cls(unit, step)
 
@@ -75,15 +76,17 @@ class Storage:
 
 def levels(values: Tensor) -> float:
     """Distance of neighbouring levels k * step + c on which all `values` lie; 0 if on none."""
-    flat = values.detach().flatten().double()
-    few = flat[:: max(1, flat.numel() // LOOKED_AT)].cpu().numpy()
+    flat = values.detach().flatten()
+    parts = flat.split(LOOKED_AT)
+    few = flat[:: max(1, flat.numel() // LOOKED_AT)].double().cpu().numpy()
     step = spacing(torch.from_numpy(np.unique(few)))
-    if step == 0 and bool((flat == flat.round()).all()):
+    if step == 0 and all(bool((part == part.round()).all()) for part in parts):
         # So few integers that no two are neighbours.
         step = 1.0
     if step <= FINEST * float(flat.abs().max()):
         return 0.0
-    return step if bool(on_levels(flat, float(few[0]), step).all()) else 0.0
+    start = float(few[0])
+    return step if all(bool(on_levels(part, start, step).all()) for part in parts) else 0.0
 
 
 def spacing(values: Tensor) -> float:
