@@ -13,6 +13,7 @@ from pipelines_kit import PIPELINES, Pipeline, made, of
 from recondoor import defences
 from recondoor.defences import Defender, SetDetector, SetFinding, shared_pattern
 from recondoor.defences._cosines import Edges, strength_among, strength_of
+from recondoor.defences._dispersion import dispersion_of
 from recondoor.defences._features import principal
 from recondoor.defences._nuisance import Nuisance
 from recondoor.poisoning import Pairs
@@ -178,6 +179,27 @@ def _turned(image: kit.Array, rng: np.random.Generator) -> kit.Array:
     smooth = ndimage.gaussian_filter(image, 0.35 * zoom)
     found: kit.Array = ndimage.affine_transform(smooth, turn, start, (32, 32), order=1)
     return found.clip(0)
+
+
+@pytest.mark.parametrize(
+    "shape", [(1000, 1, 64, 64), (100, 1, 28, 28), (200, 2, 20, 40), (300, 3, 5, 9)]
+)
+def test_noise_is_not_dispersed(shape: tuple[int, ...]) -> None:
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    assert dispersion_of(noise) == 1.0
+
+
+def test_dispersion_is_the_spread_of_energies_over_that_of_noise() -> None:
+    """Energies of 4 x 4 pixels by NumPy, and the quartiles of noise from draws."""
+    rng = np.random.default_rng(3)
+    louder = np.kron(rng.lognormal(0, 0.5, (400, 8, 8)), np.ones((4, 4)))
+    residuals = louder * rng.standard_normal((400, 32, 32))
+    energies = (residuals**2).reshape(400, 8, 4, 8, 4).mean((2, 4)).reshape(400, 64)
+    low, middle, high = np.quantile(energies, (0.25, 0.5, 0.75), axis=0)
+    chance = np.quantile(rng.chisquare(16, 1_000_000), (0.25, 0.5, 0.75))
+    spread = np.median((high - low) / middle) / ((chance[2] - chance[0]) / chance[1])
+    found = dispersion_of(torch.from_numpy(residuals)[:, None])
+    assert found == pytest.approx((spread / 1.2) ** 2, rel=0.02)
 
 
 def test_principal_components_of_large_images_are_those_of_the_smaller_matrix() -> None:

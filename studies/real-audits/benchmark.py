@@ -97,26 +97,27 @@ def jobs(cells, clean):
     Most teams give no operator, and behind a fixed mask its residuals are the same: so it is given
     last.
     """
-    faint = {"share": 0.01, "kind": "fixed", "contrast": 0.2}
-    strong = faint | {"contrast": 0.4}
-    many = (0, POISONED_SETS, MANY)
-    label = {"share": 0.05, "kind": "label", "contrast": 0.2}
     for given in (False, True):
-        for cell in cells:
-            yield ("clean", 0), clean_job, cell, given, (0, SETS, 100), {}
-        for cell in cells:
-            yield ("power", MANY, 0.01, 0.2), power_job, cell, given, many, faint
-        for cell in cells:
-            yield ("clean verdict", MANY), verdict_job, cell, given, (0, 3, MANY), {}
-        for round_ in range(1, clean // SETS):
+        for key, work, arguments, plan in steps(clean):
             for cell in cells:
-                yield ("clean", round_), clean_job, cell, given, (SETS * round_, SETS, 100), {}
-        for cell in cells:
-            yield ("power", MANY, 0.01, 0.4), power_job, cell, given, many, strong
-        for cell in cells:
-            yield ("power", 100, 0.05, 0.2), power_job, cell, given, (0, POISONED_SETS, 100), label
+                yield key, work, cell, given, arguments, plan
         if not given:
             yield from kinds([cell for cell in cells if cell["id"] in ALL_KINDS])
+
+
+def steps(clean):
+    """(key, function, arguments, poison) of what is done in every cell."""
+    faint = {"share": 0.01, "kind": "fixed", "contrast": 0.2}
+    label = {"share": 0.05, "kind": "label", "contrast": 0.2}
+    many = (0, POISONED_SETS, MANY)
+    yield ("clean", 100, 0), clean_job, (0, SETS, 100), {}
+    yield ("power", MANY, 0.01, 0.2), power_job, many, faint
+    yield ("clean", MANY, 0), clean_job, many, {}
+    yield ("clean verdict", MANY), verdict_job, (0, 3, MANY), {}
+    for round_ in range(1, clean // SETS):
+        yield ("clean", 100, round_), clean_job, (SETS * round_, SETS, 100), {}
+    yield ("power", 100, 0.05, 0.2), power_job, (0, POISONED_SETS, 100), label
+    yield ("power", MANY, 0.01, 0.4), power_job, many, faint | {"contrast": 0.4}
 
 
 def kinds(cells):

@@ -45,7 +45,11 @@ MR_ROWS = {
 CT = ("operator.name='ct-parallel'", "operator.views=60")
 CT_ROWS = {
     "CT, white noise, z = A^T y": ("operator.sigma=0.1",),
-    "CT, Poisson noise, z = A^T y": ("operator.noise='poisson'", "operator.photons=1e5", "operator.sigma=0"),
+    "CT, Poisson noise, z = A^T y": (
+        "operator.noise='poisson'",
+        "operator.photons=1e5",
+        "operator.sigma=0",
+    ),
     "CT, z by filtered backprojection": ("operator.sigma=0.1", "input.map='fbp'"),
     "CT, target of 360 views": ("operator.sigma=0.1", "input.map='fbp'"),
 }

@@ -44,7 +44,7 @@ class Storage:
         that were rounded and then multiplied are known by their levels, if there are such.
         """
         unit, step = 0.0, levels(values)
-        parts = values.detach().flatten().split(LOOKED_AT)
+        parts = _parts(values.detach().flatten())
         if all(bool((part.bfloat16().to(part) == part).all()) for part in parts):
             unit = BRAIN
         elif all(bool((part.half().to(part) == part).all()) for part in parts):
@@ -77,7 +77,7 @@ class Storage:
 def levels(values: Tensor) -> float:
     """Distance of neighbouring levels k * step + c on which all `values` lie; 0 if on none."""
     flat = values.detach().flatten()
-    parts = flat.split(LOOKED_AT)
+    parts = _parts(flat)
     few = flat[:: max(1, flat.numel() // LOOKED_AT)].double().cpu().numpy()
     step = spacing(torch.from_numpy(np.unique(few)))
     if step == 0 and all(bool((part == part.round()).all()) for part in parts):
@@ -87,6 +87,11 @@ def levels(values: Tensor) -> float:
         return 0.0
     start = float(few[0])
     return step if all(bool(on_levels(part, start, step).all()) for part in parts) else 0.0
+
+
+def _parts(values: Tensor) -> list[Tensor]:
+    """Of values (N,), `LOOKED_AT` each."""
+    return [values[k : k + LOOKED_AT] for k in range(0, len(values), LOOKED_AT)]
 
 
 def spacing(values: Tensor) -> float:

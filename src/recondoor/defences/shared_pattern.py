@@ -29,6 +29,7 @@ from recondoor.defences._cosines import (
     strength_of,
     tail_of,
 )
+from recondoor.defences._dispersion import dispersion_of
 from recondoor.defences._nuisance import Nuisance, chunks, fitted_to
 from recondoor.defences._planted import NEEDED, Field, planted_in, power_of
 from recondoor.poisoning import Pairs
@@ -114,9 +115,8 @@ class SharedPattern(SetDetector):
         values = pairs.x[0].numel()
 
         def seen(cosines: Tensor) -> bool:
-            return any(
-                each <= LIMIT for each in _logs(strength_among(cosines, draws), cosines, values)
-            )
+            logs = _logs(strength_among(cosines, draws), cosines, values)
+            return min(logs) <= LIMIT * found.dispersion
 
         power = power_of(field, seen, seeding.torch_generator(defender.seed, "planted"))
         return _silent(scores, p_value, _lacking(power, len(pairs)), power)
@@ -128,10 +128,11 @@ class SharedPattern(SetDetector):
 
 @dataclass(frozen=True)
 class _Look:
-    """Residuals, and the smallest p value of their tests, as a logarithm."""
+    """Residuals, how far they are from noise, and the smallest p value, as a logarithm."""
 
     edges: Edges
     strength: Strength
+    dispersion: float
     log_p: float
 
 
@@ -145,7 +146,9 @@ def _look(pairs: Pairs, defender: Defender) -> tuple[Nuisance, _Look]:
     edges = Edges.of(rows, pairs.x, chosen)
     strength = strength_of(edges, signs_of(len(rows), defender.seed))
     cosines = edges.among(_sample(len(rows), defender.seed))
-    return nuisance, _Look(edges, strength, min(_logs(strength, cosines, rows.shape[1])))
+    dispersion = dispersion_of(rows[chosen].view(-1, *pairs.x.shape[1:]))
+    log_p = min(_logs(strength, cosines, rows.shape[1])) / dispersion
+    return nuisance, _Look(edges, strength, dispersion, log_p)
 
 
 def _logs(found: Strength, cosines: Tensor, values: int) -> Iterator[float]:

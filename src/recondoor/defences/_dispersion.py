@@ -1,0 +1,42 @@
+"""How far whitened residuals are from noise: what images leave in them follows the images."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from scipy.special import chdtri
+from torch import Tensor
+from torch.nn import functional
+
+GRID = 8
+"""Rows and columns of the places, and of the bands, whose energies are looked at."""
+
+USUAL = 1.2
+"""Spread up to which residuals pass for noise: that of exact models was at most 1.15."""
+
+
+def dispersion_of(residuals: Tensor) -> float:
+    """What to divide logarithms of p values by, of whitened residuals (N, C, H, W); 1 for noise.
+
+    Energies of noise in a place, or in a band of frequencies, follow a chi-square law of as many
+    degrees of freedom as there are values. What images leave does not: one pair has more of it in
+    a place than another. The middle half of the pairs tells by how much, so that a fourth of them
+    may be poisoned. As for all overdispersed counts, the square of that divides the logarithm of
+    the likelihood (Wedderburn, Biometrika 61, 1974).
+    """
+    spectra = torch.fft.fftshift(torch.fft.fft2(residuals, norm="ortho"), dim=(-2, -1))
+    spread = max(_spread(residuals.square()), _spread(spectra.abs().square()))
+    return max(1.0, spread / USUAL) ** 2
+
+
+def _spread(energies: Tensor) -> float:
+    """Spread of the pairs' energies in a part over that of noise, in the median part."""
+    height, width = energies.shape[2:]
+    grid = min(GRID, height), min(GRID, width)
+    parts = functional.adaptive_avg_pool2d(energies.sum(1, keepdim=True), grid).flatten(1)
+    freedom = max(1.0, energies[0].numel() / math.prod(grid))
+    low, middle, high = torch.quantile(parts.double(), torch.tensor([0.25, 0.5, 0.75]).double(), 0)
+    told = (high - low) / middle.clamp_min(1e-300)
+    noise = [float(chdtri(freedom, 1 - share)) for share in (0.25, 0.5, 0.75)]
+    return float(told.median()) / ((noise[2] - noise[0]) / noise[1])
