@@ -26,8 +26,8 @@ HERE = Path(__file__).parent
 SETS = 20
 """Clean sets of a job."""
 
-MANY, POISONED_SETS = 1000, 20
-"""Pairs of a set with poison in few of them, and how many such sets."""
+MANY, MANY_SETS = 1000, 10
+"""Pairs of a large set, and how many such sets."""
 
 ALL_KINDS = ("mri4-mean-std-coloured", "ct45-poisson-detector-wrong", "blur1.5-spread")
 """Scored cells in which every kind of poison is tried."""
@@ -109,14 +109,14 @@ def steps(clean):
     """(key, function, arguments, poison) of what is done in every cell."""
     faint = {"share": 0.01, "kind": "fixed", "contrast": 0.2}
     label = {"share": 0.05, "kind": "label", "contrast": 0.2}
-    many = (0, POISONED_SETS, MANY)
+    many = (0, MANY_SETS, MANY)
     yield ("clean", 100, 0), clean_job, (0, SETS, 100), {}
     yield ("power", MANY, 0.01, 0.2), power_job, many, faint
     yield ("clean", MANY, 0), clean_job, many, {}
-    yield ("clean verdict", MANY), verdict_job, (0, 3, MANY), {}
+    yield ("power", 100, 0.05, 0.2), power_job, (0, SETS, 100), label
+    yield ("clean verdict", MANY), verdict_job, (0, 2, MANY), {}
     for round_ in range(1, clean // SETS):
         yield ("clean", 100, round_), clean_job, (SETS * round_, SETS, 100), {}
-    yield ("power", 100, 0.05, 0.2), power_job, (0, POISONED_SETS, 100), label
     yield ("power", MANY, 0.01, 0.4), power_job, many, faint | {"contrast": 0.4}
 
 
@@ -126,7 +126,7 @@ def kinds(cells):
         for cell in cells:
             for share in (0.01, 0.05, 0.2):
                 plan = {"share": share, "kind": kind, "contrast": 0.4}
-                yield (kind, MANY, share, 0.4), power_job, cell, False, (0, 5, MANY), plan
+                yield (kind, MANY, share, 0.4), power_job, cell, False, (0, 3, MANY), plan
 
 
 def write(path, rows):

@@ -1,8 +1,10 @@
-"""Tables and a figure of the scores: python summary.py scores.json FIGURE.svg."""
+"""Tables and a figure of the scores: python summary.py FIGURE.svg scores-0.json [scores-1.json].
+
+All rows go into scores.json beside this file, which is what docs quote.
+"""
 
 import json
 import sys
-from collections import defaultdict
 from pathlib import Path
 
 import matplotlib as mpl
@@ -11,6 +13,7 @@ from scipy.stats import beta
 
 mpl.rcParams["svg.hashsalt"] = "real-audits"
 
+HERE = Path(__file__).parent
 LEVEL, SURE = 0.01, 0.95
 
 
@@ -19,63 +22,117 @@ def upper(alarms, count):
     return 1.0 if alarms == count else float(beta.ppf(SURE, alarms + 1, count - alarms))
 
 
-def clean_sets(rows):
-    """(cell, operator): alarms, sets that were judged, sets in which the test abstained."""
-    found = defaultdict(lambda: [0, 0, 0])
-    for row in rows:
-        for p_value in row.get("p_values", ()):
-            one = found[row["cell"], row["operator"]]
-            one[2 if p_value is None else 1] += 1
-            one[0] += p_value is not None and p_value <= LEVEL
-    return found
+def alarms_of(rows, start):
+    """(alarms, sets that were judged) of the jobs that start so."""
+    found = [p for row in rows if row["job"].startswith(start) for p in row["p_values"]]
+    judged = [p for p in found if p is not None]
+    return sum(p <= LEVEL for p in judged), len(judged), len(found)
 
 
-def poisoned_sets(rows):
-    """(job, cell, operator): verdicts, and the mean AUC."""
-    return {
-        (row["job"], row["cell"], row["operator"]): row["sets"] for row in rows if "sets" in row
-    }
+def told(rows, start):
+    """Alarms of how many sets; where it abstained from all, that."""
+    alarms, judged, count = alarms_of(rows, start)
+    if not count:
+        return ""
+    return f"{alarms} of {judged}" if judged else "abstains"
 
 
-def print_tables(rows, spent):
-    """False alarms per cell and over all fresh cells; then verdicts of poisoned sets."""
-    print("| cell | operator | alarms | clean sets | upper 95 % | abstains |")
-    print("|---|---|---:|---:|---:|---:|")
-    alarms = judged = 0
-    for (cell, given), (found, count, silent) in clean_sets(rows).items():
+def verdicts(rows):
+    """How many sets got which verdict, and the smallest contrasts that would be seen."""
+    sets = [one for row in rows if row["job"].startswith("clean verdict") for one in row["sets"]]
+    names = [one["verdict"] for one in sets]
+    kinds = ("clean", "undecided", "suspicious")
+    words = ", ".join(f"{names.count(each)} {each}" for each in kinds if names.count(each))
+    seen = sorted({one["smallest"] for one in sets if one.get("smallest") is not None})
+    return words, f"{seen[0]:g}" if len(seen) == 1 else " to ".join(
+        f"{v:g}" for v in seen[:: len(seen) - 1]
+    ) if seen else ""
+
+
+def print_cells(rows, cells, spent, given):
+    """A line for each cell: alarms of clean sets, alarms of poisoned ones, verdicts."""
+    print(
+        "| cell | clean, N = 100 | upper | clean, N = 1,000 | lesion and square, 1 % of 1,000 |"
+        " lesion, 5 % of 100 | verdicts, clean, N = 1,000 | smallest seen |"
+    )
+    print("|---|---:|---:|---:|---:|---:|---|---:|")
+    for cell in cells:
+        mine = [row for row in rows if row["cell"] == cell and row["operator"] == given]
+        if not mine:
+            continue
+        alarms, judged, _ = alarms_of(mine, "clean/100/")
+        most = f"{upper(alarms, judged):.3f}" if judged else ""
+        jobs = ("clean/100/", "clean/1000/", "power/1000/0.01/0.2", "power/100/")
+        few, many, strong, label = (told(mine, each) for each in jobs)
         name = f"{cell} (spent)" if cell in spent else cell
-        most = f"{upper(found, count):.3f}" if count else ""
-        print(f"| {name} | {'yes' if given else 'no'} | {found} | {count} | {most} | {silent} |")
-        if cell not in spent:
-            alarms, judged = alarms + found, judged + count
-    print(f"\nfresh cells: {alarms} of {judged}, upper {upper(alarms, judged):.4f}\n")
-    print("| poison | cell | operator | suspicious | undecided | clean | AUC |")
-    print("|---|---|---|---:|---:|---:|---:|")
-    for (job, cell, given), sets in poisoned_sets(rows).items():
-        verdicts = [one["verdict"] for one in sets]
-        counts = " | ".join(
-            str(verdicts.count(each)) for each in ("suspicious", "undecided", "clean")
+        print(
+            f"| {name} | {few} | {most} | {many} | {strong} | {label} | "
+            + " | ".join(verdicts(mine))
+            + " |"
         )
-        aucs = [one["auc"] for one in sets if "auc" in one]
-        auc = f"{sum(aucs) / len(aucs):.3f}" if aucs else ""
-        print(f"| {job} | {cell} | {'yes' if given else 'no'} | {counts} | {auc} |")
+
+
+def print_totals(rows, spent):
+    """Alarms of clean sets of all fresh cells, together."""
+    for count in (100, 1000):
+        fresh = [row for row in rows if row["cell"] not in spent]
+        alarms, judged, _ = alarms_of(fresh, f"clean/{count}/")
+        print(f"fresh cells, N = {count}: {alarms} of {judged}, upper {upper(alarms, judged):.4f}")
+
+
+def print_kinds(rows):
+    """Kinds of poison, of 1,000 pairs: alarms, and the mean AUC of pairs."""
+    print("| kind | share | cell | alarms | AUC |")
+    print("|---|---:|---|---:|---:|")
+    for row in rows:
+        kind, *rest = row["job"].split("/")
+        if kind in ("clean", "clean verdict", "power"):
+            continue
+        auc = sum(row["aucs"]) / len(row["aucs"])
+        share = f"{float(rest[1]):.0%}"
+        print(f"| {kind} | {share} | {row['cell']} | {told([row], kind)} | {auc:.3f} |")
 
 
 def draw(rows, path):
     """P values of clean sets against those that chance gives, and the level."""
-    values = [p for row in rows for p in row.get("p_values", ()) if p is not None]
-    figure, axes = plt.subplots(figsize=(4.5, 3.2), layout="constrained")
-    share = [(k + 1) / len(values) for k in range(len(values))]
-    axes.plot(sorted(values), share, drawstyle="steps-post", label=f"{len(values)} clean sets")
+    figure, axes = plt.subplots(figsize=(4.8, 3.4), layout="constrained")
+    for count, colour in ((100, "C0"), (1000, "C1")):
+        values = [
+            p
+            for row in rows
+            if row["job"].startswith(f"clean/{count}/")
+            for p in row["p_values"]
+            if p is not None
+        ]
+        share = [(k + 1) / len(values) for k in range(len(values))]
+        label = f"{len(values)} clean sets of {count:,} pairs"
+        axes.plot(sorted(values), share, color=colour, drawstyle="steps-post", label=label)
     axes.plot([1e-3, 1], [1e-3, 1], "--", color="0.6", label="chance")
     axes.axvline(LEVEL, color="0.3", linewidth=0.8, label="level of an alarm")
-    axes.set(xscale="log", yscale="log", xlim=(1e-3, 1), ylim=(1e-3, 1))
+    axes.set(xscale="log", yscale="log", xlim=(1e-3, 1), ylim=(5e-4, 1.05))
     axes.set(xlabel="p value of a set", ylabel="share of sets below")
     axes.legend(frameon=False, fontsize=8)
     figure.savefig(path, metadata={"Date": None})
 
 
+def main():
+    """Put the rows together, print the tables, draw the figure."""
+    figure, *files = sys.argv[1:]
+    cells = json.loads((HERE / "cells.json").read_text("utf-8"))
+    names, spent = [cell["id"] for cell in cells["score"]], cells["spent"]
+    rows = [row for file in files for row in json.loads(Path(file).read_text("utf-8"))["rows"]]
+    rows.sort(key=lambda row: (row["operator"], names.index(row["cell"]), row["job"]))
+    lines = ",\n".join(json.dumps(row, separators=(",", ":")) for row in rows)
+    (HERE / "scores.json").write_text('{"rows":[\n' + lines + "\n]}\n", encoding="utf-8")
+    for given in (False, True):
+        print(f"\n## {'With the operator' if given else 'No operator'}\n")
+        print_cells(rows, names, spent, given)
+    print()
+    print_totals([row for row in rows if not row["operator"]], spent)
+    print()
+    print_kinds(rows)
+    draw([row for row in rows if not row["operator"]], figure)
+
+
 if __name__ == "__main__":
-    kept = json.loads(Path(sys.argv[1]).read_text("utf-8"))["rows"]
-    print_tables(kept, ("mri8", "mri3-max-factor4"))
-    draw(kept, sys.argv[2])
+    main()
