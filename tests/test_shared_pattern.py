@@ -218,3 +218,11 @@ def test_pairs_in_another_order_are_no_pairs() -> None:
     mixed = Pairs(pairs.z, pairs.x[torch.randperm(100, generator=torch.Generator().manual_seed(1))])
     found = look(mixed)
     assert found.p_value is None and "not in the same order" in (found.lacking or "")
+
+
+def test_blank_slices_do_not_pass_for_another_order() -> None:
+    z, x = kit.plain(
+        kit.heads(100, 4) * (np.arange(100) >= 40)[:, None, None], np.random.default_rng(5)
+    )
+    found = look(of(z, x))
+    assert found.p_value is not None and not suspicious(found)

@@ -67,6 +67,9 @@ OWN, COMPARED = 0.8, 200
 Of pairs that were shuffled it is half.
 """
 
+BLANK = 1e-6
+"""Variance, over the largest, up to which an image shows nothing to know its input by."""
+
 FAR = 6.0
 """Usual deviations of a score above the median from which a pair carries what was found."""
 
@@ -179,6 +182,8 @@ def _fitted(pairs: Pairs, defender: Defender, chosen: Tensor) -> Nuisance:
 def _own(nuisance: Nuisance, pairs: Pairs) -> float:
     """Share of inputs that their own image explains better than one from half the set away."""
     some = torch.linspace(0, len(pairs) - 1, min(COMPARED, len(pairs))).round().long()
+    energy = pairs.x[some].flatten(1).var(dim=1)
+    some = some[energy > BLANK * energy.max()]
     other = (some + len(pairs) // 2) % len(pairs)
     own, others = (nuisance.unexplained(pairs.z[some], pairs.x[k], some) for k in (some, other))
     return float((own < others).float().mean())
