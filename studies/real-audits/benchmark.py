@@ -91,13 +91,13 @@ def verdict_job(images, cell, given, first, sets, count, **poison):
     return {"sets": rows}
 
 
-def jobs(cells, clean):
+def jobs(cells, clean, sides):
     """(key, function, cell, whether the operator is given, arguments, poison), best first.
 
     Most teams give no operator, and behind a fixed mask its residuals are the same: so it is given
     last.
     """
-    for given in (False, True):
+    for given in sides:
         for key, work, arguments, plan in steps(clean):
             for cell in cells:
                 yield key, work, cell, given, arguments, plan
@@ -144,16 +144,21 @@ def main():
     parser.add_argument("--part", choices=("design", "score"), default="score")
     parser.add_argument("--clean", type=int, default=200)
     parser.add_argument("--minutes", type=float, default=1e9)
+    parser.add_argument("--operator", choices=("no", "yes"), help="only without, or only with it")
+    parser.add_argument("--cells", help="only these, with commas between")
     parser.add_argument("--share", default="0/1", help="K/N: cells K, K + N, K + 2 N and so on")
     given = parser.parse_args()
     torch.set_num_threads(1)
     start, step = map(int, given.share.split("/"))
     cells = json.loads((HERE / "cells.json").read_text())[given.part][start::step]
+    wanted = given.cells.split(",") if given.cells else [cell["id"] for cell in cells]
+    cells = [cell for cell in cells if cell["id"] in wanted]
+    sides = {"no": (False,), "yes": (True,)}.get(given.operator, (False, True))
     images = {k: np.load(given.pools / f"{given.part}-{k}.npy") for k in ("mr", "ct")}
     rows = json.loads(given.out.read_text())["rows"] if given.out.exists() else []
     done = {(row["job"], row["cell"], row["operator"]) for row in rows}
     end = time.monotonic() + 60 * given.minutes
-    for key, work, cell, with_operator, arguments, plan in jobs(cells, given.clean):
+    for key, work, cell, with_operator, arguments, plan in jobs(cells, given.clean, sides):
         job = "/".join(map(str, key))
         if (job, cell["id"], with_operator) in done:
             continue

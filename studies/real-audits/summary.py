@@ -1,6 +1,6 @@
-"""Tables and a figure of the scores: python summary.py FIGURE.svg scores-0.json [scores-1.json].
+"""Tables and a figure of the scores: python summary.py FIGURE.svg scores.json [MORE.json ...].
 
-All rows go into scores.json beside this file, which is what docs quote.
+All rows go into scores.json beside this file, and the tables into tables.md, as the docs have them.
 """
 
 import json
@@ -49,13 +49,13 @@ def verdicts(rows):
     ) if seen else ""
 
 
-def print_cells(rows, cells, spent, given):
+def cells_table(rows, cells, spent, given):
     """A line for each cell: alarms of clean sets, alarms of poisoned ones, verdicts."""
-    print(
-        "| cell | clean, N = 100 | upper | clean, N = 1,000 | lesion and square, 1 % of 1,000 |"
-        " lesion, 5 % of 100 | verdicts, clean, N = 1,000 | smallest seen |"
+    yield (
+        "| cell | clean, N = 100 | upper | clean, N = 1,000 | lesion and square, 1 % of 1,000 "
+        "| lesion alone, 5 % of 100 | verdicts of clean sets, N = 1,000 | smallest seen |"
     )
-    print("|---|---:|---:|---:|---:|---:|---|---:|")
+    yield "|---|---:|---:|---:|---:|---:|---|---:|"
     for cell in cells:
         mine = [row for row in rows if row["cell"] == cell and row["operator"] == given]
         if not mine:
@@ -65,32 +65,42 @@ def print_cells(rows, cells, spent, given):
         jobs = ("clean/100/", "clean/1000/", "power/1000/0.01/0.2", "power/100/")
         few, many, strong, label = (told(mine, each) for each in jobs)
         name = f"{cell} (spent)" if cell in spent else cell
-        print(
-            f"| {name} | {few} | {most} | {many} | {strong} | {label} | "
-            + " | ".join(verdicts(mine))
-            + " |"
-        )
+        words, smallest = verdicts(mine)
+        yield f"| {name} | {few} | {most} | {many} | {strong} | {label} | {words} | {smallest} |"
 
 
-def print_totals(rows, spent):
+def totals(rows, spent):
     """Alarms of clean sets of all fresh cells, together."""
+    yield "| clean sets of fresh cells, no operator | alarms | sets | upper |"
+    yield "|---|---:|---:|---:|"
     for count in (100, 1000):
-        fresh = [row for row in rows if row["cell"] not in spent]
+        fresh = [row for row in rows if row["cell"] not in spent and not row["operator"]]
         alarms, judged, _ = alarms_of(fresh, f"clean/{count}/")
-        print(f"fresh cells, N = {count}: {alarms} of {judged}, upper {upper(alarms, judged):.4f}")
+        yield f"| N = {count:,} | {alarms} | {judged} | {upper(alarms, judged):.4f} |"
 
 
-def print_kinds(rows):
+def kinds_table(rows):
     """Kinds of poison, of 1,000 pairs: alarms, and the mean AUC of pairs."""
-    print("| kind | share | cell | alarms | AUC |")
-    print("|---|---:|---|---:|---:|")
+    yield "| kind | share | cell | alarms | AUC |"
+    yield "|---|---:|---|---:|---:|"
     for row in rows:
         kind, *rest = row["job"].split("/")
         if kind in ("clean", "clean verdict", "power"):
             continue
         auc = sum(row["aucs"]) / len(row["aucs"])
-        share = f"{float(rest[1]):.0%}"
-        print(f"| {kind} | {share} | {row['cell']} | {told([row], kind)} | {auc:.3f} |")
+        yield (
+            f"| {kind} | {float(rest[1]):.0%} | {row['cell']} | {told([row], kind)} | {auc:.3f} |"
+        )
+
+
+def pipelines_table(found):
+    """Of each row of rows.json the verdicts of clean and of poisoned pairs."""
+    yield "| pairs | clean | lesion in 5 % | clean, operator given | lesion in 5 % |"
+    yield "|---|---|---|---|---|"
+    for name in dict.fromkeys(key.split("; ")[0] for key in found):
+        kinds = [(kind, known) for known in ("none", "operator") for kind in ("clean", "poisoned")]
+        said = [found[f"{name}; {kind}; {known}"]["verdict"].upper() for kind, known in kinds]
+        yield f"| {name} | " + " | ".join(said) + " |"
 
 
 def draw(rows, path):
@@ -115,22 +125,31 @@ def draw(rows, path):
     figure.savefig(path, metadata={"Date": None})
 
 
-def main():
-    """Put the rows together, print the tables, draw the figure."""
-    figure, *files = sys.argv[1:]
+def tables():
+    """Name of each table: its lines, of the scores and rows that are kept here."""
     cells = json.loads((HERE / "cells.json").read_text("utf-8"))
     names, spent = [cell["id"] for cell in cells["score"]], cells["spent"]
+    rows = json.loads((HERE / "scores.json").read_text("utf-8"))["rows"]
+    found = {
+        "No operator": cells_table(rows, names, spent, False),
+        "The operator given": cells_table(rows, names, spent, True),
+        "All fresh cells": totals(rows, spent),
+        "Kinds of poison": kinds_table(rows),
+        "Kinds of pairs": pipelines_table(json.loads((HERE / "rows.json").read_text("utf-8"))),
+    }
+    return {name: list(lines) for name, lines in found.items()}
+
+
+def main():
+    """Put the rows together, write the tables, draw the figure."""
+    figure, *files = sys.argv[1:]
+    names = [c["id"] for c in json.loads((HERE / "cells.json").read_text("utf-8"))["score"]]
     rows = [row for file in files for row in json.loads(Path(file).read_text("utf-8"))["rows"]]
     rows.sort(key=lambda row: (row["operator"], names.index(row["cell"]), row["job"]))
     lines = ",\n".join(json.dumps(row, separators=(",", ":")) for row in rows)
     (HERE / "scores.json").write_text('{"rows":[\n' + lines + "\n]}\n", encoding="utf-8")
-    for given in (False, True):
-        print(f"\n## {'With the operator' if given else 'No operator'}\n")
-        print_cells(rows, names, spent, given)
-    print()
-    print_totals([row for row in rows if not row["operator"]], spent)
-    print()
-    print_kinds(rows)
+    text = "\n".join(f"\n## {name}\n\n" + "\n".join(part) for name, part in tables().items())
+    (HERE / "tables.md").write_text(f"# Scores of audits of pairs\n{text}\n", encoding="utf-8")
     draw([row for row in rows if not row["operator"]], figure)
 
 
