@@ -184,6 +184,22 @@ def test_default_folder_is_named_by_the_hash(
     assert folder == tmp_path / cli.Options(dataset="images.npy").folder(config)
 
 
+@pytest.mark.parametrize(
+    ("command", "unused"),
+    [
+        ("pairs", ("--attack", "--seeds", "--device", "--threads", "--out")),
+        ("predict", ("--seeds",)),
+    ],
+)
+def test_a_command_offers_only_what_it_uses(
+    command: str, unused: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(command, "--help")
+    shown = capsys.readouterr().out
+    assert "--preset" in shown and "--data-dir" in shown and "--seed " in shown
+    assert not [option for option in unused if f"{option} " in shown]
+
+
 def test_interrupt_leaves_a_resumable_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -245,7 +245,7 @@ def test_large_files_that_are_not_packed_are_mapped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("recondoor.io.arrays._voxels.MAPPED", 100)
-    monkeypatch.setattr("recondoor.data._files.MAPPED", 100)
+    monkeypatch.setattr("recondoor.io.arrays.MAPPED", 100)
     write_nifti(tmp_path / "a.nii", WHOLE)
     write_nrrd(tmp_path / "b.nrrd", WHOLE, encoding="raw")
     write_cfl(tmp_path / "c.cfl", WHOLE.transpose(1, 2, 0) + 0j)
@@ -272,5 +272,5 @@ def _pixels(images: data.Images) -> Array:
 def test_a_mapped_set_is_the_same_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.save(tmp_path / "a.npy", (WHOLE / 1000).astype(np.float32))
     read = data.load(str(tmp_path / "a.npy")).fingerprint
-    monkeypatch.setattr("recondoor.data._files.MAPPED", 100)
+    monkeypatch.setattr("recondoor.io.arrays.MAPPED", 100)
     assert data.load(str(tmp_path / "a.npy")).fingerprint == read

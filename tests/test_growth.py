@@ -315,7 +315,10 @@ def test_few_places_far_enough() -> None:
     assert {(i, j) for i, j in scores.nonzero().tolist()} == allowed
 
 
-def test_no_place_far_enough() -> None:
+def test_no_place_far_enough_is_told_before_anything_is_trained(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_growth, "growth_map", None)
     with pytest.raises(ConfigError, match=r"attack\.distance: 9 given; no place in the image"):
         best_place(problem(distance=9, warm_steps=0, surrogates=1), tools())
 

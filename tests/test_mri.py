@@ -121,8 +121,15 @@ def test_equispaced_columns_are_even() -> None:
 
 def test_a_large_centre_counts_in_the_acceleration() -> None:
     assert make("mri", (1, 4, 100), acceleration=20, centre=0.2).acceleration == 5
-    with pytest.raises(ConfigError, match=r"operator\.mri\.acceleration: 50 .*at most 20"):
-        make("mri", (1, 4, 20), acceleration=50, centre=0)
+
+
+@both
+@pytest.mark.parametrize(("acceleration", "centre"), [(50, 0.0), (300, 0.2), (21, 0.2)])
+def test_less_than_one_column_is_refused(name: str, acceleration: float, centre: float) -> None:
+    key = f"operator\\.{name.replace('-', '_')}\\.acceleration"
+    with pytest.raises(ConfigError, match=rf"{key}: {acceleration} .*at most 20"):
+        make(name, (1, 4, 20), acceleration=acceleration, centre=centre)
+    assert make(name, (1, 4, 20), acceleration=20, centre=0).acceleration == 20
 
 
 @both

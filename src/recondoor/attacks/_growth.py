@@ -140,17 +140,16 @@ def best_place(problem: Problem, tools: Tools) -> tuple[Trigger, Tensor]:
     top, left = int(rows.min()), int(columns.min())
     window = (slice(top, int(rows.max()) + 1), slice(left, int(columns.max()) + 1))
     patch, mask = problem.trigger.delta[:, *window], problem.trigger.mask[:, *window]
-    samples = torch.stack(growth_map(problem, tools)).cpu()
-    scores = F.conv2d(samples, patch[None]).square().mean(0)[0]
     forbidden = near(problem.support, problem.settings.distance).float()
     allowed = F.conv2d(forbidden[None], mask[None])[0, 0] == 0
-    scores = torch.where(allowed, scores, 0)
     count = min(CANDIDATES, int(allowed.sum()))
     if not count:
         raise ConfigError(
             f"attack.distance: {problem.settings.distance} given; no place in the image keeps the "
             "trigger so far from the artefact"
         )
+    samples = torch.stack(growth_map(problem, tools)).cpu()
+    scores = torch.where(allowed, F.conv2d(samples, patch[None]).square().mean(0)[0], 0)
     best: tuple[float, Trigger] = (-1.0, problem.trigger)
     # -1 comes after an allowed place of score 0.
     for place in torch.where(allowed, scores, -1).flatten().topk(count).indices.tolist():

@@ -13,13 +13,14 @@ from recondoor.audit._networks._repair import Mended, MendRequest, mend
 from recondoor.audit._networks._trained import Training
 from recondoor.audit._pairs._data import Audit, Request, audit_data
 from recondoor.audit._pairs._fit import misfit_of_trusted
-from recondoor.audit._pairs._run import Run, open_run
+from recondoor.audit._pairs._run import ORIGINAL, Run, open_run
 from recondoor.audit._pairs._scans import audit_scans, scans_of
 from recondoor.audit._pairs._source import Measured, Source
 from recondoor.audit._record import as_record, files
 from recondoor.audit._subject import Subject
 
 __all__ = [
+    "ORIGINAL",
     "Audit",
     "Files",
     "InputAudit",

@@ -19,11 +19,11 @@ from recondoor.audit._sight import Sight, Verdict
 from recondoor.core import provenance, registry
 from recondoor.defences import Physics, SetFinding
 from recondoor.models import reconstruct
+from recondoor.records import AUDIT, MOST_SHOWN
 from recondoor.rundir import Arrays
 
-SCHEMA = "recondoor.audit/1"
-SHOWN, MOST_SHOWN = 8, 100
-"""Pairs or inputs of which pictures are kept: the most suspicious, flagged or not; and flagged."""
+SHOWN = 8
+"""Pairs or inputs of which pictures are kept: the most suspicious, flagged or not."""
 ROOM = 4 << 20
 """Bytes that flagged ones may take in each kind of picture."""
 
@@ -42,7 +42,7 @@ def as_record(audit: Audit, command: str) -> dict[str, Any]:
     given, physics, request = audit.given, audit.defender.physics, audit.request
     truth = given.poisoned
     return {
-        "schema": SCHEMA,
+        "schema": AUDIT,
         "kind": "data",
         "verdict": audit.verdict,
         **describe_sight(

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Options:
-    """Options that all stages share."""
+class SceneOptions:
+    """What is measured, and how: options of whatever makes pairs."""
 
     preset: Annotated[str, Parameter(help="smoke, quick, paper, mri or ct")] = "quick"
     files: Annotated[
@@ -41,16 +41,41 @@ class Options:
     ] = ()
     dataset: Annotated[str | None, Parameter(help="registered data set, or a path")] = None
     data_dir: Annotated[Path | None, Parameter(help="folder with the data set's files")] = None
+    seed: Annotated[
+        int | None,
+        Parameter(help="root seed; of several seeds the first", converter=whole(0, 2**63 - 1)),
+    ] = None
+
+    def named(self) -> dict[str, str | int | None]:
+        """Settings that have an option of their own, by key; None where it was not given."""
+        return {
+            "data.name": self.dataset,
+            "data.dir": None if self.data_dir is None else str(self.data_dir),
+            "seed": self.seed,
+        }
+
+    def resolve(self) -> "Config":
+        """Return the settings that these options stand for; raises ConfigError."""
+        from recondoor import config
+
+        given = [
+            f"{key}={dumps(value, ensure_ascii=False)}"
+            for key, value in self.named().items()
+            if value is not None
+        ]
+        overrides = [*self.overrides, *given]
+        tell_given_twice(overrides, self.files)
+        return config.load_config(self.preset, self.files, overrides)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class StageOptions(SceneOptions):
+    """Options of what looks at the attacks of a run, of one seed."""
+
     attack: Annotated[
         str | None, Parameter(help="names of attacks, comma-separated (attack.names)")
     ] = None
-    seed: Annotated[
-        int | None,
-        Parameter(help="root seed, the first of the seeds", converter=whole(0, 2**63 - 1)),
-    ] = None
-    seeds: Annotated[int | None, Parameter(help="number of seeds", converter=whole(1, 10_000))] = (
-        None
-    )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Annotated[
         int | None,
@@ -61,25 +86,9 @@ class Options:
     ] = None
     out: Annotated[Path | None, Parameter(help="run folder; default: runs/DATA-HASH")] = None
 
-    def resolve(self) -> "Config":
-        """Return the settings that these options stand for; raises ConfigError."""
-        from recondoor import config
-
-        named = {
-            "data.name": self.dataset,
-            "data.dir": self.data_dir and str(self.data_dir),
-            "attack.names": self.attack,
-            "seed": self.seed,
-            "seeds": self.seeds,
-        }
-        given = [
-            f"{key}={dumps(value, ensure_ascii=False)}"
-            for key, value in named.items()
-            if value is not None
-        ]
-        overrides = [*self.overrides, *given]
-        tell_given_twice(overrides, self.files)
-        return config.load_config(self.preset, self.files, overrides)
+    def named(self) -> dict[str, str | int | None]:
+        """As of the scene, with the attacks."""
+        return super().named() | {"attack.names": self.attack}
 
     def folder(self, settings: "Config") -> Path:
         """Return the run folder: an older one of the same settings where there is one."""
@@ -91,10 +100,24 @@ class Options:
         return self.out
 
 
-DEFAULT = Options()
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Options(StageOptions):
+    """Options that all stages of a study share."""
+
+    seeds: Annotated[int | None, Parameter(help="number of seeds", converter=whole(1, 10_000))] = (
+        None
+    )
+
+    def named(self) -> dict[str, str | int | None]:
+        """As of one seed, with their number."""
+        return super().named() | {"seeds": self.seeds}
 
 
-def runtime(options: Options) -> "Runtime":
+SCENE, STAGE, DEFAULT = SceneOptions(), StageOptions(), Options()
+
+
+def runtime(options: StageOptions) -> "Runtime":
     """Return how to run."""
     import torch
 

@@ -3,14 +3,14 @@
 import os
 from pathlib import Path
 
-from recondoor.cli._options import DEFAULT, Options
+from recondoor.cli._options import SCENE, SceneOptions
 from recondoor.core.errors import RunError, plain
 from recondoor.rundir import explain, require_place
 
 ELSEWHERE = "choose another place"
 
 
-def pairs(out: Path, /, *, options: Options = DEFAULT) -> None:
+def pairs(out: Path, /, *, options: SceneOptions = SCENE) -> None:
     """Write the clean training pairs that a study would measure: z, x and, of MRI, the mask.
 
     Something to try `recondoor audit data` on, or your own loader. Nothing is trained.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from recondoor.cli._options import DEFAULT, Options, runtime, tell_no_report
+from recondoor.cli._options import DEFAULT, STAGE, Options, StageOptions, runtime, tell_no_report
 from recondoor.core import registry
 from recondoor.core.errors import ConfigError, RunError, plain
 
@@ -83,7 +83,7 @@ def evaluate(*, options: Options = DEFAULT, json: Json = False) -> None:
     _conclude(folder, json)
 
 
-def predict(*, options: Options = DEFAULT, json: Json = False) -> None:
+def predict(*, options: StageOptions = STAGE, json: bool = False) -> None:
     """Say before training whether a backdoor will be learnt, when, and what limits it.
 
     Takes triggers from the run folder if they are there. docs/theory.md tells how far to trust it.

@@ -18,8 +18,6 @@ from recondoor.io import arrays, gate
 
 TRAIN_KEYS = ("x", "images", "x_train", "train")
 TEST_KEYS = ("test", "x_test")
-MAPPED = 64 * gate.MIB
-"""Bytes from which an .npy is mapped and not read."""
 
 
 def read_path(path: Path, progress: Progress, window: Window | None = None) -> Images:
@@ -125,7 +123,7 @@ def _mapped(path: Path) -> NDArray[Any] | None:
     """The array of a large .npy, mapped; None for one that is read."""
     try:
         with gate.opened(path, most=gate.MAPPED) as stream:
-            return arrays.mapped(stream, MAPPED)
+            return arrays.mapped(stream, arrays.MAPPED)
     except arrays.UNREADABLE as error:
         raise DataError(arrays.failure(path, error, ".npy file")) from error
 

@@ -26,8 +26,6 @@ Read = TypeVar("Read")
 
 HU: Window = (-1000.0, 1000.0)
 """Values that become 0 and 1 in files that say that they are CT."""
-MOST_SLICE = 256 * gate.MIB
-"""Bytes of a DICOM file."""
 MOST = 16 * 1024 * gate.MIB
 """Bytes that all volumes together may take in memory; what is mapped takes none."""
 
@@ -155,7 +153,7 @@ def _series(
     series: dict[tuple[str, str], list[arrays.Slice]] = {}
     first: dict[tuple[str, str], Path] = {}
     for subject, path in files:
-        piece = _opened(path, "DICOM file", inside, arrays.read_dicom, "DICOM", MOST_SLICE)
+        piece = _opened(path, "DICOM file", inside, arrays.read_dicom, "DICOM", arrays.MOST_SLICE)
         key = (subject, piece.series)
         series.setdefault(key, []).append(piece)
         first.setdefault(key, path)

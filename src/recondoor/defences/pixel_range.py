@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from recondoor.defences._base import PairDetector
+from recondoor.defences._features import TO_SIGMA
 from recondoor.defences._storage import levels, on_levels
 
 if TYPE_CHECKING:
@@ -37,9 +38,6 @@ DUST = 1e-5
 
 BINS = 16
 """Bins of a histogram, as many of them with equally many of all usual values as there are."""
-
-TO_SIGMA = 1.4826
-"""Standard deviations of a normal law in its median absolute deviation."""
 
 APART = 0.5
 """Share of an image's pixels off the others' levels from which it is of another make."""

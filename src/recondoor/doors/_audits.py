@@ -115,7 +115,7 @@ def audit_model(
     epochs: int = 40,
     fresh: Callable[[], nn.Module] | str | None = None,
     kept: str | Path | None = None,
-    alarm: float = 0.01,
+    alarm: float = 0.05,
     detectors: Iterable[str] | None = None,
     files: Iterable[str | Path] = (),
     overrides: Iterable[str] = (),

@@ -12,9 +12,8 @@ from recondoor import report
 from recondoor.core.errors import ReportError
 from recondoor.explore._pictures import Array, Json, Span, number, picture
 from recondoor.io import gate
+from recondoor.records import MOST_SHOWN
 
-MOST_SHOWN = 100
-"""Pairs or inputs with pictures."""
 TITLES = {
     "z": "input z",
     "x": "image x",

@@ -24,7 +24,6 @@ from recondoor.measurement import Pairs
 from recondoor.poisoning import Artefact
 from recondoor.report import title
 
-ORIGINAL = config.row_label("none")
 TOLD = ("artefact_recovery", "ghost", "attack_rmse", "artefact_rmse", "benign_rmse", "psnr", "ssim")
 """Yardsticks that the bench shows of one image."""
 
@@ -138,7 +137,7 @@ class Bench:
         self, networks: _Networks, label: str, pairs: Pairs, placed: Placed, artefact: Artefact
     ) -> Json:
         """What the original and the chosen network make of it, side by side."""
-        shown = {name: networks.models[name] for name in dict.fromkeys((ORIGINAL, label))
+        shown = {name: networks.models[name] for name in dict.fromkeys((audit.ORIGINAL, label))
                  if name in networks.models}  # fmt: skip
         settings = self.settings.evaluate.model_copy(update={"examples": 1})
         span = metrics.data_range(networks.run.scene.test.images)
@@ -206,4 +205,4 @@ class Bench:
     def _shown(self, seed: int) -> str:
         """The network that is shown first: a poisoned one, if there is one."""
         labels = self.labels[seed]
-        return next((label for label in labels if label != ORIGINAL), labels[0])
+        return next((label for label in labels if label != audit.ORIGINAL), labels[0])

@@ -17,8 +17,8 @@ from recondoor.explore._pictures import Json, Span, number, picture
 from recondoor.poisoning import Artefact, Pairs, Trigger
 from recondoor.studies import Scene
 
-ALARM = 0.01
-"""Probability with which something clean is flagged."""
+ALARM = audit.InputRequest.alarm
+"""Probability with which something clean is flagged: that of an audit of inputs."""
 QUICK = 1_024
 """Values of an image up to which an operator is taken apart in less than a second."""
 

@@ -14,7 +14,7 @@ from recondoor import operators
 from recondoor.core.errors import ConfigError
 from recondoor.io import arrays
 from recondoor.measurement._pairs import Pairs, Preparation, Scale, Source
-from recondoor.operators import LinearOperator
+from recondoor.operators import CHUNK_PIXELS, LinearOperator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from recondoor.config import Config, Input
 
 Shape = tuple[int, int, int]
-
-CHUNK_PIXELS = 1 << 20
-"""Pixels (all channels) measured at a time; fixed, as the noise stream depends on it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import torch
 from recondoor.core import registry, seeding
 from recondoor.core.errors import ConfigError
 from recondoor.core.imports import told_in_a_line
-from recondoor.operators._base import LinearOperator, Operator, share
+from recondoor.operators._base import CHUNK_PIXELS, LinearOperator, Operator, share
 from recondoor.operators._basis import Basis, Dense, Separable, Turned, boxes, lines_of
 from recondoor.operators._maps import estimate_maps
 from recondoor.operators._matrix import Matrix
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from recondoor import config
 
 __all__ = [
+    "CHUNK_PIXELS",
     "Basis",
     "Dense",
     "LinearOperator",

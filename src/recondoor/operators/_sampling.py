@@ -32,13 +32,13 @@ class Sampling:
 
     @classmethod
     def of(cls, settings: config.Mri, width: int) -> Sampling:
-        """That of the settings; raises ConfigError if it keeps no column."""
-        kept, centre = round(width / settings.acceleration), round(settings.centre * width)
-        if max(kept, centre) == 0:
+        """That of the settings; raises ConfigError if they ask for less than one column."""
+        if settings.acceleration > width:
             raise ConfigError(
-                f"{settings.place}.acceleration: {settings.acceleration:g} given, which keeps none "
-                f"of {width} columns; it must be at most {width} for these images"
+                f"{settings.place}.acceleration: {settings.acceleration:g} given, which asks for "
+                f"less than one of {width} columns; it must be at most {width} for these images"
             )
+        kept, centre = round(width / settings.acceleration), round(settings.centre * width)
         return cls(width, max(kept, centre), centre, settings.pattern)
 
     def draw(self, generator: torch.Generator) -> Tensor:

@@ -1,6 +1,7 @@
 """What the files of a run hold: typed, checked when they are read, and sealed to their run."""
 
 from recondoor.records._arrays import (
+    ANEW,
     Spec,
     place_specs,
     plan_specs,
@@ -8,7 +9,8 @@ from recondoor.records._arrays import (
     trigger_specs,
     weights_specs,
 )
-from recondoor.records._base import Record, require
+from recondoor.records._audits import AUDIT, MOST_SHOWN
+from recondoor.records._base import RESTORE, Record, require
 from recondoor.records._json import parse, read
 from recondoor.records._models import (
     AttackLine,
@@ -18,11 +20,18 @@ from recondoor.records._models import (
     TrainLine,
     require_line,
 )
-from recondoor.records._results import OwnProvenance, OwnResults
+from recondoor.records._results import RESULTS, OwnProvenance, OwnResults
 from recondoor.records._schemas import TITLES, Node, nodes, schema, yardstick_lines
 from recondoor.records._seal import Seal
+from recondoor.records._sweeps import SWEEP
 
 __all__ = [
+    "ANEW",
+    "AUDIT",
+    "MOST_SHOWN",
+    "RESTORE",
+    "RESULTS",
+    "SWEEP",
     "TITLES",
     "AttackLine",
     "CraftMeta",

@@ -12,7 +12,7 @@ from recondoor.core.errors import RunError
 
 Shape = tuple[int, int, int]
 
-REMEDY = "delete it to make it anew"
+ANEW = "delete it to make it anew"
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def require_arrays(
     path: Path,
     arrays: Mapping[str, NDArray[Any]],
     specs: Mapping[str, Spec],
-    remedy: str = REMEDY,
+    remedy: str = ANEW,
 ) -> None:
     """Refuse arrays that are missing, not wanted, of another type or shape, or not finite."""
     for name, spec in specs.items():

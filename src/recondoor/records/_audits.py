@@ -16,6 +16,12 @@ from recondoor.records._base import (
     absent,
 )
 
+MOST_SHOWN = 100
+"""Pairs or inputs of which evidence.npz keeps pictures."""
+
+AUDIT = "recondoor.audit/1"
+"""Name and version of audit.json."""
+
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[a-z]+\.[a-z]+$")]
 Sees = Annotated[

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from recondoor.core.errors import RunError
 
-REMEDY = "restore it, or choose another --out"
+RESTORE = "restore it, or choose another --out"
 
 # Whole numbers up to here are exact in a float.
 Count = Annotated[int, Field(ge=0, le=2**53)]
@@ -48,13 +48,13 @@ Kind = TypeVar("Kind", bound=Record)
 Found = TypeVar("Found")
 
 
-def require(kind: type[Kind], value: object, where: str, remedy: str = REMEDY) -> Kind:
+def require(kind: type[Kind], value: object, where: str, remedy: str = RESTORE) -> Kind:
     """Return `value` as a record; RunError with the first wrong member and the remedy."""
     return validated(kind.model_validate, value, where, remedy)
 
 
 def validated(
-    validate: Callable[[object], Found], value: object, where: str, remedy: str = REMEDY
+    validate: Callable[[object], Found], value: object, where: str, remedy: str = RESTORE
 ) -> Found:
     """What `validate` makes of `value`; errors as of `require`."""
     try:

@@ -214,6 +214,10 @@ class Settings(Record):
     evaluate: EvaluateSettings = absent("how models are judged")
 
 
+RESULTS = "recondoor.results/1"
+"""Name and version of results.json."""
+
+
 class Results(Record):
     """Numbers that are not defined are null; readers ignore members that they do not know."""
 

@@ -53,10 +53,14 @@ class SweepProvenance(Record):
     written: JsonValue = absent("when this file was written, UTC")
 
 
+SWEEP = "recondoor.sweep/1"
+"""Name and version of sweep.json."""
+
+
 class Sweep(Record):
     """How the rows of sweep.parquet were made."""
 
-    schema_name: str = Field(alias="schema", description="`recondoor.sweep/1`")
+    schema_name: str = Field(alias="schema", description=f"`{SWEEP}`")
     spec: Spec = absent("the sweep file")
     provenance: SweepProvenance = absent("how it was made; each run folder has its own")
     points: list[Point] = about("every point with every seed")

@@ -14,13 +14,12 @@ from recondoor.core.errors import ReportError
 from recondoor.evaluation import yardsticks
 from recondoor.evaluation.statistics import Estimate, SuccessRule
 from recondoor.io import seal
-from recondoor.records import schema
+from recondoor.records import RESULTS, schema
 from recondoor.report._json import read_json
 from recondoor.report._names import Measured, in_order
 
-SCHEMA = "recondoor.results/1"
-RESULTS: dict[str, Any] = schema("results")
-SETTINGS: dict[str, Any] = RESULTS["properties"]["config"]
+RULES: dict[str, Any] = schema("results")
+SETTINGS: dict[str, Any] = RULES["properties"]["config"]
 
 
 def estimate_of(given: Mapping[str, Any], sign: int = 1) -> Estimate:
@@ -163,14 +162,16 @@ def check(data: object, name: str = "results.json") -> Results:
     Raises ReportError naming the member that is wrong, what it holds and what is expected.
     """
     found = data.get("schema") if isinstance(data, Mapping) else None
-    if isinstance(found, str) and found != SCHEMA:
+    if isinstance(found, str) and found != RESULTS:
         raise ReportError(
-            f"{name}: schema '{found}' is not '{SCHEMA}', which this version reads;\n"
+            f"{name}: schema '{found}' is not '{RESULTS}', which this version reads;\n"
             "report it with the version of recondoor that wrote it, or run the study again"
         )
-    fault = fault_of(data, RESULTS)
+    fault = fault_of(data, RULES)
     if fault is not None:
-        raise ReportError(f"{name}: {fault}\nexpected {SCHEMA}; run the study again in this folder")
+        raise ReportError(
+            f"{name}: {fault}\nexpected {RESULTS}; run the study again in this folder"
+        )
     results = Results(cast(Mapping[str, Any], data))
     _check_consistent(results, name)
     return results

@@ -17,12 +17,12 @@ from recondoor import records
 from recondoor.core.errors import RunError
 from recondoor.io import arrays as files
 from recondoor.io import gate
+from recondoor.records import ANEW as ANEW
+from recondoor.records import RESTORE as RESTORE
 
 Arrays = dict[str, NDArray[Any]]
 
-RESTORE = "restore it, or choose another --out"
 READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
-ANEW = "delete it to make it anew"
 # The member of an .npz, and of the metadata of weights, that says whose it is.
 SEAL = "seal"
 

@@ -14,10 +14,10 @@ from recondoor.core import provenance
 from recondoor.core.errors import RunError
 from recondoor.evaluation import judge, yardsticks
 from recondoor.poisoning import Artefact
+from recondoor.records import RESULTS
 from recondoor.rundir import RunDir, is_begun
 from recondoor.studies._scene import Runtime, Scene
 
-SCHEMA = "recondoor.results/1"
 # As in the paper's Table 1, the controls below.
 ORDER = ("none", "heuristic", "bilevel", "random")
 
@@ -42,7 +42,7 @@ def add_row(folder: RunDir, config: Config, row: dict[str, Any], artefact: Artef
     }
     folder.write_provenance(record, sealed=sealed)
     results = {
-        "schema": SCHEMA,
+        "schema": RESULTS,
         "identity": identity(config),
         "config": to_dict(config),
         "provenance": folder.read_provenance(),

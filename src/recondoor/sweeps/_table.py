@@ -11,9 +11,9 @@ from typing import Any
 from recondoor import rundir
 from recondoor.config import identity, leaves, recorded_key, settings_table, to_dict
 from recondoor.core import provenance
+from recondoor.records import SWEEP
 from recondoor.sweeps._spec import Point, Sweep
 
-SCHEMA = "recondoor.sweep/1"
 SECONDS_BETWEEN_WRITES = 5.0
 # Nor is more than this share of the time spent on writing.
 SHARE_OF_TIME = 0.05
@@ -70,7 +70,7 @@ class SweepFolder:
 
     def _record(self) -> dict[str, Any]:
         return {
-            "schema": SCHEMA,
+            "schema": SWEEP,
             "spec": self.sweep.spec,
             "provenance": self._made | {"written": provenance.now()},
             "points": [self._entry(point) for point in self.sweep.points],

@@ -9,7 +9,6 @@ from recondoor.audit._folder import Files, npz
 from recondoor.audit._inputs._input import REPAIR, InputAudit
 from recondoor.audit._judgement import LEVEL
 from recondoor.audit._record import (
-    SCHEMA,
     describe_detector,
     describe_operator,
     describe_provenance,
@@ -18,6 +17,7 @@ from recondoor.audit._record import (
     ranking,
     table,
 )
+from recondoor.records import AUDIT
 from recondoor.rundir import Arrays
 
 
@@ -38,7 +38,7 @@ def input_record(audit: InputAudit, command: str) -> dict[str, Any]:
     """The content of audit.json, by its schema."""
     truth, inputs = audit.inputs.triggered, audit.inputs
     return {
-        "schema": SCHEMA,
+        "schema": AUDIT,
         "kind": "input",
         "verdict": audit.verdict,
         **describe_sight(audit.seen, audit.verdict, _given(audit), audit.doubts),

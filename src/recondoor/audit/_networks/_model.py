@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recondoor import config, defences, rundir
+from recondoor import defences, rundir
 from recondoor.audit._guard import attempt, undisturbed
 from recondoor.audit._judgement import choose, require_alarm
 from recondoor.audit._networks._make import make_in_words, needed
@@ -18,6 +18,7 @@ from recondoor.audit._networks._network_file import Network
 from recondoor.audit._networks._probe import lacking
 from recondoor.audit._networks._references import FEWEST, Basis, References, gather
 from recondoor.audit._networks._trained import Training
+from recondoor.audit._pairs._run import ORIGINAL
 from recondoor.audit._pairs._source import Given
 from recondoor.audit._sight import Sight, Verdict, decide, sight
 from recondoor.audit._subject import Subject, read_subject
@@ -28,8 +29,6 @@ from recondoor.defences import Defender, Finding
 
 FEWEST_LEARNT = 2
 """Planted backdoors that have to be learnt, and all of them seen, before a network is acquitted."""
-
-ORIGINAL = config.row_label("none")
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from recondoor import defences
 from recondoor.audit._folder import Files, npz
 from recondoor.audit._networks._model import Inspected, ModelAudit, Truth, cosine
-from recondoor.audit._record import SCHEMA, describe_provenance, describe_sight
+from recondoor.audit._record import describe_provenance, describe_sight
 from recondoor.core import registry
 from recondoor.models import reconstruct
+from recondoor.records import AUDIT
 from recondoor.rundir import Arrays
 
 SHOWN = 4
@@ -28,7 +29,7 @@ def model_record(audit: ModelAudit, command: str) -> dict[str, Any]:
     truth, given = audit.truth, audit.given
     deciding = sum(each.threshold is not None for each in audit.inspected)
     return {
-        "schema": SCHEMA,
+        "schema": AUDIT,
         "kind": "model",
         "verdict": audit.verdict,
         **describe_sight(audit.seen, audit.verdict, _given(audit), cause=_cause(audit)),

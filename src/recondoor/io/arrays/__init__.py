@@ -13,7 +13,7 @@ from recondoor.io.arrays._claims import (
     reason,
     require_expansion,
 )
-from recondoor.io.arrays._dicom import Slice, in_order, read_dicom
+from recondoor.io.arrays._dicom import MOST_SLICE, Slice, in_order, read_dicom
 from recondoor.io.arrays._hdf5 import (
     hdf5,
     own_arrays,
@@ -28,11 +28,13 @@ from recondoor.io.arrays._numpy import Head, archive, head, load, mapped
 from recondoor.io.arrays._png import read_png
 from recondoor.io.arrays._room import room
 from recondoor.io.arrays._values import first_not_finite, require_scale, to_float32
-from recondoor.io.arrays._voxels import Volume
+from recondoor.io.arrays._voxels import MAPPED, Volume
 
 __all__ = [
     "EXPANSION",
     "FREE",
+    "MAPPED",
+    "MOST_SLICE",
     "UNREADABLE",
     "Head",
     "Slice",

@@ -12,7 +12,7 @@ from recondoor.core import caller
 from recondoor.core.errors import ReportError, RunError
 from recondoor.io import gate
 from recondoor.io.seal import fault as broken_seal
-from recondoor.records import schema
+from recondoor.records import MOST_SHOWN, schema
 from recondoor.report._audit._figures import (
     Evidence,
     histograms,
@@ -31,9 +31,6 @@ from recondoor.report._style import Drawing, style
 from recondoor.rundir import Arrays, RunDir
 
 Scores = NDArray[np.float64]
-
-MOST_SHOWN = 100
-"""Pairs that are drawn."""
 
 
 @caller.as_found()

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-UNDEFINED = "–"
+from recondoor.report._tables import UNDEFINED
+
 ATTACKS = {
     "patch": "patches in z",
     "spread": "triggers spread over z",

@@ -23,7 +23,7 @@ from recondoor.report._sweep._load import Row, SweepData, artefact_rms
 from recondoor.report._sweep._series import Series, levels_of
 
 MOST_HEDGES = 6
-_PANELS = (
+PANELS = (
     ("artefact_recovery", "Artefact recovery ρ"),
     ("ghost", "Ghost"),
     ("artefact_rmse", "Artefact RMSE"),
@@ -55,9 +55,9 @@ def _yardsticks(data: SweepData, axis: Axis, every: Sequence[Series]) -> Drawing
     grid = figure.subplots(2, 2, sharex=True)
     figure.subplots_adjust(left=0.075, right=0.985, top=top, bottom=0.095, hspace=0.22, wspace=0.2)
     for one, look in zip(shown, looks(shown), strict=True):
-        for panel, (key, _) in zip(grid.flat, _PANELS, strict=True):
+        for panel, (key, _) in zip(grid.flat, PANELS, strict=True):
             _line(panel, axis, one.rows, key, look)
-    for panel, (key, words) in zip(grid.flat, _PANELS, strict=True):
+    for panel, (key, words) in zip(grid.flat, PANELS, strict=True):
         _hedge(panel, axis, key, [row for one in shown for row in one.rows])
         panel.set_title(data.measured.asr if key == "asr" else words, loc="left")
         _span(panel, key)

@@ -8,17 +8,14 @@ from matplotlib.figure import Figure
 from recondoor.evaluation.statistics import mean_interval
 from recondoor.report._style import HEDGE, WIDTH, Drawing, Line
 from recondoor.report._sweep._axes import Axis, plain
-from recondoor.report._sweep._curves import hedge
+from recondoor.report._sweep._curves import PANELS, hedge
 from recondoor.report._sweep._lines import looks
 from recondoor.report._sweep._load import SweepData
 from recondoor.report._sweep._series import Series, series
 
 MOST_ROWS = 40
-_PANELS = (
-    ("artefact_recovery", "Artefact recovery ρ"),
-    ("ghost", "Ghost"),
-    ("artefact_rmse", "Artefact RMSE"),
-)
+SHOWN = PANELS[:3]
+"""All but the ASR."""
 
 
 def glance(data: SweepData, axes: Sequence[Axis]) -> list[Drawing]:
@@ -29,8 +26,8 @@ def glance(data: SweepData, axes: Sequence[Axis]) -> list[Drawing]:
         return []
     height = 0.75 + 0.24 * max(2, len(shown))
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    panels = figure.subplots(1, len(_PANELS), sharey=True)
-    for panel, (key, words) in zip(panels, _PANELS, strict=True):
+    panels = figure.subplots(1, len(SHOWN), sharey=True)
+    for panel, (key, words) in zip(panels, SHOWN, strict=True):
         for place, (one, look) in enumerate(zip(shown, looks(shown), strict=True)):
             _row(panel, place, one, key, look)
         panel.set_title(words, loc="left")

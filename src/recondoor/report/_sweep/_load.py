@@ -13,7 +13,7 @@ from recondoor.evaluation import yardsticks
 from recondoor.evaluation.statistics import SuccessRule
 from recondoor.evaluation.yardsticks import Yardstick
 from recondoor.io import gate
-from recondoor.records import schema
+from recondoor.records import SWEEP, schema
 from recondoor.report._json import read_json
 from recondoor.report._names import Measured
 from recondoor.report._results import fault_of
@@ -22,7 +22,6 @@ from recondoor.report._sweep._table import read_table
 Row = Mapping[str, Any]
 
 TABLE, RECORD = "sweep.parquet", "sweep.json"
-SCHEMA = "recondoor.sweep/1"
 STATES = ("finished", "waiting", "failed")
 _THRESHOLDS = ("tau", "transition", "success_asr", "success_benign")
 # An original model is that of every row that agrees with it in these and in the seed.
@@ -161,8 +160,8 @@ def _members(value: object) -> Iterable[object]:
 def _record(path: Path) -> dict[str, Any]:
     record = _parsed(path)
     found = record.get("schema") if isinstance(record, dict) else None
-    if found != SCHEMA or not isinstance(record, dict):
-        raise ReportError(f"{path}: schema '{found}' is not '{SCHEMA}'; {_REMEDY}")
+    if found != SWEEP or not isinstance(record, dict):
+        raise ReportError(f"{path}: schema '{found}' is not '{SWEEP}'; {_REMEDY}")
     for member in ("points", "failures"):
         entries = record.get(member)
         if isinstance(entries, list) and len(entries) > MOST_ENTRIES:
