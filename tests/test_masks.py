@@ -42,7 +42,8 @@ def test_every_slice_is_tested_behind_its_own_mask(same: bool) -> None:
 def test_the_wrong_masks_accuse_nobody() -> None:
     given = slices()
     given["mask"] = np.roll(given["mask"], 1, axis=0)
-    assert audit_data(given, operator="mri", detectors=PHYSICS).verdict == "undecided"
+    found = audit_data(given, operator="mri", detectors=PHYSICS)
+    assert found.verdict == "undecided" and "--clean" not in str(found)
 
 
 def test_a_faint_lesion_in_all_targets_is_not_taken_for_noise() -> None:
@@ -53,13 +54,34 @@ def test_a_faint_lesion_in_all_targets_is_not_taken_for_noise() -> None:
     assert found.verdict == "undecided" and "not those of noise" in str(found)
 
 
-def test_louder_noise_behind_masks_of_each_accuses_nobody() -> None:
+@pytest.mark.parametrize("louder", [8, 24])
+def test_louder_noise_behind_masks_of_each_accuses_nobody(louder: int) -> None:
+    """What the text names as the remedy decides, and trusted pairs, which do not, are not named."""
     given, rng = slices(), np.random.default_rng(5)
-    k = kit.complex_noise((8, SIDE, SIDE), rng) * given["mask"][:8, None]
-    given["z"][:8] += kit.ifft(np.fft.ifftshift(k, axes=(-2, -1))).real
+    k = kit.complex_noise((louder, SIDE, SIDE), rng) * given["mask"][:louder, None]
+    given["z"][:louder] += kit.ifft(np.fft.ifftshift(k, axes=(-2, -1))).real
     found = audit_data(given, operator="mri", detectors=PHYSICS)
-    assert found.table.loc["measurement-residual", "flagged"] == 8
+    assert found.table.loc["measurement-residual", "flagged"] == louder
     assert found.verdict == "undecided" and "more noise than the others" in str(found)
+    assert "in files of their own" in str(found) and "--clean" not in str(found)
+    assert ("need their own operator.sigma" in str(found)) == (louder < 20)
+    sigma = 0.01 * 2**0.5 if louder < 20 else None
+    for part, known in ((slice(louder), sigma), (slice(louder, None), None)):
+        mine = {name: values[part] for name, values in given.items()}
+        found = audit_data(mine, operator="mri", sigma=known, detectors=PHYSICS)
+        assert found.verdict == "clean", str(found)
+
+
+def test_trusted_pairs_are_no_remedy_behind_masks_of_each() -> None:
+    """Beside them the operator's tests do not look, and the text says to leave them out."""
+    given = slices(count=160)
+    judged, trusted = (
+        {k: v[part] for k, v in given.items()} for part in (slice(40), slice(40, None))
+    )
+    found = audit_data(judged, operator="mri", clean=trusted, detectors=PHYSICS)
+    assert found.verdict == "undecided" and "with --clean" in str(found.reason)
+    assert str(found.reason).count("leave it out") == 1
+    assert audit_data(judged, operator="mri", detectors=PHYSICS).verdict == "clean"
 
 
 def test_other_inputs_behind_masks_of_each_are_not_compared() -> None:

@@ -8,11 +8,19 @@ from recondoor.defences import Physics, SlicePhysics, Storage
 from recondoor.operators import LinearOperator, Slices
 from recondoor.poisoning import Pairs
 
-MASKS = (
-    "slices have masks of their own, and such pairs are compared with the operator only where "
-    "there is one coil, no --clean, and z is A_adjoint y"
-)
-"""Why masks of each slice are not compared with their pairs."""
+
+def _masks_lack(operator: Slices, way: str, trusted: bool) -> str | None:
+    """Why masks of each slice are not compared with their pairs, and what would mend it."""
+    own = "slices have masks of their own"
+    if operator.coils > 1:
+        return f"{own}, and such pairs of several coils are not compared with the operator"
+    if way != "adjoint":
+        return f"{own}, and such pairs are compared with the operator where z is A_adjoint y alone"
+    if trusted:
+        return (
+            f"{own}, and with --clean such pairs are not compared with the operator; leave it out"
+        )
+    return None
 
 
 def _of(operator: LinearOperator, way: str, partial: bool) -> Physics:
@@ -30,10 +38,10 @@ def take_apart(
     """
     if given.operator is None:
         return None, "no operator is known; give --operator"
-    if isinstance(given.operator, Slices) and (
-        clean is not None or given.operator.coils > 1 or given.way != "adjoint"
-    ):
-        return None, MASKS
+    if isinstance(given.operator, Slices):
+        lacks = _masks_lack(given.operator, given.way, clean is not None)
+        if lacks is not None:
+            return None, lacks
     try:
         physics = _of(given.operator, given.way, partial)
     except ConfigError as error:

@@ -152,7 +152,7 @@ def audit_data(
     without = None if outside is None else replace(defender, clean=None)
     judged, blind = _look(names, given.pairs, defender, without, request.alarm, skipped)
     seen = seen_by("pairs", names, judged, skipped, blind)
-    apart = _drawn_apart(given.pairs, clean, judged)
+    apart = _drawn_apart(given, clean, judged)
     alarmed = any(each.whole is not None and alarming(each.whole) for each in judged)
     whole = any(each.whole is not None and each.p_value is not None for each in judged)
     cause = apart if not alarmed else None
@@ -258,7 +258,7 @@ def _doubts(given: Given, defender: Defender, judged: Sequence[Judged]) -> list[
         *doubts_of.of_numbers(judged),
         *doubts_of.of_flags(judged),
         *doubts_of.of_gaps(judged),
-        *doubts_of.of_rankings(judged, given.pairs),
+        *doubts_of.of_rankings(judged, given.pairs, _varies(given)),
     ]
     if defender.physics is None or defender.clean is not None or given.noise_known:
         return found
@@ -321,7 +321,7 @@ def _unfit(given: Given, clean: Pairs | None, physics: Physics, alarm: float) ->
     why = misfit(physics, given.pairs, alarm, given.noise_known)
     return why and (
         f"the operator given did not measure these pairs, or more than half are poisoned: {why}; "
-        f"{CHECK}, or give --clean to decide"
+        f"{CHECK}{'' if physics.varies else ', or give --clean to decide'}"
     )
 
 
@@ -330,17 +330,26 @@ def _rests_on_physics(judged: Judged) -> bool:
     return tuple(defences.load(judged.name).needs) == ("physics",)
 
 
-def _drawn_apart(pairs: Pairs, clean: Pairs | None, judged: list[Judged]) -> str | None:
+def _drawn_apart(given: Given, clean: Pairs | None, judged: list[Judged]) -> str | None:
     """Why what is suspicious by trusted pairs is not: these were not drawn from what is judged."""
     by_law = [each for each in judged if _rests_on_physics(each)]
     if clean is None or not suspicious(judged) or suspicious(by_law):
         return None
     flagged = torch.from_numpy(np.any([each.flagged for each in judged], axis=0))
-    why = unlike(pairs.x, flagged, clean.x)
+    why = unlike(given.pairs.x, flagged, clean.x)
+    instead = ""
+    if given.operator is None:
+        instead = ", or --operator, whose tests do not ask for it"
+    elif _varies(given):
+        instead = ", or none: then the operator's tests look, which do not ask for it"
     return why and (
         "the trusted pairs were not drawn at random from what is judged, or more than half of that "
-        f"is poisoned: {why}; give others, or --operator, whose tests do not ask for it"
+        f"is poisoned: {why}; give other trusted pairs{instead}"
     )
+
+
+def _varies(given: Given) -> bool:
+    return given.operator is not None and given.operator.varies
 
 
 def _needing(names: Sequence[str], what: str, reason: str) -> dict[str, str]:

@@ -14,8 +14,6 @@ from recondoor.audit._pairs._directions import RARE, has_directions, has_directi
 from recondoor.defences import Physics, evenly, parts_of
 from recondoor.poisoning import Pairs
 
-REMEDY = "give operator.sigma or --clean"
-
 RESIDUAL = "measurement-residual"
 """The detector whose flags may be noise that is louder than the others'."""
 
@@ -43,7 +41,7 @@ def of_noise(physics: Physics, pairs: Pairs) -> list[str]:
     """
     if len(pairs) < FEW:
         few = f"the noise level is estimated from {len(pairs)} pairs, which are too few for that"
-        return [f"{few}; {REMEDY}"]
+        return [f"{few}; {_remedy(physics)}"]
     some = evenly(len(pairs), MOST // max(1, pairs.x[0].numel()))
     physics, pairs = physics.rows(some), Pairs(pairs.z[some], pairs.x[some])
     signal = torch.cat(
@@ -53,14 +51,14 @@ def of_noise(physics: Physics, pairs: Pairs) -> list[str]:
         absurd = (
             f"the noise estimated, sigma = {physics.sigma:.3g}, has more energy than the images"
         )
-        return [f"{absurd}: x does not explain y; {REMEDY}"]
+        return [f"{absurd}: x does not explain y; {_remedy(physics)}"]
     if _is_noise(physics, pairs, is_noisy(physics, pairs.z)):
         return []
     why = (
         "the noise level was estimated from the pairs themselves, and their residuals are not "
         "those of noise: more than half may be poisoned, or the operator is not quite theirs"
     )
-    return [f"{why}; {REMEDY}"]
+    return [f"{why}; {_remedy(physics)}"]
 
 
 def is_noisy(physics: Physics, z: Tensor) -> bool:
@@ -78,8 +76,12 @@ def _is_noise(physics: Physics, pairs: Pairs, noisy: bool) -> bool:
     return bool(mean < chdtri(freedom, RARE) and usual)
 
 
-def of_rankings(judged: Sequence[Judged], pairs: Pairs) -> list[str]:
-    """What a detector that only ranks shows, where a few pairs are of another make than others."""
+def of_rankings(judged: Sequence[Judged], pairs: Pairs, varies: bool = False) -> list[str]:
+    """What a detector that only ranks shows, where a few pairs are of another make than others.
+
+    `varies`: whether slices have masks of their own, which trusted pairs keep from being tested.
+    """
+    alone = " and leave --operator out" if varies else ""
     found = []
     for each in judged:
         apart = None
@@ -89,7 +91,7 @@ def of_rankings(judged: Sequence[Judged], pairs: Pairs) -> list[str]:
         if many:
             found.append(
                 f"{many} of {len(each.scores)} pairs stand apart from the others by {each.name}, "
-                "which may be natural; give --clean to decide"
+                f"which may be natural; give --clean{alone} to decide"
             )
     return found
 
@@ -120,7 +122,20 @@ def of_louder(physics: Physics | None, pairs: Pairs, judged: Sequence[Judged]) -
         return []
     why = "it has no direction, as what is drawn into images has"
     found = f"{len(unit)} pairs have more noise than the others, and {why}"
-    return [f"{found}; look at them, or give --clean to decide"]
+    return [f"{found}; {_apart(physics, len(unit))}"]
+
+
+def _remedy(physics: Physics) -> str:
+    """What mends a noise level that was estimated; trusted pairs do where one operator fits all."""
+    return "give operator.sigma" if physics.varies else "give operator.sigma or --clean"
+
+
+def _apart(physics: Physics, louder: int) -> str:
+    """What mends noise of two levels; in a file of its own each is estimated from its own pairs."""
+    if not physics.varies:
+        return "look at them, or give --clean to decide"
+    few = f" (fewer than {FEW} need their own operator.sigma)" if louder < FEW else ""
+    return f"look at them, and audit them and the others in files of their own{few}"
 
 
 def _have_directions(unit: Tensor, physics: Physics) -> bool:
@@ -131,11 +146,11 @@ def _have_directions(unit: Tensor, physics: Physics) -> bool:
 
 def of_flags(judged: Sequence[Judged]) -> list[str]:
     """Counts of flags that are too many for chance and too few for proof."""
-    tests = counted(judged)
+    tests, by_law = counted(judged), {each.name for each in judged if each.basis == "law"}
     return [
         f"{each.name} flags {each.flagged}, where {each.expected:.3g} are expected: too many for "
-        f"chance (p = {each.p_value:.2g}) and too few for proof; look at them, or give more "
-        "trusted ones"
+        f"chance (p = {each.p_value:.2g}) and too few for proof; look at them, or "
+        + ("audit more pairs at once" if each.name in by_law else "give more trusted ones")
         for each in tests
         if LEVEL / len(tests) <= each.p_value < UNUSUAL / len(tests)
     ]
