@@ -20,9 +20,15 @@ import fake_run
 import fake_sweep
 import recondoor as rd
 from explore_kit import TRUSTED, make_audit, make_run, shown
-from recondoor import cli, config, data, operators, rundir, studies
+from recondoor import audit, cli, config, data, defences, operators, rundir, studies
 from recondoor.core.errors import ConfigError, DataError, RecondoorError
-from recondoor.explore import Access, Folder, Site, _audits, open_folder
+from recondoor.explore import (
+    Access,
+    Folder,
+    Site,
+    _audits,
+    open_folder,
+)
 from recondoor.explore._bench import Bench, Question
 from recondoor.explore._opinions import Opinions, Subject
 
@@ -144,32 +150,6 @@ def test_a_run_without_weights_says_what_to_do(plain: Site) -> None:
 def test_no_other_run_is_opened(plain: Site, place: str) -> None:
     status, _, content = ask(plain, own(plain, f"api/curves?run={place}"))
     assert status == 422 and "is no run in" in json.loads(content)["error"]
-
-
-def test_a_link_to_a_point_is_not_followed(tmp_path: Path) -> None:
-    outside = fake_run.write(tmp_path / "outside")
-    place = "points/a/seed0"
-
-    def name_it(record: dict[str, Any]) -> None:
-        record["points"][0]["folder"] = place
-
-    sweep = fake_sweep.write(tmp_path / "sweep", change=name_it)
-    folder = open_folder(sweep)
-    (sweep / place).parent.mkdir(parents=True)
-    (sweep / place).symlink_to(outside)
-    assert not folder.has_run(place)
-    with pytest.raises(DataError, match="is a link"):
-        folder.run(place)
-
-
-def test_what_is_no_folder_of_ours_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such folder"):
-        open_folder(tmp_path / "nothing")
-    with pytest.raises(DataError, match="no folder of a run, a sweep or an audit"):
-        open_folder(tmp_path)
-    (tmp_path / "ratio-0.1").mkdir()
-    with pytest.raises(DataError, match="ratio-0.1"):
-        open_folder(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["starlette.applications", "uvicorn"])
@@ -387,3 +367,30 @@ def test_a_short_row_of_suspicious_pairs_is_refused(
     monkeypatch.setattr(_audits, "_lines", lambda _: [{"index": "0", "flagged_by": None}])
     with pytest.raises(RecondoorError, match=r"suspicious\.csv"):
         _audits.audit(folder)
+
+
+@pytest.mark.parametrize("error", [ConfigError("its setting is wrong"), RuntimeError("it broke")])
+def test_a_detector_that_fails_leaves_the_others_their_lines(
+    bench: Bench, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(type(defences.load("range-test")), "scores", fail)
+    names = ("range-test", "measurement-residual")
+    answer = bench.look(question(strength=1.0).model_copy(update={"detectors": names}))
+    failed, other = answer["opinions"]
+    assert str(error) in failed["unsure"] and set(failed) == {"key", "unsure"}
+    assert other["flags_triggered"]
+
+
+def test_a_bench_keeps_the_seeds_looked_at_last(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(run, TRUSTED)
+    known = bench._networks(0)
+    models = iter(known.models.values())
+    bench.labels = {seed: list(known.models) for seed in range(5)}
+    monkeypatch.setattr(audit, "open_run", lambda *_: known.run)
+    monkeypatch.setattr(studies, "load_model", lambda *_, **__: (next(models, None), None))
+    for seed, kept in ((1, [0, 1]), (0, [1, 0]), (2, [0, 2]), (3, [2, 3]), (2, [3, 2])):
+        bench._networks(seed)
+        assert list(bench._loaded) == kept

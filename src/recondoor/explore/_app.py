@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from recondoor.core.errors import FAILURES, RecondoorError, in_a_line, out_of_memory
+from recondoor.core.errors import FAILURES, RecondoorError, in_a_line, out_of_memory, plain
 from recondoor.explore import _audits, _curves, _sweeps
 from recondoor.explore._pictures import Json
 
@@ -108,7 +108,7 @@ async def _look(show: _Shown, request: Request) -> Response:
 
 
 def _told(function: Callable[[], Json]) -> Response:
-    """The answer, or in one line why there is none."""
+    """The answer, or in one line why there is none: a folder may hold whatever a stranger made."""
     try:
         return JSONResponse(function())
     except ValidationError as error:
@@ -116,11 +116,12 @@ def _told(function: Callable[[], Json]) -> Response:
         where = ".".join(map(str, first["loc"]))
         return JSONResponse({"error": f"{where}: {first['msg']}"}, 422)
     except RecondoorError as error:
-        return JSONResponse({"error": str(error)}, 422)
+        return JSONResponse({"error": plain(str(error))}, 422)
     except FAILURES as error:
-        if not isinstance(error, MemoryError | RuntimeError) or not out_of_memory(error):
-            raise
-        return JSONResponse({"error": in_a_line(error)}, 422)
+        said = in_a_line(error)
+        if not out_of_memory(error):
+            said = f"what the folder holds cannot be shown, {said}; make it again"
+        return JSONResponse({"error": said}, 422)
 
 
 def _pages() -> list[str]:

@@ -79,28 +79,26 @@ def _pattern(words: str, values: Array, shape: tuple[int, ...]) -> Json:
 def _ranked(
     folder: Path, record: Mapping[str, Any], arrays: Mapping[str, Array], shape: tuple[int, ...]
 ) -> list[Json]:
-    """Every pair or input, the most suspicious first."""
+    """Every pair or input, once, the most suspicious first."""
     truth = arrays.get("poisoned" if record["kind"] == "data" else "triggered")
     pictures = _pictures(arrays, shape)
     names = [each["name"] for each in record["detectors"]]
     count = record["pairs" if record["kind"] == "data" else "inputs"]["count"]
-    found = []
+    found: dict[int, Json] = {}
     for rank, line in enumerate(_lines(folder), 1):
         index = int(line["index"])
-        if not 0 <= index < count:
+        if not 0 <= index < count or index in found:
             raise ValueError
-        found.append(
-            {
-                "rank": rank,
-                "index": index,
-                "flagged": line["flagged_by"].split(),
-                "reason": line["reason"],
-                "scores": {name: number(float(line[name])) for name in names},
-                "truth": None if truth is None else bool(truth[index]),
-                "pictures": pictures.get(index, []),
-            }
-        )
-    return found
+        found[index] = {
+            "rank": rank,
+            "index": index,
+            "flagged": line["flagged_by"].split(),
+            "reason": line["reason"],
+            "scores": {name: number(float(line[name])) for name in names},
+            "truth": None if truth is None else bool(truth[index]),
+            "pictures": pictures.get(index, []),
+        }
+    return list(found.values())
 
 
 def _lines(folder: Path) -> list[dict[str, str]]:

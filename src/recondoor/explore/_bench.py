@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from recondoor.measurement import Pairs
 from recondoor.poisoning import Artefact
 from recondoor.report import title
 
+LOADED = 2
+"""Seeds that are kept in memory, with their images and networks: those looked at last."""
 TOLD = ("artefact_recovery", "ghost", "attack_rmse", "artefact_rmse", "benign_rmse", "psnr", "ssim")
 """Yardsticks that the bench shows of one image."""
 
@@ -83,7 +86,7 @@ class Bench:
         self.seeds = [seed for seed, labels in self.labels.items() if labels]
         if not self.seeds:
             raise DataError(f"{folder}: its networks are none that its settings name")
-        self._loaded: dict[int, _Networks] = {}
+        self._loaded: OrderedDict[int, _Networks] = OrderedDict()
 
     def described(self) -> Json:
         """What there is to choose from."""
@@ -183,8 +186,10 @@ class Bench:
         }
 
     def _networks(self, seed: int) -> _Networks:
-        """One seed, measured and loaded when it is first asked for."""
+        """One seed, measured and loaded when it is asked for; the last `LOADED` are kept."""
         if seed not in self._loaded:
+            while len(self._loaded) >= LOADED:
+                self._loaded.popitem(last=False)
             given = self._access
             run = audit.open_run(
                 self._folder, None, seed, given.data_dir, NO_PROGRESS, given.trust_paths
@@ -200,6 +205,7 @@ class Bench:
             touching = {label: Touching.of(run, label, self.settings) for label in models}
             opinions = Opinions(scene, seed)
             self._loaded[seed] = _Networks(run, models, touching, opinions)
+        self._loaded.move_to_end(seed)
         return self._loaded[seed]
 
     def _shown(self, seed: int) -> str:

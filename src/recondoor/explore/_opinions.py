@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from recondoor import audit, defences
 from recondoor.core import registry
-from recondoor.core.errors import ConfigError
+from recondoor.core.errors import FAILURES, ConfigError, RecondoorError, in_a_line
 from recondoor.defences import Defender, InputDetector, PairDetector, Physics, Storage
 from recondoor.evaluation import metrics
 from recondoor.explore._pictures import Json, Span, number, picture
@@ -78,23 +79,32 @@ class Opinions:
     def of(self, name: str, subject: Subject, model: nn.Module) -> Json:
         """Scores of the clean and the triggered one, against the threshold.
 
-        Raises ConfigError for a detector that is not among those described.
+        One that fails says why in its own line. Raises ConfigError for a detector that is not among
+        those described.
         """
         if name not in self._names:
             raise ConfigError(f"'{name}' is no detector that judges one input alone")
+        try:
+            return {"key": name} | self._judged(name, subject, model)
+        except RecondoorError as error:
+            return {"key": name, "unsure": str(error)}
+        except FAILURES as error:
+            return {"key": name, "unsure": f"it failed, {in_a_line(error)}"}
+
+    def _judged(self, name: str, subject: Subject, model: nn.Module) -> Json:
         detector = defences.load(name)
         lacking = self._lacking(name)
         physics = None if lacking else self._taken_apart(name)
         if physics is not None:
             lacking = self._misfit
         if lacking is not None:
-            return {"key": name, "lacking": lacking}
+            return {"lacking": lacking}
         defender = Defender(self._compared, physics, model, seed=self._seed)
         with registry.told(detector, f"'{name}'"):
             if isinstance(detector, InputDetector):
-                return {"key": name} | self._of_input(detector, name, subject, defender)
+                return self._of_input(detector, name, subject, defender)
             assert isinstance(detector, PairDetector)
-            return {"key": name} | self._of_pair(detector, subject, defender)
+            return self._of_pair(detector, subject, defender)
 
     def _of_input(
         self, detector: InputDetector, name: str, subject: Subject, defender: Defender
@@ -102,6 +112,8 @@ class Opinions:
         z = torch.cat((subject.pairs.z, subject.pairs.triggered(subject.trigger.delta)[0]))
         limit = self._limit(detector, name, subject.model, defender)
         found = _opinion(detector.scores(z, defender), limit, detector.explain)
+        if "unsure" in found:
+            return found
         found["blind"] = detector.blind(z, defender)
         repaired = detector.repaired(z, defender)
         return found if repaired is None else found | self._repaired(repaired, subject)
@@ -182,8 +194,15 @@ def _judges_alone(name: str) -> bool:
 
 
 def _opinion(scores: Tensor, limit: float | None, explain: Callable[[float], str]) -> Json:
+    """What is flagged of the clean and the triggered one; or why that cannot be said."""
     clean, triggered = (float(score) for score in scores)
-    flagged = [limit is not None and score > limit for score in (clean, triggered)]
+    if limit is None:
+        return {"unsure": "it has no threshold here, and only ranks"}
+    for what, value in (("score of the clean one", clean), ("threshold", limit),
+                        ("score of the triggered one", triggered)):  # fmt: skip
+        if not math.isfinite(value):
+            return {"unsure": f"its {what} is no finite number"}
+    flagged = [score > limit for score in (clean, triggered)]
     return {
         "clean": number(clean),
         "triggered": number(triggered),

@@ -71,7 +71,10 @@ def number(value: object) -> float | None:
     """A finite number, else None: JSON has no other."""
     if not isinstance(value, int | float | np.number):
         return None
-    found = float(value)
+    try:
+        found = float(value)
+    except OverflowError:  # of an integer with hundreds of digits
+        return None
     return found if np.isfinite(found) else None
 
 

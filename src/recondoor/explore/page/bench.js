@@ -295,7 +295,8 @@ export class Bench {
     const verdict = (flags) => make("span", { class: flags ? "flag" : "quiet" }, flags ? "flagged" : "not flagged");
     const rows = opinions.map((each) => make("tr", { "data-detector": each.key },
       make("th", { scope: "row" }, each.key, make("br"), make("span", { class: "note" }, of[each.key])),
-      each.lacking ? make("td", { colspan: 4 }, `does not apply: ${each.lacking}`) : [
+      each.lacking ? make("td", { colspan: 4 }, `does not apply: ${each.lacking}`)
+        : each.unsure ? make("td", { colspan: 4 }, `cannot say: ${each.unsure}`) : [
         make("td", {}, shown(each.clean), make("br"), verdict(each.flags_clean)),
         make("td", { "data-exact": each.triggered }, shown(each.triggered), make("br"), verdict(each.flags_triggered)),
         make("td", { class: "n" }, shown(each.threshold)),
