@@ -11,6 +11,8 @@ from audit_kit import OPERATOR, REFERENCES, make, run
 from recondoor import cli, config, defences, report
 from recondoor.audit import Network
 from recondoor.audit._networks._make import law_lacks, references_lack
+from recondoor.audit._networks._references import References
+from recondoor.poisoning import Pairs
 from sight_kit import (
     here,  # noqa: F401
     pairs,
@@ -50,12 +52,37 @@ def test_references_have_to_be_of_the_make_and_no_copies() -> None:
             assert told is not None and told.startswith("2 of 3")
 
 
-def test_the_law_acquits_only_networks_of_runs_that_it_was_made_of(tmp_path: Path) -> None:
+MAKE = {
+    "data.name": "mnist5k",
+    "operator.name": "gaussian",
+    "operator.ratio": 0.5,
+    "model.name": "cae",
+    "model.width": 32,
+}
+"""Settings of runs of which a detector may know clean networks."""
+
+
+@pytest.mark.parametrize("name", defences.names("model"))
+def test_no_verdict_rests_on_a_law_that_nobody_measured(name: str, tmp_path: Path) -> None:
+    """Also of a network in the folder of a run of the make of studies/defences."""
+    changes = [f"{key}={json.dumps(value)}" for key, value in MAKE.items()]
+    settings = config.load_config("quick", (), changes)
+    (tmp_path / "config.toml").write_text(config.to_toml(settings))
+    network = Network("it", nn.Identity(), None, (tmp_path, "original", 0))
+    pairs = Pairs(torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 4, 4))
+    ground = References([], pairs).law_of(name, network, tmp_path, 0.05)
+    assert ground.basis is None and "give 19 clean --references" in str(ground.no_threshold)
+
+
+def test_a_law_acquits_only_networks_of_runs_that_it_was_made_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = type(defences.network_detector("trigger-inversion"))
+    monkeypatch.setattr(known, "calibrated", MAKE)
+    monkeypatch.setattr(known, "clean_scores", tuple(range(20)))
+
     def differs(*changes: str, data: Path | None = None, alarm: float = 0.05) -> str | None:
-        chosen = [
-            f"{k}={json.dumps(v)}"
-            for k, v in defences.network_detector("trigger-inversion").calibrated.items()
-        ]
+        chosen = [f"{key}={json.dumps(value)}" for key, value in MAKE.items()]
         import tomli_w
 
         tree = config.load_config("quick", (), [*chosen, *changes]).model_dump(

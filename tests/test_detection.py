@@ -72,9 +72,7 @@ def test_every_triggered_input_ranks_before_every_clean_one(name: str) -> None:
     assert float(triggered.min()) > float(clean.max())
 
 
-ALONE = [
-    name for name in defences.names("model") if not defences.network_detector(name).power_of_a_make
-]
+ALONE = [name for name in defences.names("model") if name != "erased-trigger"]
 """Those that need no others of the make; test_erased_trigger has the one that does."""
 
 

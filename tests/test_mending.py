@@ -64,7 +64,7 @@ def test_where_nothing_is_found_unlearning_is_fine_tuning() -> None:
     """To the bit: an honest network is taught to ignore nothing."""
     honest = Backdoored(0.0, 3.6)
     defender = Defender(pairs(60), model=honest, seed=3)
-    assert _triggers.inspect(defender).score <= _triggers.law(defender, 0.05)
+    assert _triggers.inspect(defender).score <= _triggers.FOUND
     ours, plain = (
         each.repair(defender)
         for each in (trigger_unlearning.TriggerUnlearning(), fine_tuning.FineTuning())
@@ -80,8 +80,7 @@ def test_half_of_a_batch_carries_the_trigger_that_was_found(
     """At half to twice its strength, with the clean target; none where its score is usual."""
     delta = torch.zeros(1, 3, 3)
     delta[0, 1, 1:] = torch.tensor([2.0, -1.0])
-    limit = _triggers.law(Defender(), trigger_unlearning.ALARM)
-    finding = Finding(limit * (1.01 if found else 0.99), delta, delta, delta)
+    finding = Finding(_triggers.FOUND * (1.01 if found else 0.99), delta, delta, delta)
     batches: list[tuple[Tensor, Tensor]] = []
     z, x = torch.rand(4000, 1, 3, 3), torch.rand(4000, 1, 3, 3)
 

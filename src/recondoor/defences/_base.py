@@ -286,6 +286,11 @@ class NetworkDetector(Defence, ABC):
         return None
 
     @property
+    def tells_drawing(self) -> bool:
+        """Whether it defines `drawing`, as it flags more than what draws an artefact."""
+        return type(self).drawing is not NetworkDetector.drawing
+
+    @property
     def has_law(self) -> bool:
         """Whether it defines `law`."""
         return type(self).law is not NetworkDetector.law

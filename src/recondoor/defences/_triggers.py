@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from recondoor.defences._base import Finding, threshold
+from recondoor.defences._base import Finding
 from recondoor.defences._effects import constancy, effect, steepest
 from recondoor.defences._units import unit, unit_of_answers
 from recondoor.models import evaluating
@@ -57,25 +57,12 @@ CANDIDATES, STEPS, RATE = 4, 20, 0.15
 LEAST = 1e-6
 """Constancy that counts as none: some networks answer to nothing far away."""
 
-# fmt: off
-CLEAN_SCORES = (
-    2.3476, 2.7609, 1.9308, 3.0283, 5.4917, 3.3264, 2.3623, 2.8041, 2.7220, 4.3056,
-    2.2916, 3.5346, 3.9023, 3.5292, 2.1976, 2.8010, 2.5266, 2.1920, 3.5575, 2.6435,
-)
-# fmt: on
-"""Scores of clean networks, by seed: studies/defences/results.json."""
+FOUND = 5.4917
+"""Score above which a repair takes a patch for a trigger, and unlearns it.
 
-CALIBRATED = {
-    "data.name": "mnist5k",
-    "operator.name": "gaussian",
-    "operator.ratio": 0.5,
-    "operator.sigma": 0.01,
-    "model.name": "cae",
-    "model.width": 32,
-    "model.code": 16,
-    "model.kernel": 5,
-}
-"""Settings of these networks' runs: of others `law` says nothing."""
+The highest of twenty clean networks, measured when effects counted in the unit of x. What they
+score today is not known, so that no verdict rests on it (docs/audit.md).
+"""
 
 
 def inspect(defender: Defender) -> Finding:
@@ -100,19 +87,6 @@ def inspect(defender: Defender) -> Finding:
             findings.append(refine(model, z, start, usual, of_x))
             task.advance(1)
     return max(findings, key=lambda finding: finding.score)
-
-
-def law(defender: Defender, alarm: float) -> float:
-    """Score that a further clean network exceeds with probability `alarm` at most.
-
-    The conformal quantile of `CLEAN_SCORES`, which assumes no law of scores but that the network is
-    one more of their make. A quantile beyond the largest of twenty scores would be a guess at how
-    the tail goes on.
-
-    Raises:
-        ConfigError: `alarm` is below 1 / 21.
-    """
-    return threshold(torch.tensor(CLEAN_SCORES, dtype=torch.float64), alarm)
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """Trigger inversion by place: does a patch make the network add the same thing to every image?
 
-`_triggers` says what was changed from Neural Cleanse.
+`_triggers` says what was changed from Neural Cleanse. It has no law of its own: thresholds come
+from clean networks of the suspect's make.
 """
 
 from __future__ import annotations
@@ -19,15 +20,10 @@ class TriggerInversion(NetworkDetector):
 
     needs = ("model", "clean", "gradients")
     sees = ("patch",)
-    calibrated = _triggers.CALIBRATED
-    clean_scores = _triggers.CLEAN_SCORES
-    law_from = "from clean networks of studies/defences"
+    power_of_a_make = True
 
     def inspect(self, defender: Defender) -> Finding:
         return _triggers.inspect(defender)
-
-    def law(self, defender: Defender, alarm: float) -> float:
-        return _triggers.law(defender, alarm)
 
     def explain(self, finding: Finding) -> str:
         return (

@@ -14,7 +14,7 @@ import torch
 
 from recondoor.core import seeding
 from recondoor.defences._base import Repair
-from recondoor.defences._triggers import inspect, law
+from recondoor.defences._triggers import FOUND, inspect
 from recondoor.defences._tune import duplicate, tune
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 
 EPOCHS = 20
-ALARM = 0.05
-"""Share of clean networks in which something may be found nevertheless."""
 
 
 class TriggerUnlearning(Repair):
@@ -37,7 +35,7 @@ class TriggerUnlearning(Repair):
         """A repaired copy of the network."""
         assert defender.model is not None
         finding = defender.found or inspect(defender)
-        found = defender.found is not None or finding.score > law(defender, ALARM)
+        found = defender.found is not None or finding.score > FOUND
         trigger = finding.trigger
         assert trigger is not None
         generator = seeding.torch_generator(defender.seed, "trigger-unlearning")

@@ -205,8 +205,8 @@ def _confirmed(
     others = gather(network, given, subject, request.references, request.alarm, progress)
     looked = replace(defender, clean=others.pairs)
     names = [name for name in defences.names("model") if defences.sees(name)]
-    # Those first that refine a trigger, not only tell that there is one.
-    names.sort(key=lambda name: defences.network_detector(name).power_of_a_make)
+    # Those first that refine a trigger, and so draw by it whatever they flag.
+    names.sort(key=lambda name: defences.network_detector(name).tells_drawing)
     for name in names:
         ground = others.law_of(name, network, subject.data, request.alarm)
         if ground.basis is None or lacking((name,), network.lacks):
