@@ -176,7 +176,9 @@ def test_a_network_that_cannot_be_trained_leaves_the_physics(
 
     pairs(here)
     monkeypatch.setattr("recondoor.audit._pairs._data.young_network", fail)
-    found = audit_data(Request(here / "pairs.npz", Measured.by(settings()), here / "trusted.npz"))
+    names = (*PHYSICS, "spectre")
+    measured, trusted = Measured.by(settings()), here / "trusted.npz"
+    found = audit_data(Request(here / "pairs.npz", measured, trusted, detectors=names))
     assert found.verdict == "clean"
     assert "could not be trained" in found.skipped["spectre"]
 

@@ -110,7 +110,8 @@ def test_constant_images_have_scores(tmp_path: Path) -> None:
         exact = operators.build(SHAPE, Operator(name="gaussian", ratio=0.5), 3, torch.float64)
         y = exact.forward(torch.from_numpy(x).double(), torch.Generator().manual_seed(1))
         z = exact.A_adjoint(y).float().numpy()
-        found = audit(tmp_path, {"x": x, "z": z}, "operator.sigma=0.01", detectors=None)
+        every = defences.names("pairs")
+        found = audit(tmp_path, {"x": x, "z": z}, "operator.sigma=0.01", detectors=every)
         assert len(found.judged) == len(defences.names("pairs"))
         assert all(np.isfinite(each.scores).all() for each in found.judged)
         assert found.verdict != "suspicious"
@@ -158,7 +159,8 @@ def test_scores_do_not_depend_on_units(name: str, exponent: int) -> None:
 def test_other_units_give_the_same_verdict(poisoned: int, unit: Any, tmp_path: Path) -> None:
     """With all detectors, and a network that is trained on the pairs."""
     made = make(200, 1, poisoned)
-    expected = audit(tmp_path, made, detectors=None)
+    every = defences.names("pairs")
+    expected = audit(tmp_path, made, detectors=every)
     if unit == "HU":
         exact = operators.build(SHAPE, Operator(name="gaussian", ratio=0.5), 3, torch.float64)
         shift = torch.full((1, *SHAPE), -1000.0, dtype=torch.float64)
@@ -166,7 +168,7 @@ def test_other_units_give_the_same_verdict(poisoned: int, unit: Any, tmp_path: P
         other = {"x": 4000 * made["x"] - 1000, "z": 4000 * made["z"] + moved}
     else:
         other = {key: np.float32(unit * made[key]) for key in ("x", "z")}
-    found = audit(tmp_path, other, detectors=None)
+    found = audit(tmp_path, other, detectors=every)
     assert found.verdict == expected.verdict
     assert len(found.judged) == len(expected.judged)
     flagged = [(each.name, int(each.flagged.sum())) for each in expected.judged[:]]

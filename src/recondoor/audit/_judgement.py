@@ -125,6 +125,21 @@ def judge(name: str, pairs: Pairs, defender: Defender, alarm: float) -> Judged:
     return _by_law(name, scores, defender, alarm, started, rate)
 
 
+def judge_parts(name: str, parts: Sequence[Pairs], defender: Defender, alarm: float) -> Judged:
+    """As `judge`, of pairs of several sizes: the scores of each size are found on their own.
+
+    Raises ValueError for a detector that looks at all pairs together.
+    """
+    if len(parts) == 1:
+        return judge(name, parts[0], defender, alarm)
+    detector, started = defences.pair_detector(name), time.perf_counter()
+    if isinstance(detector, SetDetector) or detector.compares:
+        raise ValueError("it looks at all slices together, and these are of several sizes")
+    found = [_of_each(detector.scores(part, defender), len(part)) for part in parts]
+    scores = torch.cat([each.detach().cpu() for each in found])
+    return _by_law(name, scores, defender, alarm, started, partial(detector.rate, scores, defender))
+
+
 def _by_test(name: str, found: SetFinding, count: int, started: float) -> Judged:
     scores = _of_each(found.scores, count).double().cpu().numpy()
     if not np.isfinite(scores).all():
@@ -281,16 +296,16 @@ def _judged(
     )
 
 
-def suspicious(judged: list[Judged]) -> bool:
+def suspicious(judged: list[Judged], waiting: int = 0) -> bool:
     """Whether any p value says so: that of a test of all pairs, or one of a count of flags.
 
     The former has a level of its own; the latter are compared with LEVEL over their number
-    (Bonferroni).
+    (Bonferroni), in which tests count that are `waiting` for what these find.
     """
     if any(each.whole is not None and alarming(each.whole) for each in judged):
         return True
     tests = [each.p_value for each in counted(judged)]
-    return bool(tests) and min(tests) < LEVEL / len(tests)
+    return bool(tests) and min(tests) < LEVEL / (len(tests) + waiting)
 
 
 def alarming(found: SetFinding) -> bool:

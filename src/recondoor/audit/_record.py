@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import asdict
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ def files(audit: Audit) -> Files:
     """What lies beside audit.json, by name."""
     ranked = ranking(audit.judged)
     return {
-        "evidence.npz": npz(_evidence(audit, pictured(audit.judged, ranked, audit.given.pairs.z))),
+        "evidence.npz": npz(_evidence(audit, pictured(audit.judged, ranked, prod(audit.shape)))),
         "suspicious.csv": table(audit.judged, ranked).encode(),
     }
 
@@ -48,12 +49,12 @@ def as_record(audit: Audit, command: str) -> dict[str, Any]:
         **describe_sight(
             audit.seen,
             audit.verdict,
-            given_words(len(given.pairs), audit),
+            given_words(audit.count, audit),
             audit.doubts,
             audit.cause,
         ),
         "name": given.name,
-        "pairs": {"count": len(given.pairs), "shape": list(given.pairs.x.shape[1:])},
+        "pairs": {"count": audit.count, "shape": list(audit.shape)},
         "clean_pairs": None if audit.defender.clean is None else len(audit.defender.clean),
         "alarm": request.alarm,
         "level": LEVEL,
@@ -160,10 +161,10 @@ def ranking(judged: list[Judged]) -> NDArray[np.int64]:
     return np.lexsort((places, -flags, ~proven))
 
 
-def pictured(judged: list[Judged], ranked: NDArray[np.int64], z: torch.Tensor) -> NDArray[np.int64]:
-    """Of which of `ranked` pictures are kept: all that are flagged, as far as there is room."""
+def pictured(judged: list[Judged], ranked: NDArray[np.int64], values: int) -> NDArray[np.int64]:
+    """Of which of `ranked` pictures are kept, of so many values: all flagged, if there is room."""
     flagged = int(np.any([each.flagged for each in judged], axis=0).sum()) if judged else 0
-    room = ROOM // (4 * z[0].numel())
+    room = ROOM // (4 * values)
     return ranked[: max(SHOWN, min(flagged, MOST_SHOWN, room))]
 
 
@@ -198,8 +199,8 @@ def _evidence(audit: Audit, shown: NDArray[np.int64]) -> Arrays:
     `back` is A^+ y, what the measurement says; `contradiction` is A^+ (A x - y), the part of
     x - A^+ y that it denies, without what no measurement could tell.
     """
-    defender, pairs = audit.defender, audit.given.pairs
-    z, x = pairs.z[shown], pairs.x[shown]
+    defender, pairs = audit.defender, audit.at(shown)
+    z, x = pairs.z, pairs.x
     arrays: Arrays = {"index": shown, "z": z.numpy(), "x": x.numpy()}
     if defender.physics is not None and not defender.physics.partial:
         mine = defender.physics.rows(torch.from_numpy(shown))

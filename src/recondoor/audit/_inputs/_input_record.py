@@ -28,7 +28,9 @@ def input_files(audit: InputAudit) -> Files:
     repaired = {} if best is None else {"repaired": best.numpy()}
     every = {name: values.numpy() for name, values in audit.repaired.items()}
     return {
-        "evidence.npz": npz(_evidence(audit, pictured(audit.judged, ranked, audit.inputs.z))),
+        "evidence.npz": npz(
+            _evidence(audit, pictured(audit.judged, ranked, audit.inputs.z[0].numel()))
+        ),
         "repaired.npz": npz({"output": audit.output.numpy()} | repaired | every),
         "suspicious.csv": table(audit.judged, ranked).encode(),
     }

@@ -2,35 +2,26 @@
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from recondoor import defences
-from recondoor.audit._guard import attempt, undisturbed
-from recondoor.audit._judgement import (
-    Judged,
-    alarming,
-    blindness,
-    choose,
-    judge,
-    require_alarm,
-    seen_by,
-    suspicious,
-)
+from recondoor.audit._judgement import Judged, choose, counted, require_alarm
 from recondoor.audit._networks._network import young_network
 from recondoor.audit._networks._network_file import Network, open_network
 from recondoor.audit._networks._probe import lacking
-from recondoor.audit._pairs import _doubts as doubts_of
-from recondoor.audit._pairs._alike import unlike
 from recondoor.audit._pairs._apart import copies_note, distinct, require_apart
+from recondoor.audit._pairs._conclusion import Case
 from recondoor.audit._pairs._fit import misfit, misfit_by_images, misfit_of_trusted
 from recondoor.audit._pairs._run import read_run
 from recondoor.audit._pairs._source import Given, Measured, Source, made_of_y, name_of, read_pairs
-from recondoor.audit._sight import Sight, Verdict, decide
+from recondoor.audit._pairs._stack import Stack
+from recondoor.audit._pairs._stages import in_order, least_of, look, plan_of
+from recondoor.audit._sight import Sight, Verdict
 from recondoor.audit._taken_apart import take_apart
 from recondoor.core import caller
 from recondoor.core.errors import FAILURES, ConfigError, DataError, TrainingError, in_a_line
@@ -96,7 +87,8 @@ class Audit:
 
     `skipped` says of each detector that did not look, or failed, why, `doubts` what else keeps
     pairs from being called clean. `cause` is why flags prove nothing: the operator is not theirs,
-    or the trusted pairs are others in kind.
+    or the trusted pairs are others in kind. `scans` are slices of a scanner's files, of which
+    `given` holds the first ones alone.
     """
 
     request: Request
@@ -109,6 +101,26 @@ class Audit:
     cause: str | None
     seen: Sight
     verdict: Verdict
+    scans: Stack | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of an image, or what all slices of scans fit into."""
+        if self.scans is not None:
+            return self.scans.shape
+        _, channels, height, width = self.given.pairs.x.shape
+        return channels, height, width
+
+    @property
+    def count(self) -> int:
+        """Pairs looked at."""
+        return len(self.given.pairs if self.scans is None else self.scans)
+
+    def at(self, index: NDArray[np.int64]) -> Pairs:
+        """Some of the pairs."""
+        if self.scans is not None:
+            return self.scans.at(index)
+        return self.given.pairs.at(torch.from_numpy(index))
 
 
 @caller.afresh()
@@ -117,7 +129,8 @@ def audit_data(
 ) -> Audit:
     """Look at pairs with every detector that applies.
 
-    Without `model`, a network is trained on the pairs for one epoch, if a detector wants one.
+    Without `model`, a network is trained on the pairs for one epoch, if a detector that was asked
+    for wants one, or if one could decide what the others leave open (`_stages`).
 
     Raises:
         DataError: pairs that cannot be read.
@@ -125,14 +138,7 @@ def audit_data(
     """
     names = choose(request.detectors, "pairs")
     given = _read(request, progress)
-    clean, _ = read_pairs(request.clean, request.measured) if request.clean else (None, None)
-    notes: list[str] = []
-    if clean is not None:
-        _require_alike(given.pairs, clean)
-        require_apart(given.pairs, clean, "--clean")
-        count, clean = len(clean), distinct(clean)
-        notes += copies_note(count, len(clean))
-        defences.rank(len(clean), request.alarm)
+    clean, notes = _trusted(request, given)
     with progress.task("taking the operator apart", 1) as task:
         physics, no_physics = take_apart(given, clean, notes, partial=True)
         task.advance()
@@ -145,37 +151,53 @@ def audit_data(
         skipped |= lacking(names, outside.lacks)
         notes += [*outside.notes, RANKS]
     else:
-        model = _trained(names, given, clean, model, skipped, progress)
+        skipped |= _untrainable(names, given, model)
+    asked = request.detectors is not None or model is not None
+    plan = plan_of(names, skipped, clean is not None, asked)
+    if outside is None:
+        model = _trained(plan.first, given, clean, model, skipped, progress)
     defender = Defender(
         clean, physics, model, seed=given.seed, progress=progress, operator=given.operator
     )
     without = None if outside is None else replace(defender, clean=None)
-    judged, blind = _look(names, given.pairs, defender, without, request.alarm, skipped)
-    seen = seen_by("pairs", names, judged, skipped, blind)
-    apart = _drawn_apart(given, clean, judged)
-    alarmed = any(each.whole is not None and alarming(each.whole) for each in judged)
-    whole = any(each.whole is not None and each.p_value is not None for each in judged)
-    cause = apart if not alarmed else None
-    if unfit is not None and (given.made or not whole):
-        cause = unfit
-    elif unfit is not None:
-        notes.append(f"{unfit[0].upper()}{unfit[1:]}.")
-    louder = [] if unfit or clean is not None else doubts_of.of_louder(physics, given.pairs, judged)
-    fits = replace(defender, physics=None) if unfit else defender
-    doubts = [cause] if cause else [*louder, *_doubts(given, fits, judged)]
-    telling = [each for each in judged if not (louder and each.name == doubts_of.RESIDUAL)]
+    judged, blind = look(plan.first, given.pairs, defender, without, request.alarm, skipped)
+    skipped |= plan.left_out
+    case = Case(names, given, defender, unfit)
+    found = case.conclude(judged, skipped | plan.yet, blind, plan.tests)
+    least = least_of(len(given.pairs), clean, request.alarm)
+    unneeded = plan.unneeded(found, least, len(counted(judged)) + plan.tests)
+    if unneeded is not None:
+        skipped |= dict.fromkeys(plan.later, unneeded)
+    elif plan.later:
+        model = _trained(plan.later, given, clean, None, skipped, progress)
+        case = case.through(replace(defender, model=model))
+        more, also = look(plan.later, given.pairs, case.defender, None, request.alarm, skipped)
+        judged, blind = in_order(names, [*judged, *more]), blind | also
+        found = case.conclude(judged, skipped, blind, plan.waiting(judged))
     return Audit(
         request=request,
         given=given,
-        defender=defender,
+        defender=case.defender,
         judged=judged,
-        skipped=skipped,
-        notes=notes,
-        doubts=doubts,
-        cause=cause,
-        seen=seen,
-        verdict=decide(suspicious(telling) and cause is None, seen, doubts),
+        skipped={name: skipped[name] for name in names if name in skipped},
+        notes=[*notes, *found.notes],
+        doubts=found.doubts,
+        cause=found.cause,
+        seen=found.seen,
+        verdict=found.verdict,
     )
+
+
+def _trusted(request: Request, given: Given) -> tuple[Pairs | None, list[str]]:
+    """The trusted pairs, each once, and what is to be known of them."""
+    if request.clean is None:
+        return None, []
+    clean, _ = read_pairs(request.clean, request.measured)
+    _require_alike(given.pairs, clean)
+    require_apart(given.pairs, clean, "--clean")
+    count, clean = len(clean), distinct(clean)
+    defences.rank(len(clean), request.alarm)
+    return clean, list(copies_note(count, len(clean)))
 
 
 def _network_of(request: Request, given: Given) -> Network | None:
@@ -187,6 +209,16 @@ def _network_of(request: Request, given: Given) -> Network | None:
     return open_network(
         request.network, shape, (), request.overrides, request.trust_paths, given.operator
     )
+
+
+def _untrainable(names: Sequence[str], given: Given, model: nn.Module | None) -> dict[str, str]:
+    """Who can have no network trained on such pairs, and why."""
+    if len(given.pairs) < FEWEST:
+        return _needing(names, "model", f"{len(given.pairs)} pairs are too few, it needs {FEWEST}")
+    if given.pairs.x.numel() > MOST and model is None:
+        many = f"{given.pairs.x.numel():,} values are too many to train a network on in passing"
+        return _needing(names, "model", f"{many}; give --network")
+    return {}
 
 
 def _trained(
@@ -201,68 +233,13 @@ def _trained(
 
     Who wants it and cannot have it is `skipped`.
     """
-    if len(given.pairs) < FEWEST:
-        few = f"{len(given.pairs)} pairs are too few, it needs {FEWEST}"
-        skipped |= _needing(names, "model", few)
-    if given.pairs.x.numel() > MOST and model is None:
-        many = f"{given.pairs.x.numel():,} values are too many to train a network on in passing"
-        skipped |= _needing(names, "model", f"{many}; give --network")
-    left = [name for name in names if name not in skipped]
-    if model is None and _needing(left, "model", ""):
+    if model is None and _needing(names, "model", ""):
         try:
             return young_network(_together(given.pairs, clean), given.seed, progress)
         except (TrainingError, *FAILURES) as error:
             why = f"a network could not be trained on the pairs, {in_a_line(error)}"
-            skipped |= _needing(left, "model", why)
+            skipped |= _needing(names, "model", why)
     return model
-
-
-def _look(
-    names: Sequence[str],
-    pairs: Pairs,
-    defender: Defender,
-    without: Defender | None,
-    alarm: float,
-    skipped: dict[str, str],
-) -> tuple[list[Judged], dict[str, str]]:
-    """What those find that are not `skipped`, and why some of them see nothing here.
-
-    `without`: the defender less the clean pairs, for detectors that look through the network and
-    can have no threshold from those; None if they can.
-    """
-
-    def look(name: str) -> tuple[Judged, dict[str, str]]:
-        through = without is not None and "model" in defences.load(name).needs
-        mine = without if without is not None and through else defender
-        with undisturbed(defender.model, defender.seed, name):
-            found = judge(name, pairs, mine, alarm)
-        if found.whole is None:
-            return found, blindness(name, pairs, mine)
-        return found, {} if found.whole.lacking is None else {name: found.whole.lacking}
-
-    judged: list[Judged] = []
-    blind: dict[str, str] = {}
-    with defender.progress.task("looking at pairs", len(names)) as task:
-        for name in names:
-            found = None if name in skipped else attempt(name, partial(look, name), skipped)
-            if found is not None:
-                judged.append(found[0])
-                blind |= found[1]
-            task.advance(1, name)
-    return judged, blind
-
-
-def _doubts(given: Given, defender: Defender, judged: Sequence[Judged]) -> list[str]:
-    """What keeps these pairs from being called clean."""
-    found = [
-        *doubts_of.of_numbers(judged),
-        *doubts_of.of_flags(judged),
-        *doubts_of.of_gaps(judged),
-        *doubts_of.of_rankings(judged, given.pairs, _varies(given)),
-    ]
-    if defender.physics is None or defender.clean is not None or given.noise_known:
-        return found
-    return [*doubts_of.of_noise(defender.physics, given.pairs), *found]
 
 
 def _read(request: Request, progress: Progress) -> Given:
@@ -323,33 +300,6 @@ def _unfit(given: Given, clean: Pairs | None, physics: Physics, alarm: float) ->
         f"the operator given did not measure these pairs, or more than half are poisoned: {why}; "
         f"{CHECK}{'' if physics.varies else ', or give --clean to decide'}"
     )
-
-
-def _rests_on_physics(judged: Judged) -> bool:
-    """Whether its score has one law for all clean pairs, whatever their images are."""
-    return tuple(defences.load(judged.name).needs) == ("physics",)
-
-
-def _drawn_apart(given: Given, clean: Pairs | None, judged: list[Judged]) -> str | None:
-    """Why what is suspicious by trusted pairs is not: these were not drawn from what is judged."""
-    by_law = [each for each in judged if _rests_on_physics(each)]
-    if clean is None or not suspicious(judged) or suspicious(by_law):
-        return None
-    flagged = torch.from_numpy(np.any([each.flagged for each in judged], axis=0))
-    why = unlike(given.pairs.x, flagged, clean.x)
-    instead = ""
-    if given.operator is None:
-        instead = ", or --operator, whose tests do not ask for it"
-    elif _varies(given):
-        instead = ", or none: then the operator's tests look, which do not ask for it"
-    return why and (
-        "the trusted pairs were not drawn at random from what is judged, or more than half of that "
-        f"is poisoned: {why}; give other trusted pairs{instead}"
-    )
-
-
-def _varies(given: Given) -> bool:
-    return given.operator is not None and given.operator.varies
 
 
 def _needing(names: Sequence[str], what: str, reason: str) -> dict[str, str]:

@@ -96,10 +96,14 @@ def of_rankings(judged: Sequence[Judged], pairs: Pairs, varies: bool = False) ->
     return found
 
 
-def of_numbers(judged: Sequence[Judged]) -> list[str]:
-    """Whether a detector's silence is none, as so few pairs could not have been suspicious."""
+def of_numbers(judged: Sequence[Judged], waiting: int = 0) -> list[str]:
+    """Whether a detector's silence is none, as so few pairs could not have been suspicious.
+
+    The level is split over `waiting` tests besides those that looked.
+    """
     tests = counted(judged)
-    silent = [each for each in tests if each.least is not None and each.least > LEVEL / len(tests)]
+    level = LEVEL / max(1, len(tests) + waiting)
+    silent = [each for each in tests if each.least is not None and each.least > level]
     if not silent:
         return []
     few = f"{len(judged[0].scores)} pairs are too few: {silent[0].name} would prove nothing even if"
@@ -144,15 +148,16 @@ def _have_directions(unit: Tensor, physics: Physics) -> bool:
     return has_directions_along(unit, physics.lines)
 
 
-def of_flags(judged: Sequence[Judged]) -> list[str]:
-    """Counts of flags that are too many for chance and too few for proof."""
+def of_flags(judged: Sequence[Judged], waiting: int = 0) -> list[str]:
+    """Counts of flags that are too many for chance and too few for proof; `waiting` as above."""
     tests, by_law = counted(judged), {each.name for each in judged if each.basis == "law"}
+    split = max(1, len(tests) + waiting)
     return [
         f"{each.name} flags {each.flagged}, where {each.expected:.3g} are expected: too many for "
         f"chance (p = {each.p_value:.2g}) and too few for proof; look at them, or "
         + ("audit more pairs at once" if each.name in by_law else "give more trusted ones")
         for each in tests
-        if LEVEL / len(tests) <= each.p_value < UNUSUAL / len(tests)
+        if LEVEL / split <= each.p_value < UNUSUAL / split
     ]
 
 

@@ -14,13 +14,14 @@ from recondoor.audit._guard import attempt
 from recondoor.audit._judgement import (
     Judged,
     choose,
-    judge,
+    judge_parts,
     require_alarm,
     seen_by,
     suspicious,
 )
 from recondoor.audit._pairs._data import Audit, Request
 from recondoor.audit._pairs._source import Given
+from recondoor.audit._pairs._stack import Stack
 from recondoor.audit._sight import decide
 from recondoor.core.errors import ConfigError, DataError
 from recondoor.core.progress import Progress
@@ -67,14 +68,17 @@ def audit_scans(request: Request, folder: Path, progress: Progress) -> Audit:
         raise ConfigError("--attack: only the folder of a run has attacks; leave it out")
     require_alarm(request.alarm)
     names = choose(request.detectors, "scans")
-    pairs, places = read_scans(folder, progress)
-    given = Given(name=folder.resolve().name, pairs=pairs, operator=None, noise_known=False)
+    scans, places = read_scans(folder, progress)
+    name = folder.resolve().name
+    given = Given(name=name, pairs=scans.parts[0], operator=None, noise_known=False)
     defender = Defender(progress=progress)
     skipped: dict[str, str] = {}
-    looks = {name: partial(judge, name, pairs, defender, request.alarm) for name in names}
+    looks = {
+        name: partial(judge_parts, name, scans.parts, defender, request.alarm) for name in names
+    }
     looked = [attempt(name, look, skipped) for name, look in looks.items()]
     judged = [each for each in looked if each is not None]
-    flagged = np.any([np.zeros(len(pairs), bool), *(each.flagged for each in judged)], axis=0)
+    flagged = np.any([np.zeros(len(scans), bool), *(each.flagged for each in judged)], axis=0)
     cause = _made_otherwise(flagged, [place.rpartition(" slice ")[0] for place in places])
     seen = seen_by("scans", names, judged, skipped, {})
     return Audit(
@@ -90,6 +94,7 @@ def audit_scans(request: Request, folder: Path, progress: Progress) -> Audit:
         verdict=decide(
             suspicious(judged) and cause is None, seen, [] if cause is None else [cause]
         ),
+        scans=scans,
     )
 
 
@@ -127,31 +132,27 @@ def _notes(
     return notes
 
 
-def read_scans(folder: Path, progress: Progress) -> tuple[Pairs, list[str]]:
-    """Root sums of squares z and targets x of all slices, (N, 1, H, W), and where each lies.
-
-    Smaller images are filled up with zeros below and on the right.
+def read_scans(folder: Path, progress: Progress) -> tuple[Stack, list[str]]:
+    """Root sums of squares z and targets x of all slices, (n, 1, h, w) of each file, and where.
 
     Raises:
         DataError: a file without k-space or target, or k-space that was not sampled whole.
     """
     names = sorted(gate.names(folder, "*.h5"))
-    found: list[tuple[Array, Array]] = []
+    found: list[Pairs] = []
     places: list[str] = []
     with progress.task("reading k-space", len(names)) as task:
         for name in names:
-            mine = _of_file(folder / name)
-            found.append(mine)
-            places += [f"{name} slice {k}" for k in range(len(mine[0]))]
-            if sum(z.size for z, _ in found) > MOST:
+            z, x = (torch.from_numpy(each)[:, None] for each in _of_file(folder / name))
+            found.append(Pairs(z, x))
+            places += [f"{name} slice {k}" for k in range(len(x))]
+            if sum(each.x.numel() for each in found) > MOST:
                 raise DataError(
                     f"'{folder}' has more than {MOST >> 28} GiB of targets; audit some of the "
                     "files in a folder of their own"
                 )
             task.advance(1, name)
-    sides = [max(z.shape[axis] for z, _ in found) for axis in (1, 2)]
-    z, x = (np.concatenate([_padded(each[k], sides) for each in found]) for k in (0, 1))
-    return Pairs(torch.from_numpy(z)[:, None], torch.from_numpy(x)[:, None]), places
+    return Stack.of(found), places
 
 
 def _of_file(path: Path) -> tuple[Array, Array]:
@@ -192,8 +193,3 @@ def root_sum_of_squares(kspace: NDArray[Any]) -> Array:
 def _middle(image: Array, height: int, width: int) -> Array:
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
     return image[top : top + height, left : left + width]
-
-
-def _padded(images: Array, sides: Sequence[int]) -> Array:
-    more = [(0, side - size) for side, size in zip(sides, images.shape[1:], strict=True)]
-    return np.pad(images, [(0, 0), *more])

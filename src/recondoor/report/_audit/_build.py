@@ -23,7 +23,14 @@ from recondoor.report._audit._figures import (
 )
 from recondoor.report._audit._input import draw_input
 from recondoor.report._audit._model import draw_model
-from recondoor.report._audit._sentences import headline, model_reading, reading, sight, truth
+from recondoor.report._audit._sentences import (
+    headline,
+    left_out,
+    model_reading,
+    reading,
+    sight,
+    truth,
+)
 from recondoor.report._html import fill, put, save_figure
 from recondoor.report._json import read_json
 from recondoor.report._results import fault_of
@@ -58,6 +65,7 @@ def build_audit(folder: Path, out: Path | None = None) -> Path:
         "record": record,
         "headline": _without_verdict(headline(record)),
         "sight": sight(record),
+        "left_out": left_out(record),
         "truth": None if record["truth"] is None else truth(record),
         "readings": [read(each, record) for each in record["detectors"]],
         "pictures": pictures,

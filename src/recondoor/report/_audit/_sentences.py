@@ -27,11 +27,19 @@ def audit_text(record: Mapping[str, Any]) -> str:
     describe = _inspection if record["kind"] == "model" else _detector
     lines = [headline(record), ""]
     lines += [f"{each['name']:{width}}  {describe(each, record)}" for each in record["detectors"]]
-    lines += [f"{each['name']}: skipped, {each['reason']}" for each in record.get("skipped", ())]
+    lines += [f"{names}: skipped, {reason}" for names, reason in left_out(record)]
     lines += sight(record)
     if record["truth"] is not None:
         lines.append(truth(record))
     return "\n".join([*lines, *record["notes"], *_doubts(record)])
+
+
+def left_out(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Detectors that did not look, those of one reason together, and why."""
+    reasons: dict[str, list[str]] = {}
+    for each in record.get("skipped", ()):
+        reasons.setdefault(each["reason"], []).append(each["name"])
+    return [(", ".join(names), reason) for reason, names in reasons.items()]
 
 
 def _doubts(record: Mapping[str, Any]) -> list[str]:
