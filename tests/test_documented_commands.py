@@ -10,7 +10,7 @@ import pytest
 from cyclopts import CycloptsError
 
 from recondoor import cli, config
-from recondoor.cli import _audit, _explore, _network, _show, _study, _sweep
+from recondoor.cli import _audit, _explore, _network, _pairs, _show, _study, _sweep
 from recondoor.core import registry
 from recondoor.core.errors import ConfigError
 from recondoor.sweeps import load_sweep
@@ -20,7 +20,7 @@ PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")])
 BLOCKS = re.compile(r"^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 HELPS = [cli.HELP] + [
     function.__doc__ or ""
-    for module in (_audit, _explore, _show, _network, _study, _sweep)
+    for module in (_audit, _explore, _pairs, _show, _network, _study, _sweep)
     for function in vars(module).values()
     if callable(function) and getattr(function, "__module__", "") == module.__name__
 ]
@@ -62,7 +62,7 @@ def require_names(arguments: dict[str, Any]) -> None:
     options = arguments.get("options")
     if hasattr(options, "resolve"):
         config.load_config(options.preset, (), options.overrides, trusted=False)
-        attacks = (options.attack or "none").split(",")
+        attacks = (getattr(options, "attack", None) or "none").split(",")
         assert not_ours(attacks) <= set(registry.names("attacks"))
     operator = getattr(options, "operator", None)
     if operator is not None:

@@ -7,6 +7,8 @@ from typing import Any
 
 from kept import STUDIES, Quote, script, spread
 
+from recondoor.core import registry
+
 SOURCE, TABLES = "studies/defences/results.json", "studies/defences/tables.md"
 Row = dict[str, Any]
 
@@ -33,7 +35,14 @@ def quotes() -> Iterator[Quote]:
     yield Quote(f"`spectre` is blind ({spread(blind)})", SOURCE)
     for name in ("loss-isolation", "spectre"):
         yield Quote(f"`{name}` ({mean('bilevel-rare', name):.2f})", SOURCE)
+    yield counted()
     yield from networks()
+
+
+def counted() -> Quote:
+    """How many of the defences that there are were measured."""
+    measured = {row["defence"] for row in rows()}
+    return Quote(f"{len(measured)} of the {len(registry.names('defences'))} defences", SOURCE)
 
 
 def networks() -> Iterator[Quote]:

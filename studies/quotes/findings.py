@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import bilevel
+import defences
 from kept import Quote, script, spread
 
 PAPER = "studies/paper/five-seeds.json"
@@ -26,6 +27,7 @@ def quotes() -> Iterator[Quote]:
         for metric in ("benign_rmse", "artefact_rmse"):
             found = paper.against_square(label, metric).difference
             yield Quote(paper.shown(found, 4, "+"), PAPER)
+    yield defences.counted()
     rows = [
         row for row in paper.rows() if row["label"] in ("square corner", "blo corner", "blo free")
     ]

@@ -143,10 +143,9 @@ def model(
 
     Writes audit.json and report.html with the trigger and artefact recovered. Exit code 0: clean,
     3: suspicious, 4: undecided, 2: bad input. A verdict asks for clean networks of the same make: 1
-    / --alarm - 1 of them as --references, or a run like those of which twenty are known. With
-    --references auto the audit trains them, says first how long that takes, and keeps them in
-    OUT-references, where a further audit of the same network finds them; such references rank the
-    network, and the verdict is undecided.
+    / --alarm - 1 of them as --references. With --references auto the audit trains some, says first
+    how long that takes, and keeps them in OUT-references, where a further audit of the same network
+    finds them; such references rank the network, and the verdict is undecided.
 
     For example:
 
@@ -293,8 +292,8 @@ def clean(
 
     For example:
 
-        recondoor clean runs/a/model-heuristic-seed0.safetensors --out mended.safetensors
-        recondoor clean model.safetensors --data trusted.npz --fraction 0.5 --out mended.safetensors
+        recondoor clean runs/a/model-heuristic-seed0.safetensors --method fine-pruning --out a.safetensors
+        recondoor clean model.safetensors --data trusted.npz --references clean*.safetensors --out mended.safetensors
 
     Parameters
     ----------
