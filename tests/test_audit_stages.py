@@ -2,14 +2,13 @@
 
 import numpy as np
 import pytest
-import torch
 from torch import nn
 
 from audit_kit import Array, make, small_network
 from recondoor import config
 from recondoor.audit import Audit, Measured, Request, _judgement, audit_data
 from recondoor.audit._judgement import Judged, suspicious
-from recondoor.audit._pairs import _data, _stages
+from recondoor.audit._pairs import _data
 from recondoor.poisoning import Pairs
 
 NETWORKS = {"activation-clustering", "loss-isolation", "spectral-signatures", "spectre"}
@@ -80,18 +79,6 @@ def test_a_network_is_trained_where_it_is_asked_for(trained: list[int]) -> None:
     found = look(make(120, 1), names=("range-test", "spectre"))
     assert [each.name for each in found.judged] == ["range-test", "spectre"]
     assert trained == [120] and found.verdict == "clean"
-
-
-def test_nothing_is_trained_where_no_count_could_prove_anything(trained: list[int]) -> None:
-    """All of 100 pairs above the largest of 19 trusted ones: by chance in 19 / 119 of all cases."""
-    assert _stages.least_of(
-        100, Pairs(torch.zeros(19, 1, 2, 2), torch.zeros(19, 1, 2, 2)), 0.05
-    ) == pytest.approx(19 / 119)
-    pairs = {"x": make(100, 1)["x"], "z": make(100, 1)["z"]}
-    trusted = {"x": make(19, 2)["x"], "z": make(19, 2)["z"]}
-    found = audit_data(Request(pairs, None, trusted, alarm=0.05))
-    assert found.verdict == "undecided" and trained == []
-    assert all("would prove nothing" in found.skipped[name] for name in NETWORKS)
 
 
 def counted(p_value: float) -> Judged:

@@ -63,7 +63,13 @@ class AuditOptions:
     alarm: Annotated[
         float, Parameter(help="false-alarm rate per pair; 0.001 takes 999 --clean pairs")
     ] = 0.01
-    detectors: Annotated[str | None, Parameter(help="comma-separated; default: all")] = None
+    detectors: Annotated[
+        str | None,
+        Parameter(
+            help="comma-separated; default: all, but those that need a network only where they "
+            "could decide what the others leave open"
+        ),
+    ] = None
     attack: Annotated[
         str | None, Parameter(help="name of an attack: of a run, whose pairs; default: its first")
     ] = None

@@ -292,8 +292,8 @@ def clean(
 
     For example:
 
-        recondoor clean runs/a/model-heuristic-seed0.safetensors --method fine-pruning --out a.safetensors
-        recondoor clean model.safetensors --data trusted.npz --references clean*.safetensors --out mended.safetensors
+        recondoor clean net.safetensors --data trusted.npz --references clean/* --out b.safetensors
+        recondoor clean net.safetensors --data trusted.npz --method fine-tuning --out b.safetensors
 
     Parameters
     ----------

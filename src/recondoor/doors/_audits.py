@@ -57,7 +57,8 @@ def audit_data(
         network: look with this network, as for `audit_model`, and not with one that is trained on
             the pairs. Such detectors then only rank.
         alarm: false-alarm rate per pair, in (0, 1).
-        detectors: names, as `recondoor list` has them; None for all that apply.
+        detectors: names, as `recondoor list` has them. None for those that apply; of these the ones
+            that need a network look only where they could decide what the others leave open.
         attack: of a run: whose pairs; None for its first attack.
         seed: root seed of what is drawn; of a run: which of its seeds.
         data_dir: of a run: folder with the files of its data set.

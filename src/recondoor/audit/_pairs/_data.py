@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from recondoor import defences
-from recondoor.audit._judgement import Judged, choose, counted, require_alarm
+from recondoor.audit._judgement import Judged, choose, require_alarm
 from recondoor.audit._networks._network import young_network
 from recondoor.audit._networks._network_file import Network, open_network
 from recondoor.audit._networks._probe import lacking
@@ -20,7 +20,7 @@ from recondoor.audit._pairs._fit import misfit, misfit_by_images, misfit_of_trus
 from recondoor.audit._pairs._run import read_run
 from recondoor.audit._pairs._source import Given, Measured, Source, made_of_y, name_of, read_pairs
 from recondoor.audit._pairs._stack import Stack
-from recondoor.audit._pairs._stages import in_order, least_of, look, plan_of
+from recondoor.audit._pairs._stages import in_order, look, plan_of
 from recondoor.audit._sight import Sight, Verdict
 from recondoor.audit._taken_apart import take_apart
 from recondoor.core import caller
@@ -164,8 +164,7 @@ def audit_data(
     skipped |= plan.left_out
     case = Case(names, given, defender, unfit)
     found = case.conclude(judged, skipped | plan.yet, blind, plan.tests)
-    least = least_of(len(given.pairs), clean, request.alarm)
-    unneeded = plan.unneeded(found, least, len(counted(judged)) + plan.tests)
+    unneeded = plan.unneeded(found)
     if unneeded is not None:
         skipped |= dict.fromkeys(plan.later, unneeded)
     elif plan.later:

@@ -10,11 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from scipy.stats import betabinom
-
 from recondoor import defences
 from recondoor.audit._guard import attempt, undisturbed
-from recondoor.audit._judgement import LEVEL, Judged, blindness, counted, judge
+from recondoor.audit._judgement import Judged, blindness, counted, judge
 from recondoor.audit._pairs._conclusion import Conclusion
 from recondoor.defences import Defender, PairDetector, SetDetector
 from recondoor.poisoning import Pairs
@@ -46,17 +44,12 @@ class Plan:
         """How many of those have no count among what was `judged`."""
         return self.tests - sum(each.name in self.later for each in counted(judged))
 
-    def unneeded(self, found: Conclusion, least: float, tests: int) -> str | None:
-        """Why `later` need not look after the `first` have found that; None if they need to.
-
-        `least` is the smallest p value that they can have, of all the `tests`.
-        """
+    def unneeded(self, found: Conclusion) -> str | None:
+        """Why `later` need not look after the `first` have found that; None if they need to."""
         if found.verdict != "undecided":
             return f"{UNTRAINED}: the verdict is {found.verdict.upper()} without it; {ASKS}"
         if found.cause is not None:
             return f"{UNTRAINED}: whatever it finds, nothing is decided; {ASKS}"
-        if least >= LEVEL / max(1, tests):
-            return f"{UNTRAINED}: so few pairs would prove nothing, were all flagged; {ASKS}"
         return None
 
     @property
@@ -88,14 +81,6 @@ def _has_threshold(name: str) -> bool:
     detector = defences.pair_detector(name)
     law = type(detector).law is not PairDetector.law
     return law or isinstance(detector, SetDetector) or bool(detector.sees)
-
-
-def least_of(count: int, clean: Pairs | None, alarm: float) -> float:
-    """Smallest p value that `count` pairs can have by trusted ones: that of all flagged."""
-    if clean is None:
-        return 0.0
-    rank = defences.rank(len(clean), alarm)
-    return float(betabinom(count, len(clean) - rank + 1, rank).sf(count - 1))
 
 
 def in_order(names: Sequence[str], judged: Sequence[Judged]) -> list[Judged]:
