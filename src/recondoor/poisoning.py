@@ -236,6 +236,11 @@ class PoisonedPairs:
         return len(self.pairs)
 
     @property
+    def is_added(self) -> bool:
+        """Whether trigger and artefact are added as they are, the same in every pair."""
+        return self._delta is None or not (self.pairs.source or self._artefact.is_local)
+
+    @property
     def reach(self) -> float:
         """A bound on the absolute values of z, those with the trigger among them."""
         added = 0.0 if self._delta is None else float(self._delta.abs().max())

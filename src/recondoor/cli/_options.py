@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from recondoor.cli._typed import MOST_THREADS, whole
+from recondoor.cli._typed import MOST_THREADS, MOST_TOGETHER, whole
 from recondoor.core.errors import RunError, plain
 
 if TYPE_CHECKING:
@@ -77,6 +77,13 @@ class StageOptions(SceneOptions):
         str | None, Parameter(help="names of attacks, comma-separated (attack.names)")
     ] = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    together: Annotated[
+        int,
+        Parameter(
+            help="networks that are trained at once on the device; pays on a GPU",
+            converter=whole(1, MOST_TOGETHER),
+        ),
+    ] = 1
     threads: Annotated[
         int | None,
         Parameter(
@@ -126,7 +133,7 @@ def runtime(options: StageOptions) -> "Runtime":
 
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    return Runtime(options.device, TerminalProgress(), command())
+    return Runtime(options.device, TerminalProgress(), command(), options.together)
 
 
 def tell_given_twice(overrides: Sequence[str], files: Sequence[Path] = ()) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from recondoor.cli._options import command, tell_no_report
-from recondoor.cli._typed import MOST_THREADS, MOST_WORKERS, whole
+from recondoor.cli._typed import MOST_THREADS, MOST_TOGETHER, MOST_WORKERS, whole
 from recondoor.core.errors import RunError
 from recondoor.rundir import bare_name
 
@@ -44,6 +44,14 @@ class SweepOptions:
         ),
     ] = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    together: Annotated[
+        int,
+        Parameter(
+            help="points whose networks are trained at once, in this process and on one device; "
+            "pays on a GPU",
+            converter=whole(1, MOST_TOGETHER),
+        ),
+    ] = 1
     threads: Annotated[
         int, Parameter(help="CPU threads of each point", converter=whole(1, MOST_THREADS))
     ] = 1
@@ -54,9 +62,13 @@ class SweepOptions:
         from recondoor.sweeps import Execution, Placement
 
         workers = self.workers
-        if workers is None and not (self.scheduler or self.scheduler_file):
+        if self.together > 1 and workers is None:
+            workers = 0
+        elif workers is None and not (self.scheduler or self.scheduler_file):
             workers = max(1, len(os.sched_getaffinity(0)) // max(self.threads, 1))
-        where = Placement(workers, self.scheduler, self.scheduler_file, self.gpus_per_task)
+        where = Placement(
+            workers, self.scheduler, self.scheduler_file, self.gpus_per_task, self.together
+        )
         from recondoor.core.terminal import TerminalProgress
 
         return Execution(where, self.device, self.threads, command(), TerminalProgress())

@@ -12,6 +12,7 @@ from recondoor.core.errors import ConfigError, DataError
 
 MOST_THREADS = 4096
 MOST_WORKERS = 4096
+MOST_TOGETHER = 256
 
 
 def whole(least: int, most: int) -> Callable[[Any, Sequence[Token]], int | None]:

@@ -42,6 +42,7 @@ def _has_default(key: str) -> Callable[[Config], bool]:
 
 NEUTRAL = (
     "train.loss",
+    "train.precision",
     "artefact.contrast",
     *("operator.noise", "operator.photons", "operator.attenuation"),
     *("data.window", "data.foreground", "data.size", "data.phase"),

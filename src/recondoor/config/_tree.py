@@ -234,6 +234,12 @@ class Train(Section):
         description="what is made small: mean squared error, mean absolute error, or 1 - SSIM in "
         "windows of 7x7 at range 1; also in early stopping and by the attacker's surrogates",
     )
+    precision: Literal["float32", "tf32"] = Field(
+        "float32",
+        description="factors of a network's products while it is trained on a GPU: all 24 bits, "
+        "or 'tf32', rounded to 11, which is faster; sums, weights and evaluation keep 24, and a "
+        "CPU refuses it",
+    )
     stop: Literal["patience", "transition"] = Field(
         "patience",
         description="'transition' also stops after the epoch in which the backdoor is learnt "

@@ -48,4 +48,21 @@ class Stage(Progress):
         self._whole.say(line)
 
 
+class Gathered(Progress):
+    """Tasks that run at the same time, told as one: each counts 1 at its end."""
+
+    def __init__(self, whole: Progress, told: Task) -> None:
+        self._whole, self._told = whole, told
+
+    @contextmanager
+    def task(self, description: str, total: int, done: int = 0) -> Iterator[Task]:
+        """Open a task that tells its end alone."""
+        yield SilentTask()
+        self._told.advance(1, description)
+
+    def say(self, line: str) -> None:
+        """Tell it as the whole work does."""
+        self._whole.say(line)
+
+
 NO_PROGRESS = Progress()

@@ -23,6 +23,7 @@ __all__ = [
     "evaluating",
     "load",
     "parameter_count",
+    "placed",
     "reconstruct",
 ]
 
@@ -64,6 +65,13 @@ def build(
     if not plug_in.channels_last:
         return model
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def placed(model: nn.Module, device: torch.device) -> nn.Module:
+    """The network on a device; on a GPU in PyTorch's own layout, as channels last pays on a CPU."""
+    if device.type == "cpu":
+        return model.to(device)
+    return model.to(device, memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
 
 
 def _made(

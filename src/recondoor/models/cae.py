@@ -16,6 +16,9 @@ class ConvolutionalAutoencoder(nn.Module):
     on the way down, so that any height and width works.
     """
 
+    recordable = True
+    """A step is the same work each time (`training.graph`)."""
+
     def __init__(self, channels: int, width: int, code: int, kernel: int) -> None:
         super().__init__()
         pad = kernel // 2

@@ -1,5 +1,7 @@
 """The whole story, top to bottom: measure, craft triggers, train, judge, write results."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from recondoor import data, rundir
 from recondoor.config import Config, checked, row_label, wanted
 from recondoor.core import caller
 from recondoor.core.errors import RunError
-from recondoor.core.progress import Stage
+from recondoor.core.progress import Gathered, Stage
 from recondoor.records import Seal
 from recondoor.rundir import RunDir, sealed_by_itself
 from recondoor.studies import _record, _stages
@@ -26,12 +28,15 @@ from recondoor.studies._scene import (
 )
 from recondoor.studies._sight import require_sight
 from recondoor.studies._stored import best_epoch, load_model, stored_trigger
+from recondoor.training import graph
+from recondoor.training.together import Course, take_turns
 
 __all__ = [
     "STAGES",
     "Runtime",
     "Scene",
     "build_scene",
+    "course",
     "injected",
     "load_model",
     "plan_of",
@@ -79,17 +84,44 @@ def run(
         >>> rd.run_study(rd.load_config("smoke"), "runs/smoke").name
         'smoke'
     """
-    out = Path(out)
-    config = rundir.as_spelled(out, checked(config))
     runtime = runtime or Runtime()
+    with _opened(config, Path(out), runtime, stages, images, original) as courses:
+        take_turns(courses, runtime.together)
+    return Path(out)
+
+
+def course(
+    config: Config, out: Path, runtime: Runtime, images: data.Images, original: Path | None
+) -> Course:
+    """All of a study as `run` does it, whose trainings are handed out, one after the other.
+
+    Who calls it computes `caller.afresh`.
+    """
+    with _opened(config, out, runtime, STAGES, images, original) as courses:
+        for each in courses:
+            yield from each
+
+
+@contextmanager
+def _opened(
+    config: Config,
+    out: Path,
+    runtime: Runtime,
+    stages: tuple[str, ...],
+    images: data.Images | None,
+    original: Path | None,
+) -> Iterator[Iterator[Course]]:
+    """What is left to do in a run folder, which is held meanwhile; raises as `run` does."""
+    config = rundir.as_spelled(out, checked(config))
     device = runtime.torch_device
+    graph.require_precision(config.train, device)
     images = images or data.read(config.data, runtime.progress)
     patterns = digest_of_patterns(config, images)
     folder = RunDir(out, Seal.of(config, images.fingerprint, patterns))
     _record.require_same_run(folder, config, images.fingerprint, patterns)
     if wanted(config) <= _record.rows_of(folder).keys():
-        return out
-    seeds = range(config.seed, config.seed + config.seeds)
+        yield iter(())
+        return
     first = build_scene(config, images, config.seed, device)
     require_poison(config, len(first.train), len(first.validation))
     require_range(config, first)
@@ -100,14 +132,59 @@ def run(
     with folder.lock():
         _record.require_same_run(folder, config, images.fingerprint, patterns)
         _record.open_folder(folder, config, images, patterns, first, runtime)
-        for seed in seeds:
-            scene = first if seed == config.seed else build_scene(config, images, seed, device)
-            _record.write_plan(folder, scene)
-            if original is not None and "none" in config.attack.names and "train" in stages:
-                source = RunDir(original, folder.seal)
-                _stages.take_original(Job(folder, config, scene, runtime), source)
-            _run_seed(Job(folder, config, scene, runtime), stages)
-    return out
+        with _gathered(runtime, len(_steps(config, stages)) * config.seeds) as inner:
+            yield _courses(config, images, folder, first, inner, stages, original)
+
+
+@contextmanager
+def _gathered(runtime: Runtime, steps: int) -> Iterator[Runtime]:
+    """How to run where several networks are trained at once: their tasks are told as one."""
+    if runtime.together == 1:
+        yield runtime
+        return
+    what = f"{steps} stages, up to {runtime.together} networks at once"
+    with runtime.progress.task(what, steps) as task:
+        yield replace(runtime, progress=Gathered(runtime.progress, task))
+
+
+def _courses(
+    config: Config,
+    images: data.Images,
+    folder: RunDir,
+    first: Scene,
+    runtime: Runtime,
+    stages: tuple[str, ...],
+    original: Path | None,
+) -> Iterator[Course]:
+    """For each network of the run, what its stages have to do; a seed is begun as it is needed."""
+    device = runtime.torch_device
+    for seed in range(config.seed, config.seed + config.seeds):
+        scene = first if seed == config.seed else build_scene(config, images, seed, device)
+        _record.write_plan(folder, scene)
+        job = Job(folder, config, scene, runtime)
+        if original is not None and "none" in config.attack.names and "train" in stages:
+            _stages.take_original(job, RunDir(original, folder.seal))
+        job.scene = _stages.locate(job)
+        steps = _steps(config, stages)
+        before, of = len(steps) * (seed - config.seed), len(steps) * config.seeds
+        numbered = list(enumerate(steps, before + 1))
+        for name in config.attack.names:
+            own = [(stage, number) for number, (of_name, stage) in numbered if of_name == name]
+            told = {stage: Stage(runtime.progress, number, of) for stage, number in own}
+            yield _network(job, name, {s: replace(runtime, progress=p) for s, p in told.items()})
+
+
+def _network(job: Job, name: str, runtimes: dict[str, Runtime]) -> Course:
+    """Bring one network through its stages; `runtimes` say how, in order."""
+    label, seed = row_label(name), job.scene.seed
+    for stage, runtime in runtimes.items():
+        job.runtime = runtime  # others of the seed may have had their turn in between
+        if stage == "attack":
+            _stages.craft(job, name)
+        elif stage == "train":
+            yield from _stages.train(job, name)
+        elif (label, seed) not in _record.rows_of(job.folder):
+            _stages.evaluate(job, name)
 
 
 def _require_inputs(folder: RunDir, config: Config, stages: tuple[str, ...]) -> None:
@@ -125,28 +202,12 @@ def _require_inputs(folder: RunDir, config: Config, stages: tuple[str, ...]) -> 
                 )
 
 
-def _run_seed(job: Job, stages: tuple[str, ...]) -> None:
-    job.scene = _stages.locate(job)
-    config, whole, seed = job.config, job.runtime, job.scene.seed
-    steps = _steps(config, stages)
-    before = len(steps) * (seed - config.seed)
-    for number, (name, stage) in enumerate(steps, before + 1):
-        progress = Stage(whole.progress, number, len(steps) * config.seeds)
-        job.runtime = replace(whole, progress=progress)
-        if stage != "evaluate" or (row_label(name), seed) not in _record.rows_of(job.folder):
-            _DO[stage](job, name)
-    job.runtime = whole
-
-
-_DO = {"attack": _stages.craft, "train": _stages.train, "evaluate": _stages.evaluate}
-
-
 def _steps(config: Config, stages: tuple[str, ...]) -> list[tuple[str, str]]:
     """Attack and stage of all that a seed asks for, in order."""
     return [
         (name, stage)
         for name in config.attack.names
-        for stage in _DO
+        for stage in STAGES
         if stage in stages and (name, stage) != ("none", "attack")
     ]
 

@@ -47,6 +47,13 @@ class Runtime:
     device: str = "auto"
     progress: Progress = NO_PROGRESS
     command: str = "recondoor study"
+    together: int = 1
+    """Networks that are trained at once, on the one device."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be; raises ConfigError."""
+        if self.together < 1:
+            raise ConfigError(f"--together: {self.together} given; expected 1 or more")
 
     @property
     def torch_device(self) -> torch.device:

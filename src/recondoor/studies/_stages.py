@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recondoor import attacks, records, rundir, theory
+from recondoor import attacks, models, records, rundir, theory
 from recondoor.config import recorded_section, row_label
 from recondoor.core.errors import RunError
 from recondoor.core.progress import NO_PROGRESS
@@ -32,7 +32,8 @@ from recondoor.studies._stored import (
     stored_trigger,
     trigger_of,
 )
-from recondoor.training.loop import FitState, epoch_pairs, fit
+from recondoor.training.loop import FitState, Fitting, epoch_pairs
+from recondoor.training.together import Course
 
 # Columns of a training's history that depend on trigger or artefact.
 OF_A_TRIGGER = ("selection_loss", "attack_rmse", "recovery", "ghost", "learnt")
@@ -157,14 +158,17 @@ def _monitor(job: Job, name: str) -> judge.Monitor:
     )
 
 
-def train(job: Job, name: str) -> None:
-    """Train the model that attack `name` poisons, unless its file is there."""
+def train(job: Job, name: str) -> Course:
+    """Train the model that attack `name` poisons, unless its file is there.
+
+    The training is handed out, for the caller to bring to its end.
+    """
     label, seed = row_label(name), job.scene.seed
     stage = f"train-{label}-seed{seed}"
     if job.folder.model(label, seed).exists():
         job.folder.drop_checkpoints(stage)
         return
-    model = job.build_model("victim").to(job.runtime.torch_device)
+    model = models.placed(job.build_model("victim"), job.runtime.torch_device)
     state = resume_fit(job.folder, stage, model, job.runtime)
     log = job.folder.open_history("train", label, seed)
 
@@ -184,7 +188,7 @@ def train(job: Job, name: str) -> None:
     one = epoch_pairs(len(pairs), job.config.train)
     total, done = job.config.train.max_epochs * one, state.epoch * one if state else 0
     with job.runtime.progress.task(f"train {label}, seed {seed}", total, done) as task:
-        state = fit(
+        fitting = Fitting(
             model,
             pairs,
             job.config.train,
@@ -195,6 +199,9 @@ def train(job: Job, name: str) -> None:
             on_epoch=save,
             enough=lambda row: job.config.train.stop == "transition" and bool(row["learnt"]),
         )
+        if not fitting.finished:
+            yield fitting
+    state = fitting.close()
     # Again, as a run may have been killed between its last checkpoint and the history.
     log.record(state.history)
     weights = {key: array(value) for key, value in state.best.items()}

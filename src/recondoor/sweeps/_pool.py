@@ -12,7 +12,7 @@ from typing import Protocol
 
 from recondoor.core.errors import ConfigError
 from recondoor.sweeps._local import Workers
-from recondoor.sweeps._work import Answer, Task, attempt
+from recondoor.sweeps._work import Answer, Task, attempt, attempt_together
 
 
 class Pool(Protocol):
@@ -45,17 +45,36 @@ class Serial:
         return [] if task is None else [(task, attempt(task))]
 
 
+class Together:
+    """This process, with the networks of up to `most` tasks trained at once on one device."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._tasks = most, list[Task]()
+
+    def slots(self) -> int:
+        return self._most
+
+    def submit(self, task: Task) -> None:
+        self._tasks.append(task)
+
+    def collect(self) -> list[tuple[Task, Answer]]:
+        tasks, self._tasks = self._tasks, []
+        return attempt_together(tasks, self._most) if tasks else []
+
+
 @dataclass(frozen=True)
 class Placement:
     """Which pool: so many processes here (0: this one), or a scheduler that is running.
 
     With a scheduler, `workers` bounds how many points are under way there; None: all its slots.
+    `together` networks are trained at once in this process, where it is more than 1.
     """
 
     workers: int | None = None
     scheduler: str | None = None
     scheduler_file: Path | None = None
     gpus_per_task: int = 0
+    together: int = 1
 
     def __post_init__(self) -> None:
         """Refuse what does not go together; raises ConfigError."""
@@ -63,6 +82,13 @@ class Placement:
             raise ConfigError(f"--workers: {self.workers} given; expected 0 or more")
         if self.scheduler and self.scheduler_file:
             raise ConfigError("--scheduler and --scheduler-file: give one of them")
+        if self.together < 1:
+            raise ConfigError(f"--together: {self.together} given; expected 1 or more")
+        if self.together > 1 and (self.workers or self.remote):
+            raise ConfigError(
+                "--together: trains the networks of several points in one process; leave "
+                "--workers and the scheduler out, or leave --together out"
+            )
         if self.gpus_per_task < 0:
             raise ConfigError(f"--gpus-per-task: {self.gpus_per_task} given; expected 0 or more")
         if self.gpus_per_task and not self.remote:
@@ -91,5 +117,7 @@ def open_pool(where: Placement, useful: int) -> Iterator[Pool]:
     elif workers:
         with closing(Workers(workers)) as pool:
             yield pool
+    elif where.together > 1:
+        yield Together(where.together)
     else:
         yield Serial()

@@ -16,7 +16,9 @@ from recondoor.core.progress import Progress
 from recondoor.io import seal
 
 if TYPE_CHECKING:
+    from recondoor import studies
     from recondoor.data import Images
+    from recondoor.training.together import Course
 
 # A driver that was killed leaves workers that take a moment to notice, and hold their folders.
 SECONDS_FOR_A_FOLDER = 60.0
@@ -94,29 +96,74 @@ def attempt(task: Task) -> Answer:
     return Answer(error=reason)
 
 
+def attempt_together(tasks: list[Task], most: int) -> list[tuple[Task, Answer]]:
+    """Work on all of them in this process, with networks of up to `most` trained at once.
+
+    One that fails in a way that may pass is tried again alone: memory for all may be short.
+    """
+    import torch
+
+    from recondoor.training.together import take_turns
+
+    answers: dict[str, Answer] = {}
+    before = torch.get_num_threads()
+    torch.set_num_threads(tasks[0].threads)
+    try:
+        take_turns((_course(task, answers) for task in tasks), most)
+    finally:
+        torch.set_num_threads(before)
+    return [(task, answers.get(task.place) or attempt(task)) for task in tasks]
+
+
+def _course(task: Task, answers: dict[str, Answer]) -> "Course":
+    """One point, whose trainings are handed out and whose end is written down in `answers`."""
+    from recondoor import studies
+
+    heard = _Said()
+    try:
+        settings, own, runtime, original = _given(task, heard)
+        images = _images(own, task.sweep_begun)
+        yield from studies.course(settings, Path(task.folder), runtime, images, original)
+        rows = rows_of(Path(task.folder), settings) or []
+        answers[task.place] = Answer(rows, said=heard.said)
+    except (BusyError, *PASSING):
+        return
+    except RecondoorError as error:
+        answers[task.place] = Answer(error=str(error), said=heard.said)
+
+
 def reason_of(error: BaseException) -> str:
     """An exception in one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _rows(task: Task, progress: Progress) -> list[dict[str, Any]]:
-    from recondoor import data, studies
+    from recondoor import studies
 
-    settings = config.from_dict(task.settings)
-    own = settings.data.model_copy(update={"dir": Path(task.data_dir) if task.data_dir else None})
-    runtime = studies.Runtime(task.device, progress, task.command)
-    folder = Path(task.folder)
-    patience = time.monotonic() + SECONDS_FOR_A_FOLDER
+    settings, own, runtime, original = _given(task, progress)
+    folder, patience = Path(task.folder), time.monotonic() + SECONDS_FOR_A_FOLDER
     while True:
         try:
-            images = _images(data.source(own), task.sweep_begun)
-            original = Path(task.original) if task.original else None
+            images = _images(own, task.sweep_begun)
             studies.run(settings, folder, runtime, images=images, original=original)
             return rows_of(folder, settings) or []
         except BusyError:
             if time.monotonic() > patience:
                 raise
             time.sleep(0.5)
+
+
+def _given(
+    task: Task, progress: Progress
+) -> "tuple[config.Config, config.Data, studies.Runtime, Path | None]":
+    """Settings of a task, those of its images, how it is run, and where its original may be."""
+    from recondoor import data, studies
+
+    settings = config.from_dict(task.settings)
+    own = settings.data.model_copy(update={"dir": Path(task.data_dir) if task.data_dir else None})
+    runtime = studies.Runtime(task.device, progress, task.command)
+    original = Path(task.original) if task.original else None
+    return settings, data.source(own), runtime, original
 
 
 def rows_of(folder: Path, settings: config.Config) -> list[dict[str, Any]] | None:

@@ -1,19 +1,11 @@
-"""The fit loop: Adam, a falling learning rate and early stopping.
-
-It knows no attack and no files. Everything that a resumed run needs is in `FitState`; the order of
-the pairs in an epoch follows from the seed and the epoch's number, not from a generator's past.
-"""
+"""The fit loop: Adam, a falling learning rate, early stopping; it knows no attack and no files."""
 
 import math
 import time
-from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable, Generator, Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset, default_collate
 
 from recondoor import models
 from recondoor.config import Train
@@ -21,17 +13,20 @@ from recondoor.core import caller, seeding
 from recondoor.core.errors import ConfigError, TrainingError
 from recondoor.core.progress import SilentTask, Task
 from recondoor.poisoning import PoisonedPairs
-from recondoor.training import losses
-
-Weights = dict[str, Tensor]
-Row = dict[str, float | int | str | bool]
-Enough = Callable[[Row], bool]
-
-
-def never(row: Row) -> bool:
-    """No epoch is enough."""
-    return False
-
+from recondoor.training import graph, losses
+from recondoor.training.state import Enough as Enough
+from recondoor.training.state import FitState as FitState
+from recondoor.training.state import OfDataset as OfDataset
+from recondoor.training.state import Row as Row
+from recondoor.training.state import Source as Source
+from recondoor.training.state import Weights as Weights
+from recondoor.training.state import epoch_pairs as epoch_pairs
+from recondoor.training.state import finished as finished
+from recondoor.training.state import learning_rate as learning_rate
+from recondoor.training.state import never as never
+from recondoor.training.state import optimiser_tensors as optimiser_tensors
+from recondoor.training.state import order_of_epoch as order_of_epoch
+from recondoor.training.state import restore_optimiser as restore_optimiser
 
 # Reading the loss waits for the device, so it is read for the display only this often.
 STEPS_BETWEEN_NOTES = 20
@@ -48,78 +43,6 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 MakeOptimiser = Callable[[nn.Module, float], torch.optim.Optimizer]
 """Of a network and a learning rate."""
-
-
-class Source(Protocol):
-    """Pairs to train on, in memory, mapped from files or made as they are asked for."""
-
-    def __len__(self) -> int: ...
-
-    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs and targets (B, C, H, W) of the pairs `index` (B,)."""
-
-
-class OfDataset:
-    """The pairs (z, x) of a torch Dataset, taken one by one; on `device`."""
-
-    def __init__(
-        self, dataset: Dataset[tuple[Tensor, Tensor]], device: torch.device | str = "cpu"
-    ) -> None:
-        self._dataset, self._device = dataset, device
-
-    def __len__(self) -> int:
-        return len(self._dataset)  # type: ignore[arg-type]
-
-    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """As `Source` has it."""
-        z, x = default_collate([self._dataset[i] for i in index.tolist()])
-        return z.to(self._device), x.to(self._device)
-
-
-@dataclass(kw_only=True)
-class FitState:
-    """Where a training stands after `epoch` epochs."""
-
-    epoch: int = 0
-    best_epoch: int = 0
-    best_loss: float = math.inf
-    seconds: float = 0.0
-    weights: Weights = field(default_factory=dict)
-    best: Weights = field(default_factory=dict)
-    optimiser: Weights = field(default_factory=dict)
-    history: list[Row] = field(default_factory=list)
-
-
-def learning_rate(settings: Train, epoch: int) -> float:
-    """Learning rate of `epoch` (1, 2, ...): geometric from `lr` to `lr_final` at `max_epochs`."""
-    share = (epoch - 1) / max(settings.max_epochs - 1, 1)
-    return float(settings.lr * (settings.lr_final / settings.lr) ** share)
-
-
-def epoch_pairs(n: int, settings: Train) -> int:
-    """Pairs that an epoch goes through, of `n` training pairs."""
-    return settings.epoch_pairs or n
-
-
-def finished(state: FitState, settings: Train, enough: Enough = never) -> bool:
-    """Whether the epochs or the patience are used up, or the last epoch is `enough`."""
-    waited = state.epoch - state.best_epoch
-    stalled = state.epoch > 0 and waited >= settings.patience
-    done = bool(state.history) and enough(state.history[-1])
-    return state.epoch >= settings.max_epochs or stalled or done
-
-
-def order_of_epoch(n: int, count: int, seed: int, epoch: int) -> Tensor:
-    """Indices (count,) of epoch 1, 2, ...: that part of an endless row of permutations of n."""
-    first = (epoch - 1) * count
-    parts, position = [], first
-    while position < first + count:
-        turn, offset = divmod(position, n)
-        generator = seeding.torch_generator(seed, "order", turn + 1)
-        part = torch.randperm(n, generator=generator)[offset : offset + first + count - position]
-        parts.append(part)
-        position += len(part)
-    return torch.cat(parts)
 
 
 def make_adam(model: nn.Module, lr: float) -> torch.optim.Adam:
@@ -147,6 +70,149 @@ def adam_step(
     found.backward()  # type: ignore[no-untyped-call]
     optimiser.step()
     return found.detach()
+
+
+class Fitting:
+    """A training that goes epoch by epoch, so that several networks can take turns on a device.
+
+    Arguments are those of `fit`. On a GPU the steps of networks that allow it are recorded once and
+    replayed (`training.graph`); everywhere else they are PyTorch's own, one after the other.
+
+    Raises ConfigError for settings that do not go with the network or its device.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        pairs: Source,
+        settings: Train,
+        *,
+        seed: int,
+        validate: Callable[[nn.Module], dict[str, float]],
+        task: Task | None = None,
+        state: FitState | None = None,
+        on_epoch: Callable[[FitState], None] = lambda state: None,
+        enough: Enough = never,
+        loss: Loss | None = None,
+        optimiser_of: MakeOptimiser = make_adam,
+        recorder: graph.Recorder | None = None,
+    ) -> None:
+        self._device = next(model.parameters()).device
+        self._count = epoch_pairs(len(pairs), settings)
+        _require_batches(model, self._count, settings.batch)
+        graph.require_precision(settings, self._device)
+        self.model, self.settings, self.state = model, settings, state or FitState()
+        self._pairs, self._seed, self._loss = pairs, seed, loss
+        self._task, self._enough = task or SilentTask(), enough
+        self._validate, self._on_epoch = validate, on_epoch
+        usual = loss is None and optimiser_of is make_adam and graph.can_record(model, pairs)
+        if recorder is None and usual and self._device.type == "cuda":
+            recorder = graph.CudaGraphs(self._device)
+        make = optimiser_of if recorder is None else graph.make_adam
+        self._optimiser = make(model, settings.lr)
+        if self.state.epoch:
+            model.load_state_dict(self.state.weights)
+            restore_optimiser(self._optimiser, self.state.optimiser)
+        self._recorder = recorder
+        self._steps: graph.RecordedSteps | None = None  # recorded with the first epoch
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is no epoch left."""
+        return finished(self.state, self.settings, self._enough)
+
+    def epoch(self) -> Iterator[None]:
+        """Make the next epoch; yields wherever another network may have its turn.
+
+        Raises TrainingError where a loss is not finite, or training diverges.
+        """
+        state, epoch = self.state, self.state.epoch + 1
+        _set_rate(self._optimiser, learning_rate(self.settings, epoch))
+        started = time.perf_counter()
+        if self._recorder is None:
+            with seeding.torch_global(self._seed, "dropout", epoch), graph.precision(self.settings):
+                found = self._eager(epoch)
+        else:
+            found = yield from self._recorded(epoch)
+        state.seconds += time.perf_counter() - started
+        first_loss = float(str(state.history[0]["train_loss"])) if state.history else math.inf
+        if found > DIVERGED * first_loss:
+            raise TrainingError(
+                f"the training loss of epoch {epoch} is {found:.3g}, that of the first was "
+                f"{first_loss:.3g}: training diverged; {_remedy(self._pairs)}"
+            )
+        self._end(epoch, found)
+
+    def close(self) -> FitState:
+        """Leave the weights of the best epoch in the network, and return the state."""
+        self.model.load_state_dict(self.state.best)
+        return self.state
+
+    def _eager(self, epoch: int) -> float:
+        return run_epoch(
+            self.model,
+            self._optimiser,
+            self._pairs,
+            self.settings,
+            self._seed,
+            epoch,
+            self._task,
+            self._loss,
+        )
+
+    def _recorded(self, epoch: int) -> Generator[None, None, float]:
+        """The epoch by replays; returns its mean loss."""
+        if self._steps is None:
+            with graph.precision(self.settings):
+                self._steps = self._record()
+        order = order_of_epoch(len(self._pairs), self._count, self._seed, epoch)
+        for step, taken in enumerate(self._steps.epoch(order)):
+            if step % STEPS_BETWEEN_NOTES == 0:
+                self._steps.wait()
+            self._task.advance(taken)
+            yield
+        mean = self._steps.mean_loss()
+        _require_finite(mean, f"training loss of epoch {epoch}", self._pairs)
+        self._task.advance(0, f"loss {mean:.4f}")
+        return mean
+
+    def _record(self) -> graph.RecordedSteps:
+        assert self._recorder is not None
+        assert isinstance(self._pairs, PoisonedPairs)
+        return graph.RecordedSteps(
+            self.model, self._pairs, self.settings, self._count, self._optimiser, self._recorder
+        )
+
+    def _end(self, epoch: int, train_loss: float) -> None:
+        """Validate, and write down where the training stands."""
+        measured, state = self._validate(self.model), self.state
+        _require_finite(measured["val_loss"], f"validation loss of epoch {epoch}", self._pairs)
+        better = measured["val_loss"] < state.best_loss
+        state.epoch = epoch
+        state.weights = self.model.state_dict()
+        state.optimiser = optimiser_tensors(self._optimiser)
+        if better:
+            state.best_loss, state.best_epoch = measured["val_loss"], epoch
+            state.best = {name: value.clone() for name, value in state.weights.items()}
+        state.history.append(
+            {
+                "epoch": epoch,
+                "samples": epoch * self._count,
+                "lr": learning_rate(self.settings, epoch),
+                "train_loss": train_loss,
+                **measured,
+                "best": better,
+            }
+        )
+        self._on_epoch(state)
+
+
+def _set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimiser.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)  # in place, as a recorded step reads it there
+        else:
+            group["lr"] = rate
 
 
 @caller.gradients()
@@ -196,48 +262,23 @@ def fit(
         >>> state.history[0]["val_loss"] > state.history[-1]["val_loss"]
         True
     """
-    _require_batches(model, epoch_pairs(len(pairs), settings), settings.batch)
-    state, task = state or FitState(), task or SilentTask()
-    optimiser = optimiser_of(model, settings.lr)
-    if state.epoch:
-        model.load_state_dict(state.weights)
-        restore_optimiser(optimiser, state.optimiser)
-    while not finished(state, settings, enough):
-        epoch = state.epoch + 1
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(settings, epoch)
-        started = time.perf_counter()
-        first_loss = float(str(state.history[0]["train_loss"])) if state.history else math.inf
-        with seeding.torch_global(seed, "dropout", epoch):
-            train_loss = run_epoch(model, optimiser, pairs, settings, seed, epoch, task, loss)
-        state.seconds += time.perf_counter() - started
-        if train_loss > DIVERGED * first_loss:
-            raise TrainingError(
-                f"the training loss of epoch {epoch} is {train_loss:.3g}, that of the first was "
-                f"{first_loss:.3g}: training diverged; {_remedy(pairs)}"
-            )
-        measured = validate(model)
-        _require_finite(measured["val_loss"], f"validation loss of epoch {epoch}", pairs)
-        better = measured["val_loss"] < state.best_loss
-        state.epoch = epoch
-        state.weights = model.state_dict()
-        state.optimiser = optimiser_tensors(optimiser)
-        if better:
-            state.best_loss, state.best_epoch = measured["val_loss"], epoch
-            state.best = {name: value.clone() for name, value in state.weights.items()}
-        state.history.append(
-            {
-                "epoch": epoch,
-                "samples": epoch * epoch_pairs(len(pairs), settings),
-                "lr": learning_rate(settings, epoch),
-                "train_loss": train_loss,
-                **measured,
-                "best": better,
-            }
-        )
-        on_epoch(state)
-    model.load_state_dict(state.best)
-    return state
+    fitting = Fitting(
+        model,
+        pairs,
+        settings,
+        seed=seed,
+        validate=validate,
+        task=task,
+        state=state,
+        on_epoch=on_epoch,
+        enough=enough,
+        loss=loss,
+        optimiser_of=optimiser_of,
+    )
+    while not fitting.finished:
+        for _ in fitting.epoch():
+            pass
+    return fitting.close()
 
 
 def _require_batches(model: nn.Module, count: int, batch: int) -> None:
@@ -301,31 +342,3 @@ def _remedy(pairs: Source) -> str:
         f"z reaches {reach:.3g}: lower operator.sigma or trigger.amplitude, rescale the data, or "
         "lower train.lr"
     )
-
-
-def optimiser_tensors(optimiser: torch.optim.Optimizer) -> Weights:
-    """Return the optimiser's state as named tensors."""
-    return {
-        f"{index}.{name}": value
-        for index, entry in optimiser.state_dict()["state"].items()
-        for name, value in entry.items()
-        if isinstance(value, Tensor)
-    }
-
-
-def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Weights) -> None:
-    """Put what `optimiser_tensors` returned back.
-
-    What is of a parameter's shape gets its memory layout again: Adam's fused kernel walks both by
-    address.
-    """
-    entries: dict[int, dict[str, Tensor]] = defaultdict(dict)
-    for key, value in tensors.items():
-        place, name = key.split(".", 1)
-        entries[int(place)][name] = value
-    for index, parameter in enumerate(optimiser.param_groups[0]["params"]):
-        own: dict[str, Any] = optimiser.state[parameter]
-        for name, value in entries[index].items():
-            alike = value.shape == parameter.shape and value.ndim > 0
-            into = torch.empty_like(parameter) if alike else torch.empty_like(value)
-            own[name] = into.to(parameter.device).copy_(value)
