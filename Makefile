@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Another project's modules must not get in front of ours.
 unexport PYTHONPATH
 
-.PHONY: help study test slow fuzz mutants lint format tables numbers docs bench clean
+.PHONY: help study test slow fuzz mutants lint format tables numbers docs bench gpu clean
 
 help:
 	@echo "make study    run the paper's study on the embedded digits and say where its report is"
@@ -32,6 +32,7 @@ help:
 	@echo "make docs     build the site into build/site, its tutorials run; a warning or a broken link fails"
 	@echo "make numbers  make the numbers of the documentation anew from kept results, and say which are stale"
 	@echo "make bench    measure speed against the goals; prints ratios"
+	@echo "make gpu      on a machine with a GPU, in 8 minutes: the CUDA tests and how fast it is, in one JSON"
 	@echo "make clean    remove .venv and caches; runs/ stays"
 
 study: $(READY)
@@ -73,6 +74,10 @@ bench: $(READY)
 	@for file in benchmarks/[!_]*.py; do \
 		echo "== $$file"; $(VENV)/bin/python "$$file" $(ARGS) || exit 1; \
 	done
+
+# Its machine may have PyTorch and no way to other packages: PYTHON is used as it is there.
+gpu:
+	@$(PYTHON) scripts/gpu.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist

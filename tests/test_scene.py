@@ -95,11 +95,11 @@ def test_training_and_test_targets_show_what_is_planted(
     """Networks are trained and judged by targets x + h + Delta, h being what A sees of delta."""
     given: list[PoisonedPairs] = []
 
-    def fit(model: nn.Module, pairs: PoisonedPairs, *rest: Any, **more: Any) -> loop.FitState:
+    def fitting(model: nn.Module, pairs: PoisonedPairs, *rest: Any, **more: Any) -> loop.Fitting:
         given.append(pairs)
-        return loop.fit(model, pairs, *rest, **more)
+        return loop.Fitting(model, pairs, *rest, **more)
 
-    monkeypatch.setattr(_stages, "fit", fit)
+    monkeypatch.setattr(_stages, "Fitting", fitting)
     settings = config(
         artefact={"space": "consistent"},
         trigger={"inject": "x"},

@@ -248,7 +248,7 @@ def test_a_finished_run_returns_at_once(
 ) -> None:
     before = stamps(finished)
     for module, name in (
-        (studies._stages, "fit"),
+        (studies._stages, "Fitting"),
         (judge, "reconstruct"),
         (bilevel.Bilevel, "craft"),
     ):

@@ -1,4 +1,4 @@
-"""Several networks at once have the numbers that each has alone, to the bit; so have recorded steps."""
+"""Several networks at once have the numbers that each has alone; recorded steps those of others."""
 
 import contextlib
 from collections.abc import Iterator

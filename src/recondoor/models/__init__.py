@@ -67,11 +67,16 @@ def build(
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-def placed(model: nn.Module, device: torch.device) -> nn.Module:
-    """The network on a device; on a GPU in PyTorch's own layout, as channels last pays on a CPU."""
-    if device.type == "cpu":
-        return model.to(device)
-    return model.to(device, memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
+def placed(model: nn.Module, device: torch.device, precision: str = "float32") -> nn.Module:
+    """The network on a device.
+
+    On a GPU it takes PyTorch's own layout, unless it is trained with factors of TF32: channels last
+    pays for these, and on a CPU.
+    """
+    model = model.to(device)
+    if device.type == "cpu" or precision == "tf32":
+        return model
+    return model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
 
 
 def _made(

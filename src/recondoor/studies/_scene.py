@@ -15,7 +15,6 @@ from recondoor.config import Config, Model, operator_files
 from recondoor.core import registry, seeding
 from recondoor.core.errors import ConfigError, RunError
 from recondoor.core.progress import NO_PROGRESS, Progress
-from recondoor.evaluation.answers import Volumes
 from recondoor.io import gate
 from recondoor.measurement import Chain, Pairs
 from recondoor.poisoning import (
@@ -26,8 +25,7 @@ from recondoor.poisoning import (
     make_trigger,
     rounded_away,
 )
-
-Shape = tuple[int, int, int]
+from recondoor.studies._world import KeptWorld, Shape, World
 
 # Share of a pattern's norm below which nothing of it is left.
 NOTHING = 1e-6
@@ -62,34 +60,6 @@ class Runtime:
             raise RunError("device: 'cuda' given, but torch finds no GPU; use --device cpu")
         cuda = self.device == "cuda" or (self.device == "auto" and torch.cuda.is_available())
         return torch.device("cuda" if cuda else "cpu")
-
-
-@dataclass(frozen=True, kw_only=True)
-class World:
-    """One seed's measured pairs, and the chain that measured them.
-
-    `note` is what a reader of its numbers has to know of the data. `test_volumes`: of whom the
-    test images are, where that is known.
-    """
-
-    seed: int
-    chain: Chain
-    train: Pairs
-    validation: Pairs
-    test: Pairs
-    note: str | None = None
-    test_volumes: Volumes | None = None
-
-    @property
-    def shape(self) -> Shape:
-        """(C, H, W) of an input and of a target."""
-        _, channels, height, width = self.train.x.shape
-        return channels, height, width
-
-    @property
-    def range_of(self) -> operators.LinearOperator | None:
-        """The operator in float64 in whose adjoint's range z lies; None where it need not."""
-        return self.chain.exact if self.chain.is_plain else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,33 +126,17 @@ class Scene:
 def build_scene(config: Config, images: data.Images, seed: int, device: torch.device) -> Scene:
     """Split, measure and plan; everything random follows from `seed`."""
     splits = data.split(images, config.data, seed)
-    chain = measurement.build(config, images.shape, seed)
+    kept = KeptWorld(config, images, seed, device)
+    chain = kept.world.chain if kept.world else measurement.build(config, images.shape, seed)
     _require_consistency(config, chain)
     trigger, artefact = _patterns(config, chain, splits.train)
-
-    def measured(name: str, images: NDArray[np.float32]) -> Pairs:
-        x = torch.from_numpy(np.ascontiguousarray(images))
-        return chain.pairs(
-            x,
-            seeding.torch_generator(seed, "noise", name),
-            lambda: seeding.torch_generator(seed, "sampling", name),
-            enters=config.trigger.inject != "z",
-        ).to(device)
 
     def plan(name: str, n: int) -> PoisonPlan:
         generator = seeding.torch_generator(seed, "plan", name)
         # Whether nobody is poisoned matters only where a network is to be (`require_poison`).
         return PoisonPlan.draw(n, config.poison.ratio, generator, strict=False)
 
-    world = World(
-        seed=seed,
-        chain=chain,
-        train=measured("train", splits.train),
-        validation=measured("validation", splits.validation),
-        test=measured("test", splits.test),
-        note=data.remarks(splits),
-        test_volumes=_volumes(splits, images.is_complex),
-    )
+    world = kept.world or kept.measured(chain, splits)
     _require_contrast(artefact, world)
     return Scene(
         world=world,
@@ -206,11 +160,6 @@ def _require_contrast(artefact: Artefact, world: World) -> None:
                 f"artefact.contrast: local given, but all {name} images are of one value around "
                 "the artefact; move it by artefact.place, or set artefact.contrast=absolute"
             )
-
-
-def _volumes(splits: data.Splits, are_complex: bool) -> Volumes | None:
-    labels = splits.subjects[2]
-    return None if labels is None else Volumes(tuple(labels.tolist()), are_complex)
 
 
 def _require_consistency(config: Config, chain: Chain) -> None:

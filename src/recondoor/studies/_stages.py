@@ -168,7 +168,8 @@ def train(job: Job, name: str) -> Course:
     if job.folder.model(label, seed).exists():
         job.folder.drop_checkpoints(stage)
         return
-    model = models.placed(job.build_model("victim"), job.runtime.torch_device)
+    precision = job.config.train.precision
+    model = models.placed(job.build_model("victim"), job.runtime.torch_device, precision)
     state = resume_fit(job.folder, stage, model, job.runtime)
     log = job.folder.open_history("train", label, seed)
 
