@@ -24,6 +24,7 @@ PAGES = {
     "docs/defences.md": "defences",
     "docs/scanners.md": "scanners",
     "docs/table1.md": "table1",
+    "docs/speed.md": "speed",
 }
 Line = dict[str, str]
 

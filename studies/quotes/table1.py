@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import sqrt
 
-from kept import STUDIES, Quote, number, spread, sweep
+from kept import STUDIES, Quote, number, script, spread, sweep
 
 ARITHMETIC, SWEEP = "studies/quotes/table1.py", "studies/table1/sweep"
 PIXELS, PLUS, RATIO = 28 * 28, 9, 0.3
@@ -55,6 +55,7 @@ def quotes() -> Iterator[Quote]:
     amplitude = reading(ROWS["BLO"], 2).amplitude
     yield Quote(f"(1 - 0.3) x {amplitude:.2f} = {(1 - RATIO) * amplitude:.2f}", ARITHMETIC)
     yield from first_look()
+    yield from window()
     for l2 in (3, 9, 32):
         for block, model, name in (
             ("corner", "heuristic", "square"),
@@ -66,12 +67,46 @@ def quotes() -> Iterator[Quote]:
             yield from measured(l2, block, model, name)
 
 
+def window() -> Iterator[Quote]:
+    """Leads of BLO in kept sweeps, and what leaving the hedge line can gain."""
+    for lead in script("table1/lead.py").leads():
+        yield Quote(lead.line, "studies/equal-budget")
+    error = min(row["benign_rmse"] for row in sweep("table1/sweep") if row["model"] == "heuristic")
+    yield Quote(f"e = {error:.3f}", SWEEP)
+    on_line = RATIO**2 * PLUS / PIXELS
+    gain = 100 * (sqrt(1 + on_line * 0.37**2 / error**2) - 1)
+    yield Quote(f"at amplitude 0.37 all that it can gain is {gain:.1f} %", ARITHMETIC)
+    yield Quote(f"A is {sqrt((1.05**2 - 1) / on_line):.0f} e or more", ARITHMETIC)
+    rows = sweep("table1/sweep")
+    costs = []
+    for l2 in (3, 9, 32):
+        one, other = (
+            next(
+                r["benign_rmse"]
+                for r in rows
+                if r["model"] == m and r["point"] == f"{b},attack.l2={l2}"
+            )
+            for m, b in (("bilevel", "image"), ("heuristic", "corner"))
+        )
+        costs.append(100 * (one / other - 1))
+    yield Quote(f"{min(costs):.0f} to {max(costs):.0f} % of the benign error", SWEEP)
+
+
 def first_look() -> Iterator[Quote]:
     """What `make study` showed."""
     rows = json.loads((STUDIES / "first-look" / "rows.json").read_text("utf-8"))["rows"]
     by = {row["model"]: row for row in rows}
     square, blo = by["heuristic"], by["bilevel"]
     source = "studies/first-look/rows.json"
+    benign, attack, artefact = (
+        100 * (1 - blo[key] / square[key])
+        for key in ("benign_rmse", "attack_rmse", "artefact_rmse")
+    )
+    yield Quote(
+        f"by {benign:.1f} % in the benign error, {attack:.0f} % in the attack error and "
+        f"{artefact:.0f} % in the artefact's",
+        source,
+    )
     yield Quote(
         f"a recovery of {square['artefact_recovery']:.2f} and a ghost of {square['ghost']:.2f}",
         source,

@@ -1,4 +1,4 @@
-"""Train near the transition: five triggers by amplitude of the artefact, L2 and seed, judged every 1,000 images.
+"""Train near the transition: five triggers by amplitude of the artefact, L2 and seed.
 
     python studies/table1/window.py [--most-seconds S]
 
@@ -45,11 +45,21 @@ PLAN = (
     (0.6, 9.0, (0, 1, 2)),
     (1.0, 4.5, (0, 1, 2)),
 )
-KEPT = ("epoch", "samples", "train_loss", "benign_rmse", "attack_rmse", "artefact_rmse", "recovery", "ghost")
+KEPT = (
+    "epoch",
+    "samples",
+    "train_loss",
+    "benign_rmse",
+    "attack_rmse",
+    "artefact_rmse",
+    "recovery",
+    "ghost",
+)
 Cell = tuple[str, float, float, int]
 
 
 def main() -> None:
+    """Train what is not there yet, until the time is used up."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--most-seconds", type=float, default=float("inf"))
     options = parser.parse_args()
@@ -66,7 +76,9 @@ def main() -> None:
 
 def rows() -> list[dict]:
     """Trainings that are finished."""
-    return [json.loads(line) for line in ROWS.read_text("utf-8").splitlines()] if ROWS.exists() else []
+    return (
+        [json.loads(line) for line in ROWS.read_text("utf-8").splitlines()] if ROWS.exists() else []
+    )
 
 
 def cells() -> Iterator[Cell]:
