@@ -22,7 +22,7 @@ from recondoor.poisoning import PoisonedPairs, Trigger
 from recondoor.rundir import RunDir
 from recondoor.studies._job import Job
 from recondoor.studies._record import add_row
-from recondoor.studies._scene import Scene, Shape
+from recondoor.studies._scene import Scene
 from recondoor.studies._stored import (
     array,
     best_epoch,
@@ -32,6 +32,7 @@ from recondoor.studies._stored import (
     stored_trigger,
     trigger_of,
 )
+from recondoor.studies._world import Shape
 from recondoor.training.loop import FitState, Fitting, epoch_pairs
 from recondoor.training.together import Course
 

@@ -12,7 +12,8 @@ from recondoor.config import Config
 from recondoor.core.errors import ConfigError, RunError
 from recondoor.poisoning import Trigger
 from recondoor.rundir import ANEW, Arrays, RunDir
-from recondoor.studies._scene import Runtime, Scene, Shape
+from recondoor.studies._scene import Runtime, Scene
+from recondoor.studies._world import Shape
 from recondoor.training.loop import FitState
 
 
