@@ -77,6 +77,16 @@ class Budget:
         unit: Tensor = direction / direction.norm().clamp_min(torch.finfo(direction.dtype).tiny)
         return self.radius * unit
 
+    def shaped(self, pattern: Tensor) -> Tensor:
+        """Return `pattern` as large as is allowed, its shape kept but for the pixels of a box.
+
+        Of a pattern and its negative the one whose sum is positive, as a box leaves only that.
+        Where nothing bounds it, the one of L2 `radius`.
+        """
+        pattern = self._inside(pattern)
+        pattern = pattern if float(pattern.sum()) >= 0 else -pattern
+        return self.maximise(pattern) if self.kind == "free" else self.scale(pattern)
+
     def _outside(self, delta: Tensor) -> float:
         """L2 of what `subspace` takes from `delta`, beyond what it takes from its own result.
 

@@ -12,6 +12,7 @@ from typing import Any
 import tomli_w
 from pydantic import BaseModel, ValidationError
 
+from recondoor.config import _triggers as triggers
 from recondoor.config._attack import Attack
 from recondoor.config._canonical import as_tree, canonical
 from recondoor.config._choice import Choice
@@ -117,6 +118,7 @@ __all__ = [
     "settings_table",
     "to_dict",
     "to_toml",
+    "triggers",
     "value_of",
     "wanted",
     "with_identity_of",

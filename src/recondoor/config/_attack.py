@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 from recondoor.config._choice import Choice
 from recondoor.config._own import Bilevel, Tangent
 from recondoor.config._section import INNER, PIXELS, STEPS
+from recondoor.config._triggers import Blend, Frequency, Uap
 from recondoor.core import registry
 
 LABEL = re.compile(r"[a-z][a-z0-9-]*")
@@ -75,6 +76,9 @@ class Attack(Choice):
 
     bilevel: Bilevel = Bilevel()
     tangent: Tangent = Tangent()
+    blend: Blend = Blend()
+    frequency: Frequency = Frequency()
+    uap: Uap = Uap()
 
     @field_validator("names", mode="before")
     @classmethod

@@ -1,0 +1,49 @@
+"""Settings of the attacks of the literature, each under its attack's name."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from recondoor.config._own import PlugInSettings
+from recondoor.config._section import INNER
+from recondoor.core.errors import ConfigError
+
+
+class Blend(PlugInSettings):
+    """Of the attack `blend`."""
+
+    key: Literal["noise", "image"] = Field(
+        "noise",
+        description="what is blended in: uniform noise, or a training image, both drawn by the "
+        "seed",
+    )
+
+
+class Frequency(PlugInSettings):
+    """Of the attack `frequency`: which coefficients of the cosine transform."""
+
+    count: int = Field(4, ge=1, le=INNER, description="coefficients, drawn by the seed")
+    low: float = Field(
+        0.2, ge=0, lt=1, description="least frequency, as a share of the highest of an axis"
+    )
+    high: float = Field(0.5, gt=0, le=1, description="and the greatest")
+
+    @model_validator(mode="after")
+    def _a_band(self) -> Self:
+        if self.high <= self.low:
+            raise ConfigError(
+                f"attack.frequency.high: {self.high:g} given; expected more than "
+                f"attack.frequency.low, which is {self.low:g}"
+            )
+        return self
+
+
+class Uap(PlugInSettings):
+    """Of the attack `uap`."""
+
+    aim: Literal["change", "artefact"] = Field(
+        "change",
+        description="what the answer of a clean surrogate is to be moved by: as much as possible, "
+        "or by the artefact",
+    )
+    steps: int = Field(20, ge=1, le=INNER, description="steps; each costs one gradient")
