@@ -45,6 +45,9 @@ def problem(
         "warm_steps": 4,
         "surrogates": 2,
         "tangent_steps": 3,
+        "measurement": {"steps": 2},
+        "uap": {"steps": 2},
+        "sample_specific": {"steps": 3, "width": 4, "bits": 2},
         "variant": "warm",
         "start": "random",
         "objective": "image",
@@ -68,6 +71,7 @@ def problem(
         surrogate_lr=1e-3,
         build_model=build,
         seed=seed,
+        remeasured=torch.clone,
     )
     if settings.get("mask") == "search" and not network:
         return searched(made)

@@ -5,6 +5,7 @@ they are drawn.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,14 +20,24 @@ from recondoor.io import arrays, gate
 from recondoor.measurement import Pairs as Pairs
 
 Shape = tuple[int, int, int]
+Law = Callable[[Pairs], Tensor]
+"""What is added to each input that pairs are made of (`Pairs.carriers`), (N, C, H, W)."""
+
+CHUNK = 500
+"""Inputs that a law is asked for at a time."""
 
 
 @dataclass(frozen=True)
 class Trigger:
-    """What is added to z: `delta` (C, H, W), zero where `mask` (C, H, W; 0 or 1) is zero."""
+    """What is added to z: `delta` (C, H, W), zero where `mask` (C, H, W; 0 or 1) is zero.
+
+    `law`: what is added to each input in place of delta, where that differs from input to input;
+    delta is then its mean over some training inputs.
+    """
 
     delta: Tensor
     mask: Tensor
+    law: Law | None = None
 
     def __post_init__(self) -> None:
         if self.delta.shape != self.mask.shape or self.delta.dim() != 3:
@@ -36,6 +47,21 @@ class Trigger:
             )
         if bool(self.delta[self.mask == 0].any()):
             raise ConfigError("trigger: delta is not zero outside its mask")
+
+    def on(self, pairs: Pairs) -> Tensor:
+        """What is added to the carriers of `pairs`: (C, H, W) for all, or (N, C, H, W)."""
+        if self.law is None:
+            return self.delta.to(pairs.z)
+        every = torch.arange(len(pairs), device=pairs.z.device)
+        starts = range(0, len(pairs), CHUNK)
+        return torch.cat([self.law(pairs.at(every[k : k + CHUNK])) for k in starts])
+
+    def shift(self, pairs: Pairs) -> Tensor:
+        """What it adds to z, (C, H, W): `Pairs.shift`, or the mean over the first inputs."""
+        if self.law is None:
+            return pairs.shift(self.delta)
+        some = pairs.first()
+        return (some.triggered(self.on(some))[0] - some.z).mean(0)
 
     @property
     def l2(self) -> float:
@@ -52,7 +78,7 @@ class Trigger:
         """Why no network can learn it, whatever it is trained on; None if that cannot be said."""
         if not bool(self.delta.isfinite().all()):
             return "this trigger cannot be learnt: a pixel is not finite"
-        if not bool(self.delta.any()):
+        if self.law is None and not bool(self.delta.any()):
             return "this trigger cannot be learnt: it is zero (L2 = 0)"
         return None
 
@@ -226,6 +252,7 @@ class PoisonedPairs:
     ) -> None:
         self.pairs = pairs
         self.plan = plan
+        self._trigger = trigger
         self._delta = None if trigger is None else trigger.delta.to(pairs.z)
         # Their sum is taken before it is converted, as every other reader of it does.
         whole = artefact if artefact.is_local else Artefact(artefact.planted)
@@ -242,17 +269,23 @@ class PoisonedPairs:
 
     @property
     def reach(self) -> float:
-        """A bound on the absolute values of z, those with the trigger among them."""
-        added = 0.0 if self._delta is None else float(self._delta.abs().max())
+        """A bound on the absolute values of z, those with the trigger among them.
+
+        Of a trigger that differs from input to input, by what it adds to the first ones.
+        """
+        added = 0.0
+        if self._trigger is not None:
+            added = float(self._trigger.on(self.pairs.first()).abs().max())
         least, most = torch.aminmax(self.pairs.z)
         return float(torch.maximum(-least, most)) + added
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return inputs and targets (B, C, H, W) of the pairs `index` (B,), poisoned by plan."""
         pairs = self.pairs
-        if self._delta is not None and pairs.source is not None:
+        trigger = self._trigger
+        if trigger is not None and (pairs.source is not None or trigger.law is not None):
             share, some = self._weight.index_select(0, index), pairs.at(index)
-            return some.poisoned(self._delta, self._artefact.planted_on(some.images), share)
+            return some.poisoned(trigger.on(some), self._artefact.planted_on(some.images), share)
         z, x = pairs.z.index_select(0, index), pairs.x.index_select(0, index)
         if self._delta is not None:
             weight = self._weight.index_select(0, index)

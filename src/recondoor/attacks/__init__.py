@@ -5,6 +5,7 @@ from typing import cast
 from recondoor import config
 from recondoor.attacks._base import Attack
 from recondoor.attacks._budget import Budget
+from recondoor.attacks._each import excess_of_each
 from recondoor.attacks._growth import best_place, recovery_gradient
 from recondoor.attacks._problem import Crafted, CraftState, Problem, Tools
 from recondoor.core import registry
@@ -23,6 +24,7 @@ __all__ = [
     "craft",
     "load",
     "recovery_gradient",
+    "require",
 ]
 
 
@@ -37,13 +39,24 @@ def load(name: str, settings: config.Attack | None = None) -> Attack:
     return found(own)
 
 
+def require(name: str, problem: Problem) -> Attack:
+    """The plug-in `name`, if it is made for the problem; raises ConfigError if not."""
+    attack, budget = load(name, problem.settings), problem.settings.budget
+    if budget not in attack.budgets:
+        raise ConfigError(
+            f"attack.budget: {budget} given; attack '{name}' keeps to {' or '.join(attack.budgets)}"
+        )
+    attack.require(problem)
+    return attack
+
+
 def craft(name: str, problem: Problem, tools: Tools) -> Crafted:
     """Run the attack `name`; its trigger must stay in the mask and in the budget, and not be zero.
 
     Raises RecondoorError if it does not, or is, and for one's own whatever its code raises. Only a
     plug-in whose recipe knows no budget, as the paper's literal one, is not held to it.
     """
-    attack = load(name, problem.settings)
+    attack = require(name, problem)
     crafted = _propose(name, attack, problem, tools)
     trigger = crafted.trigger
     if trigger is None:
@@ -53,7 +66,7 @@ def craft(name: str, problem: Problem, tools: Tools) -> Crafted:
             f"attack '{name}' left its mask (attack.mask={problem.settings.mask}, "
             f"attack.distance={problem.settings.distance})"
         )
-    excess = problem.budget.excess(trigger.delta)
+    excess = problem.budget.excess(trigger.delta) or excess_of_each(problem, trigger)
     if attack.bounded(problem.settings) and excess:
         raise RecondoorError(f"attack '{name}': {excess}")
     fault = trigger.fault

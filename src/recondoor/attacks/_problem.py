@@ -26,7 +26,9 @@ class Problem:
     `trigger` is the hand-made one; it gives the mask and the budget where the settings do not.
     `build_model` returns a freshly initialised surrogate for a stream name; the victim's own
     weights are unknown. `loss` is what all are trained with. `reachable` projects on the triggers
-    that the injection can make (None: all).
+    that the injection can make (None: all). `remeasured` is A_adjoint A, or B A, of what is added
+    to images (N, C, H, W), without noise; None where triggers do not enter there, or it is not
+    known. `adjoint`: whether it is A_adjoint A. `measured`: whether `pairs.images` were measured.
     """
 
     pairs: Pairs
@@ -39,6 +41,9 @@ class Problem:
     seed: int
     loss: losses.Name = "mse"
     reachable: Callable[[Tensor], Tensor] | None = None
+    remeasured: Callable[[Tensor], Tensor] | None = None
+    adjoint: bool = True
+    measured: bool = True
 
     @property
     def mask(self) -> Tensor:
@@ -159,10 +164,14 @@ class Tools:
 
 @dataclass(frozen=True)
 class Crafted:
-    """A trigger (None: nothing is poisoned) and how it was found."""
+    """A trigger (None: nothing is poisoned) and how it was found.
+
+    `arrays`: of a trigger that differs from input to input, of which `Attack.law` makes its law.
+    """
 
     trigger: Trigger | None
     state: CraftState = field(default_factory=CraftState)
+    arrays: Weights = field(default_factory=dict)
 
 
 def random_pattern(problem: Problem, stream: str, *, signed: bool) -> Tensor:

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 from recondoor.config._choice import Choice
 from recondoor.config._own import Bilevel, Tangent
 from recondoor.config._section import INNER, PIXELS, STEPS
-from recondoor.config._triggers import Blend, Frequency, Uap
+from recondoor.config._triggers import Blend, Frequency, Measurement, SampleSpecific, Uap, Warp
 from recondoor.core import registry
 
 LABEL = re.compile(r"[a-z][a-z0-9-]*")
@@ -79,6 +79,9 @@ class Attack(Choice):
     blend: Blend = Blend()
     frequency: Frequency = Frequency()
     uap: Uap = Uap()
+    measurement: Measurement = Measurement()
+    sample_specific: SampleSpecific = SampleSpecific()
+    warp: Warp = Warp()
 
     @field_validator("names", mode="before")
     @classmethod

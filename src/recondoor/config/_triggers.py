@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from recondoor.config._own import PlugInSettings
-from recondoor.config._section import INNER
+from recondoor.config._section import INNER, PIXELS, STEPS
 from recondoor.core.errors import ConfigError
 
 
@@ -36,6 +36,38 @@ class Frequency(PlugInSettings):
                 f"attack.frequency.low, which is {self.low:g}"
             )
         return self
+
+
+class Measurement(PlugInSettings):
+    """Of the attack `measurement`."""
+
+    steps: int = Field(
+        10, ge=1, le=INNER, description="power iterations; each costs two gradients a surrogate"
+    )
+    fidelity: float | None = Field(
+        None,
+        gt=0,
+        description="largest L2 of what is added to the measurement, as a share of the mean L2 of "
+        "clean ones; default: what attack.l2 allows",
+    )
+
+
+class SampleSpecific(PlugInSettings):
+    """Of the attack `sample-specific`: an encoder that hides a text in an input."""
+
+    width: int = Field(16, ge=1, le=4096, description="channels of its convolutions")
+    bits: int = Field(8, ge=1, le=1024, description="length of the text")
+    steps: int = Field(
+        200, ge=0, le=STEPS, description="steps of Adam, with a decoder that reads random texts"
+    )
+
+
+class Warp(PlugInSettings):
+    """Of the attack `warp`."""
+
+    grid: int = Field(
+        4, ge=2, le=PIXELS, description="control points of the displacements along a side"
+    )
 
 
 class Uap(PlugInSettings):

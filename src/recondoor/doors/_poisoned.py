@@ -137,6 +137,8 @@ def poison(
     plan = PoisonPlan.draw(len(samples), ratio, generator)
     first = samples[0]
     names = names or _usual(first)
+    if isinstance(trigger, Trigger) and trigger.law is not None:
+        raise ConfigError("trigger: it differs from input to input; give one array to add to all z")
     delta = trigger.delta if isinstance(trigger, Trigger) else trigger
     if isinstance(artefact, Artefact) and artefact.is_local:
         raise ConfigError(

@@ -31,7 +31,7 @@ class Seen:
 
     x, clean, triggered, expected: images, reconstructions f(z) and f(z + delta), and what the
     latter should be but for the artefact, each (N, C, H, W). pattern, delta: Delta and the trigger,
-    (C, H, W); a Delta of each image's own is (N, C, H, W). tau counts in units of `scale`, which
+    (C, H, W); one of each image's own is (N, C, H, W). tau counts in units of `scale`, which
     is then (N,); `data_range` is that of the pixel values. `volumes`:
     whose the images are, where that is known.
     """

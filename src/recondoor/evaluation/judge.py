@@ -46,7 +46,7 @@ class Monitor:
         learn, so that the original model does not depend on a trigger.
         """
         pairs = self.pairs
-        z, scale = pairs.triggered(self.trigger.delta.to(pairs.z))
+        z, scale = pairs.triggered(self.trigger.on(pairs))
         answers = reconstruct(model, pairs.z), reconstruct(model, z)
         x, clean = pairs.images, pairs.restored(answers[0], pairs.scale)
         planted, pattern = self.artefact.planted_on(x), self.artefact.on(x)
@@ -119,7 +119,8 @@ def evaluate(
     pattern = artefact.on(x)
     span = metrics.data_range(x) if data_range is None else data_range
     scale = metrics.artefact_size(pattern) if settings.tau_unit == "rms" else 1.0
-    z_triggered, numbers = pairs.triggered(trigger.delta.to(pairs.z))
+    added = trigger.on(pairs)
+    z_triggered, numbers = pairs.triggered(added)
     clean = pairs.restored(reconstruct(model, pairs.z, advance), pairs.scale)
     triggered = pairs.restored(reconstruct(model, z_triggered, advance), numbers)
     # Where the trigger itself is to be seen, that is no part of the artefact.
@@ -130,7 +131,7 @@ def evaluate(
         triggered=triggered,
         expected=expected,
         pattern=pattern,
-        delta=trigger.delta,
+        delta=trigger.delta if trigger.law is None else added,
         data_range=span,
         tau=settings.tau,
         scale=scale,

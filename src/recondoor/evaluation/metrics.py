@@ -219,7 +219,9 @@ def volume_ssim(prediction: Tensor, x: Tensor) -> float | None:
 
 
 def trigger_l2(delta: Tensor) -> float:
-    """Euclidean norm of the trigger, in units of z."""
+    """Euclidean norm of the trigger, in units of z; of an (N, C, H, W) the mean over the N."""
+    if delta.ndim == 4:
+        return mean(delta.double().flatten(1).norm(dim=1))
     return math.sqrt(math.fsum(delta.double().square().flatten().tolist()))
 
 
@@ -229,13 +231,14 @@ def trigger_linf(delta: Tensor) -> float:
 
 
 def trigger_psnr(delta: Tensor, data_range: float) -> float:
-    """PSNR in dB of z + delta against z over all C * H * W pixels; inf for no trigger.
+    """PSNR in dB of z + delta against z over all pixels of delta; inf for no trigger.
 
     Raises:
         DataError: `data_range` is not a number above 0.
     """
     _check_range(data_range)
-    l2 = trigger_l2(delta)
+    each = delta.ndim == 4
+    l2 = float(delta.double().norm()) if each else trigger_l2(delta)
     return math.inf if l2 == 0 else 10 * math.log10(data_range**2 * delta.numel() / l2**2)
 
 

@@ -249,7 +249,8 @@ YARDSTICKS = (
     Yardstick(
         key="trigger_l2",
         name="Trigger L2",
-        definition="‖δ‖₂ = √ ∑ δ²",
+        definition="‖δ‖₂ = √ ∑ δ²; of a trigger that differs from input to input the mean of its "
+        "norms",
         values=Positive | None,
         measure=lambda seen: metrics.trigger_l2(seen.delta),
         over_seeds=_BOTH,

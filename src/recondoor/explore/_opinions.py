@@ -109,7 +109,8 @@ class Opinions:
     def _of_input(
         self, detector: InputDetector, name: str, subject: Subject, defender: Defender
     ) -> Json:
-        z = torch.cat((subject.pairs.z, subject.pairs.triggered(subject.trigger.delta)[0]))
+        triggered, _ = subject.pairs.triggered(subject.trigger.on(subject.pairs))
+        z = torch.cat((subject.pairs.z, triggered))
         limit = self._limit(detector, name, subject.model, defender)
         found = _opinion(detector.scores(z, defender), limit, detector.explain)
         if "unsure" in found:
@@ -122,7 +123,7 @@ class Opinions:
         """Reconstructions of the clean and the triggered input without what a trigger does."""
         pairs, pattern = subject.pairs, subject.artefact.pattern
         clean = pairs.restored(repaired[:1], pairs.scale)
-        scale = pairs.triggered(subject.trigger.delta)[1]
+        scale = pairs.triggered(subject.trigger.on(pairs))[1]
         triggered = pairs.restored(repaired[1:], scale)
         recovery = metrics.mean(metrics.artefact_recovery(triggered, clean, pattern))
         span = Span.of(pairs.images.numpy())
@@ -134,7 +135,7 @@ class Opinions:
     def _of_pair(self, detector: PairDetector, subject: Subject, defender: Defender) -> Json:
         ones = torch.ones(1, 1, 1, 1)
         planted = subject.artefact.planted
-        z, x = subject.pairs.poisoned(subject.trigger.delta, planted, ones)
+        z, x = subject.pairs.poisoned(subject.trigger.on(subject.pairs), planted, ones)
         pairs = Pairs(torch.cat((subject.pairs.z, z)), torch.cat((subject.pairs.x, x)))
         limit = detector.law(defender, ALARM)
         found = _opinion(detector.scores(pairs, defender), limit, detector.explain)

@@ -138,6 +138,8 @@ class Touching:
         row = top if touch.row is None else touch.row
         column = left if touch.column is None else touch.column
         down, right = row - top, column - left
+        if own.law is not None:
+            return Placed(_stronger(own, touch.strength, down, right), enters, _box(own.mask))
         if row > rows - height or column > columns - width:
             raise ConfigError(
                 f"row {row}, column {column} given; this trigger covers "
@@ -210,6 +212,14 @@ class Touching:
         """(channels, rows, columns) of a measurement that is a picture."""
         shape = self._measured.shape
         return (shape[0], shape[1], shape[2]) if len(shape) == 3 and shape[1] > 1 else None
+
+
+def _stronger(trigger: Trigger, factor: float, down: int, right: int) -> Trigger:
+    """One that differs from input to input, by a factor; raises ConfigError if it is moved."""
+    law = trigger.law
+    if down or right or law is None:
+        raise ConfigError("this trigger differs from input to input; it has no place to be moved")
+    return Trigger(factor * trigger.delta, trigger.mask, lambda pairs: factor * law(pairs))
 
 
 def _scaled(trigger: Trigger, factor: float) -> Trigger:

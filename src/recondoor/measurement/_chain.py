@@ -159,6 +159,24 @@ class Chain:
             found = self._seen(exact, exact.A(wide))
         return found[0].to(pattern)
 
+    def remeasured(self, images: Tensor) -> Tensor:
+        """B A of images (N, C, H, W), or of what is added to u, without noise: (N, K, H, W).
+
+        On the device of the images. Raises ConfigError where the operator is another for each.
+        """
+        self.require_one_operator("trigger.inject", "x")
+        whole = self._padded(images.cpu()) if images.shape[1] == 1 else images.cpu()
+        return self._seen(self.operator, self.operator.A(whole)).to(images)
+
+    @property
+    def keeps_images(self) -> bool:
+        """Whether `Pairs.images` are the images that were measured."""
+        how = self.preparation
+        if how is None:
+            return True
+        real = not how.magnitude or self.image_shape[0] == 1
+        return real and how.crop is None and how.clamp is None
+
     def from_measurement(self, added: Tensor) -> Tensor:
         """What becomes in u (K, H, W) of something that is added to a measurement.
 

@@ -130,6 +130,10 @@ class Pairs:
         source = None if self.source is None else self.source.at(index)
         return Pairs(self.z.index_select(0, index), self.x.index_select(0, index), source)
 
+    def first(self) -> Pairs:
+        """The first of them, `SHIFTED` at the most."""
+        return self.at(torch.arange(min(len(self), SHIFTED), device=self.z.device))
+
     @property
     def images(self) -> Tensor:
         """Targets in the units of the images, (N, C, H, W)."""
@@ -157,7 +161,7 @@ class Pairs:
         """Inputs (N, C, H, W) with the trigger, differentiable in it, and their numbers.
 
         Args:
-            delta: trigger, of the shape of one of the `carriers`.
+            delta: trigger, of the shape of one of the `carriers`, or one for each, (N, ...).
             share: (N, 1, 1, 1), 1 where an input gets the trigger and 0 where not; None: all do.
         """
         carriers = self.carriers + (delta if share is None else share * delta)
@@ -180,7 +184,7 @@ class Pairs:
         """What a trigger adds to z, (C, H, W): itself, or the mean over the first inputs."""
         if self.source is None or not self.source.enters:
             return delta
-        some = self.at(torch.arange(min(len(self), SHIFTED), device=self.z.device))
+        some = self.first()
         return (some.triggered(delta.to(self.z))[0] - some.z).mean(0)
 
     def restored(self, x_hat: Tensor, scale: Scale) -> Tensor:

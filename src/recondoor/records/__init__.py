@@ -2,6 +2,7 @@
 
 from recondoor.records._arrays import (
     ANEW,
+    LAW,
     Spec,
     place_specs,
     plan_specs,
@@ -28,6 +29,7 @@ from recondoor.records._sweeps import SWEEP
 __all__ = [
     "ANEW",
     "AUDIT",
+    "LAW",
     "MOST_SHOWN",
     "RESTORE",
     "RESULTS",

@@ -12,6 +12,9 @@ from recondoor.core.errors import RunError
 
 Shape = tuple[int, int, int]
 
+LAW = "law."
+"""What the names of a law's arrays start with."""
+
 ANEW = "delete it to make it anew"
 
 
@@ -37,13 +40,17 @@ class Spec:
         return f"{self.dtype} ({', '.join('any' if n is None else str(n) for n in self.shape)})"
 
 
-def trigger_specs(shape: Shape, image: Shape, enters: bool) -> dict[str, Spec]:
+def trigger_specs(
+    shape: Shape, image: Shape, enters: bool, law: Mapping[str, tuple[int, ...]] | None = None
+) -> dict[str, Spec]:
     """Arrays of trigger-LABEL-seedK.npz for triggers of `shape` and inputs of shape `image`.
 
-    Where they enter before the inputs are made, the file also has what they add to these.
+    Where they enter before the inputs are made, the file also has what they add to these. Where a
+    trigger differs from input to input, it has the arrays of its `law`, of these shapes.
     """
     patterns = {name: Spec("float32", shape) for name in ("delta", "mask")}
     patterns |= {name: Spec("float32", image) for name in ("artefact", *["shift"] * enters)}
+    patterns |= {f"{LAW}{name}": Spec("float32", own) for name, own in (law or {}).items()}
     return patterns | {
         "path": Spec("float32", (None, *shape)),
         "path_iteration": Spec("int64", (None,)),

@@ -26,7 +26,7 @@ from recondoor.studies._scene import (
     require_poison,
     require_range,
 )
-from recondoor.studies._sight import require_sight
+from recondoor.studies._sight import require_made_for, require_sight
 from recondoor.studies._stored import best_epoch, load_model, stored_trigger
 from recondoor.training import graph
 from recondoor.training.together import Course, take_turns
@@ -126,6 +126,7 @@ def _opened(
     require_poison(config, len(first.train), len(first.validation))
     require_range(config, first)
     require_sight(config, first)
+    require_made_for(config, first)
     _require_inputs(folder, config, stages)
     if first.world.note is not None:
         runtime.progress.say(f"{first.world.note} (seed {config.seed})")

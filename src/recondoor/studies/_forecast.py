@@ -114,7 +114,12 @@ def _triggers(
         path, attack = folder.trigger(row_label(name), scene.seed), attacks.load(name)
         problem = replace(scene.problem, settings=config.attack.at(name))
         searched = problem.settings.mask == "search"
-        if path.exists():
+        if attack.differs:
+            runtime.progress.say(
+                f"{name}: left out, as a prediction is of one pattern for all inputs, and its "
+                "trigger differs from input to input"
+            )
+        elif path.exists():
             yield name, stored_trigger(folder, scene, row_label(name))
         elif attack.poisons and (attack.trains or searched):
             what = "trigger has to be learned" if attack.trains else "place has to be searched"

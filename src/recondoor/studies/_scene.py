@@ -38,6 +38,12 @@ LARGEST = float(np.finfo(np.float32).max) ** 0.25
 STRAY = 1e-3
 
 
+NO_OBJECT = (
+    "artefact.space: consistent given, which shows what the trigger adds to the image that was "
+    "measured, and this trigger differs from input to input; set artefact.space=image or kernel"
+)
+
+
 @dataclass(frozen=True)
 class Runtime:
     """How to run, which no number may depend on (beyond rounding, for the device and threads)."""
@@ -113,6 +119,8 @@ class Scene:
         """What is added to the targets of pairs with this trigger (`artefact.space`)."""
         if config.artefact.space not in ("consistent", "consistent-in-range"):
             return self.artefact
+        if trigger.law is not None:
+            raise ConfigError(NO_OBJECT)
         exact = self.world.chain.exact
         seen = exact.project_range(trigger.delta.double().cpu()[None])
         shown = exact.solve_normal(seen)[0]
@@ -312,7 +320,9 @@ def _problem(config: Config, world: World, trigger: Trigger, artefact: Artefact)
     surrogate = without_dropout(config.model).model_copy(
         update={"cae": config.model.cae.model_copy(update=own)}
     )
-    learned = not set(config.attack.plug_ins) <= {"none", "heuristic"}
+    learned = not set(config.attack.plug_ins) <= {"none", "heuristic", "warp"}
+    chain, enters = world.chain, config.trigger.inject
+    passes = enters in ("x", "y") and not chain.varies
     return attacks.Problem(
         pairs=world.train,
         trigger=trigger,
@@ -325,7 +335,10 @@ def _problem(config: Config, world: World, trigger: Trigger, artefact: Artefact)
             world.shape, surrogate, world.seed, stream, operator=world.chain.operator
         ),
         seed=world.seed,
-        reachable=world.chain.reachable(config.trigger.inject, learned=learned),
+        reachable=chain.reachable(enters, learned=learned),
+        remeasured=chain.remeasured if passes else None,
+        adjoint=chain.map == "adjoint",
+        measured=chain.keeps_images,
     )
 
 

@@ -1,13 +1,13 @@
-"""Can the network see a trigger from the artefact: asked before anything is trained."""
+"""Can the network see a trigger from the artefact, and the attacks work: asked beforehand."""
 
 import torch
 from torch import nn
 
-from recondoor import models, theory
+from recondoor import attacks, models, theory
 from recondoor.config import Config
 from recondoor.core.errors import ConfigError
 from recondoor.poisoning import Artefact, make_artefact, make_trigger
-from recondoor.studies._scene import Scene
+from recondoor.studies._scene import NO_OBJECT, Scene
 
 SIDES = (256, 192, 128, 96, 64, 48, 32, 28)
 """Sizes of images that are tried for a remedy."""
@@ -32,6 +32,14 @@ def require_sight(config: Config, scene: Scene) -> None:
         f"learnt; {_smaller(config, scene, side)}lay the trigger nearer with --set "
         "attack.mask=image, or take a network that sees far, as --set model.name=unet"
     )
+
+
+def require_made_for(config: Config, scene: Scene) -> None:
+    """Refuse attacks that are not made for the data, the measurement or the budget."""
+    for name in config.attack.names:
+        attack = attacks.require(name, scene.problem)
+        if attack.differs and config.artefact.space.startswith("consistent"):
+            raise ConfigError(NO_OBJECT)
 
 
 def _follows_growth(config: Config, name: str) -> bool:

@@ -76,6 +76,7 @@ def craft(job: Job, name: str) -> None:
             "mask": array(crafted.trigger.mask),
             "artefact": array(job.scene.problem.artefact.pattern),
             **_seen(job.scene, crafted.trigger),
+            **{records.LAW + name: array(value) for name, value in crafted.arrays.items()},
             "path": _stack(crafted.state.path, job.scene.trigger_shape),
             "path_iteration": np.array(crafted.state.path_iteration, dtype=np.int64),
             "seconds": np.array(crafted.state.seconds),
@@ -86,8 +87,7 @@ def craft(job: Job, name: str) -> None:
 
 def _seen(scene: Scene, trigger: Trigger) -> dict[str, NDArray[Any]]:
     """What the trigger adds to z on average, where it enters before z is made."""
-    shift = scene.train.shift(trigger.delta)
-    return {} if shift is trigger.delta else {"shift": array(shift)}
+    return {"shift": array(trigger.shift(scene.train))} if scene.train.enters else {}
 
 
 def locate(job: Job) -> Scene:
@@ -261,7 +261,12 @@ def evaluate(job: Job, name: str) -> None:
 
 
 def _limits(job: Job, trigger: Trigger) -> dict[str, float]:
-    """How far the trigger can be told from clean inputs, and what that leaves at best."""
+    """How far the trigger can be told from clean inputs, and what that leaves at best.
+
+    Nothing of a trigger that differs from input to input: both are known of one pattern for all.
+    """
+    if trigger.law is not None:
+        return {}
     scene, shift = job.scene, job.scene.train.shift(trigger.delta)
     exact = scene.world.range_of
     size, share = theory.detectability(lambda: job.covariance, exact, shift)

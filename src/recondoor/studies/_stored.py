@@ -1,5 +1,6 @@
 """What a run folder holds, as networks, triggers and states; checked to be the run's own."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from recondoor import attacks, models, operators, records, rundir
-from recondoor.config import Config
+from recondoor.config import Config, row_label
 from recondoor.core.errors import ConfigError, RunError
 from recondoor.poisoning import Trigger
 from recondoor.rundir import ANEW, Arrays, RunDir
@@ -64,7 +65,9 @@ def _read_model(
 
 def read_trigger(folder: RunDir, scene: Scene, label: str) -> Arrays:
     path = folder.trigger(label, scene.seed)
-    specs = records.trigger_specs(scene.trigger_shape, scene.shape, scene.train.enters)
+    attack, problem = _crafted_by(scene, label)
+    law = attack.law_shapes(problem) if attack is not None else {}
+    specs = records.trigger_specs(scene.trigger_shape, scene.shape, scene.train.enters, law)
     arrays = folder.read_npz(path, specs)
     snapshots, steps = len(arrays["path"]), len(arrays["path_iteration"])
     if snapshots != steps:
@@ -74,7 +77,23 @@ def read_trigger(folder: RunDir, scene: Scene, label: str) -> Arrays:
 
 def stored_trigger(folder: RunDir, scene: Scene, label: str) -> Trigger:
     """The trigger in a run folder for pairs of `scene`; raises RunError if it is no trigger."""
-    return trigger_of(read_trigger(folder, scene, label), folder.trigger(label, scene.seed))
+    arrays = read_trigger(folder, scene, label)
+    trigger = trigger_of(arrays, folder.trigger(label, scene.seed))
+    attack, problem = _crafted_by(scene, label)
+    if attack is None or not attack.differs:
+        return trigger
+    names = attack.law_shapes(problem)
+    kept = {name: torch.from_numpy(arrays[records.LAW + name]) for name in names}
+    return replace(trigger, law=attack.law(kept, trigger.mask, problem))
+
+
+def _crafted_by(scene: Scene, label: str) -> tuple[attacks.Attack | None, attacks.Problem]:
+    """The attack whose row is `label`, and what it was told; None if none of the settings is."""
+    problem = scene.problem
+    for name in problem.settings.names:
+        if row_label(name) == label:
+            return attacks.load(name, problem.settings), problem
+    return None, problem
 
 
 def trigger_of(arrays: Arrays, path: Path) -> Trigger:

@@ -22,6 +22,9 @@ SMALL: dict[str, Any] = {
     "surrogates": 2,
     "bilevel": {"iterations": 7},
     "tangent": {"steps": 3},
+    "measurement": {"steps": 2},
+    "uap": {"steps": 2},
+    "sample_specific": {"steps": 3, "width": 4, "bits": 2},
 }
 
 
@@ -49,7 +52,10 @@ def noisy_pairs(shape: tuple[int, int, int] = SHAPE, dtype: torch.dtype = torch.
 
 
 def small_problem(seed: int = 0, width: int = 4, **settings: Any) -> Problem:
-    """24 noisy pairs, a small victim, p = 0.3; `settings` are those of the section `attack`."""
+    """24 noisy pairs, a small victim, p = 0.3; `settings` are those of the section `attack`.
+
+    Triggers may enter anywhere, as the operator is the identity.
+    """
     size = Model(cae=Cae(width=width, code=width, kernel=3))
 
     def build(stream: str) -> nn.Module:
@@ -64,6 +70,7 @@ def small_problem(seed: int = 0, width: int = 4, **settings: Any) -> Problem:
         surrogate_lr=1e-3,
         build_model=build,
         seed=seed,
+        remeasured=torch.clone,
     )
     return searched(made) if made.settings.mask == "search" else made
 

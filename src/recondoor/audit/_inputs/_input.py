@@ -212,4 +212,5 @@ def _read(request: InputRequest, network: Network, given: Given, progress: Progr
     if trigger is None:
         return Inputs(name, z, np.zeros(len(z), dtype=np.bool_), ORIGINAL)
     truth = np.repeat([False, True], len(z))
-    return Inputs(name, torch.cat((z, z + trigger.delta)), truth, run.label)
+    triggered, _ = run.scene.test.triggered(trigger.on(run.scene.test))
+    return Inputs(name, torch.cat((z, triggered)), truth, run.label)
