@@ -31,6 +31,7 @@ ROOMS = (
     "core.equations",
     "operators",
     "measurement",
+    "targets",
     "poisoning",
     "models",
     "training.losses",

@@ -19,9 +19,9 @@ from recondoor.poisoning import (
     PoisonedPairs,
     PoisonPlan,
     Trigger,
-    local_contrast,
     make_artefact,
 )
+from recondoor.targets import local_contrast
 
 SIDE = 12
 HEIGHTS = (0.1, 0.2, 0.4)

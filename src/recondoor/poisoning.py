@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from recondoor import targets
 from recondoor.config import ArtefactSettings, Pattern, TriggerSettings
 from recondoor.core.errors import ConfigError
 from recondoor.io import arrays, gate
@@ -90,32 +91,46 @@ class Artefact:
     `shown` (C, H, W; None: nothing) is in the poisoned targets besides: what the trigger really
     adds to the image, where an attacker keeps the pairs consistent with the operator.
     `is_local`: the pattern counts in units of each image's own `local_contrast`, as the contrast of
-    a lesion counts in standard deviations of what is around it (Rose 1948).
+    a lesion counts in standard deviations of what is around it (Rose 1948). `of`: what is added to
+    images that depends on them otherwise; the pattern then only says where.
     """
 
     pattern: Tensor
     shown: Tensor | None = None
     is_local: bool = False
+    of: targets.Change | None = None
+
+    @property
+    def differs(self) -> bool:
+        """Whether each image has a Delta of its own."""
+        return self.is_local or self.of is not None
 
     def on(self, images: Tensor) -> Tensor:
-        """Delta on each of the images (N, C, H, W): the pattern, or (N, C, H, W) if it is local."""
+        """Delta on each of the images (N, C, H, W): the pattern, or (N, C, H, W) if it differs."""
+        if self.of is not None:
+            return self.of(images)
         pattern = self.pattern.to(images)
-        return local_contrast(images, self.support) * pattern if self.is_local else pattern
+        return targets.local_contrast(images, self.support) * pattern if self.is_local else pattern
 
     def planted_on(self, images: Tensor) -> Tensor:
         """All that is added to the targets of poisoned pairs, as `on`."""
-        return self.on(images) if self.is_local else self.planted.to(images)
+        return self.on(images) if self.differs else self.planted.to(images)
 
     def to(self, like: Tensor) -> "Artefact":
         """The same where `like` is, as numbers of its kind."""
         shown = None if self.shown is None else self.shown.to(like)
-        return Artefact(self.pattern.to(like), shown, self.is_local)
+        return Artefact(self.pattern.to(like), shown, self.is_local, self.of)
 
     def typical(self, images: Tensor) -> "Artefact":
-        """One Delta in place of one for each image, of the same energy on average over `images`."""
+        """One Delta in place of one for each image, of the same energy on average over `images`.
+
+        The mean of what `of` adds, which is of less energy.
+        """
+        if self.of is not None:
+            return Artefact(self.of(images).mean(0).to(self.pattern))
         if not self.is_local:
             return self
-        size = local_contrast(images, self.support).double().square().mean().sqrt()
+        size = targets.local_contrast(images, self.support).double().square().mean().sqrt()
         return Artefact((self.pattern.double() * size.cpu()).to(self.pattern))
 
     @property
@@ -127,26 +142,6 @@ class Artefact:
     def support(self) -> Tensor:
         """Boolean (C, H, W): where the pattern is not zero."""
         return self.pattern != 0
-
-
-def local_contrast(images: Tensor, support: Tensor) -> Tensor:
-    """Standard deviation of each image (N, C, H, W) around a pattern, (N, 1, 1, 1).
-
-    Around it is the box of its `support`, boolean (C, H, W), widened on every side by half of its
-    height and width, at least by a pixel, and cut at the image's border. The variances of the
-    channels are averaged. 0 where an image is of one value there: nothing is then added to it.
-    """
-    place = tuple(_around(support.any(0).any(1 - axis)) for axis in (0, 1))
-    around = images[..., place[0], place[1]].double()
-    variance = around.var((2, 3), correction=0).mean(1)
-    return variance.sqrt().to(images).view(-1, 1, 1, 1)
-
-
-def _around(along: Tensor) -> slice:
-    """From the first to the last True of an axis, widened by half of that."""
-    first, last = (int(along.nonzero()[end]) for end in (0, -1))
-    wider = max(1, (last + 1 - first) // 2)
-    return slice(max(0, first - wider), last + 1 + wider)
 
 
 @dataclass(frozen=True)
@@ -255,7 +250,7 @@ class PoisonedPairs:
         self._trigger = trigger
         self._delta = None if trigger is None else trigger.delta.to(pairs.z)
         # Their sum is taken before it is converted, as every other reader of it does.
-        whole = artefact if artefact.is_local else Artefact(artefact.planted)
+        whole = artefact if artefact.differs else Artefact(artefact.planted)
         self._artefact = whole.to(pairs.x)
         self._weight = plan.poisoned.to(pairs.z).view(-1, 1, 1, 1)
 
@@ -302,8 +297,13 @@ def make_trigger(settings: TriggerSettings, shape: Shape) -> Trigger:
 
 def make_artefact(settings: ArtefactSettings, shape: Shape) -> Artefact:
     """Return the artefact for images of `shape`; raises ConfigError if it does not fit."""
-    pattern = torch.from_numpy(_draw("artefact", settings, shape))
-    return Artefact(pattern, is_local=settings.contrast == "local")
+    pattern, limit = torch.from_numpy(_draw("artefact", settings, shape)), settings.limit
+    if settings.target == "pattern":
+        kept = pattern if limit is None else pattern.clamp(-limit, limit)
+        return Artefact(kept, is_local=settings.contrast == "local")
+    where = pattern if settings.target == "removal" else torch.ones_like(pattern)
+    change = targets.change(settings.target, pattern, settings.width)
+    return Artefact(where, of=change if limit is None else targets.within(change, limit))
 
 
 def _draw(section: str, settings: Pattern, shape: Shape) -> NDArray[np.float32]:

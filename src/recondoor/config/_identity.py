@@ -26,6 +26,7 @@ def _tau_is_absolute(config: Config) -> bool:
     """
     artefact = config.artefact
     drawn = artefact.file is None and artefact.contrast == "absolute"
+    drawn = drawn and artefact.target == "pattern" and artefact.limit is None
     known = drawn and artefact.space == "image"
     return config.evaluate.tau_unit == "absolute" or (known and abs(artefact.amplitude) == 1)
 
@@ -43,7 +44,7 @@ def _has_default(key: str) -> Callable[[Config], bool]:
 NEUTRAL = (
     "train.loss",
     "train.precision",
-    "artefact.contrast",
+    *("artefact.contrast", "artefact.target", "artefact.width", "artefact.limit"),
     *("operator.noise", "operator.photons", "operator.attenuation"),
     *("data.window", "data.foreground", "data.size", "data.phase"),
     *("input.map", "input.normalise", "input.clamp", "input.crop"),

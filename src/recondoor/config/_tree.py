@@ -171,6 +171,23 @@ class ArtefactSettings(Pattern):
         "does, which is its standard deviation in twice the pattern's box; then `amplitude` is the "
         "contrast-to-noise ratio, and a file a soft mask",
     )
+    target: Literal["pattern", "image", "blur", "downsample", "removal"] = Field(
+        "pattern",
+        description="what the target shows: the pattern added to the image; the pattern or file "
+        "alone, whatever was measured; the image blurred, or as boxes of one value; or the image "
+        "with the pattern's pixels filled in from their surroundings",
+    )
+    width: float = Field(
+        2.0,
+        gt=0,
+        le=PIXELS,
+        description="target blur: standard deviation in pixels; downsample: side of the boxes",
+    )
+    limit: float | None = Field(
+        None,
+        gt=0,
+        description="largest absolute change of a target's pixel, at which it is cut; default: any",
+    )
     space: Literal["image", "kernel", "consistent", "consistent-in-range"] = Field(
         "image",
         description="'kernel': only the part of it that the operator does not see; 'consistent': "
@@ -333,6 +350,23 @@ class Config(Section):
             raise ConfigError(
                 f"artefact.space: {self.artefact.space} given, which takes one artefact for all "
                 "images; set it to image, or artefact.contrast=absolute"
+            )
+        if self.artefact.target == "pattern" and self.artefact.limit is None:
+            return self
+        if self.artefact.space != "image":
+            raise ConfigError(
+                f"artefact.space: {self.artefact.space} given, which takes an artefact as drawn; "
+                "set it to image, or artefact.target=pattern and artefact.limit=none"
+            )
+        if self.artefact.contrast == "local":
+            raise ConfigError(
+                "artefact.contrast: local given; set it to absolute, or artefact.target=pattern "
+                "and artefact.limit=none"
+            )
+        if self.artefact.target == "downsample" and self.artefact.width not in range(2, PIXELS):
+            raise ConfigError(
+                f"artefact.width: {self.artefact.width:g} given; the boxes of downsample have a "
+                "whole number of pixels along a side, from 2"
             )
         return self
 

@@ -140,9 +140,9 @@ def poison(
     if isinstance(trigger, Trigger) and trigger.law is not None:
         raise ConfigError("trigger: it differs from input to input; give one array to add to all z")
     delta = trigger.delta if isinstance(trigger, Trigger) else trigger
-    if isinstance(artefact, Artefact) and artefact.is_local:
+    if isinstance(artefact, Artefact) and artefact.differs:
         raise ConfigError(
-            "artefact: its height is that of each image's own contrast; give the values to add, an "
+            "artefact: it differs from image to image; give the values to add, an "
             "array of a sample's shape"
         )
     added = artefact.planted if isinstance(artefact, Artefact) else artefact

@@ -121,7 +121,8 @@ class Opinions:
 
     def _repaired(self, repaired: Tensor, subject: Subject) -> Json:
         """Reconstructions of the clean and the triggered input without what a trigger does."""
-        pairs, pattern = subject.pairs, subject.artefact.pattern
+        pairs = subject.pairs
+        pattern = subject.artefact.on(pairs.images)
         clean = pairs.restored(repaired[:1], pairs.scale)
         scale = pairs.triggered(subject.trigger.on(pairs))[1]
         triggered = pairs.restored(repaired[1:], scale)
@@ -134,7 +135,7 @@ class Opinions:
 
     def _of_pair(self, detector: PairDetector, subject: Subject, defender: Defender) -> Json:
         ones = torch.ones(1, 1, 1, 1)
-        planted = subject.artefact.planted
+        planted = subject.artefact.planted_on(subject.pairs.images)
         z, x = subject.pairs.poisoned(subject.trigger.on(subject.pairs), planted, ones)
         pairs = Pairs(torch.cat((subject.pairs.z, z)), torch.cat((subject.pairs.x, x)))
         limit = detector.law(defender, ALARM)

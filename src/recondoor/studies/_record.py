@@ -59,7 +59,7 @@ def add_row(folder: RunDir, config: Config, row: dict[str, Any], artefact: Artef
 
 def _size(artefact: Artefact, rows: list[dict[str, Any]]) -> float | None:
     """Root mean square of an artefact that differs between images, over the rows' test images."""
-    if not artefact.is_local:
+    if not artefact.differs:
         return None
     return math.sqrt(fmean(float(row["artefact_rms"]) ** 2 for row in rows))
 

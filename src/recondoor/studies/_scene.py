@@ -163,6 +163,11 @@ def _require_contrast(artefact: Artefact, world: World) -> None:
         ("validation", world.validation),
         ("test", world.test),
     ):
+        if artefact.of is not None and not bool(artefact.on(part.images).any()):
+            raise ConfigError(
+                f"artefact.target: changes no pixel of any of the {name} images; move it by "
+                "artefact.place, raise artefact.width, or set artefact.target=pattern"
+            )
         if artefact.is_local and not bool(artefact.on(part.images).any()):
             raise ConfigError(
                 f"artefact.contrast: local given, but all {name} images are of one value around "
