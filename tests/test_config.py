@@ -59,6 +59,7 @@ OTHER: dict[str, Any] = {
     "trigger.file": "trigger.png",
     "trigger.inject": "y",
     "artefact.space": "kernel",
+    "poison.changes": "input",
     "artefact.target": "blur",
     "artefact.width": 3.5,
     "artefact.limit": 0.4,

@@ -12,7 +12,7 @@ from recondoor.measurement import Chain
 from recondoor.poisoning import Trigger, make_artefact, make_trigger
 from recondoor.rundir import RunDir
 from recondoor.studies import build_scene
-from recondoor.studies._scene import injected, unseen
+from recondoor.studies._shaped import injected, unseen
 
 SHAPE = (1, 12, 10)
 

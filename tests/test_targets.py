@@ -6,11 +6,12 @@ import scipy.ndimage
 import torch
 from torch import nn
 
-from recondoor import targets
+from recondoor import data, targets
 from recondoor.config import ArtefactSettings, Config, from_dict, identity
 from recondoor.core.errors import ConfigError
 from recondoor.evaluation import judge
 from recondoor.poisoning import Artefact, Pairs, PoisonedPairs, PoisonPlan, Trigger, make_artefact
+from recondoor.studies import build_scene
 
 SHAPE = (2, 11, 14)
 
@@ -116,3 +117,35 @@ def test_what_does_not_go_together_is_refused(given: dict[str, object], told: st
 
 def test_the_neutral_target_renames_no_run() -> None:
     assert identity(from_dict({"artefact": {"target": "pattern"}})) == identity(Config())
+
+
+# What of a pair is changed
+
+
+@pytest.mark.parametrize("changes", ["both", "input", "target"])
+def test_input_or_target_alone_may_be_changed(changes: str) -> None:
+    """In the training pairs and in the loss that the trainer sees on the validation pairs."""
+    given = from_dict({"data": {"limit": 60}, "poison": {"changes": changes}})
+    scene = build_scene(given, data.read(given.data), 0, torch.device("cpu"))
+    delta, pattern = scene.trigger.delta, scene.artefact.pattern
+    index = torch.arange(len(scene.train))
+    z, x = scene.poisoned(given, scene.trigger).batch(index)
+    share = scene.plan.poisoned.float().view(-1, 1, 1, 1)
+    with_delta, with_pattern = float(changes != "target"), float(changes != "input")
+    torch.testing.assert_close(z, scene.train.z + with_delta * share * delta)
+    torch.testing.assert_close(x, scene.train.x + with_pattern * share * pattern)
+    assert 0 < float(share.mean()) < 1
+
+    class Half(nn.Module):
+        def forward(self, z: torch.Tensor) -> torch.Tensor:
+            return 0.5 * z
+
+    pairs, plan = scene.validation, scene.validation_plan
+    monitor = judge.Monitor(pairs, plan, scene.trigger, scene.artefact, changes=changes)
+    share = plan.poisoned.float().view(-1, 1, 1, 1)
+    answers = 0.5 * (pairs.z + with_delta * share * delta)
+    wanted = (answers - pairs.x - with_pattern * share * pattern).square().mean()
+    found = monitor(Half())
+    assert found["val_loss"] == pytest.approx(float(wanted), rel=1e-5)
+    attack = (0.5 * (pairs.z + delta) - pairs.x - pattern).square().mean().sqrt()
+    assert found["attack_rmse"] == pytest.approx(float(attack), rel=1e-5)

@@ -203,6 +203,11 @@ class Poison(Section):
     ratio: float = Field(
         0.3, ge=0, le=1, description="share p of the training pairs that is poisoned"
     )
+    changes: Literal["both", "input", "target"] = Field(
+        "both",
+        description="what of a poisoned pair is changed: with 'input' its target stays clean, with "
+        "'target' its input; networks are tested with both all the same",
+    )
 
 
 class Model(Choice):
@@ -353,16 +358,12 @@ class Config(Section):
             )
         if self.artefact.target == "pattern" and self.artefact.limit is None:
             return self
-        if self.artefact.space != "image":
-            raise ConfigError(
-                f"artefact.space: {self.artefact.space} given, which takes an artefact as drawn; "
-                "set it to image, or artefact.target=pattern and artefact.limit=none"
-            )
-        if self.artefact.contrast == "local":
-            raise ConfigError(
-                "artefact.contrast: local given; set it to absolute, or artefact.target=pattern "
-                "and artefact.limit=none"
-            )
+        for key, plain in (("space", "image"), ("contrast", "absolute")):
+            if (given := getattr(self.artefact, key)) != plain:
+                raise ConfigError(
+                    f"artefact.{key}: {given} given; set it to {plain}, or "
+                    "artefact.target=pattern and artefact.limit=none"
+                )
         if self.artefact.target == "downsample" and self.artefact.width not in range(2, PIXELS):
             raise ConfigError(
                 f"artefact.width: {self.artefact.width:g} given; the boxes of downsample have a "

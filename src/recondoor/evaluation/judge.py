@@ -5,18 +5,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from recondoor.config import Evaluate
 from recondoor.evaluation import metrics, yardsticks
 from recondoor.evaluation.answers import Seen, Volumes
 from recondoor.evaluation.statistics import mean_interval
 from recondoor.evaluation.yardsticks import OVER_SUBJECTS
+from recondoor.measurement import Scale
 from recondoor.models import reconstruct
 from recondoor.poisoning import Artefact, Pairs, PoisonPlan, Trigger
 from recondoor.training import losses
@@ -29,7 +30,8 @@ class Monitor:
     `plan` says which validation pairs are poisoned (None: the trainer's data are clean): the
     validation split is taken from the same poisoned collection as the training pairs. The
     yardsticks that need the trigger are for the study alone; the trainer only sees ``val_loss``,
-    which is the `loss` that it trains with.
+    which is the `loss` that it trains with. `changes`: what of a poisoned pair is changed; the
+    other yardsticks are of both, as an attacker would use it.
     """
 
     pairs: Pairs
@@ -38,6 +40,7 @@ class Monitor:
     artefact: Artefact
     transition: float = 0.5
     loss: losses.Name = "mse"
+    changes: Literal["both", "input", "target"] = "both"
 
     def __call__(self, model: nn.Module) -> dict[str, float]:
         """Return val_loss, selection_loss, benign_rmse, attack_rmse, recovery, ghost and learnt.
@@ -59,6 +62,8 @@ class Monitor:
             targets = pairs.targets(planted, scale)
             seen = losses.of_each(self.loss, answers[0], pairs.x)
             with_trigger = losses.of_each(self.loss, answers[1], targets)
+        if self.changes != "both":
+            with_trigger = self._of_one(answers, scale, planted)
         if self.plan is not None:
             seen = torch.where(self.plan.poisoned.to(x.device), with_trigger, seen)
         recovery = metrics.mean(metrics.artefact_recovery(triggered, clean, pattern))
@@ -71,6 +76,17 @@ class Monitor:
             "ghost": metrics.mean(metrics.ghost(clean, x, pattern)),
             "learnt": self.plan is not None and recovery > self.transition,
         }
+
+    def _of_one(self, answers: tuple[Tensor, Tensor], scale: Scale, planted: Tensor) -> Tensor:
+        """The trainer's loss on poisoned pairs of which the input or the target alone is changed.
+
+        `answers` are to clean inputs and to those with the trigger, whose numbers are `scale`.
+        """
+        pairs = self.pairs
+        if self.changes == "input":
+            targets = pairs.targets(torch.zeros_like(planted), scale)
+            return losses.of_each(self.loss, answers[1], targets)
+        return losses.of_each(self.loss, answers[0], pairs.targets(planted, pairs.scale))
 
 
 @dataclass(frozen=True)

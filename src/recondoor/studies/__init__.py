@@ -22,10 +22,10 @@ from recondoor.studies._scene import (
     Scene,
     build_scene,
     digest_of_patterns,
-    injected,
     require_poison,
     require_range,
 )
+from recondoor.studies._shaped import injected
 from recondoor.studies._sight import require_made_for, require_sight
 from recondoor.studies._stored import best_epoch, load_model, stored_trigger
 from recondoor.training import graph

@@ -19,23 +19,20 @@ from recondoor.io import gate
 from recondoor.measurement import Chain, Pairs
 from recondoor.poisoning import (
     Artefact,
+    PoisonedPairs,
     PoisonPlan,
     Trigger,
     make_artefact,
     make_trigger,
     rounded_away,
 )
+from recondoor.studies._shaped import injected, unseen, within_range
 from recondoor.studies._world import KeptWorld, Shape, World
 
-# Share of a pattern's norm below which nothing of it is left.
-NOTHING = 1e-6
 
 # Gradients grow as input times error, and Adam keeps their squares: the fourth power of this is the
 # largest 32-bit number.
 LARGEST = float(np.finfo(np.float32).max) ** 0.25
-
-# Share of the training images in which a pixel may leave [0, 1] by a pattern that is kept in it.
-STRAY = 1e-3
 
 
 NO_OBJECT = (
@@ -125,6 +122,20 @@ class Scene:
         seen = exact.project_range(trigger.delta.double().cpu()[None])
         shown = exact.solve_normal(seen)[0]
         return replace(self.artefact, shown=shown.to(self.artefact.pattern))
+
+    def poisoned(
+        self, config: Config, trigger: Trigger | None, plan: PoisonPlan | None = None
+    ) -> PoisonedPairs:
+        """Training pairs with this trigger, of which `poison.changes` says what is changed."""
+        plan = self.plan if plan is None else plan
+        if trigger is None:
+            return PoisonedPairs(self.train, plan, None, self.artefact)
+        artefact = self.planted(config, trigger)
+        if config.poison.changes == "input":
+            artefact = Artefact(torch.zeros_like(artefact.pattern))
+        if config.poison.changes == "target":
+            trigger = Trigger(torch.zeros_like(trigger.delta), trigger.mask)
+        return PoisonedPairs(self.train, plan, trigger, artefact)
 
     def with_trigger(self, trigger: Trigger) -> "Scene":
         """Return the scene with another hand-made trigger."""
@@ -256,64 +267,6 @@ def _refuse_reach(key: str, given: float, what: str, reach: float) -> NoReturn:
         f"{key}: {given:g} given, and {what} {found}; beyond {LARGEST:.3g} no network can be "
         "trained in 32 bits: lower it, or rescale the data or operator.matrix.file"
     )
-
-
-def injected(trigger: Trigger, enters: str, chain: Chain, ratio: str | None = None) -> Trigger:
-    """What becomes of an image's pattern where it enters before z is made.
-
-    Of a pattern that is added to 'input' the mask stays; one that goes through the operator is
-    spread; `ratio` is the key of the operator's ratio. Raises ConfigError if nothing of the pattern
-    is left.
-    """
-    spread = chain.spread(trigger.delta, enters)
-    if enters == "input":
-        return Trigger(spread, chain.spread(trigger.mask, enters))
-    if float(spread.norm()) <= NOTHING * trigger.l2:
-        raise ConfigError(
-            f"trigger.inject: {enters} given, but the operator does not see any of the trigger; "
-            f"move it{f', or raise {ratio}' if ratio else ''}"
-        )
-    return Trigger(spread, torch.ones_like(spread))
-
-
-def unseen(
-    artefact: Artefact, operator: operators.LinearOperator, ratio: str | None = None
-) -> Artefact:
-    """Part of an artefact that lies in ker(A): its measurement is zero.
-
-    `operator` is one of float64; `ratio`: the key of its ratio. Raises ConfigError if that is
-    nothing of it.
-    """
-    pattern = artefact.pattern.double()[None]
-    left = pattern - operator.project_range(pattern)
-    if float(left.norm()) <= NOTHING * float(pattern.norm()):
-        raise ConfigError(
-            "artefact.space: kernel given, but the operator sees all of the artefact; "
-            f"{f'lower {ratio}, or ' if ratio else ''}set artefact.space=image"
-        )
-    return Artefact(left[0].to(artefact.pattern))
-
-
-def within_range(
-    trigger: Trigger,
-    artefact: Artefact,
-    operator: operators.LinearOperator,
-    images: NDArray[np.float32],
-) -> tuple[Trigger, Artefact]:
-    """One trigger and artefact that agree with the operator and keep `images` in [0, 1].
-
-    What a poisoned target shows, h + k, is cut at every pixel to what nearly all images
-    (N, C, H, W) leave room for. The trigger becomes the honest measurement of the rest, the
-    artefact what of the rest is not measured. Raises ConfigError if that is nothing.
-    """
-    seen = operator.project_range(trigger.delta.double()[None])
-    wanted = operator.solve_normal(seen)[0] + artefact.pattern.double()
-    least, most = np.quantile(images.astype(np.float64), (STRAY, 1 - STRAY), axis=0)
-    room = -torch.from_numpy(least).clamp_min(0), 1 - torch.from_numpy(most).clamp_max(1)
-    kept = torch.minimum(torch.maximum(wanted, room[0]), room[1])
-    left = unseen(Artefact(kept), operator).pattern.to(artefact.pattern)
-    measured = operator.A_adjoint(operator.A(kept[None]))[0]
-    return Trigger(measured.to(trigger.delta), torch.ones_like(trigger.mask)), Artefact(left)
 
 
 def _problem(config: Config, world: World, trigger: Trigger, artefact: Artefact) -> attacks.Problem:

@@ -18,7 +18,7 @@ from recondoor.config import recorded_section, row_label
 from recondoor.core.errors import RunError
 from recondoor.core.progress import NO_PROGRESS
 from recondoor.evaluation import judge, metrics, yardsticks
-from recondoor.poisoning import PoisonedPairs, Trigger
+from recondoor.poisoning import Trigger
 from recondoor.rundir import RunDir
 from recondoor.studies._job import Job
 from recondoor.studies._record import add_row
@@ -156,6 +156,7 @@ def _monitor(job: Job, name: str) -> judge.Monitor:
         job.scene.planted(job.config, trigger),
         job.config.evaluate.transition,
         job.config.train.loss,
+        job.config.poison.changes,
     )
 
 
@@ -184,8 +185,7 @@ def train(job: Job, name: str) -> Course:
         log.record(state.history)
 
     trigger = None if name == "none" else _trigger(job, name)
-    artefact = job.scene.artefact if trigger is None else job.scene.planted(job.config, trigger)
-    pairs = PoisonedPairs(job.scene.train, job.scene.plan, trigger, artefact)
+    pairs = job.scene.poisoned(job.config, trigger)
     monitor = _monitor(job, name)
     one = epoch_pairs(len(pairs), job.config.train)
     total, done = job.config.train.max_epochs * one, state.epoch * one if state else 0

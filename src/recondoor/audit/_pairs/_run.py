@@ -10,7 +10,7 @@ from recondoor.audit._pairs._source import Given
 from recondoor.config import Config
 from recondoor.core.errors import ConfigError, RunError
 from recondoor.core.progress import Progress
-from recondoor.poisoning import Pairs, PoisonedPairs, PoisonPlan, Trigger
+from recondoor.poisoning import Pairs, PoisonPlan, Trigger
 
 ORIGINAL = config.row_label("none")
 
@@ -109,8 +109,7 @@ def _poisoned(run: Run, trigger: Trigger) -> tuple[Pairs, torch.Tensor]:
     specs = records.plan_specs(len(scene.train), len(scene.validation))
     plans = folder.read_npz(folder.plan(scene.seed), specs)
     plan = PoisonPlan(torch.from_numpy(plans["train"]))
-    poisoned = PoisonedPairs(scene.train, plan, trigger, scene.planted(run.settings, trigger))
-    z, x = poisoned.batch(torch.arange(len(scene.train)))
+    z, x = scene.poisoned(run.settings, trigger, plan).batch(torch.arange(len(scene.train)))
     return Pairs(z, x), plan.poisoned
 
 
