@@ -98,7 +98,8 @@ def _filling(inside: Tensor) -> Tensor:
                 system[k, number[r, c]] -= 1 / len(near)
             else:
                 known[k, r * width + c] += 1 / len(near)
-    return torch.linalg.solve(system, known)
+    weights: Tensor = torch.linalg.solve(system, known)
+    return weights
 
 
 def within(whole: Change, limit: float) -> Change:

@@ -2,7 +2,7 @@
 
     python studies/attacks/pairs.py [ATTACK ...]
 
-adds to pairs.json beside this file one row for each attack and seed: the verdict on the first 1,000
+adds to pairs.json beside this file one row for each attack and seed: the verdict on the first 500
 training pairs, and for each detector the share of poisoned and of clean ones that it flags. Rows
 that are there are not made again.
 """
@@ -23,7 +23,7 @@ from recondoor.poisoning import PoisonedPairs
 
 HERE = Path(__file__).parent
 KEPT = HERE / "pairs.json"
-LOOKED_AT = 1_000
+LOOKED_AT = 500
 DETECTORS = ("range-test", "measurement-residual", "shared-pattern", "pixel-range")
 
 
@@ -32,10 +32,20 @@ def main() -> None:
     torch.set_num_threads(1)
     spec = tomllib.loads((HERE / "gaussian.toml").read_text(encoding="utf-8"))
     for block in spec["block"]:
-        for name in block["set"]["attack.names"]:
+        values = flat(spec["base"]) | flat(block["set"])
+        for name in values["attack.names"]:
             for seed in range(spec["seeds"]):
                 if name != "none" and (name in sys.argv[1:] or not sys.argv[1:]):
-                    add(name, seed, spec["base"] | block["set"])
+                    add(name, seed, values)
+
+
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The leaves of a tree by dotted key."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        inner = isinstance(value, dict)
+        found |= flat(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": value}
+    return found
 
 
 def add(name: str, seed: int, values: dict[str, Any]) -> None:
