@@ -21,6 +21,7 @@ PAGES = {
     "docs/when.md": "when",
     "docs/theory.md": "theory",
     "docs/bilevel.md": "bilevel",
+    "docs/attacks.md": "attacks",
     "docs/defences.md": "defences",
     "docs/scanners.md": "scanners",
     "docs/table1.md": "table1",

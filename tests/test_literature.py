@@ -230,3 +230,45 @@ def test_a_study_finds_the_law_in_its_folder_again(name: str, enters: str, tmp_p
     assert wanted is not None and found.law is not None
     torch.testing.assert_close(found.on(scene.test), wanted.on(scene.test), rtol=1e-5, atol=1e-6)
     assert float(found.on(scene.test).std(0).max()) > 0.01
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        [],
+        ["input.map=pinv"],
+        ["operator.name=mri", "input.map=magnitude", "input.normalise=max"],
+    ],
+)
+def test_what_is_remeasured_is_what_another_image_would_have_given(settings: list[str]) -> None:
+    """With the same noise: the chain measures the changed images from the start."""
+    given = load_config("smoke", (), ["data.limit=40", "trigger.inject=x", *settings])
+    scene = studies.build_scene(given, data.read(given.data), 0, torch.device("cpu"))
+    remeasured, chain = scene.problem.remeasured, scene.world.chain
+    assert remeasured is not None and scene.problem.measured
+    x = scene.train.images
+    moved = torch.roll(x, 1, 3)
+
+    def noise() -> torch.Generator:
+        return torch.Generator().manual_seed(4)
+
+    first, second = (chain.pairs(each, noise(), noise, enters=True) for each in (x, moved))
+    change = second.carriers - first.carriers
+    torch.testing.assert_close(remeasured(moved - x), change, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(first.images, x, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["operator.name=mri", "input.map=magnitude", "operator.mri.mask_per=slice"],
+        ["operator.name=mri", "input.map=magnitude", "input.crop=20"],
+    ],
+)
+def test_warp_is_refused_where_images_are_not_known(settings: list[str], tmp_path: Path) -> None:
+    own = ["data.limit=40", "attack.mask=image", "attack.distance=0", "attack.names=warp"]
+    where = ["trigger.inject=x"] if "input.crop=20" in settings else ["trigger.inject=input"]
+    given = load_config("smoke", (), [*own, *where, *settings])
+    with pytest.raises(ConfigError, match=r"attack\.names: warp given"):
+        studies.run(given, tmp_path / "run", stages=("attack",))
+    assert not (tmp_path / "run").exists()

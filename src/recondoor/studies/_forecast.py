@@ -62,6 +62,7 @@ def _doubt(config: Config, rms: float) -> str | None:
         for key, value, fitted in (
             ("model.name", config.model.name, FITTED_ON),
             ("train.loss", config.train.loss, "mse"),
+            ("artefact.target", config.artefact.target, "pattern"),
         )
         if value != fitted
     ]

@@ -45,7 +45,7 @@ def require_made_for(config: Config, scene: Scene) -> None:
 def _follows_growth(config: Config, name: str) -> bool:
     own = config.attack.bilevel
     started = own.variant != "paper" and own.start == "tangent"
-    return name == "tangent" or (name == "bilevel" and started)
+    return name in ("tangent", "measurement") or (name == "bilevel" and started)
 
 
 def _meets(model: nn.Module, artefact: Artefact, mask: torch.Tensor) -> bool:
