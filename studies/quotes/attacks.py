@@ -8,6 +8,7 @@ from kept import STUDIES, Quote
 
 SOURCE = "studies/attacks/pairs.json"
 DETECTORS = ("range-test", "measurement-residual", "shared-pattern", "pixel-range")
+SEEDS = 3
 ROWS = ("heuristic", "blend", "frequency", "uap", "sample-specific", "measurement", "warp")
 
 
@@ -16,9 +17,10 @@ def quotes() -> Iterator[Quote]:
     rows = json.loads((STUDIES / "attacks" / "pairs.json").read_text(encoding="utf-8"))
     for name in ROWS:
         own = [row for row in rows if row["attack"] == name]
-        if own:
+        if len(own) == SEEDS:
             yield Quote(line(name, own), SOURCE)
-    false = max(row[detector][1] for row in rows for detector in DETECTORS)
+    whole = [row for row in rows if sum(row["attack"] == each["attack"] for each in rows) == SEEDS]
+    false = max(row[detector][1] for row in whole for detector in DETECTORS)
     yield Quote(f"at most {100 * false:.1f} % of the clean ones", SOURCE)
 
 
