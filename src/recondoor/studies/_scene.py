@@ -29,7 +29,6 @@ from recondoor.poisoning import (
 from recondoor.studies._shaped import injected, unseen, within_range
 from recondoor.studies._world import KeptWorld, Shape, World
 
-
 # Gradients grow as input times error, and Adam keeps their squares: the fourth power of this is the
 # largest 32-bit number.
 LARGEST = float(np.finfo(np.float32).max) ** 0.25
