@@ -6,11 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 from scipy.stats import chi2, kstest, ncx2
-from torch import Tensor
+from torch import Tensor, nn
 
 from recondoor import operators
 from recondoor.config import Operator
 from recondoor.defences import Defender, Physics
+from recondoor.defences.measurement_consistency import MeasurementConsistency
 from recondoor.defences.measurement_residual import MeasurementResidual
 from recondoor.defences.range_test import RangeTest
 from recondoor.operators import LinearOperator
@@ -131,6 +132,61 @@ def test_the_attack_that_is_left_adds_what_is_not_measured(name: str) -> None:
     )
     # A target that hides the physical trigger is seen.
     assert flagged(physics, Pairs(z, clean.x + harm)) > 0.9
+
+
+class Lies(nn.Module):
+    """Answers with one image, whatever it is shown."""
+
+    def __init__(self, image: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("image", image)
+
+    def forward(self, z: Tensor) -> Tensor:
+        assert isinstance(self.image, Tensor)
+        return self.image.expand_as(z).clone()
+
+
+@every
+def test_data_consistency_bounds_what_is_measured_and_nothing_else(name: str) -> None:
+    """Theorem 3: by the law of the noise, whatever the network answers; ker(A) stays its own."""
+    operator = make(name)
+    physics, clean = Physics.of(operator), measured(operator)
+    lie = pattern(14, 30.0)
+    defender = Defender(physics=physics, model=Lies(lie))
+    found = MeasurementConsistency().repaired(clean.z, defender)
+    error = (found - clean.x).flatten(1) @ dense(operator).T
+    assert kstest(error.square().sum(1) / SIGMA**2, chi2(physics.rank).cdf).pvalue > 1e-3
+    kept = unmeasured(physics, lie)
+    assert float(kept.norm()) > 10
+    torch.testing.assert_close(
+        unmeasured(physics, found), kept.expand_as(found), rtol=0, atol=1e-8
+    )
+    # A trigger in z that is taken for a measurement enters by its own measurement.
+    delta = pattern(15, 5.0)
+    moved = MeasurementConsistency().repaired(clean.z + delta, defender) - found
+    entered = torch.linalg.pinv(dense(operator).T, rtol=1e-8) @ delta.flatten()
+    expected = entered.expand(len(moved), -1)
+    torch.testing.assert_close(moved.flatten(1) @ dense(operator).T, expected, rtol=0, atol=1e-7)
+
+
+@every
+def test_soft_data_consistency_leaves_the_share_of_each_direction(name: str) -> None:
+    """Theorem 3 (c), against least squares of the stacked system."""
+    matrix, mu = dense(make(name)), 0.3
+    x, answer, noise = (
+        torch.randn(size, generator=generator(seed), dtype=torch.float64)
+        for size, seed in ((64, 16), (64, 17), (len(matrix), 18))
+    )
+    stacked = torch.cat((matrix, mu**0.5 * torch.eye(64, dtype=torch.float64)))
+    given = torch.cat((matrix @ x + noise, mu**0.5 * answer))
+    found = torch.linalg.lstsq(stacked, given[:, None]).solution[:, 0] - x
+    u, s, vh = torch.linalg.svd(matrix, full_matrices=True)
+    values = torch.zeros(64, dtype=torch.float64)
+    values[: len(s)] = s
+    along = torch.zeros(64, dtype=torch.float64)
+    along[: len(s)] = (u.T @ noise)[: len(s)]
+    shares = (mu * (vh @ (answer - x)) + values * along) / (values.square() + mu)
+    torch.testing.assert_close(vh @ found, shares, rtol=0, atol=1e-9)
 
 
 @every
