@@ -93,6 +93,34 @@ def test_no_measure_depends_on_units(of_z: float, of_x: float) -> None:
     assert there == pytest.approx(here, rel=0.02, abs=0.02)
 
 
+def test_a_score_among_references_stays_where_one_network_is_scaled() -> None:
+    """f(z) to c f(z / s), by its weights or around it: the suspect's score and the others' too."""
+
+    def network(seed: int) -> nn.Sequential:
+        torch.manual_seed(seed)
+        inner = nn.Linear(SIDE**2, 6, bias=False), nn.Tanh(), nn.Linear(6, SIDE**2)
+        return nn.Sequential(nn.Flatten(), *inner, nn.Unflatten(1, (1, SIDE, SIDE)))
+
+    given, of_z, of_x = pairs(40), 2.0**-9, 1e4
+    scaled = Pairs(given.z * of_z, given.x)
+    weights = network(4)
+    with torch.no_grad():
+        weights[1].weight /= of_z
+        weights[3].weight *= of_x
+        weights[3].bias *= of_x
+    references = [DETECTOR.inspect(Defender(given, model=network(seed))) for seed in range(4)]
+
+    def scores(pairs: Pairs, model: nn.Module) -> list[float]:
+        found = DETECTOR.inspect(Defender(pairs, model=model))
+        return DETECTOR.compare([*references, found]) + DETECTOR.drawing([*references, found])
+
+    usual = scores(given, network(4))
+    assert max(usual) > 1
+    assert scores(scaled, weights) == pytest.approx(usual, rel=0.02, abs=0.02)
+    around = scores(scaled, InUnits(network(4), of_z, of_x))
+    assert around == pytest.approx(usual, rel=0.02, abs=0.02)
+
+
 @pytest.mark.parametrize("name", ["erased-trigger", "trigger-inversion", "least-norm-inversion"])
 def test_no_score_depends_on_the_unit_that_a_network_answers_in(name: str) -> None:
     """The same network, its answers times 10,000, while x stays: the same score and trigger."""

@@ -1,13 +1,15 @@
-"""What the inputs carry that a network learns to ignore."""
+"""What the inputs carry, and what a network is asked to answer."""
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from recondoor import defences
-from recondoor.defences import Defender, Finding, pattern_unlearning
+from recondoor.defences import _response, pattern_unlearning
+from recondoor.defences.pattern_unlearning import Lesson, Patterns
 from recondoor.poisoning import Pairs
 
 SIDE = 16
@@ -19,48 +21,78 @@ def inputs(count: int) -> Tensor:
     return nn.functional.interpolate(noise, (SIDE, SIDE), mode="bilinear")
 
 
+class Linear(nn.Module):
+    """A circular convolution of two channels: the same at every place, and linear."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = nn.Conv2d(2, 2, 3, padding=1, padding_mode="circular")
+
+    def forward(self, z: Tensor) -> Tensor:
+        found: Tensor = self.hidden(z)
+        return found
+
+
+def lesson(z: Tensor, x: Tensor, model: nn.Module, trigger: Tensor | None) -> Lesson:
+    generator = torch.Generator().manual_seed(0)
+    return Lesson.of(model, Pairs(z, x), Patterns(z, trigger, generator))
+
+
 @pytest.mark.parametrize("confirmed", [True, False])
-def test_patterns_have_the_stated_strength_and_the_target_stays_clean(
+def test_patterns_have_the_stated_strength(
     confirmed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    z = inputs(1500)
-    x, usual = torch.rand_like(z), float(z.square().sum((1, 2, 3)).mean().sqrt())
+    monkeypatch.setattr(pattern_unlearning, "BATCH", 1500)
+    # The inputs are 0, so that what a batch holds is what was added; the unit is given by hand.
+    z, usual, share = inputs(20), 3.0, 0.7
     delta = torch.zeros(1, SIDE, SIDE)
     delta[0, 3, 3:5] = 3.0
-    batches: list[tuple[Tensor, Tensor]] = []
-
-    def tune(model: nn.Module, defender: Defender, epochs: int, change: object) -> None:
-        assert callable(change)
-        batches.append(change(z, x))
-
-    monkeypatch.setattr(pattern_unlearning, "tune", tune)
-    found = Finding(1.0, delta, delta, delta) if confirmed else None
-    given = Defender(Pairs(z, x), model=nn.Conv2d(1, 1, 1), found=found)
-    defences.repair("pattern-unlearning").repair(given)
-    ((seen, targets),) = batches
-    assert torch.equal(targets, x)
-    added = seen - z
+    trigger = delta if confirmed else None
+    given = replace(lesson(z, z, nn.Identity(), trigger), z=torch.zeros_like(z), usual=usual)
+    added, _, weights = given.batch(share)
     size = added.square().sum((1, 2, 3)).sqrt() / usual
     carried = size > 1e-3
-    share = pattern_unlearning.CARRIED
     assert int(carried.sum()) == pytest.approx(1500 * share, abs=5 * (1500 * share) ** 0.5)
     least, most = pattern_unlearning.STRENGTHS
     sizes = size[carried].log()
     assert float(sizes.min()) >= math.log(least) - 1e-3
     assert float(sizes.max()) <= math.log(most) + 1e-3
-    middle = math.log(least * most) / 2
-    assert float(sizes.mean()) == pytest.approx(middle, abs=0.15)
+    assert float(sizes.mean()) == pytest.approx(math.log(least * most) / 2, abs=0.15)
+    half = pattern_unlearning.HALF
+    torch.testing.assert_close(weights.flatten(), half**2 / (half**2 + size.square()))
     cosines = (added * delta).sum((1, 2, 3)).abs() / (size * usual * delta.norm()).clamp_min(1e-9)
     own = float((cosines[carried] > 0.999).float().mean())
-    assert own == pytest.approx(confirmed / 7, abs=0.06)
+    assert own == pytest.approx(confirmed / 8, abs=0.06)
+
+
+def test_of_an_honest_network_nothing_is_asked_but_what_it_does() -> None:
+    """A linear network that is the same everywhere has its own answers as targets."""
+    torch.manual_seed(1)
+    model, z = Linear(), torch.cat((inputs(40), inputs(40).flip(2)), 1)
+    given = lesson(z, model(z).detach(), model, None)
+    added, targets, _ = given.batch(0.9)
+    with torch.no_grad():
+        error = (model(added) - targets).square().mean() / targets.square().mean()
+    assert float(error) < 1e-3
+
+
+def test_a_filter_is_least_squares_at_each_frequency() -> None:
+    generator = torch.Generator().manual_seed(2)
+    added, change = (torch.randn(30, c, 4, 4, generator=generator) for c in (2, 1))
+    found = _response.Filter.fitted(added, change)
+    norms = added.flatten(1).norm(dim=1)[:, None, None, None]
+    given, answer = (np.fft.fft2((each / norms).numpy()) for each in (added, change))
+    at = (slice(None), slice(None), 1, 3)
+    expected, *_ = np.linalg.lstsq(given[at], answer[at], rcond=None)
+    np.testing.assert_allclose(found.gains[1, 3, 0].resolve_conj().numpy(), expected[:, 0], rtol=0.02, atol=0.02)
 
 
 def test_points_of_k_space_lie_where_inputs_have_any() -> None:
     mask = (torch.arange(SIDE) % 4 < 1).float()
     mask = ((mask + mask.flip(0).roll(1)) > 0).float()[None].expand(SIDE, SIDE)
     z = torch.fft.ifft2(torch.fft.fft2(torch.randn(60, 1, SIDE, SIDE)) * mask).real
-    drawn = pattern_unlearning.Patterns(z, None, torch.Generator().manual_seed(0))
-    found = torch.stack([drawn._one(3) for _ in range(20)])
+    drawn = Patterns(z, None, torch.Generator().manual_seed(0))
+    found = torch.stack([drawn._one(4) for _ in range(20)])
     torch.testing.assert_close(found.square().sum((1, 2, 3)), torch.ones(20))
     spectrum = torch.fft.fft2(found).abs()
     assert float(spectrum[..., mask == 0].max()) < 1e-3

@@ -1,6 +1,6 @@
-"""Score the scans by the rule of rule-lines.json: `python studies/network-audits/summary.py BANK`.
+"""Score the scans by the rule of rule-noise.json: `python studies/network-audits/summary.py BANK`.
 
-Scored are networks that scan.py and lines.py have looked at. Writes results.json and tables.md.
+Scored are networks that scan.py, lines.py and loud.py have looked at. Writes results.json and tables.md.
 Intervals are 95 %: of an AUC by 2,000 bootstrap draws of
 networks, of a share after Clopper and Pearson.
 """
@@ -137,9 +137,9 @@ def table(found: dict[str, Run]) -> str:
 
 def merged() -> dict[str, Run]:
     """All measures of the networks that both scans have looked at, in one unit."""
-    scans, lines = (
+    scans, lines, loud = (
         {each["id"]: each for each in map(json.loads, (HERE / name).read_text().splitlines())}
-        for name in ("scans.jsonl", "lines.jsonl")
+        for name in ("scans.jsonl", "lines.jsonl", "loud.jsonl")
     )
     found = {}
     for name, added in lines.items():
@@ -147,7 +147,8 @@ def merged() -> dict[str, Run]:
             key: value - math.log(added["unit"]) * key.startswith("erases")
             for key, value in scans[name]["measures"].items()
         }
-        measures |= {key: value for key, value in added.items() if key.startswith("erases")}
+        for row in (added, loud[name]):
+            measures |= {key: value for key, value in row.items() if key.startswith("erases")}
         found[name] = {**scans[name], "measures": measures}
     return found
 

@@ -43,6 +43,10 @@ HELD = 8
 NOISES, NOISY = 8, 2
 """Draws of noise of each kind, and the inputs they are added to."""
 
+LOUD, LOUD_DRAWS, LOUD_INPUTS = 1.0, 16, 3
+"""L2 of the white noise of which it is measured how far it is shown, in units of the usual L2 of z;
+its draws, and the inputs they are added to."""
+
 STARTS, STEPS, RATE, SEEN = 6, 16, 0.25, 2
 """Of the search for a smooth pattern: starts, steps of Adam, and inputs in a step."""
 
@@ -70,6 +74,7 @@ USUAL = {
     "erases high noise": 0.11,
     "erases lines": 0.075,
     "erases measured frequencies": 0.11,
+    "erases loud noise": 0.07,
     "draws at patch": 0.12,
     "draws at wave": 0.065,
     "draws at smooth pattern": 0.065,
@@ -196,6 +201,17 @@ def vanishing(answers: Answers, order: Sequence[int], generator: torch.Generator
     return answers.look(found, STRONG, order[-HELD:])
 
 
+def loud_noise(answers: Answers, order: Sequence[int], seed: int) -> Look:
+    """White noise as strong as the inputs: a trigger without a place is much like it.
+
+    A network that learnt to leave out something spread over z, such as what enters by a few
+    measurements, shows less of it. How much it makes of it besides is left out, which varies more.
+    """
+    generator = seeding.torch_generator(seed, "erased-trigger", "loud noise")
+    noise = torch.randn(LOUD_DRAWS, *answers.z.shape[1:], generator=generator).to(answers.z)
+    return answers.look(_patterns.unit_norm(noise), LOUD, order[:LOUD_INPUTS])
+
+
 @dataclass(frozen=True)
 class Scan:
     """What one network does with all patterns.
@@ -233,6 +249,7 @@ def scan(defender: Defender) -> Scan:
         }
         line = answers.look(_patterns.lines(z[0], generator), FINE, order[3:4])
         point = answers.look(_patterns.measured_waves(z, generator), FINE, order[3:4])
+        loud = loud_noise(answers, order, defender.seed)
         candidates = _candidates(answers, (patch, wave, smooth), order[-HELD:])
         task.advance(1)
     erases = {
@@ -243,6 +260,7 @@ def scan(defender: Defender) -> Scan:
         **{f"{name} noise": _erased(each.gain.median()) for name, each in noise.items()},
         "lines": _erased(line.shown.median(), LEAST_SHOWN),
         "measured frequencies": _erased(point.shown.median(), LEAST_SHOWN),
+        "loud noise": _erased(loud.shown.median(), LEAST_SHOWN),
     }
     draws = {
         name: math.log(max(float(look.compact.max()), 1e-6))

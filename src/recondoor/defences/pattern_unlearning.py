@@ -1,50 +1,75 @@
-"""Unlearning of patterns: train the network to ignore whatever is added to its inputs.
+"""Unlearning of patterns: train the network to show whatever is added to its inputs, as it is.
 
 Unlearning by inversion asks what the trigger is, and fails where that is not found. A backdoor
 needs that the network answers some pattern by an artefact. So patterns of all kinds that triggers
-are made of are drawn anew for every input, at strengths between a tenth of and one and a half times
-the usual L2 of z, and the target stays clean: patches, waves, lines, smooth patterns, noise, a few
-points of k-space that inputs have. A confirmed trigger is drawn as often as a kind.
+are made of are drawn anew for every input, at strengths between a tenth of and one and a fifth times
+the usual L2 of z: patches, waves, lines, bundles of lines, smooth patterns, noise, a few points of
+k-space that inputs have. A confirmed trigger is drawn as often as a kind.
+
+The target is x and the pattern, as the network shows patterns of all kinds: by the linear filter
+that fits its answers to many best (`_response`). What is particular to one pattern, such as an
+artefact, drowns among the others. A target that leaves the pattern out takes the artefact away as
+well, but asks more of the network than an honest one does, and costs more benign error.
+
+The first steps are mostly patterns, the later ones mostly clean inputs, which win the benign error
+back. What carries a pattern counts less, as no network foretells it so well.
 
 After Borgnia et al. (ICASSP 2021), who drown triggers of classes in augmentations. Changed: what is
-added is not what augments photographs but what enters measurements, and the trained network is
-mended by it instead of a new one trained.
+added is not what augments photographs but what enters measurements, the target shows it, and the
+trained network is mended by it instead of a new one trained.
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
 from recondoor.core import seeding
-from recondoor.defences import _patterns
+from recondoor.defences import _patterns, _response
 from recondoor.defences._base import Repair
-from recondoor.defences._tune import duplicate, tune
+from recondoor.defences._tune import RATE, duplicate
 from recondoor.defences._units import unit
+from recondoor.models import reconstruct
+from recondoor.training.loop import make_adam
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from recondoor.defences._base import Defender
+    from recondoor.poisoning import Pairs
 
-EPOCHS = 60
+STEPS, BATCH = 400, 8
 
-CARRIED = 0.7
-"""Share of the inputs of a batch that carry a pattern."""
+TURN = 0.5
+"""Share of the steps after which most inputs are clean."""
 
-STRENGTHS = 0.1, 1.5
+CARRIED = 0.8, 0.2
+"""Share of the inputs of a batch that carry a pattern, before the turn and after it."""
+
+STRENGTHS = 0.1, 1.2
 """Least and largest L2 of a pattern, in units of the usual L2 of z; uniform in the logarithm."""
 
-KINDS = 6
+HALF = 0.5
+"""Strength at which an input with a pattern counts half of what a clean one does."""
+
+LAST = 0.02
+"""Rate of the last step, as a share of the first; it falls as a cosine."""
+
+KINDS = 7
 """Kinds of patterns that are drawn."""
 
 POINTS = 6
 """Points of k-space that a pattern of measured frequencies has."""
 
+LINES = 2, 20
+"""Least and largest number of lines in a bundle."""
+
 
 class PatternUnlearning(Repair):
-    """Train to ignore patterns of all kinds."""
+    """Train to show patterns of all kinds as they are."""
 
     needs = ("model", "clean", "gradients")
 
@@ -52,20 +77,83 @@ class PatternUnlearning(Repair):
         """A repaired copy of the network."""
         assert defender.model is not None
         assert defender.clean is not None
-        clean, found = defender.clean.z, defender.found
-        usual = unit(clean) * clean[0].numel() ** 0.5
         generator = seeding.torch_generator(defender.seed, "pattern-unlearning")
-        bank = Patterns(clean, None if found is None else found.trigger, generator)
-        least, most = STRENGTHS
-
-        def with_patterns(z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-            size = least * (most / least) ** torch.rand(len(z), 1, 1, 1, generator=generator)
-            carried = torch.rand(len(z), 1, 1, 1, generator=generator) < CARRIED
-            return z + (usual * size * carried).to(z) * bank.draw(len(z)), x
-
+        found = None if defender.found is None else defender.found.trigger
+        patterns = Patterns(defender.clean.z, found, generator)
+        lesson = Lesson.of(defender.model, defender.clean, patterns)
         model = duplicate(defender.model)
-        tune(model, defender, EPOCHS, with_patterns)
-        return model
+        training = model.training
+        model.train()
+        with seeding.torch_global(defender.seed, "repair"):
+            _train(model, lesson, defender)
+        return model.train(training)
+
+
+def _train(model: nn.Module, lesson: Lesson, defender: Defender) -> None:
+    """`STEPS` steps of Adam in place; the loss counts in the unit of x."""
+    assert defender.clean is not None
+    optimiser, of_x = make_adam(model, RATE), unit(defender.clean.x)
+    with defender.progress.task("unlearn patterns", STEPS) as task:
+        for step in range(STEPS):
+            for group in optimiser.param_groups:
+                group["lr"] = RATE * _falling(step / STEPS)
+            inputs, targets, weights = lesson.batch(CARRIED[step >= TURN * STEPS])
+            optimiser.zero_grad(set_to_none=True)
+            error = ((model(inputs) - targets) / of_x).square()
+            (weights * error).mean().backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            task.advance(1)
+
+
+def _falling(done: float) -> float:
+    return LAST + (1 - LAST) * (1 + math.cos(math.pi * done)) / 2
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What the network is asked.
+
+    Args:
+        z, x: inputs (N, C, H, W) and their targets: half the image, half the network's own answer,
+            so that it changes no more than patterns ask.
+        patterns: what is added.
+        usual: usual L2 of z.
+        shown: how patterns show; None where f(z) is of another size than z, so that none do.
+    """
+
+    z: Tensor
+    x: Tensor
+    patterns: Patterns
+    usual: float
+    shown: _response.Filter | None
+
+    @classmethod
+    def of(cls, model: nn.Module, pairs: Pairs, patterns: Patterns) -> Lesson:
+        """Of clean pairs and the network as it was given."""
+        usual = unit(pairs.z) * pairs.z[0].numel() ** 0.5
+        answers = reconstruct(model, pairs.z)
+        shown = None
+        if answers.shape[-2:] == pairs.z.shape[-2:]:
+            count = _response.PROBES
+            index = torch.randint(len(pairs), (count,), generator=patterns.generator)
+            added = usual * patterns.sizes(count) * patterns.draw(count)
+            change = reconstruct(model, pairs.z[index] + added) - answers[index]
+            shown = _response.Filter.fitted(added, change)
+        return cls(pairs.z, (pairs.x + answers) / 2, patterns, usual, shown)
+
+    def batch(self, carried: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Inputs, targets (B, C, H, W) and what each counts, (B, 1, 1, 1)."""
+        generator = self.patterns.generator
+        index = torch.randint(len(self.z), (BATCH,), generator=generator)
+        with_one = torch.rand(BATCH, generator=generator) < carried
+        count, z = int(with_one.sum()), self.z[index]
+        size, added, targets = torch.zeros_like(z[:, :1, :1, :1]), torch.zeros_like(z), self.x[index]
+        if count:
+            size[with_one] = self.patterns.sizes(count)
+            added[with_one] = self.usual * size[with_one] * self.patterns.draw(count)
+        if self.shown is not None:
+            targets = targets + self.shown(added)
+        return z + added, targets, 1 / (1 + (size / HALF).square())
 
 
 class Patterns:
@@ -75,12 +163,22 @@ class Patterns:
         self.z, self.generator = z, generator
         self.trigger = None if trigger is None else _patterns.unit_norm(trigger[None])
 
+    def sizes(self, count: int) -> Tensor:
+        """Strengths (count, 1, 1, 1)."""
+        least, most = STRENGTHS
+        drawn = torch.rand(count, 1, 1, 1, generator=self.generator)
+        found: Tensor = least * (most / least) ** drawn
+        return found.to(self.z)
+
     def draw(self, count: int) -> Tensor:
         """(count, C, H, W), of kinds drawn at random."""
         kinds = KINDS + (self.trigger is not None)
         chosen = torch.randint(kinds, (count,), generator=self.generator).tolist()
+        return torch.stack([self._one(kind) for kind in chosen]) * self._signs(count)
+
+    def _signs(self, count: int) -> Tensor:
         signs = 2.0 * torch.randint(2, (count, 1, 1, 1), generator=self.generator) - 1
-        return torch.stack([self._one(kind) for kind in chosen]) * signs.to(self.z)
+        return signs.to(self.z)
 
     def _one(self, kind: int) -> Tensor:
         if kind == KINDS and self.trigger is not None:
@@ -89,13 +187,18 @@ class Patterns:
         if kind < 2:
             flat = self._patch(height, width) if kind == 0 else self._wave(height, width)
             return _patterns.in_channels(flat[None].to(self.z), channels)[0]
-        if kind == 2:
-            return _patterns.lines(self.z[0], self.generator, 1)[0]
-        if kind == 3:
-            points = _patterns.measured_waves(self.z[:16], self.generator, POINTS)
-            return _patterns.unit_norm(points.sum(0, keepdim=True))[0]
+        if kind < 4:
+            least, most = (1, 1) if kind == 2 else LINES
+            count = int(torch.randint(least, most + 1, (), generator=self.generator))
+            return self._sum(_patterns.lines(self.z[0], self.generator, count))
+        if kind == 4:
+            return self._sum(_patterns.measured_waves(self.z[:16], self.generator, POINTS))
         noise = torch.randn(1, channels, height, width, generator=self.generator).to(self.z)
-        return _patterns.unit_norm(_patterns.smooth(noise) if kind == 4 else noise)[0]
+        return _patterns.unit_norm(_patterns.smooth(noise) if kind == 5 else noise)[0]
+
+    def _sum(self, parts: Tensor) -> Tensor:
+        signed = (parts * self._signs(len(parts))).sum(0, keepdim=True)
+        return _patterns.unit_norm(signed)[0]
 
     def _patch(self, height: int, width: int) -> Tensor:
         most = max(3, min(height, width) // 5)
