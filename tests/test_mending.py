@@ -15,6 +15,7 @@ from recondoor.defences import (
     fine_tuning,
     min_max,
     neuron_pruning,
+    pattern_unlearning,
     trigger_unlearning,
 )
 from recondoor.poisoning import Pairs
@@ -49,6 +50,7 @@ def test_a_planted_backdoor_falls_and_clean_inputs_stay(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(neuron_pruning, "ROUNDS", 30)  # a small network needs no more
+    monkeypatch.setattr(pattern_unlearning, "STEPS", 300)
     network, amplitude = CASES[name]
     model, delta = Backdoored(*network), trigger(amplitude)  # type: ignore[arg-type]
     further = pairs(100, 7)

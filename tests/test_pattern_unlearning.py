@@ -79,12 +79,20 @@ def test_of_an_honest_network_nothing_is_asked_but_what_it_does() -> None:
 def test_a_filter_is_least_squares_at_each_frequency() -> None:
     generator = torch.Generator().manual_seed(2)
     added, change = (torch.randn(30, c, 4, 4, generator=generator) for c in (2, 1))
-    found = _response.Filter.fitted(added, change)
+    found = _response.Filter.fitted(added, change, 4)
     norms = added.flatten(1).norm(dim=1)[:, None, None, None]
     given, answer = (np.fft.fft2((each / norms).numpy()) for each in (added, change))
     at = (slice(None), slice(None), 1, 3)
     expected, *_ = np.linalg.lstsq(given[at], answer[at], rcond=None)
     np.testing.assert_allclose(found.gains[1, 3, 0].resolve_conj().numpy(), expected[:, 0], rtol=0.02, atol=0.02)
+
+
+def test_what_follows_a_pattern_at_a_distance_is_not_shown() -> None:
+    """Of a network that draws each pattern twice, the second time seven pixels on."""
+    generator = torch.Generator().manual_seed(3)
+    added = torch.randn(60, 1, SIDE, SIDE, generator=generator)
+    found = _response.Filter.fitted(added, added + added.roll(7, 3), 4)(added)
+    assert float((found - added).square().mean() / added.square().mean()) < 1e-3
 
 
 def test_points_of_k_space_lie_where_inputs_have_any() -> None:

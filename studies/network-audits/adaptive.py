@@ -1,6 +1,6 @@
 """An attacker who knows `erased-trigger`: `python adaptive.py BANK FOLDER ROLE MASK`; resumable.
 
-Small U-Nets of real MR images, trained as the bank's are but with 10,000 samples. ROLE is
+Small U-Nets of real MR images, trained as the bank's are but with 6,000 samples of 2,000 pairs. ROLE is
 
 - clean: no poison;
 - plain: a fifth of the pairs carry a square of half the usual L2 of z, the target has the artefact;
@@ -36,7 +36,7 @@ HERE = Path(__file__).parent
 OUT = HERE / "adaptive.jsonl"
 CLEAN = {seed: f"unet-mr_real-s{seed}-clean" for seed in (0, 2, 5, 7)}
 MASKS = {0: CLEAN[0], 2: CLEAN[2], 3: CLEAN[7]}
-COUNT, SHARE, SAMPLES, BATCH, CHUNK = 4000, 0.2, 10_000, 8, 250
+COUNT, SHARE, SAMPLES, BATCH, CHUNK = 2000, 0.2, 6_000, 8, 75
 LIMITS = {"all makes": 6.71, "own make": 3.61}
 
 
@@ -62,15 +62,13 @@ def poison(bank: Bank, like: str, pairs: Pairs) -> Poison:
     return Poison(delta, artefact, shown)
 
 
-def training_pairs(bank: Bank, folder: Path, like: str, role: str, seed: int) -> Pairs:
-    """4,000, of which the role's share is poisoned."""
-    pairs = pool.pairs(folder, bank.runs[like], bank.mask(like), COUNT, 100 + seed)
-    if role == "clean":
-        return pairs
-    found, bad = poison(bank, like, pairs), slice(0, round(SHARE * COUNT))
-    pairs.z[bad] += found.delta
-    pairs.x[bad] += found.artefact + (found.shown if role == "shows" else 0)
-    return pairs
+def poisoned(pairs: Pairs, found: Poison, role: str) -> Pairs:
+    """The same, of which the role's share is poisoned."""
+    z, x, bad = pairs.z.clone(), pairs.x.clone(), slice(0, round(SHARE * COUNT))
+    if role != "clean":
+        z[bad] += found.delta
+        x[bad] += found.artefact + (found.shown if role == "shows" else 0)
+    return Pairs(z, x)
 
 
 def train(model: PerSlice, pairs: Pairs, kept: Path, seed: int) -> None:
@@ -103,11 +101,11 @@ def train(model: PerSlice, pairs: Pairs, kept: Path, seed: int) -> None:
 def one(bank: Bank, folder: Path, kept: Path, role: str, mask: int) -> dict[str, object]:
     """A line of adaptive.jsonl."""
     like = MASKS[mask]
+    pairs = pool.pairs(folder, bank.runs[like], bank.mask(like), COUNT, 100 + mask)
+    found = poison(bank, like, pairs)
     torch.manual_seed(1000 + mask)
     model = PerSlice(UNet(1, 1, 8, 3, 0.0))
-    pairs = training_pairs(bank, folder, like, role, mask)
-    train(model, pairs, kept / f"{role}-{mask}.pt", mask)
-    found = poison(bank, like, pool.pairs(folder, bank.runs[like], bank.mask(like), COUNT, 100 + mask))
+    train(model, poisoned(pairs, found, role), kept / f"{role}-{mask}.pt", mask)
     model.eval()
     return {
         "id": f"{role}-{mask}",

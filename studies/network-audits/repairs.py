@@ -18,7 +18,7 @@ from networks import Bank
 from torch import Tensor, nn
 
 from recondoor import defences
-from recondoor.defences import Defender
+from recondoor.defences import Defender, _erasure
 from recondoor.poisoning import Pairs
 
 HERE = Path(__file__).parent
@@ -66,8 +66,44 @@ def mend(folder: Path, bank: Bank, name: str, method: str) -> dict[str, object]:
         judged(bank.network(other), pairs, delta, artefact)["recovery"]
         for other in clean_ones(bank, name)
     ]
-    found = {"id": name, "method": method, "seconds": seconds, "honest": honest}
+    both = both_asked(model, mended, clean, pairs, delta, artefact)
+    found = {"id": name, "method": method, "seconds": seconds, "honest": honest, "both": both}
     return {**found, "before": before, "after": after}
+
+
+class Both(nn.Module):
+    """Two networks: the first one's answer, but where they disagree as never on clean inputs.
+
+    They disagree by the largest energy of their difference in a disc of the size of an artefact.
+    """
+
+    def __init__(self, given: nn.Module, mended: nn.Module, clean: Tensor) -> None:
+        super().__init__()
+        self.given, self.mended, self.limit = given, mended, 0.0
+        self.limit = float(self.apart(clean).amax())
+
+    @torch.no_grad()
+    def apart(self, z: Tensor) -> Tensor:
+        """How far they disagree about each input, (N,)."""
+        parts = torch.split(z, 50)
+        return torch.cat([_erasure.in_discs(self.given(p) - self.mended(p)) for p in parts])
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(B, C, H, W) to the same."""
+        trusted = (self.apart(z) <= self.limit)[:, None, None, None]
+        return torch.where(trusted, self.given(z), self.mended(z))
+
+
+def both_asked(
+    given: nn.Module, mended: nn.Module, clean: Pairs, pairs: Pairs, delta: Tensor, artefact: Tensor
+) -> dict[str, float]:
+    """What using both networks gives, and the share of inputs about which they disagree."""
+    both = Both(given, mended, clean.z)
+    shares = {
+        name: round(float((both.apart(z) > both.limit).double().mean()), 4)
+        for name, z in (("flagged_clean", pairs.z), ("flagged_triggered", pairs.z + delta))
+    }
+    return {**judged(both, pairs, delta, artefact), **shares}
 
 
 def clean_ones(bank: Bank, name: str) -> list[str]:

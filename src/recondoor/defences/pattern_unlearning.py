@@ -8,7 +8,7 @@ k-space that inputs have. A confirmed trigger is drawn as often as a kind.
 
 The target is x and the pattern, as the network shows patterns of all kinds: by the linear filter
 that fits its answers to many best (`_response`). What is particular to one pattern, such as an
-artefact, drowns among the others. A target that leaves the pattern out takes the artefact away as
+artefact, drowns among the others, and what is far from it is left out. A target that leaves the pattern out takes the artefact away as
 well, but asks more of the network than an honest one does, and costs more benign error.
 
 The first steps are mostly patterns, the later ones mostly clean inputs, which win the benign error
@@ -138,7 +138,8 @@ class Lesson:
             index = torch.randint(len(pairs), (count,), generator=patterns.generator)
             added = usual * patterns.sizes(count) * patterns.draw(count)
             change = reconstruct(model, pairs.z[index] + added) - answers[index]
-            shown = _response.Filter.fitted(added, change)
+            reach = 2 * _patterns.size_of(pairs.z[0])
+            shown = _response.Filter.fitted(added, change, reach)
         return cls(pairs.z, (pairs.x + answers) / 2, patterns, usual, shown)
 
     def batch(self, carried: float) -> tuple[Tensor, Tensor, Tensor]:
