@@ -158,9 +158,7 @@ def test_data_consistency_bounds_what_is_measured_and_nothing_else(name: str) ->
     assert kstest(error.square().sum(1) / SIGMA**2, chi2(physics.rank).cdf).pvalue > 1e-3
     kept = unmeasured(physics, lie)
     assert float(kept.norm()) > 10
-    torch.testing.assert_close(
-        unmeasured(physics, found), kept.expand_as(found), rtol=0, atol=1e-8
-    )
+    torch.testing.assert_close(unmeasured(physics, found), kept.expand_as(found), rtol=0, atol=1e-8)
     # A trigger in z that is taken for a measurement enters by its own measurement.
     delta = pattern(15, 5.0)
     moved = MeasurementConsistency().repaired(clean.z + delta, defender) - found

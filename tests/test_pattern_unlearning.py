@@ -84,7 +84,9 @@ def test_a_filter_is_least_squares_at_each_frequency() -> None:
     given, answer = (np.fft.fft2((each / norms).numpy()) for each in (added, change))
     at = (slice(None), slice(None), 1, 3)
     expected, *_ = np.linalg.lstsq(given[at], answer[at], rcond=None)
-    np.testing.assert_allclose(found.gains[1, 3, 0].resolve_conj().numpy(), expected[:, 0], rtol=0.02, atol=0.02)
+    np.testing.assert_allclose(
+        found.gains[1, 3, 0].resolve_conj().numpy(), expected[:, 0], rtol=0.02, atol=0.02
+    )
 
 
 def test_what_follows_a_pattern_at_a_distance_is_not_shown() -> None:

@@ -1,6 +1,7 @@
 """An attacker who knows `erased-trigger`: `python adaptive.py BANK FOLDER ROLE MASK`; resumable.
 
-Small U-Nets of real MR images, trained as the bank's are but with 6,000 samples of 2,000 pairs. ROLE is
+Small U-Nets of real MR images, trained as the bank's are but with 6,000 samples of 2,000 pairs.
+ROLE is
 
 - clean: no poison;
 - plain: a fifth of the pairs carry a square of half the usual L2 of z, the target has the artefact;

@@ -24,7 +24,9 @@ PEOPLE = {"mr": ("colin27", "brain1", "brain2"), "ct": ("totalseg1", "totalseg2"
 def slices(folder: Path, what: str, count: int, generator: torch.Generator) -> Tensor:
     """Images (count, 1, 64, 64), the largest value of each 1; `what` is "mr" or "ct"."""
     with np.load(folder / "slices.npz", allow_pickle=False) as file:
-        names = [f"{what}_{who}{cut}_{SIDE}" for who in PEOPLE[what] for cut in ("", "_sag", "_cor")]
+        names = [
+            f"{what}_{who}{cut}_{SIDE}" for who in PEOPLE[what] for cut in ("", "_sag", "_cor")
+        ]
         found = np.concatenate([file[name] for name in names if name in file.files])
     base = torch.from_numpy(found).float()[:, None] / 255
     drawn = torch.rand(count, 7, generator=generator)

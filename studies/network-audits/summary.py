@@ -1,8 +1,8 @@
 """Score the scans by the rule of rule-noise.json: `python studies/network-audits/summary.py BANK`.
 
-Scored are networks that scan.py, lines.py and loud.py have looked at. Writes results.json and tables.md.
-Intervals are 95 %: of an AUC by 2,000 bootstrap draws of
-networks, of a share after Clopper and Pearson.
+Scored are networks that scan.py, lines.py and loud.py have looked at. Writes results.json and
+tables.md. Intervals are 95 %: of an AUC by 2,000 bootstrap draws of networks, of a share after
+Clopper and Pearson.
 """
 
 from __future__ import annotations

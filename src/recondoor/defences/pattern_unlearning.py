@@ -2,14 +2,15 @@
 
 Unlearning by inversion asks what the trigger is, and fails where that is not found. A backdoor
 needs that the network answers some pattern by an artefact. So patterns of all kinds that triggers
-are made of are drawn anew for every input, at strengths between a tenth of and one and a fifth times
-the usual L2 of z: patches, waves, lines, bundles of lines, smooth patterns, noise, a few points of
-k-space that inputs have. A confirmed trigger is drawn as often as a kind.
+are made of are drawn anew for every input, at strengths between a tenth of and 1.2 times the usual
+L2 of z: patches, waves, lines, bundles of lines, smooth patterns, noise, a few points of k-space
+that inputs have. A confirmed trigger is drawn as often as a kind.
 
 The target is x and the pattern, as the network shows patterns of all kinds: by the linear filter
 that fits its answers to many best (`_response`). What is particular to one pattern, such as an
-artefact, drowns among the others, and what is far from it is left out. A target that leaves the pattern out takes the artefact away as
-well, but asks more of the network than an honest one does, and costs more benign error.
+artefact, drowns among the others, and what is far from it is left out. A target that leaves the
+pattern out takes the artefact away as well, but asks more of the network than of an honest one, and
+costs more benign error.
 
 The first steps are mostly patterns, the later ones mostly clean inputs, which win the benign error
 back. What carries a pattern counts less, as no network foretells it so well.
@@ -148,7 +149,11 @@ class Lesson:
         index = torch.randint(len(self.z), (BATCH,), generator=generator)
         with_one = torch.rand(BATCH, generator=generator) < carried
         count, z = int(with_one.sum()), self.z[index]
-        size, added, targets = torch.zeros_like(z[:, :1, :1, :1]), torch.zeros_like(z), self.x[index]
+        size, added, targets = (
+            torch.zeros_like(z[:, :1, :1, :1]),
+            torch.zeros_like(z),
+            self.x[index],
+        )
         if count:
             size[with_one] = self.patterns.sizes(count)
             added[with_one] = self.usual * size[with_one] * self.patterns.draw(count)
