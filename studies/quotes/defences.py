@@ -37,6 +37,47 @@ def quotes() -> Iterator[Quote]:
         yield Quote(f"`{name}` ({mean('bilevel-rare', name):.2f})", SOURCE)
     yield counted()
     yield from networks()
+    yield from other_makes()
+    yield from designs()
+
+
+def other_makes() -> Iterator[Quote]:
+    """Areas of `erased-trigger`, and networks flagged, of the half that scores."""
+    source = "studies/network-audits/results.json"
+    found = json.loads((STUDIES / "network-audits" / "results.json").read_text("utf-8"))
+    half, same = found["halves"]["score"], found["same_make"]["halves"]["score"]
+    for title, key in (
+        ("learnt the backdoor", "learnt"),
+        ("in the measurement", "learnt, measured"),
+        ("U-Nets alone", "learnt, unet"),
+    ):
+        row = half[key]
+        counted = f"| {title} | {row['networks']} | {area(row)} | {row['flagged']} |"
+        yield Quote(counted, source)
+    row, measured = same["learnt"], same["learnt, measured"]
+    yield Quote(f"There {row['flagged']} of {row['networks']} are flagged", source)
+    yield Quote(f"{measured['flagged']} of {measured['networks']} are flagged, 1 before", source)
+    yield Quote(f"The AUC is {area(row)}", source)
+
+
+def area(row: Row) -> str:
+    """An AUC with its interval."""
+    low, high = row["auc_interval"]
+    return f"{row['auc']:.3f} ({low:.3f} to {high:.3f})"
+
+
+def designs() -> Iterator[Quote]:
+    """Recovery left and change of the benign error of repairs that were tried on one network."""
+    source = "studies/network-audits/designs.jsonl"
+    lines = (STUDIES / "network-audits" / "designs.jsonl").read_text("utf-8").splitlines()
+    for row in map(json.loads, lines):
+        before, after = row["before"], row["after"]
+        change = f"{100 * (after['benign'] / before['benign'] - 1):+.1f} %"
+        left = f"{after['recovery']:.2f}"
+        if row["id"].startswith("unet-mr_real-s2-square"):
+            yield Quote(f"{left} | {change} |", source)
+        elif "clean" not in row["id"]:
+            yield Quote(f"{before['recovery']:.2f} to {left} | {change} |", source)
 
 
 def counted() -> Quote:
