@@ -104,10 +104,12 @@ def test_a_score_among_references_stays_where_one_network_is_scaled() -> None:
     given, of_z, of_x = pairs(40), 2.0**-9, 1e4
     scaled = Pairs(given.z * of_z, given.x)
     weights = network(4)
+    first, last = weights[1], weights[3]
+    assert isinstance(first, nn.Linear) and isinstance(last, nn.Linear)
     with torch.no_grad():
-        weights[1].weight /= of_z
-        weights[3].weight *= of_x
-        weights[3].bias *= of_x
+        first.weight /= of_z
+        last.weight *= of_x
+        last.bias *= of_x
     references = [DETECTOR.inspect(Defender(given, model=network(seed))) for seed in range(4)]
 
     def scores(pairs: Pairs, model: nn.Module) -> list[float]:
