@@ -52,8 +52,8 @@ def other_makes() -> Iterator[Quote]:
         ("U-Nets alone", "learnt, unet"),
     ):
         row = half[key]
-        counted = f"| {title} | {row['networks']} | {area(row)} | {row['flagged']} |"
-        yield Quote(counted, source)
+        words = f"| {title} | {row['networks']} | {area(row)} | {row['flagged']} |"
+        yield Quote(words, source)
     row, measured = same["learnt"], same["learnt, measured"]
     yield Quote(f"There {row['flagged']} of {row['networks']} are flagged", source)
     yield Quote(f"{measured['flagged']} of {measured['networks']} are flagged, 1 before", source)
