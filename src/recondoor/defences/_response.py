@@ -64,4 +64,5 @@ def _near(side: int, reach: int) -> Tensor:
 
 def _by_frequency(images: Tensor) -> Tensor:
     """Spectra of (K, C, H, W) as matrices (H, W, C, K)."""
-    return torch.fft.fft2(images).permute(2, 3, 1, 0)
+    spectra: Tensor = torch.fft.fft2(images)
+    return spectra.permute(2, 3, 1, 0)

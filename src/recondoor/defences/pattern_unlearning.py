@@ -101,7 +101,7 @@ def _train(model: nn.Module, lesson: Lesson, defender: Defender) -> None:
             inputs, targets, weights = lesson.batch(CARRIED[step >= TURN * STEPS])
             optimiser.zero_grad(set_to_none=True)
             error = ((model(inputs) - targets) / of_x).square()
-            (weights * error).mean().backward()  # type: ignore[no-untyped-call]
+            (weights * error).mean().backward()
             optimiser.step()
             task.advance(1)
 
