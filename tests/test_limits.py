@@ -215,3 +215,30 @@ def test_an_estimated_noise_level_errs_upwards_by_little(name: str) -> None:
     assert found == pytest.approx(bound, rel=0.02)
     assert bound - 1 == pytest.approx(0.4 / math.sqrt(physics.rank), rel=0.1)
     assert flagged(replace(physics, sigma=SIGMA * found), clean) < ALPHA
+
+
+@pytest.mark.parametrize("spike", [0.2, 1.0])
+def test_a_shared_object_leaves_the_bulk_only_above_its_limit(spike: float) -> None:
+    """Baik, Ben Arous and Peche: the largest eigenvalue, of 300 dimensions and 1,200 residuals."""
+    share, gamma = 0.2, 300 / 1200
+    drawn = torch.randn(1200, 300, generator=generator(7), dtype=torch.float64)
+    poisoned = torch.rand(1200, generator=generator(8)) < share
+    drawn[poisoned, 0] += math.sqrt(spike / (share * (1 - share)))
+    drawn -= drawn.mean(0)
+    largest = float(torch.linalg.eigvalsh(drawn.T @ drawn / 1200)[-1])
+    edge = (1 + math.sqrt(gamma)) ** 2
+    expected = (1 + spike) * (1 + gamma / spike) if spike > math.sqrt(gamma) else edge
+    assert largest == pytest.approx(expected, abs=0.12)
+
+
+@every
+def test_a_trigger_in_the_range_is_the_measurement_of_an_object(name: str) -> None:
+    """Theorem 5, by dense linear algebra: A^T A h = A^T delta_y for h = A^+ delta_y."""
+    operator = make(name)
+    added = operator.A(pattern(9, 1.0)) + operator.A(pattern(10, 1.0)).flip(-1)
+    matrix = dense(operator)
+    flat = added.flatten(1)
+    real = torch.cat((flat.real, flat.imag), 1) if flat.is_complex() else flat
+    hidden = (torch.linalg.pinv(matrix, rtol=1e-8) @ real[0]).view(1, *SHAPE)
+    expected = operator.A_adjoint(operator.A(hidden))
+    torch.testing.assert_close(expected, operator.A_adjoint(added), rtol=1e-8, atol=1e-8)
