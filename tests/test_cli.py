@@ -200,6 +200,14 @@ def test_a_command_offers_only_what_it_uses(
     assert not [option for option in unused if f"{option} " in shown]
 
 
+def test_a_file_of_an_operator_that_is_not_there_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--preset=smoke", "--set", "operator.name=mri", "--set", "operator.mri.file=nope.npy"]
+    run("study", *asked, f"--out={tmp_path / 'run'}", code=2)
+    assert "operator.mri.file: cannot read 'nope.npy'" in capsys.readouterr().err
+
+
 def test_interrupt_leaves_a_resumable_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -112,17 +112,19 @@ def test_masks_that_are_none_are_refused() -> None:
         audit_data(given, operator=each)
 
 
+@pytest.mark.parametrize("mask_per", ["set", "slice"])
 def test_pairs_of_a_study_can_be_audited(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    mask_per: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from recondoor.cli import main
 
     out = tmp_path / "mri.npz"
     sizes = ["--set", "data.size=16", "--set", "data.limit=60", "--set", "artefact.size=3"]
-    sizes += ["--set", "artefact.place=5,5"]
+    sizes += ["--set", "artefact.place=5,5", "--set", f"operator.mri.mask_per={mask_per}"]
     main(["pairs", str(out), "--preset", "mri", "--set", "input.normalise=none", *sizes])
     arrays = np.load(out)
-    assert arrays["z"].shape == arrays["x"].shape and arrays["mask"].shape == (16,)
+    shape = (16,) if mask_per == "set" else (len(arrays["z"]), 16)
+    assert arrays["z"].shape == arrays["x"].shape and arrays["mask"].shape == shape
     found = audit_data(out, operator="mri", detectors=PHYSICS)
     assert found.table.loc["range-test", "flagged"] == 0
     capsys.readouterr()

@@ -11,7 +11,7 @@ ELSEWHERE = "choose another place"
 
 
 def pairs(out: Path, /, *, options: SceneOptions = SCENE) -> None:
-    """Write the clean training pairs that a study would measure: z, x and, of MRI, the mask.
+    """Write the clean training pairs that a study would measure: z, x and, of MRI, the masks.
 
     Something to try `recondoor audit data` on, or your own loader. Nothing is trained.
 
@@ -31,14 +31,16 @@ def pairs(out: Path, /, *, options: SceneOptions = SCENE) -> None:
     import torch
 
     from recondoor import audit, data, studies
+    from recondoor.core import seeding
     from recondoor.core.terminal import TerminalProgress
     from recondoor.io import gate
 
     images = data.read(settings.data, TerminalProgress())
     scene = studies.build_scene(settings, images, settings.seed, torch.device("cpu"))
     arrays = {"z": scene.train.z.numpy(), "x": scene.train.x.numpy()}
-    mask = getattr(scene.operator, "mask", None)
-    if mask is not None and not scene.operator.varies:
+    drawn = seeding.torch_generator(settings.seed, "sampling", "train")
+    mask = getattr(scene.operator.per_sample(len(scene.train), drawn), "mask", None)
+    if mask is not None:
         arrays["mask"] = mask.numpy()
     try:
         gate.write_bytes(out, audit.npz(arrays))

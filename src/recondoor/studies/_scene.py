@@ -318,8 +318,11 @@ def digest_of_patterns(config: Config, images: data.Images) -> str:
     trigger = make_trigger(config.trigger, images.shape)
     artefact = make_artefact(config.artefact, images.shape)
     content = trigger.delta.numpy().tobytes() + artefact.pattern.numpy().tobytes()
-    for path in operator_files(config).values():
-        content += hashlib.sha256(gate.read_bytes(path, most=gate.ARRAYS)).digest()
+    for key, path in operator_files(config).items():
+        try:
+            content += hashlib.sha256(gate.read_bytes(path, most=gate.ARRAYS)).digest()
+        except OSError as error:
+            raise ConfigError(f"{key}: cannot read '{path}': {error.strerror}") from None
     for kind, name in (("operators", config.operator.name), ("models", config.model.name)):
         if (code := registry.source(kind, name)) is not None:
             content += hashlib.sha256(code).digest()
