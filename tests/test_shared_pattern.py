@@ -6,13 +6,13 @@ from importlib import resources
 import numpy as np
 import pytest
 import torch
-from scipy import ndimage
+from scipy import ndimage, stats
 
 import pipelines_kit as kit
 from pipelines_kit import PIPELINES, Pipeline, made, of
 from recondoor import defences
 from recondoor.defences import Defender, SetDetector, SetFinding, shared_pattern
-from recondoor.defences._cosines import Edges, strength_among, strength_of
+from recondoor.defences._cosines import Edges, Strength, log_p_signs, strength_among, strength_of
 from recondoor.defences._dispersion import dispersion_of
 from recondoor.defences._features import principal
 from recondoor.defences._nuisance import Nuisance
@@ -226,3 +226,22 @@ def test_blank_slices_do_not_pass_for_another_order() -> None:
     )
     found = look(of(z, x))
     assert found.p_value is not None and not suspicious(found)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.3])
+def test_much_poison_is_never_called_clean(share: float) -> None:
+    """Poison in so many pairs makes their residuals look unlike noise: that must not hide it."""
+    found = look(made(kit.plain, count=300, poisoned=round(share * 300), contrast=0.6))
+    assert suspicious(found) or found.lacking is not None
+
+
+def test_evidence_beyond_all_draws_follows_gumbels_law() -> None:
+    """Against the p value by SciPy, with the moments' estimates."""
+    chance = torch.from_numpy(np.random.default_rng(4).gumbel(3.0, 0.5, 999))
+    most, none = torch.tensor([9.0]), torch.ones(1, 1)
+    found = Strength(most, most, chance, none, none)
+    scale = float(chance.std()) * math.sqrt(6) / math.pi
+    middle = float(chance.mean()) - float(np.euler_gamma) * scale
+    floor = math.log(1 / 1000)
+    expected = (floor + stats.gumbel_r.logsf(9.0, middle, scale)) / 2
+    assert log_p_signs(found) == pytest.approx(float(expected), rel=1e-3)

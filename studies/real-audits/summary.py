@@ -99,7 +99,8 @@ def pipelines_table(found):
     yield "|---|---|---|---|---|"
     for name in dict.fromkeys(key.split("; ")[0] for key in found):
         kinds = [(kind, known) for known in ("none", "operator") for kind in ("clean", "poisoned")]
-        said = [found[f"{name}; {kind}; {known}"]["verdict"].upper() for kind, known in kinds]
+        rows = [found.get(f"{name}; {kind}; {known}", {}) for kind, known in kinds]
+        said = [row.get("verdict", "").upper() for row in rows]
         yield f"| {name} | " + " | ".join(said) + " |"
 
 

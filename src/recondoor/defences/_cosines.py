@@ -31,6 +31,12 @@ TAIL, SAFE = 0.02, 1.25
 BULK = 10_000
 """Edges at least, where there are more, that their law below the tail is read off."""
 
+HALF = 0.5
+"""Factor on what Gumbel's law adds to the logarithm of a p value."""
+
+EULER = 0.5772156649015329
+"""Mean of Gumbel's law."""
+
 CLIQUE = 8
 """Pairs at most of a clique."""
 
@@ -173,10 +179,20 @@ def _excess(edges: Tensor, count: int, skipped: int) -> tuple[float, float]:
 
 
 def log_p_signs(found: Strength) -> float:
-    """Random signs: a pattern has one sign in all pairs, nuisances have both."""
+    """Random signs: a pattern has one sign in all pairs, nuisances have both.
+
+    Beyond all draws, whose number bounds what they can tell, Gumbel's law for their largest values
+    goes on, by moments. It is not proved here, so that it counts half.
+    """
     most = float(found.signed.max())
     reached = int((found.chance >= most * (1 - 1e-5)).sum())
-    return math.log((1 + reached) / (1 + len(found.chance)))
+    log_p = math.log((1 + reached) / (1 + len(found.chance)))
+    if reached:
+        return log_p
+    scale = float(found.chance.std()) * math.sqrt(6) / math.pi
+    middle = float(found.chance.mean()) - EULER * scale
+    beyond = -(most - middle) / max(scale, 1e-300)
+    return log_p + HALF * min(0.0, beyond - log_p)
 
 
 def log_p_few(near: Tensor, tail: Tail) -> float:

@@ -73,6 +73,12 @@ BLANK = 1e-6
 FAR = 6.0
 """Usual deviations of a score above the median from which a pair carries what was found."""
 
+DOUBT = (
+    "some pairs share what their images do not explain, but images leave enough in all pairs that "
+    "it may be their anatomy; look at the first pairs of suspicious.csv"
+)
+"""What is lacking where only the dispersion speaks against an alarm."""
+
 TO_SIGMA = 1.4826
 """Standard deviations of a normal law in its median absolute deviation."""
 
@@ -112,6 +118,8 @@ class SharedPattern(SetDetector):
                 pattern=_pattern(nuisance, pairs, found.strength),
                 power=None,
             )
+        if found.log_p * found.dispersion <= LIMIT:
+            return _silent(scores, p_value, DOUBT)
         field = Field.of(pairs, nuisance, found.edges, _sample(len(pairs), defender.seed))
         draws = signs_of(len(field.cosines), defender.seed)
 
@@ -184,6 +192,8 @@ def _own(nuisance: Nuisance, pairs: Pairs) -> float:
     some = torch.linspace(0, len(pairs) - 1, min(COMPARED, len(pairs))).round().long()
     energy = pairs.x[some].flatten(1).var(dim=1)
     some = some[energy > BLANK * energy.max()]
+    if len(some) == 0:
+        return 0.0
     other = (some + len(pairs) // 2) % len(pairs)
     own, others = (nuisance.unexplained(pairs.z[some], pairs.x[k], some) for k in (some, other))
     return float((own < others).float().mean())
