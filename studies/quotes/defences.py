@@ -22,6 +22,7 @@ def rows() -> list[Row]:
 
 def quotes() -> Iterator[Quote]:
     """Every quoted number of the page."""
+    yield from mended()
     summary = script("defences/summary.py")
     attacks = list(summary.ATTACKS)
     rare = [
@@ -109,3 +110,40 @@ def mean(attack: str, name: str) -> float:
         if (row["part"], row["attack"], row["defence"]) == ("pairs", attack, name)
     ]
     return float(sum(found) / len(found))
+
+
+MENDED = "studies/network-audits/mended.jsonl"
+KINDS = {
+    "mr_mag-s2-square": "MR magnitude, square",
+    "mr_real-s0-sinus": "MR, sinusoid",
+    "mr_mag-s5-spread": "MR magnitude, spread",
+    "mr_real-s7-spread_low": "MR, smooth",
+    "mr_real-s2-measured": "MR, in the measurement",
+    "ct-s2-measured": "CT, in the measurement",
+}
+
+
+def mended() -> Iterator[Quote]:
+    """Lines of the table of networks that were mended on the half that scores."""
+    for line in (STUDIES / "network-audits" / "mended.jsonl").read_text("utf-8").splitlines():
+        row = json.loads(line)
+        kind = next((name for key, name in KINDS.items() if f"unet-{key}-" in row["id"]), None)
+        if kind is None:
+            continue
+        before, after, both = row["before"], row["after"], row["both"]
+        first = [signed(each["recovery"]) for each in (before, after)]
+        yield Quote(
+            f"| {kind} | {first[0]} | {first[1]} | {grown(after, before)} | "
+            f"{signed(both['recovery'])} | {grown(both, before)} |",
+            MENDED,
+        )
+
+
+def signed(value: float) -> str:
+    """As the page writes it."""
+    return f"{value:.2f}".replace("-", "−")
+
+
+def grown(after: dict[str, float], before: dict[str, float]) -> str:
+    """Change of the benign error."""
+    return f"{100 * (after['benign'] / before['benign'] - 1):+.1f} %"
