@@ -26,6 +26,7 @@ PAGES = {
     "docs/scanners.md": "scanners",
     "docs/table1.md": "table1",
     "docs/speed.md": "speed",
+    "docs/real-audits.md": "audits",
 }
 Line = dict[str, str]
 

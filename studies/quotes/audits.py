@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from kept import Quote, script
 
 SOURCE = "studies/real-audits"
-SHOWN = ("No operator", "All fresh cells", "Kinds of pairs")
+SHOWN = ("No operator", "All fresh cells", "Kinds of poison", "Kinds of pairs")
 
 
 def quotes() -> Iterator[Quote]:
