@@ -69,7 +69,6 @@ def test_an_honest_network_is_not_flagged(here: Path, capsys: pytest.CaptureFixt
     assert record["detectors"][0]["threshold"] is None
     # No more than three sentences; what is known of other networks lies below.
     assert len(record["reason"]) < 300 and record["reason"].count(". ") < 3
-    assert any("20 clean networks of runs with data.name=mnist5k" in n for n in record["notes"])
 
 
 def test_a_threshold_of_networks_of_another_make_accuses_nobody(here: Path) -> None:

@@ -251,7 +251,8 @@ def test_list_names_everything(kind: str, capsys: pytest.CaptureFixture[str]) ->
         ],
         "models": ["cae", "fbpconvnet", "modl", "unet", "varnet"],
         "attacks": [
-            *("bilevel", "direct", "heuristic", "none", "random", "spectral", "tangent"),
+            *("bilevel", "blend", "direct", "frequency", "heuristic", "measurement", "none"),
+            *("random", "sample-specific", "spectral", "tangent", "uap", "warp"),
         ],
         "defences": sorted(registry.names("defences")),
         "presets": ["ct", "mri", "paper", "paper-regime", "quick", "smoke"],

@@ -14,6 +14,7 @@ from recondoor.core import registry
 
 # A second legal value of every setting, far from its default.
 OTHER: dict[str, Any] = {
+    "train.precision": "tf32",
     "data.name": "mnist",
     "data.dir": "/some/where",
     "data.validation": 0.25,

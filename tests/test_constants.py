@@ -37,6 +37,8 @@ REQUESTS = {
 }
 
 EQUAL = {
+    "HALF": "of a law's weight, and of a repair",
+    "RATE": "of an encoder, and of a repair",
     "ALARM": "of repairs, of tests of plug-ins",
     "BATCH": "of repairs with and without the layers",
     "BLENDS": "a method as published, and changed",

@@ -21,6 +21,8 @@ Cell = str | float | int | bool | None
 MOST_CELLS = 10_000_000
 """Rows times columns that are read; a compressed table of some KiB may claim any number."""
 MOST_COLUMNS = 1_000
+LONGEST_LIST = 10_000_000
+"""Entries of any list in the file's own description."""
 LONGEST_TEXT = 5_000
 """Characters of a cell; a path has up to 4,096."""
 LARGEST_FILE = 64 * gate.MIB
@@ -74,7 +76,7 @@ def _opened(content: bytes, texts: list[str] | None = None) -> "ParquetFile":
         pa.BufferReader(content),
         read_dictionary=texts,
         thrift_string_size_limit=LARGEST_FILE,
-        thrift_container_size_limit=MOST_CELLS,
+        thrift_container_size_limit=LONGEST_LIST,
     )
 
 
