@@ -36,10 +36,11 @@ class Size:
     seeds: int
     study: tuple[str, ...]
     iterations: int
+    preset: str
 
 
-FULL = Size("cuda", 25_000, 4, 16, 5, (), 50)
-LEAST = Size("cpu", 50, 2, 2, 1, ("data.limit=60", "train.max_epochs=1", "data.validation=0.2"), 1)
+FULL = Size("cuda", 25_000, 4, 16, 5, (), 50, "paper")
+LEAST = Size("cpu", 50, 2, 2, 1, ("train.max_epochs=1",), 1, "smoke")
 
 
 def machine() -> dict[str, object]:
@@ -148,7 +149,7 @@ def _source(mnist: Path | None) -> list[str]:
 def trigger(size: Size, mnist: Path | None) -> dict[str, object]:
     """Seconds that the bi-level attack takes, warm-up of its surrogates included."""
     own = [f"attack.bilevel.iterations={size.iterations}", 'attack.names=["bilevel"]']
-    settings = load_config("paper", overrides=[*_source(mnist), *own, *size.study])
+    settings = load_config(size.preset, overrides=[*_source(mnist), *own, *size.study])
     images = data.read(settings.data)
     scene = build_scene(settings, images, 0, torch.device(size.device))
     begun = time.perf_counter()
@@ -162,7 +163,7 @@ def study(size: Size, mnist: Path | None, together: int, precision: str) -> dict
     """Seconds of the preset `paper` with four networks a seed, from settings to results."""
     own = [f"seeds={size.seeds}", f"train.precision={precision}", "data.validation=0.1"]
     own += ['attack.names=["none", "heuristic", "random", "random@image"]']
-    settings = load_config("paper", overrides=[*_source(mnist), *own, *size.study])
+    settings = load_config(size.preset, overrides=[*_source(mnist), *own, *size.study])
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
         run(settings, Path(folder) / "run", Runtime(size.device, together=together))
