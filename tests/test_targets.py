@@ -149,3 +149,18 @@ def test_input_or_target_alone_may_be_changed(changes: str) -> None:
     assert found["val_loss"] == pytest.approx(float(wanted), rel=1e-5)
     attack = (0.5 * (pairs.z + delta) - pairs.x - pattern).square().mean().sqrt()
     assert found["attack_rmse"] == pytest.approx(float(attack), rel=1e-5)
+
+
+def test_what_differs_from_pair_to_pair_is_not_added_as_it_is() -> None:
+    """A recorded step adds one trigger and one artefact: only where each pair gets these."""
+    x = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    pairs, plan = Pairs(x, x.clone()), PoisonPlan(torch.tensor([True, False] * 3))
+    delta = torch.zeros(1, 8, 8)
+    delta[0, 6, 6] = 1
+    mask = (delta != 0).float()
+    same, law = Trigger(delta, mask), Trigger(delta, mask, lambda some: 0.5 * some.z)
+    added, blurred = Artefact(delta), make_artefact(ArtefactSettings(target="blur"), (1, 8, 8))
+    assert PoisonedPairs(pairs, plan, same, added).is_added
+    assert not PoisonedPairs(pairs, plan, law, added).is_added
+    assert not PoisonedPairs(pairs, plan, same, blurred).is_added
+    assert PoisonedPairs(pairs, plan, None, added).is_added

@@ -260,7 +260,9 @@ class PoisonedPairs:
     @property
     def is_added(self) -> bool:
         """Whether trigger and artefact are added as they are, the same in every pair."""
-        return self._delta is None or not (self.pairs.source or self._artefact.is_local)
+        if self._trigger is None:
+            return True
+        return not (self.pairs.source or self._trigger.law or self._artefact.differs)
 
     @property
     def reach(self) -> float:
