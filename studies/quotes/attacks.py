@@ -4,11 +4,16 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from kept import STUDIES, Quote
+from kept import STUDIES, Quote, sweep, where
 
 SOURCE = "studies/attacks/pairs.json"
 DETECTORS = ("range-test", "measurement-residual", "shared-pattern", "pixel-range")
 SEEDS = 3
+NETWORKS = "studies/attacks/gaussian"
+LEARNT = (
+    *("heuristic", "random", "tangent", "blend", "frequency", "uap", "sample-specific"),
+    *("measurement", "warp"),
+)
 ROWS = ("heuristic", "blend", "frequency", "uap", "sample-specific", "measurement", "warp")
 
 
@@ -22,6 +27,7 @@ def quotes() -> Iterator[Quote]:
     whole = [row for row in rows if sum(row["attack"] == each["attack"] for each in rows) == SEEDS]
     false = max(row[detector][1] for row in whole for detector in DETECTORS)
     yield Quote(f"at most {100 * false:.1f} % of the clean ones", SOURCE)
+    yield from (Quote(learnt(name), NETWORKS) for name in LEARNT)
 
 
 def line(name: str, rows: list[dict[str, Any]]) -> str:
@@ -29,6 +35,18 @@ def line(name: str, rows: list[dict[str, Any]]) -> str:
     accused = sum(row["verdict"] == "suspicious" for row in rows)
     cells = [share([row[detector][0] for row in rows]) for detector in DETECTORS]
     return f"| `{name}` | {accused} of {len(rows)} | {' | '.join(cells)} |"
+
+
+def learnt(name: str) -> str:
+    """The attack's line of what networks learn: least and most over the seeds."""
+    found = sweep("attacks/gaussian")
+    rows, clean = where(found, model=name), where(found, model="original")
+    points = rows[0]["point"]
+    base = [row for row in clean if row["point"] == points] or clean
+    cells = [[row[key] for row in rows] for key in ("artefact_recovery", "asr")]
+    change = [a["benign_rmse"] / b["benign_rmse"] - 1 for a, b in zip(rows, base, strict=True)]
+    shown = " | ".join(f"{min(each):.2f} to {max(each):.2f}" for each in cells)
+    return f"| `{name}` | {shown} | {100 * min(change):+.0f} to {100 * max(change):+.0f} % |"
 
 
 def share(values: list[float]) -> str:
