@@ -73,7 +73,7 @@ def watch_everything() -> None:
     watch("hypergradient steps", hypergradient.solve)
     watch_method("validations", judge.Monitor, "__call__")
     watch("test evaluations", judge.evaluate)
-    watch("training between its steps", loop.fit)
+    watch_method("training between its steps", loop.Fitting, "_eager")
     watch("growth steps of the start", tangent.tangent)
     watch_method("attack between its steps", bilevel.Bilevel, "craft")
     watch("optimisers made", loop.make_adam)
