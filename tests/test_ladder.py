@@ -31,6 +31,7 @@ ROOMS = (
     "core.equations",
     "operators",
     "measurement",
+    "patterns",
     "targets",
     "poisoning",
     "models",

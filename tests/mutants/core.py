@@ -17,6 +17,7 @@ SOLVERS = (
     "test_hypergradient_convolution",
 )
 SETS: dict[str, tuple[str, ...]] = {
+    "patterns.py": ("test_poison", "test_scene"),
     "poisoning.py": ("test_poison", "test_mixture", "test_scene"),
     "operators/_outside.py": ("test_doors",),
     "core/equations.py": ("test_equations",),
