@@ -22,6 +22,7 @@ SETS: dict[str, tuple[str, ...]] = {
     "operators/_outside.py": ("test_doors",),
     "core/equations.py": ("test_equations",),
     "operators/*.py": ("test_operators",),
+    "evaluation/windows.py": ("test_metrics", "test_evaluation"),
     "evaluation/metrics.py": ("test_metrics", "test_evaluation", "test_yardstick_traps"),
     "evaluation/yardsticks.py": ("test_evaluation", "test_one_yardstick"),
     "evaluation/statistics.py": ("test_statistics",),

@@ -20,6 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from recondoor.core.errors import DataError
+from recondoor.evaluation.windows import box, gaussian
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -179,7 +180,7 @@ def ssim(prediction: Tensor, x: Tensor, data_range: float) -> Tensor:
     """
     _check_range(data_range)
     radius = ssim_window(*x.shape[-2:]) // 2
-    return _ssim(prediction, x, data_range, partial(_blur, radius=radius), 1)
+    return _ssim(prediction, x, data_range, partial(gaussian, sigma=SSIM_SIGMA, radius=radius), 1)
 
 
 def volume_psnr(prediction: Tensor, x: Tensor) -> float | None:
@@ -215,7 +216,7 @@ def volume_ssim(prediction: Tensor, x: Tensor) -> float | None:
     if top <= 0 or min(x.shape[-2:]) < VOLUME_WINDOW:
         return None
     unbiased = VOLUME_WINDOW**2 / (VOLUME_WINDOW**2 - 1)
-    return mean(_ssim(prediction, x, top, _box, unbiased))
+    return mean(_ssim(prediction, x, top, partial(box, window=VOLUME_WINDOW), unbiased))
 
 
 def trigger_l2(delta: Tensor) -> float:
@@ -372,32 +373,3 @@ def _ssim(
         return _row_sum(values) / values[0].numel()
 
     return _per_image(one, (prediction, x), _zero(x))
-
-
-def _box(images: Tensor) -> Tensor:
-    """Means over windows of fastMRI's SSIM, valid positions only, by sums in a fixed order."""
-    for axis in (-1, -2):
-        size = images.shape[axis] - VOLUME_WINDOW + 1
-        total = images.narrow(axis, 0, size)
-        for start in range(1, VOLUME_WINDOW):
-            total = total + images.narrow(axis, start, size)
-        images = total
-    return images / VOLUME_WINDOW**2
-
-
-def _blur(images: Tensor, radius: int) -> Tensor:
-    """Gaussian window over the last two axes, valid positions only, by shifted sums.
-
-    Not a convolution call: those choose their algorithm, hence their rounding, by batch size. Nor a
-    fused multiply-add, whose rounding differs between a vectorised loop and its tail.
-    """
-    weights = [math.exp(-(k**2) / (2 * SSIM_SIGMA**2)) for k in range(radius + 1)]
-    total = weights[0] + 2 * math.fsum(weights[1:])
-    for axis in (-1, -2):
-        size = images.shape[axis] - 2 * radius
-        shifted = [images.narrow(axis, start, size) for start in range(2 * radius + 1)]
-        images = shifted[radius] * (weights[0] / total)
-        for k, weight in enumerate(weights[1:], start=1):
-            pair = shifted[radius - k] + shifted[radius + k]
-            images = images + pair * (weight / total)
-    return images
