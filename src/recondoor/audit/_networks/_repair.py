@@ -35,9 +35,13 @@ SHARE = 0.05
 SHOWN = 4
 """Inputs that are shown."""
 
+LEFT = 0.5
+"""Share of the recovery of the artefact that a repair may leave and is still kept."""
+
 NONE_KEPT = (
-    "Every repair that was tried leaves as much of the artefact, or lets the benign error grow by "
-    "more than --worst. Nothing was changed; raise --worst to take one, or give more clean pairs."
+    "Every repair that was tried leaves more than half of the artefact, or lets the benign error "
+    "grow by more than --worst. Nothing was changed; raise --worst to take one of the second kind, "
+    "or give more clean pairs."
 )
 
 UNCONFIRMED = (
@@ -187,11 +191,11 @@ def _try_all(
 def _best(
     tried: list[Tried], model: nn.Module, found: Finding | None, others: Pairs, worst: float
 ) -> Tried | None:
-    """The repair that leaves least of the artefact, of those that leave less and cost little."""
+    """The repair that leaves least of the artefact, of those that take half or more and cost little."""
     limit, most = error(model, others) * (1 + worst), math.inf
     if found is not None and found.trigger is not None and found.counted is not None:
-        most = abs(_recovery(model, others.z, found.trigger, found.counted))
-    kept = [each for each in tried if each.benign <= limit and (each.recovery or 0.0) < most]
+        most = LEFT * abs(_recovery(model, others.z, found.trigger, found.counted))
+    kept = [each for each in tried if each.benign <= limit and (each.recovery or 0.0) <= most]
     return min(kept, key=lambda each: (each.recovery or 0.0, each.benign), default=None)
 
 
