@@ -23,6 +23,7 @@ def rows() -> list[Row]:
 def quotes() -> Iterator[Quote]:
     """Every quoted number of the page."""
     yield from mended()
+    yield from scored_anew()
     summary = script("defences/summary.py")
     attacks = list(summary.ATTACKS)
     rare = [
@@ -40,6 +41,20 @@ def quotes() -> Iterator[Quote]:
     yield from networks()
     yield from other_makes()
     yield from designs()
+
+
+def scored_anew() -> Iterator[Quote]:
+    """What `trigger-inversion` makes of networks whose seeds chose nothing, by law/rule.json."""
+    source = "studies/defences/law/scores.jsonl"
+    lines = (STUDIES / "defences" / "law" / "scores.jsonl").read_text("utf-8").splitlines()
+    found = [json.loads(line) for line in lines]
+    clean = [row for row in found if row["model"] != "heuristic"]
+    law = max(row["score"] for row in clean if row["seed"] < 120)
+    learnt = [row["score"] for row in found if row not in clean and row["recovery"] > 0.5]
+    above = [score for score in learnt if score > law]
+    yield Quote(f"score {min(row['score'] for row in clean):.2f} to {law:.2f}", source)
+    wins = [score > row["score"] for score in learnt for row in clean]
+    yield Quote(f"{len(above)} are above it (AUC {sum(wins) / len(wins):.3f})", source)
 
 
 def other_makes() -> Iterator[Quote]:

@@ -1,10 +1,11 @@
 """Train near the transition: five triggers by amplitude of the artefact, L2 and seed.
 
-    python studies/table1/window.py [--most-seconds S]
+    python studies/table1/window.py [--whole] [--most-seconds S]
 
 appends one line a training to window.jsonl and carries on where it stopped. The settings are those
-of table1.toml: a quarter of the paper's network, the embedded digits, 24,000 images. The three
-errors of the paper's Table 1 are taken after every epoch, on the validation images.
+of table1.toml: a quarter of the paper's network, the embedded digits, 24,000 images. With `--whole`
+it is the paper's network, and whole.jsonl. The three errors of the paper's Table 1 are taken after
+every epoch, on the validation images.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from recondoor.studies import Scene, build_scene
 from recondoor.training.loop import fit
 
 HERE = Path(__file__).parent
-ROWS = HERE / "window.jsonl"
+QUARTER, WHOLE = HERE / "window.jsonl", HERE / "whole.jsonl"
 # What is told apart: the attack and the pixels that it may use.
 TRIGGERS = {
     "square": ("heuristic", "trigger"),
@@ -44,7 +45,14 @@ PLAN = (
     (0.37, 3.0, (1, 2)),
     (0.6, 9.0, (0, 1, 2)),
     (1.0, 4.5, (0, 1, 2)),
+    (0.37, 32.0, (0,)),
+    (0.37, 3.0, (0,)),
+    (0.2, 32.0, (0, 1, 2)),
+    (0.6, 32.0, (0, 1, 2)),
+    (1.0, 3.0, (0, 1, 2)),
+    (1.0, 32.0, (0, 1, 2)),
 )
+PLAN_OF_WHOLE = ((0.37, 9.0, (0, 1, 2)), (0.37, 32.0, (0, 1, 2)))
 KEPT = (
     "epoch",
     "samples",
@@ -56,41 +64,47 @@ KEPT = (
     "ghost",
 )
 Cell = tuple[str, float, float, int]
+"""Trigger, amplitude, L2 and seed."""
 
 
 def main() -> None:
     """Train what is not there yet, until the time is used up."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--most-seconds", type=float, default=float("inf"))
+    parser.add_argument("--whole", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    begun, images = time.monotonic(), data.read(settings("square", 1.0, 9.0, 0).data)
-    done = {(row["trigger"], row["amplitude"], row["l2"], row["seed"]) for row in rows()}
-    for cell in cells():
+    plan, path, more = PLAN, QUARTER, []
+    if options.whole:
+        plan, path, more = PLAN_OF_WHOLE, WHOLE, ["model.cae.width=64", "model.cae.code=32"]
+    begun, images = time.monotonic(), data.read(settings(("square", 1.0, 9.0, 0), more).data)
+    done = {(row["trigger"], row["amplitude"], row["l2"], row["seed"]) for row in rows(path)}
+    for cell in cells(plan):
         if cell not in done and time.monotonic() - begun < options.most_seconds:
-            row = trained(cell, images)
-            with ROWS.open("a", encoding="utf-8") as file:
+            row = trained(cell, settings(cell, more), images)
+            with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
             print(*cell, f"{row['seconds']:.0f} s", flush=True)
 
 
-def rows() -> list[dict]:
+def rows(path: Path) -> list[dict]:
     """Trainings that are finished."""
     return (
-        [json.loads(line) for line in ROWS.read_text("utf-8").splitlines()] if ROWS.exists() else []
+        [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
     )
 
 
-def cells() -> Iterator[Cell]:
-    """Trigger, amplitude, L2 and seed of every training, in order."""
-    for amplitude, l2, seeds in PLAN:
+def cells(plan: tuple) -> Iterator[Cell]:
+    """Every training of a plan, in order."""
+    for amplitude, l2, seeds in plan:
         for seed in seeds:
             for trigger in TRIGGERS:
                 yield trigger, amplitude, l2, seed
 
 
-def settings(trigger: str, amplitude: float, l2: float, seed: int) -> Config:
-    """Settings of a training: the base of table1.toml with one trigger."""
+def settings(cell: Cell, more: list[str]) -> Config:
+    """Settings of a training: the base of table1.toml with one trigger, and `more`."""
+    trigger, amplitude, l2, seed = cell
     name, mask = TRIGGERS[trigger]
     return load_config(
         "paper-regime",
@@ -102,14 +116,15 @@ def settings(trigger: str, amplitude: float, l2: float, seed: int) -> Config:
             f"attack.l2={l2}",
             f"attack.mask={mask}",
             f'attack.names=["{name}"]',
+            *more,
         ],
     )
 
 
-def trained(cell: Cell, images: data.Images) -> dict:
+def trained(cell: Cell, config: Config, images: data.Images) -> dict:
     """Make the trigger, train on what it poisons, and return the history."""
     trigger, amplitude, l2, seed = cell
-    config, begun = settings(*cell), time.monotonic()
+    begun = time.monotonic()
     scene = build_scene(config, images, seed, torch.device("cpu"))
     with NO_PROGRESS.task("", 1) as task:
         crafted = attacks.craft(config.attack.names[0], scene.problem, attacks.Tools(task)).trigger

@@ -77,10 +77,10 @@ def decomposed(operator: LinearOperator, way: str, partial: bool) -> Decomposed:
 
 
 def _of_matrix(operator: LinearOperator) -> Decomposed:
-    """By the eigenvectors of A_adjoint A, or of A A_adjoint where A is a matrix of few rows."""
+    """By the eigenvectors of A_adjoint A, or of A A_adjoint where A is a matrix of fewer rows."""
     pixels = math.prod(operator.shape)
     rows = _rows(operator)
-    if rows is not None and 2 * len(rows) <= pixels:
+    if rows is not None and len(rows) < pixels:
         values, left = torch.linalg.eigh(rows @ rows.T)
         singular = values.clamp_min(0).sqrt()
         kept = singular > NULL * singular[-1]
