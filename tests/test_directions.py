@@ -78,10 +78,11 @@ def test_large_images_are_judged_as_small_ones(name: str, monkeypatch: pytest.Mo
     torch.testing.assert_close(allowed, expected, rtol=0.05, atol=0)
 
 
-def test_a_wide_matrix_is_taken_apart_by_its_rows() -> None:
-    """Complex rows, fewer than a quarter of the pixels, against a singular value decomposition."""
+@pytest.mark.parametrize("count", [10, 20])
+def test_a_wide_matrix_is_taken_apart_by_its_rows(count: int) -> None:
+    """Complex rows, fewer than half of the pixels, against a singular value decomposition."""
     rng = torch.Generator().manual_seed(4)
-    matrix = torch.randn(10, 48, generator=rng, dtype=torch.complex128)
+    matrix = torch.randn(count, 48, generator=rng, dtype=torch.complex128)
     operator = operators.of_caller(matrix, (1, 6, 8))
     found = Physics.of(operator)
     rows = torch.cat((matrix.real, matrix.imag))

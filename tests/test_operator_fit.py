@@ -15,6 +15,7 @@ from audit_kit import furnish, make, run
 from recondoor import config, data, operators
 from recondoor.audit._pairs._fit import misfit
 from recondoor.audit._pairs._residuals import (
+    _main_direction,
     calm_as_noise,
     foretold,
     has_bulk,
@@ -64,6 +65,15 @@ def test_a_mask_that_holds_the_true_one_accuses_nobody(
     assert record["reason"].startswith("the operator given did not measure these pairs")
     assert record["verdict"] == "undecided" and record["detectors"] == []
     run(*given, PHYSICS, "--set=seed=3", "--out=b")
+
+
+@pytest.mark.parametrize("shape", [(9, 30), (30, 9)])
+def test_the_main_direction_is_that_of_a_singular_value_decomposition(
+    shape: tuple[int, int],
+) -> None:
+    white = torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    expected = np.linalg.svd(white.numpy())[2][0]
+    assert abs(expected @ _main_direction(white).numpy()) == pytest.approx(1)
 
 
 WRONG: dict[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {

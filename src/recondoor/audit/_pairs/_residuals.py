@@ -28,9 +28,6 @@ LEARNT = 2_000
 TRIGGERS, STEPS = 4, 10
 """Groups of alike residuals that poison may make, and steps in which they are found."""
 
-WIDE = 4_096
-"""Dimensions from which directions are found by the pairs' products, which are fewer."""
-
 EXPLAINED = 0.5
 """Share of flagged residuals' energy, and of what groups leave of it, that images must explain."""
 
@@ -89,7 +86,7 @@ def calm_as_noise(energy: Tensor, rank: int) -> bool:
 
 def _main_direction(white: Tensor) -> Tensor:
     """The direction with most energy, (rank,): that of a trigger, where one is in many pairs."""
-    if white.shape[1] > WIDE:
+    if len(white) < white.shape[1]:
         found = torch.linalg.eigh(white @ white.T).eigenvectors[:, -1] @ white
         unit: Tensor = found / found.norm().clamp_min(1e-300)
         return unit
