@@ -24,6 +24,7 @@ def quotes() -> Iterator[Quote]:
     """Every quoted number of the page."""
     yield from mended()
     yield from scored_anew()
+    yield from peaks()
     summary = script("defences/summary.py")
     attacks = list(summary.ATTACKS)
     rare = [
@@ -55,6 +56,35 @@ def scored_anew() -> Iterator[Quote]:
     yield Quote(f"score {min(row['score'] for row in clean):.2f} to {law:.2f}", source)
     wins = [score > row["score"] for score in learnt for row in clean]
     yield Quote(f"{len(above)} are above it (AUC {sum(wins) / len(wins):.3f})", source)
+
+
+TRIGGERS = {
+    "square": "square",
+    "sinusoid": "sinus",
+    "spread over the image": "spread",
+    "smooth": "spread_low",
+    "in the measurement": "measured",
+}
+
+
+def peaks() -> Iterator[Quote]:
+    """What `input-peaks` flags, of the half that scores."""
+    source = "studies/network-audits/peaks.jsonl"
+    lines = (STUDIES / "network-audits" / "peaks.jsonl").read_text("utf-8").splitlines()
+    found = [row for row in map(json.loads, lines) if row["half"] == "score"]
+    strong = [row for row in found if row["strength"] is None]
+    weak = [row for row in found if row["strength"] is not None]
+
+    def flagged(rows: list[Row], what: str, kind: str = "") -> str:
+        own = [row for row in rows if not kind or row["id"].split("-")[3] == kind]
+        return f"{sum(row[what] for row in own)} of {sum(row['inputs'] for row in own)}"
+
+    for title, kind in TRIGGERS.items():
+        count = sum(row["id"].split("-")[3] == kind for row in strong)
+        cells = [flagged(rows, "flagged", kind) for rows in (strong, weak)]
+        yield Quote(f"| {title} | {count} | {cells[0]} | {cells[1]} |", source)
+    clean = flagged(strong, "clean_flagged")
+    yield Quote(f"| none | {len(strong)} | {clean} |", source)
 
 
 def other_makes() -> Iterator[Quote]:

@@ -191,7 +191,7 @@ def _try_all(
 def _best(
     tried: list[Tried], model: nn.Module, found: Finding | None, others: Pairs, worst: float
 ) -> Tried | None:
-    """The repair that leaves least of the artefact, of those that take half or more and cost little."""
+    """The repair that leaves least of the artefact: no more than `LEFT`, at little cost."""
     limit, most = error(model, others) * (1 + worst), math.inf
     if found is not None and found.trigger is not None and found.counted is not None:
         most = LEFT * abs(_recovery(model, others.z, found.trigger, found.counted))
