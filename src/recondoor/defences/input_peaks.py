@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 BOXES = 3, 8
 """Sides of the boxes whose energy counts, in pixels."""
 
-USUAL = 64
+COMPARED = 64
 """Clean inputs at most that tell what is usual."""
 
 AROUND = 9
@@ -65,7 +65,7 @@ class InputPeaks(InputDetector):
     def scores(self, z: Tensor, defender: Defender) -> Tensor:
         """Largest distance of its peaks from the usual ones, of each z (N, C, H, W), (N,)."""
         assert defender.clean is not None
-        clean = defender.clean.z[:USUAL].to(z)
+        clean = defender.clean.z[:COMPARED].to(z)
         usual = Usual.of(clean)
         known = usual.peaks(clean)
         middle, high = (known.quantile(q, 0) for q in (0.5, HIGH))
