@@ -6,7 +6,7 @@ from scipy import ndimage, sparse
 
 from recondoor.operators import LinearOperator
 
-SIDE = 64
+SIDE = int(os.environ.get("SIDE", "64"))
 
 
 def fft(x):
