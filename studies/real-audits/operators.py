@@ -1,5 +1,7 @@
 """Operators as plain maps, small enough to read: a measurement, its network input, and noise."""
 
+import os
+
 import numpy as np
 import torch
 from scipy import ndimage, sparse

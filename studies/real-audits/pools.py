@@ -1,6 +1,6 @@
 """Slices of real volumes: two pools that share no person.
 
-    python pools.py VOLUMES OUT [--side 64] [POOL ...]
+    python pools.py [--side 64] VOLUMES OUT [POOL ...]
 
 A pool that is there is not made again. VOLUMES holds the files that `POOLS` names. k-space and
 sinograms made of these slices are simulated from processed magnitude images (Shimron et al., PNAS
