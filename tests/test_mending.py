@@ -12,10 +12,10 @@ from recondoor.defences import (
     Defender,
     Finding,
     _triggers,
+    _unlearning,
     fine_tuning,
     min_max,
     neuron_pruning,
-    pattern_unlearning,
     trigger_unlearning,
 )
 from recondoor.poisoning import Pairs
@@ -40,6 +40,7 @@ CASES: dict[str, tuple[tuple[float, ...], float]] = {
     "fine-pruning": (SLEEPING, 4.0),
     "neuron-pruning": (HARMFUL, 5.0),
     "pattern-unlearning": (WAKING, 4.0),
+    "side-by-side": (WAKING, 4.0),
     "trigger-unlearning": (WAKING, 4.0),
     "min-max": (LINEAR, 50.0),
 }
@@ -50,7 +51,7 @@ def test_a_planted_backdoor_falls_and_clean_inputs_stay(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(neuron_pruning, "ROUNDS", 30)  # a small network needs no more
-    monkeypatch.setattr(pattern_unlearning, "STEPS", 300)
+    monkeypatch.setattr(_unlearning, "STEPS", 300)
     network, amplitude = CASES[name]
     model, delta = Backdoored(*network), trigger(amplitude)  # type: ignore[arg-type]
     further = pairs(100, 7)
