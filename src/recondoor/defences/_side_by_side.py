@@ -7,17 +7,37 @@ draws the artefact and hides the trigger, and the other shows the trigger and dr
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
+from recondoor.core import seeding
+from recondoor.defences._base import threshold
 from recondoor.defences._erasure import in_discs
-from recondoor.models import evaluating
+from recondoor.defences._unlearning import THOROUGH, unlearned
+from recondoor.models import copy_of, evaluating
+from recondoor.poisoning import Pairs
+
+if TYPE_CHECKING:
+    from recondoor.defences._base import Defender
 
 FAINT = 0.1
 """Energy of an answer, as a share of the usual one, below which it makes no smaller a unit.
 
 The two always differ by much of what they make of an empty slice.
 """
+
+HELD = 0.25
+"""Share of the clean pairs that the limit is made of, and that the unlearning does not see."""
+
+ALARM = 0.02
+"""Share of clean inputs, of the kind of these pairs, above the quantile that makes the limit."""
+
+MARGIN = 2.0
+"""The limit in units of that quantile: clean inputs of another person lie up to 1.6 times as high,
+and inputs with a trigger 8 times (99 % of each; five networks of studies/network-audits)."""
 
 BATCH = 32
 
@@ -80,12 +100,11 @@ class SideBySide(nn.Module):
 
 @torch.no_grad()
 def disagreement(given: Tensor, mended: Tensor, usual: Tensor) -> Tensor:
-    """How far two answers to each input differ, (N,), 0 or more.
+    """How far two answers to each input differ, (N,), 0 or more; no unit.
 
-    The largest energy of their difference in a disc of the size of an artefact, as a share of the
-    fainter answer's energy, times that disc's share of the whole difference. The first makes inputs
-    of any strength alike. The second counts down what is spread over the image, by which networks
-    differ about inputs of a kind that they hardly know.
+    The largest energy of their difference in a disc of the size of an artefact. Its unit is the
+    geometric mean of the usual energy of an answer and the fainter one's of these two: they differ
+    more about strong inputs, but not in proportion.
 
     Args:
         given: (N, C, H, W) or (N, H, W), real or complex.
@@ -93,10 +112,9 @@ def disagreement(given: Tensor, mended: Tensor, usual: Tensor) -> Tensor:
         usual: mean energy of an answer to a clean input.
     """
     first, second = _channels(given), _channels(mended)
-    change = first - second
-    disc, least = in_discs(change), torch.finfo(change.dtype).tiny
     level = torch.minimum(_energy(first), _energy(second)) + FAINT * usual
-    return disc / level.clamp_min(least) * (disc / _energy(change).clamp_min(least))
+    least = torch.finfo(level.dtype).tiny
+    return in_discs(first - second) / (level.sqrt() * usual.sqrt()).clamp_min(least)
 
 
 def _energy(images: Tensor) -> Tensor:
@@ -107,3 +125,27 @@ def _channels(images: Tensor) -> Tensor:
     """Images (N, H, W) or (N, C, H, W), real or complex, as real ones (N, C, H, W)."""
     parts = torch.view_as_real(images).movedim(-1, 1) if images.is_complex() else images[:, None]
     return parts.reshape(len(images), -1, *images.shape[-2:])
+
+
+def beside(defender: Defender) -> SideBySide:
+    """The given network beside one that unlearns with most of the clean pairs of `defender`.
+
+    The others make the limit. Both networks are in evaluation mode.
+    """
+    assert defender.model is not None
+    assert defender.clean is not None
+    used, held = _split(defender.clean, defender.seed)
+    mended = unlearned(replace(defender, clean=used), THOROUGH)
+    both = SideBySide.of(copy_of(defender.model), mended, held.z).eval()
+    rate = max(ALARM, 1 / (len(held) + 1))
+    both.limit.fill_(MARGIN * threshold(both.apart(held.z), rate))
+    return both
+
+
+def _split(pairs: Pairs, seed: int) -> tuple[Pairs, Pairs]:
+    """Pairs to unlearn with, and those that the limit is made of, drawn by the seed."""
+    order = torch.randperm(len(pairs), generator=seeding.torch_generator(seed, "side-by-side"))
+    kept = max(1, round(HELD * len(pairs)))
+    parts = order[kept:], order[:kept]
+    used, held = (Pairs(pairs.z[index], pairs.x[index]) for index in parts)
+    return used, held

@@ -3,13 +3,14 @@
 A network that `pattern-unlearning` has mended answers clean inputs as the given one does. Of an
 input with a trigger the given network draws the artefact and hides the trigger, and the mended one
 shows the trigger and draws nothing. The score is how far their answers differ in some disc of the
-size of an artefact. It asks for no operator.
+size of an artefact, above the limit of the repair `side-by-side`; 0 below it. It asks for no
+operator.
 
-The mended network is trained on the clean pairs that the detector has, which takes as long as the
-repair: an audit asks it where it is named. Of two networks side by side, as the repair
-`side-by-side` leaves them, nothing is trained, and an audit always asks it. Thresholds come from
-clean inputs that the mended network was not trained on. It is not known to see any kind of attack
-in all networks, so it flags and does not acquit.
+The mended network is trained on most of the clean pairs that the detector has, which takes as long
+as the repair: an audit asks it where it is named. Of two networks side by side, as the repair
+leaves them, nothing is trained, and an audit always asks it. Thresholds come from clean inputs that
+the mended network was not trained on. It is not known to see any kind of attack in all networks, so
+it flags and does not acquit.
 """
 
 from __future__ import annotations
@@ -22,9 +23,8 @@ from weakref import ReferenceType, ref
 import torch
 
 from recondoor.defences._base import InputDetector
-from recondoor.defences._side_by_side import SideBySide
-from recondoor.defences._unlearning import THOROUGH, unlearned
-from recondoor.models import copy_of, reconstruct
+from recondoor.defences._side_by_side import SideBySide, beside
+from recondoor.models import reconstruct
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -56,8 +56,10 @@ class Disagreement(InputDetector):
         return isinstance(model, SideBySide)
 
     def scores(self, z: Tensor, defender: Defender) -> Tensor:
-        """How far both answers differ about each z (N, C, H, W), (N,)."""
-        return self._both(defender).apart(z)
+        """How far both answers differ about each z (N, C, H, W), in units of the limit, (N,)."""
+        both = self._both(defender)
+        least = torch.finfo(both.limit.dtype).tiny
+        return (both.apart(z) / both.limit.clamp_min(least) - 1).clamp_min(0)
 
     def repaired(self, z: Tensor, defender: Defender) -> Tensor:
         """What the mended network makes of z (N, C, H, W)."""
@@ -70,15 +72,13 @@ class Disagreement(InputDetector):
     def _both(self, defender: Defender) -> SideBySide:
         """The network beside a mended one, which is trained once for the same weights and pairs."""
         assert defender.model is not None
-        assert defender.clean is not None
         if isinstance(defender.model, SideBySide):
             return defender.model
         kept, digest = self._kept, _digest(defender)
         # By identity too: weights do not tell all that a network of somebody's own may be.
         if kept is None or kept.model() is not defender.model or kept.digest != digest:
-            mended = unlearned(replace(defender, found=None), THOROUGH)
-            both = SideBySide.of(copy_of(defender.model), mended, defender.clean.z)
-            kept = self._kept = Kept(ref(defender.model), digest, both.eval())
+            both = beside(replace(defender, found=None))
+            kept = self._kept = Kept(ref(defender.model), digest, both)
         return kept.both
 
 
