@@ -28,10 +28,10 @@ OUT = HERE / "beside.jsonl"
 DRAWN = 100
 """Further inputs of another person."""
 
+Row = dict[str, object]
 
-def line(
-    folder: Path, bank: Bank, name: str, both: SideBySide, seconds: float
-) -> dict[str, object]:
+
+def line(folder: Path, bank: Bank, name: str, both: SideBySide, seconds: float) -> Row:
     """What is known of two networks side by side."""
     pairs, run = test_pairs(bank, name), bank.runs[name]
     more = pool.pairs(folder, run, bank.mask(name), DRAWN, seed=1, whose=pool.ANOTHER)
@@ -74,7 +74,7 @@ def error(model: nn.Module, z: Tensor, x: Tensor) -> float:
     return round(float((reconstruct(model, z) - x).square().mean().sqrt()), 5)
 
 
-def mend(folder: Path, bank: Bank, name: str) -> dict[str, object]:
+def mend(folder: Path, bank: Bank, name: str) -> Row:
     """A line of beside.jsonl."""
     clean = pool.pairs(folder, bank.runs[name], bank.mask(name), PAIRS)
     started = time.process_time()
@@ -116,10 +116,11 @@ def told(row: dict[str, dict[str, float]]) -> str:
     alone = 100 * (mended["benign"] / before["benign"] - 1)
     others = 100 * (drawn["both"] / drawn["before"] - 1)
     honest = ", ".join(f"{each:.2f}" for each in row["honest"])
+    flagged = (row[key]["flagged"] for key in ("clean", "triggered"))
     return (
-        f"| {row['id']} ({row['state']}) | {before['recovery']:.2f} | {both['recovery']:.2f} | {honest} | "
-        f"{alone:+.1f} % | {benign:+.1f} % | {others:+.1f} % | {row['clean']['flagged']:.3f} | "
-        f"{row['triggered']['flagged']:.3f} |"
+        f"| {row['id']} ({row['state']}) | {before['recovery']:.2f} | {both['recovery']:.2f} | "
+        f"{honest} | {alone:+.1f} % | {benign:+.1f} % | {others:+.1f} % | "
+        f"{' | '.join(f'{each:.3f}' for each in flagged)} |"
     )
 
 
