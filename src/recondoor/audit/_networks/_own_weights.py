@@ -6,7 +6,14 @@ from torch import nn
 
 from recondoor import models
 from recondoor.audit._networks._two_in_a_file import Part, Shapes, joined, parts_of
-from recondoor.audit._networks._weights import beside, numbers, opened, require_whole, shapes_of
+from recondoor.audit._networks._weights import (
+    beside,
+    header_of,
+    numbers,
+    opened,
+    require_whole,
+    shapes_of,
+)
 from recondoor.core.errors import DataError
 
 
@@ -24,7 +31,7 @@ def read_into(path: Path, model: nn.Module) -> nn.Module:
         parts = (Part("", found),) if found.keys() == own.keys() else parts_of(found)
         for part in parts:
             _require_fit(path, type(model).__name__, part.shapes, own)
-        if "meta_sha256" in (tensors.metadata() or {}):
+        if "meta_sha256" in header_of(tensors):
             require_whole(path, where)
         networks = [models.copy_of(model) for _ in parts]
         for network, part in zip(networks, parts, strict=True):

@@ -110,7 +110,7 @@ def _read(
     trusted: bool,
     operator: LinearOperator | None,
 ) -> tuple[nn.Module, config.Model, tuple[str, ...]]:
-    own = _own_settings(path, tensors.metadata() or {})
+    own = _own_settings(path, header_of(tensors))
     found = shapes_of(path, tensors)
     parts = parts_of(found)
     settings, notes = _settings(path, own, files, overrides, parts[0].shapes)
@@ -132,6 +132,11 @@ def _read(
     if prefix:
         notes = (*notes, f"Names of the weights began with {prefix!r}, which was left out.")
     return joined(path, networks, beside(path, tensors, parts)), settings, notes
+
+
+def header_of(tensors: safe_open) -> dict[str, str]:
+    """The metadata of a file; empty if it has none."""
+    return tensors.metadata() or {}  # type: ignore[no-untyped-call]
 
 
 def beside(path: Path, tensors: safe_open, parts: Sequence[Part]) -> dict[str, Tensor]:
@@ -156,7 +161,7 @@ def shape_in(path: Path) -> Shape | None:
     None where the file does not say. Raises DataError for a file that cannot be read.
     """
     with opened(path) as (tensors, _):
-        header = tensors.metadata() or {}
+        header = header_of(tensors)
     try:
         channels, height, width = json.loads(header.get("meta", ""))["shape"]
         return int(channels), int(height), int(width)
@@ -359,7 +364,8 @@ def require_whole(path: Path, where: Path) -> None:
 
 def numbers(path: Path, tensors: safe_open, begin: str, names: Iterable[str]) -> dict[str, Tensor]:
     """Values by name, whose names in the file begin with `begin`; DataError unless finite."""
-    return {name: _finite(path, name, tensors.get_tensor(begin + name)) for name in names}
+    read = tensors.get_tensor
+    return {name: _finite(path, name, read(begin + name)) for name in names}  # type: ignore[no-untyped-call]
 
 
 def _finite(path: Path, name: str, value: Tensor) -> Tensor:
