@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from recondoor.defences import _response, pattern_unlearning
-from recondoor.defences.pattern_unlearning import Lesson, Patterns
+from recondoor.defences import _response, _unlearning
+from recondoor.defences._unlearning import GENTLE, Lesson, Patterns
 from recondoor.poisoning import Pairs
 
 SIDE = 16
@@ -42,7 +42,7 @@ def lesson(z: Tensor, x: Tensor, model: nn.Module, trigger: Tensor | None) -> Le
 def test_patterns_have_the_stated_strength(
     confirmed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pattern_unlearning, "BATCH", 800)
+    monkeypatch.setattr(_unlearning, "BATCH", 800)
     # The inputs are 0, so that what a batch holds is what was added; the unit is given by hand.
     z, usual, share = inputs(20), 3.0, 0.7
     delta = torch.zeros(1, SIDE, SIDE)
@@ -53,12 +53,12 @@ def test_patterns_have_the_stated_strength(
     size = added.square().sum((1, 2, 3)).sqrt() / usual
     carried = size > 1e-3
     assert int(carried.sum()) == pytest.approx(800 * share, abs=5 * (800 * share) ** 0.5)
-    least, most = pattern_unlearning.STRENGTHS
+    least, most = _unlearning.STRENGTHS
     sizes = size[carried].log()
     assert float(sizes.min()) >= math.log(least) - 1e-3
     assert float(sizes.max()) <= math.log(most) + 1e-3
     assert float(sizes.mean()) == pytest.approx(math.log(least * most) / 2, abs=0.15)
-    half = pattern_unlearning.HALF
+    half = GENTLE.half
     torch.testing.assert_close(weights.flatten(), half**2 / (half**2 + size.square()))
     cosines = (added * delta).sum((1, 2, 3)).abs() / (size * usual * delta.norm()).clamp_min(1e-9)
     own = float((cosines[carried] > 0.999).float().mean())
@@ -107,4 +107,4 @@ def test_points_of_k_space_lie_where_inputs_have_any() -> None:
     spectrum = torch.fft.fft2(found).abs()
     assert float(spectrum[..., mask == 0].max()) < 1e-3
     points = (spectrum > 1e-3).sum((1, 2, 3))
-    assert int(points.max()) <= 2 * pattern_unlearning.POINTS
+    assert int(points.max()) <= 2 * _unlearning.POINTS

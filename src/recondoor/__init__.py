@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from recondoor.doors import audit_inputs as audit_inputs
     from recondoor.doors import audit_model as audit_model
     from recondoor.doors import clean as clean
+    from recondoor.doors import load_network as load_network
     from recondoor.doors import poison as poison
     from recondoor.doors import predict as predict
     from recondoor.doors import study as study
@@ -51,6 +52,7 @@ _PUBLIC = {
     "audit_inputs": "doors.audit_inputs",
     "audit_model": "doors.audit_model",
     "clean": "doors.clean",
+    "load_network": "doors.load_network",
     "poison": "doors.poison",
     "predict": "doors.predict",
     "study": "doors.study",

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from recondoor.defences import _response
 from recondoor.defences._units import unit
-from recondoor.defences.pattern_unlearning import Patterns
+from recondoor.defences._unlearning import Patterns
 from recondoor.models import copy_of, reconstruct
 from recondoor.poisoning import Pairs
 

@@ -19,14 +19,18 @@ from recondoor.poisoning import Pairs
 SIDE, VIEWS = 64, 30
 SIGMA = {"mr_real": 0.01, "mr_mag": 0.01, "mr_complex": 0.01, "ct": 0.1, "sr": 0.01}
 PEOPLE = {"mr": ("colin27", "brain1", "brain2"), "ct": ("totalseg1", "totalseg2", "lung1")}
+ANOTHER = {"mr": ("s1",), "ct": ("lung2",)}
+"""Whom no network was trained on."""
+
+Whose = dict[str, tuple[str, ...]]
 
 
-def slices(folder: Path, what: str, count: int, generator: torch.Generator) -> Tensor:
+def slices(
+    folder: Path, what: str, count: int, generator: torch.Generator, whose: Whose = PEOPLE
+) -> Tensor:
     """Images (count, 1, 64, 64), the largest value of each 1; `what` is "mr" or "ct"."""
     with np.load(folder / "slices.npz", allow_pickle=False) as file:
-        names = [
-            f"{what}_{who}{cut}_{SIDE}" for who in PEOPLE[what] for cut in ("", "_sag", "_cor")
-        ]
+        names = [f"{what}_{who}{cut}_{SIDE}" for who in whose[what] for cut in ("", "_sag", "_cor")]
         found = np.concatenate([file[name] for name in names if name in file.files])
     base = torch.from_numpy(found).float()[:, None] / 255
     drawn = torch.rand(count, 7, generator=generator)
@@ -104,11 +108,16 @@ def projections() -> tuple[np.ndarray, np.ndarray]:
 
 
 def pairs(
-    folder: Path, run: dict[str, object], mask: Tensor | None, count: int, seed: int = 0
+    folder: Path,
+    run: dict[str, object],
+    mask: Tensor | None,
+    count: int,
+    seed: int = 0,
+    whose: Whose = PEOPLE,
 ) -> Pairs:
-    """Clean ones of the training people of a network of the bank."""
+    """Clean ones, of the training people of a network of the bank or of others."""
     generator, pipe = torch.Generator().manual_seed(seed), str(run["pipe"])
-    x = slices(folder, "ct" if pipe == "ct" else "mr", count, generator)
+    x = slices(folder, "ct" if pipe == "ct" else "mr", count, generator, whose)
     z = measured(pipe, x, mask, generator)
     missing = z.shape[1] - x.shape[1]
     return Pairs(z, torch.cat((x, torch.zeros_like(x)), 1) if missing else x)

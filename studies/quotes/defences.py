@@ -25,6 +25,7 @@ def quotes() -> Iterator[Quote]:
     yield from mended()
     yield from scored_anew()
     yield from peaks()
+    yield from beside()
     summary = script("defences/summary.py")
     attacks = list(summary.ATTACKS)
     rare = [
@@ -182,6 +183,49 @@ def mended() -> Iterator[Quote]:
             f"{signed(both['recovery'])} | {grown(both, before)} |",
             MENDED,
         )
+
+
+BESIDE = "studies/network-audits/beside.jsonl"
+WORDS = {
+    "unet": "U-Net",
+    "cae": "autoencoder",
+    "modl": "unrolled",
+    "mr_real": "MR",
+    "mr_mag": "MR magnitude",
+    "mr_complex": "MR complex",
+    "ct": "CT",
+    "sr": "super-resolution",
+    "sinus": "sinusoid",
+    "spread_low": "smooth",
+    "measured": "in the measurement",
+}
+
+
+def beside() -> Iterator[Quote]:
+    """Lines of the table of networks that are kept beside a mended one."""
+    for line in (STUDIES / "network-audits" / "beside.jsonl").read_text("utf-8").splitlines():
+        row = json.loads(line)
+        arch, pipe, _, kind, *more = row["id"].split("-")
+        label = f"{WORDS[arch]}, {WORDS[pipe]}, {WORDS.get(kind, kind)}"
+        label += f" {more[0].removeprefix('f')}" if kind == "square" else ""
+        before, mended, both = row["before"], row["mended"], row["both"]
+        clean = row["state"] == "clean"
+        recoveries = ["–", "–"] if clean else [signed(e["recovery"]) for e in (before, both)]
+        flagged = [f"{100 * row[key]['flagged']:.1f} %" for key in ("clean", "triggered")]
+        yield Quote(
+            f"| {label} | {' | '.join(recoveries)} | {'–' if clean else honest(row['honest'])} | "
+            f"{grown(mended, before)} | {grown(both, before)} | "
+            f"{flagged[0]} | {'–' if clean else flagged[1]} |",
+            BESIDE,
+        )
+
+
+def honest(recoveries: list[float]) -> str:
+    """The range of clean networks."""
+    if not recoveries:
+        return "–"
+    ends = [signed(end(recoveries)) for end in (min, max)]
+    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
 
 
 def signed(value: float) -> str:

@@ -8,9 +8,10 @@ from recondoor.audit._networks._mended import mended_record, mended_text, requir
 from recondoor.audit._networks._model import ModelAudit, ModelRequest, audit_model
 from recondoor.audit._networks._model_record import model_files, model_record
 from recondoor.audit._networks._network import young_network
-from recondoor.audit._networks._network_file import Network, maker, read_network
+from recondoor.audit._networks._network_file import Network, filled, maker, read_network
 from recondoor.audit._networks._repair import Mended, MendRequest, mend
 from recondoor.audit._networks._trained import Training
+from recondoor.audit._networks._weights import shape_in
 from recondoor.audit._pairs._data import Audit, Request, audit_data
 from recondoor.audit._pairs._fit import misfit_of_trusted
 from recondoor.audit._pairs._run import ORIGINAL, Run, open_run
@@ -44,6 +45,7 @@ __all__ = [
     "audit_scans",
     "files",
     "fill",
+    "filled",
     "input_files",
     "input_record",
     "kept_apart",
@@ -60,6 +62,7 @@ __all__ = [
     "require_folder",
     "require_new",
     "scans_of",
+    "shape_in",
     "tpr",
     "write_mended",
     "young_network",

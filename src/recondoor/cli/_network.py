@@ -160,7 +160,8 @@ def model(
     network
         .safetensors file of a registered network, an .onnx file (which has no gradients, so that
         the detectors of networks do not apply), or MODULE:FUNCTION, a Python function that returns
-        the network (this runs your own code). Pickles and TorchScript are refused unread.
+        the network (this runs your own code); MODULE:FUNCTION@FILE gives it the weights of a
+        .safetensors file. Pickles and TorchScript are refused unread.
     json
         Print audit.json instead of the text.
     """
@@ -294,6 +295,8 @@ def clean(
 
         recondoor clean net.safetensors --data trusted.npz --references clean/* --out b.safetensors
         recondoor clean net.safetensors --data trusted.npz --method fine-tuning --out b.safetensors
+        recondoor clean net:trained --data trusted.npz --method side-by-side --out b.safetensors
+        recondoor audit model net:trained@b.safetensors --data trusted.npz
 
     Parameters
     ----------
@@ -336,7 +339,8 @@ def clean(
 
 def _stem(network: str) -> str:
     """What an audit's folder is called."""
-    path = Path(network)
+    made, at, file = network.partition("@")
+    path = Path(file if at and ":" in made else network)
     own = bare_name(path.resolve()) if path.exists() else network.rpartition(":")[2]
     in_run = path.exists() and (path.resolve().parent / "config.toml").exists()
     return f"{path.resolve().parent.name}-{own}" if in_run else own

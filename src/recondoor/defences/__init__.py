@@ -31,6 +31,7 @@ from recondoor.defences._base import (
 )
 from recondoor.defences._decomposition import MOST_PIXELS
 from recondoor.defences._physics import Physics, evenly, parts_of
+from recondoor.defences._side_by_side import SideBySide
 from recondoor.defences._slices import SlicePhysics
 from recondoor.defences._storage import Storage
 
@@ -53,6 +54,7 @@ __all__ = [
     "Scores",
     "SetDetector",
     "SetFinding",
+    "SideBySide",
     "SlicePhysics",
     "Storage",
     "evenly",

@@ -238,6 +238,12 @@ class InputDetector(Scorer):
     """Looks at inputs of a trained network."""
 
     looks_at: ClassVar[Kind] = "input"
+    trains: ClassVar[bool] = False
+    """Whether it trains a network first, which takes minutes: see `ready`."""
+
+    def ready(self, model: nn.Module) -> bool:
+        """Whether it looks at inputs of this network where nobody names it."""
+        return not self.trains
 
     @abstractmethod
     def scores(self, z: Tensor, defender: Defender) -> Tensor:

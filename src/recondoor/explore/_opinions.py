@@ -51,7 +51,8 @@ class Opinions:
         self._physics: Physics | None = None
         self._misfit: str | None = None
         self._thresholds: dict[tuple[str, str], float] = {}
-        self._names = [*defences.names("input"), *filter(_judges_alone, defences.names("pairs"))]
+        inputs = (n for n in defences.names("input") if not defences.input_detector(n).trains)
+        self._names = [*inputs, *filter(_judges_alone, defences.names("pairs"))]
 
     def described(self) -> list[Json]:
         """Detectors, which of them apply, and why others do not."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from recondoor import defences, models, operators
 from recondoor.config import Cae, Model, Operator
-from recondoor.defences import Defender, Finding, Physics
+from recondoor.defences import Defender, Finding, Physics, SideBySide
 from recondoor.poisoning import Pairs
 from recondoor.testing._contract import Contract, generator, global_generators_stay, same
 
@@ -185,6 +185,11 @@ class RepairContract(DefenceContract):
         return [value.clone() for value in mended.state_dict().values()]
 
     def test_the_make_stays(self, name: str) -> None:
-        """Weights of the same shapes."""
+        """Weights of the same shapes; of two networks side by side those of either."""
+        mended = defences.repair(name).repair(self.defender())
         expected = [value.shape for value in world()[2].state_dict().values()]
-        assert [each.shape for each in self.outputs(name, self.defender())] == expected
+        networks = [mended]
+        if isinstance(mended, SideBySide):
+            networks = [mended.given, mended.mended]
+        for network in networks:
+            assert [value.shape for value in network.state_dict().values()] == expected

@@ -52,7 +52,7 @@ class InputRequest:
         inputs: .npz or .h5 file with z (or y), the same arrays, or the folder of a run: then its
             test inputs, with and without the trigger.
         alarm: false-alarm rate per input, in (0, 1).
-        detectors: names; None for all that apply.
+        detectors: names; None for all that apply and train no network first.
         attack: a run's model whose trigger is meant; None for the network's own, or the first.
     """
 
@@ -113,6 +113,8 @@ def audit_input(request: InputRequest, progress: Progress = NO_PROGRESS) -> Inpu
     names = choose(request.detectors, "input")
     require_alarm(request.alarm)
     network, given = read_subject(request.subject, progress)
+    if request.detectors is None:
+        names = tuple(name for name in names if defences.input_detector(name).ready(network.model))
     notes = [*network.notes, *given.notes]
     with progress.task("taking the operator apart", 1) as task:
         physics, missing = take_apart(given, given.pairs, notes)

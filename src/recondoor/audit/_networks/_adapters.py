@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from recondoor.audit._pairs._source import Shape
 from recondoor.core import caller
 from recondoor.core.errors import FAILURES
+from recondoor.defences import SideBySide
 from recondoor.models import evaluating
 
 
@@ -68,7 +69,9 @@ def adapted(model: nn.Module, shape: Shape) -> tuple[nn.Module, tuple[str, ...]]
 
 
 def own(model: nn.Module) -> nn.Module:
-    """The user's own network, without an adapter."""
+    """The user's own network, or two of them side by side, without an adapter."""
+    if isinstance(model, SideBySide):
+        return SideBySide(own(model.given), own(model.mended), model.usual, model.limit)
     return model.model if isinstance(model, Adapted) else model
 
 

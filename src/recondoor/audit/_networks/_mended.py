@@ -74,9 +74,14 @@ def write_mended(
     }
     record = mended_record(mended, out.name, command)
     pictures = {name: value.cpu().numpy() for name, value in mended.pictures.items()}
+    meta = {
+        "model": section,
+        "method": mended.chosen.method,
+        "shape": list(mended.pictures["z"].shape[1:]),
+    }
     was_there = out.exists()
     try:
-        rundir.write_tensors(out, arrays, {"model": section, "method": mended.chosen.method})
+        rundir.write_tensors(out, arrays, meta)
         rundir.write_json(out.with_suffix(".json"), record)
         rundir.write_atomically(out.with_suffix(".html"), page(record, pictures))
     except RunError as error:

@@ -11,6 +11,7 @@ from torch import nn
 from recondoor import config, models
 from recondoor.audit._networks._adapters import adapted, own
 from recondoor.audit._networks._onnx_network import LACKS, OnnxNetwork
+from recondoor.audit._networks._own_weights import read_into
 from recondoor.audit._networks._probe import probe
 from recondoor.audit._networks._weights import read_registered
 from recondoor.audit._pairs._source import Shape
@@ -25,6 +26,9 @@ OF_A_RUN = re.compile(r"model-(?P<label>.+)-seed(?P<seed>\d+)\.safetensors")
 
 PROGRAMS = (".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin", ".pt2", ".ptl", ".zip", ".joblib")
 """Names that pickles and archives of programs have."""
+
+AT = "@"
+"""Between MODULE:FUNCTION and the file whose weights the network gets."""
 
 FIRST = 16
 """Bytes of a file that are looked at to tell what it is."""
@@ -69,6 +73,26 @@ def lies_in_run(what: str | nn.Module) -> tuple[Path, str, int] | None:
 
 
 @caller.as_found()
+def filled(path: Path, make: Callable[[], nn.Module] | nn.Module) -> nn.Module:
+    """A caller's own network, to evaluate, with the weights in a .safetensors file; two if it has.
+
+    Args:
+        path: file, as `clean` writes it or `safetensors.torch.save_file`.
+        make: what makes the network, or one of its make, which stays as it is.
+
+    Raises:
+        DataError: a damaged file, or weights of another network.
+        ConfigError: `make` makes none.
+    """
+    if _kind(str(path), path) != ".safetensors":
+        raise DataError(f"'{path}' is no .safetensors file; expected one")
+    made: object = make if isinstance(make, nn.Module) else make()
+    if not isinstance(made, nn.Module):
+        raise ConfigError(f"make: makes {type(made).__name__}; expected a torch.nn.Module")
+    return read_into(path, made).eval()
+
+
+@caller.as_found()
 def read_network(
     what: str | nn.Module,
     shape: Shape,
@@ -97,7 +121,8 @@ def open_network(
     Args:
         what: a .safetensors file of a registered network, whose settings are its own metadata's or
             those of the run that it lies in; an .onnx file; MODULE:FUNCTION, a function without
-            arguments that returns an nn.Module; or an nn.Module, of which a copy is looked at.
+            arguments that returns an nn.Module, or MODULE:FUNCTION@FILE, with the weights in a
+            .safetensors file; or an nn.Module, of which a copy is looked at.
         shape: of the images.
         files: TOML files with settings of a registered network, which count before those of a run,
             but not before the file's own.
@@ -116,7 +141,7 @@ def open_network(
     notes: tuple[str, ...] = ()
     model: nn.Module
     if not path.exists():
-        name, model = what.rpartition(":")[2] or what, _from_python(what)
+        name, model = _of_function(what)
     elif _kind(what, path) == ".onnx":
         name, model = path.stem, OnnxNetwork(path)
     else:
@@ -174,6 +199,14 @@ def _program(first: bytes) -> str | None:
     if first[:1] == b"\x80" and first[1:2] <= b"\x05" and first[8:9] != b"{":
         return "a pickle"
     return None
+
+
+def _of_function(what: str) -> tuple[str, nn.Module]:
+    """Name and network of MODULE:FUNCTION, or of MODULE:FUNCTION@FILE, with a file's weights."""
+    made, at, file = what.partition(AT)
+    if not at or ":" not in made:
+        return what.rpartition(":")[2] or what, _from_python(what)
+    return Path(file).stem, filled(Path(file), maker(made))
 
 
 def _from_python(what: str) -> nn.Module:

@@ -22,7 +22,7 @@ from recondoor.audit._taken_apart import take_apart
 from recondoor.core import caller, registry, seeding
 from recondoor.core.errors import ConfigError, DataError
 from recondoor.core.progress import NO_PROGRESS, Progress
-from recondoor.defences import Defender, Finding, Physics
+from recondoor.defences import Defender, Finding, Physics, SideBySide
 from recondoor.evaluation import metrics
 from recondoor.models import reconstruct
 from recondoor.poisoning import Pairs
@@ -43,6 +43,14 @@ NONE_KEPT = (
     "grow by more than --worst. Nothing was changed; raise --worst to take one of the second kind, "
     "or give more clean pairs."
 )
+
+SIDE_BY_SIDE = (
+    "Two networks are kept side by side, and take the time of two. `recondoor.load_network` opens "
+    "the file as one network, and so do the audits."
+)
+
+FALL_BACK = "clean inputs that fall back"
+"""What share of them the mended one of two networks side by side answers."""
 
 UNCONFIRMED = (
     "No trigger found that a threshold for networks of this make confirms: there may be no "
@@ -148,6 +156,8 @@ def mend(request: MendRequest, progress: Progress = NO_PROGRESS) -> Mended:
     chosen = _best(tried, network.model, trigger, others, request.worst)
     if tried and chosen is None:
         notes.append(NONE_KEPT)
+    if chosen is not None and isinstance(chosen.model, SideBySide):
+        notes.append(SIDE_BY_SIDE)
     patterns = _patterns(trigger, truth_of(network))
     return Mended(
         request=request,
@@ -276,6 +286,8 @@ def _compare(
     for whose, (trigger, artefact) in patterns.items():
         before, after = (_recovery(each, others.z, trigger, artefact) for each in both)
         rows.append((f"recovery by the {whose} trigger", before, after))
+    if isinstance(model, SideBySide):
+        rows.append((FALL_BACK, 0.0, float(model.replaced(others.z).double().mean())))
     return rows
 
 

@@ -5,9 +5,10 @@ the shapes of its weights are compared with those in the file, whose header is o
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from recondoor import config, models, rundir
 from recondoor.audit._networks._makes import Make, make_of
+from recondoor.audit._networks._two_in_a_file import NUMBERS, Part, joined, parts_of
 from recondoor.audit._pairs._source import Shape
 from recondoor.core import registry
 from recondoor.core.errors import FAILURES, ConfigError, DataError, RunError, in_a_line
@@ -70,9 +72,28 @@ def read_registered(
         DataError: a damaged file, weights of another network, or weights that are no numbers.
         ConfigError: unknown settings.
     """
+    with opened(path) as (tensors, where):
+        return _read(path, where, tensors, shape, files, overrides, trusted, operator)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[safe_open, Path]]:
+    """The weights in a file, of which no more than names and shapes is read, and where they are.
+
+    Raises DataError for what cannot be read, also within.
+    """
     try:
         with gate.opened(path, most=gate.ARRAYS) as file:
-            return _read(path, file, shape, files, overrides, trusted, operator)
+            length = int.from_bytes(file.read(8), "little")
+            if length > HEADER:
+                raise DataError(
+                    f"'{path}' is no readable safetensors file: it declares a header of "
+                    f"{length:,} bytes, and at most {HEADER:,} are read"
+                )
+            # By the descriptor that passed the gate: another file may have taken its name by now.
+            where = Path(f"/proc/self/fd/{file.fileno()}")
+            with safe_open(where, framework="pt") as tensors:
+                yield tensors, where
     except (gate.Refused, OSError) as error:
         raise DataError(failure(path, error)) from None
     except (SafetensorError, ValueError, TypeError, MemoryError) as error:
@@ -81,42 +102,46 @@ def read_registered(
 
 def _read(
     path: Path,
-    file: BinaryIO,
+    where: Path,
+    tensors: safe_open,
     shape: Shape,
     files: tuple[Path, ...],
     overrides: tuple[str, ...],
     trusted: bool,
     operator: LinearOperator | None,
 ) -> tuple[nn.Module, config.Model, tuple[str, ...]]:
-    length = int.from_bytes(file.read(8), "little")
-    if length > HEADER:
-        raise DataError(
-            f"'{path}' is no readable safetensors file: it declares a header of {length:,} bytes, "
-            f"and at most {HEADER:,} are read"
-        )
-    # By the descriptor that passed the gate: another file may have taken its name by now.
-    opened = Path(f"/proc/self/fd/{file.fileno()}")
-    with safe_open(opened, framework="pt") as tensors:
-        own = _own_settings(path, tensors.metadata() or {})
-        found = _shapes(path, tensors)
-        settings, notes = _settings(path, own, files, overrides, found)
-        if not trusted:
-            _require_no_code(path, settings, files, overrides)
-        _require_operator(path, settings, operator)
-        expected = _expected(settings, shape, operator)
-        prefix = _prefix(found, expected)
-        _require_names(path, settings, found, expected, prefix)
-        _require_shapes(path, settings, shape, found, expected, prefix)
-        if own is not None:
-            _require_whole(path, opened)
-        weights = {
-            name: _numbers(path, name, tensors.get_tensor(prefix + name)) for name in expected
-        }
-    model = models.build(shape, settings, 0, "victim", operator=operator)
-    model.load_state_dict(weights)
+    own = _own_settings(path, header_of(tensors))
+    found = shapes_of(path, tensors)
+    parts = parts_of(found)
+    settings, notes = _settings(path, own, files, overrides, parts[0].shapes)
+    if not trusted:
+        _require_no_code(path, settings, files, overrides)
+    _require_operator(path, settings, operator)
+    expected = _expected(settings, shape, operator)
+    prefix = _prefix(parts[0].shapes, expected)
+    for part in parts:
+        _require_names(path, settings, part.shapes, expected, prefix)
+        _require_shapes(path, settings, shape, part.shapes, expected, prefix)
+    if own is not None:
+        require_whole(path, where)
+    networks = []
+    for part in parts:
+        weights = numbers(path, tensors, part.begin + prefix, expected)
+        networks.append(models.build(shape, settings, 0, "victim", operator=operator))
+        networks[-1].load_state_dict(weights)
     if prefix:
         notes = (*notes, f"Names of the weights began with {prefix!r}, which was left out.")
-    return model, settings, notes
+    return joined(path, networks, beside(path, tensors, parts)), settings, notes
+
+
+def header_of(tensors: safe_open) -> dict[str, str]:
+    """The metadata of a file; empty if it has none."""
+    return tensors.metadata() or {}  # type: ignore[no-untyped-call]
+
+
+def beside(path: Path, tensors: safe_open, parts: Sequence[Part]) -> dict[str, Tensor]:
+    """What a file holds beside the weights of two networks; nothing where it holds one."""
+    return {} if len(parts) == 1 else numbers(path, tensors, "", NUMBERS)
 
 
 def _own_settings(path: Path, header: Mapping[str, str]) -> Settings | None:
@@ -128,6 +153,20 @@ def _own_settings(path: Path, header: Mapping[str, str]) -> Settings | None:
     except (ValueError, RecursionError):
         raise DataError(f"'{path}' is damaged: its metadata is no JSON") from None
     return _section(path, meta, "its metadata")
+
+
+def shape_in(path: Path) -> Shape | None:
+    """For images of what shape (C, H, W) the network in a file is, as `clean` writes it.
+
+    None where the file does not say. Raises DataError for a file that cannot be read.
+    """
+    with opened(path) as (tensors, _):
+        header = header_of(tensors)
+    try:
+        channels, height, width = json.loads(header.get("meta", ""))["shape"]
+        return int(channels), int(height), int(width)
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return None
 
 
 def _section(path: Path, tree: object, where: str) -> Settings:
@@ -237,7 +276,7 @@ def _toml(path: Path, inside: Path) -> dict[str, Any]:
         raise ConfigError(f"config file {path} cannot be read: {in_a_line(error)}") from None
 
 
-def _shapes(path: Path, tensors: safe_open) -> Shapes:
+def shapes_of(path: Path, tensors: safe_open) -> Shapes:
     """Shapes by name, from the header alone; raises DataError for numbers of another kind."""
     found: Shapes = {}
     for name in tensors.keys():  # type: ignore[no-untyped-call]  # noqa: SIM118
@@ -315,15 +354,21 @@ def _of(settings: config.Model) -> str:
     return f" of {', '.join(parts)} and {last}"
 
 
-def _require_whole(path: Path, opened: Path) -> None:
+def require_whole(path: Path, where: Path) -> None:
     """Compare the digest that this package writes."""
     try:
-        rundir.read_tensors(opened)
+        rundir.read_tensors(where)
     except RunError as error:
-        raise DataError(str(error).replace(str(opened), f"'{path}'")) from None
+        raise DataError(str(error).replace(str(where), f"'{path}'")) from None
 
 
-def _numbers(path: Path, name: str, value: Tensor) -> Tensor:
+def numbers(path: Path, tensors: safe_open, begin: str, names: Iterable[str]) -> dict[str, Tensor]:
+    """Values by name, whose names in the file begin with `begin`; DataError unless finite."""
+    read = tensors.get_tensor
+    return {name: _finite(path, name, read(begin + name)) for name in names}  # type: ignore[no-untyped-call]
+
+
+def _finite(path: Path, name: str, value: Tensor) -> Tensor:
     """A copy of the values, real ones in float32; raises DataError unless they are finite."""
     copy = value.to(torch.float32 if value.is_floating_point() else value.dtype, copy=True)
     if not bool(copy.isfinite().all()):

@@ -1,0 +1,50 @@
+"""Weights of a caller's own make of network: what a file claims is compared with the network."""
+
+from pathlib import Path
+
+from torch import nn
+
+from recondoor import models
+from recondoor.audit._networks._two_in_a_file import Part, Shapes, joined, parts_of
+from recondoor.audit._networks._weights import (
+    beside,
+    header_of,
+    numbers,
+    opened,
+    require_whole,
+    shapes_of,
+)
+from recondoor.core.errors import DataError
+
+
+def read_into(path: Path, model: nn.Module) -> nn.Module:
+    """A network of the caller's own make with the weights in a .safetensors file.
+
+    Two side by side, if it holds two. `model` stays as it is.
+
+    Raises:
+        DataError: a damaged file, or weights of another network.
+    """
+    own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    with opened(path) as (tensors, where):
+        found = shapes_of(path, tensors)
+        parts = (Part("", found),) if found.keys() == own.keys() else parts_of(found)
+        for part in parts:
+            _require_fit(path, type(model).__name__, part.shapes, own)
+        if "meta_sha256" in header_of(tensors):
+            require_whole(path, where)
+        networks = [models.copy_of(model) for _ in parts]
+        for network, part in zip(networks, parts, strict=True):
+            network.load_state_dict(numbers(path, tensors, part.begin, own))
+        return joined(path, networks, beside(path, tensors, parts))
+
+
+def _require_fit(path: Path, name: str, found: Shapes, own: Shapes) -> None:
+    wrong = next((key for key in {**own, **found} if found.get(key) != own.get(key)), None)
+    if wrong is None:
+        return
+    raise DataError(
+        f"'{path}' does not hold the weights of {name}: {wrong!r} is "
+        f"{found.get(wrong, 'missing')} there, and {own.get(wrong, 'none of its own')} in the "
+        "network: give the function that made the network whose weights they are"
+    )
