@@ -13,7 +13,7 @@ from recondoor import attacks, data, studies
 from recondoor.attacks import Problem, alignment
 from recondoor.config import Config, from_dict, identity
 from recondoor.core.errors import ConfigError, RunError
-from recondoor.poisoning import PoisonedPairs, PoisonPlan
+from recondoor.poisoning import PoisonedPairs
 from recondoor.rundir import sealed_by_itself
 from recondoor.studies import _stages
 from recondoor.training import loop, losses
@@ -98,15 +98,6 @@ def surrogate(task: Problem) -> nn.Module:
 def test_a_surrogate_that_tells_nothing_is_refused() -> None:
     with pytest.raises(ConfigError, match="poison.choice: gradient-alignment given"):
         alignment(problem(network=Still, warm_steps=0), tools())
-
-
-def test_the_highest_scores_are_poisoned_by_the_exact_share_and_plans_nest() -> None:
-    scores = torch.tensor([0.0, 3.0, 1.0, 3.0, 2.0, -1.0, 0.5, 0.0, 0.0, 0.0])
-    chosen = [PoisonPlan.highest(scores, ratio).poisoned for ratio in (0.1, 0.3, 0.5)]
-    assert [one.nonzero().flatten().tolist() for one in chosen] == [[1], [1, 3, 4], [1, 2, 3, 4, 6]]
-    for ratio in (0.0, 0.14, 0.25, 1.0):
-        drawn = PoisonPlan.draw(10, ratio, torch.Generator().manual_seed(0), strict=False)
-        assert int(PoisonPlan.highest(scores, ratio).poisoned.sum()) == int(drawn.poisoned.sum())
 
 
 def settings(choice: str = "gradient-alignment") -> Config:
