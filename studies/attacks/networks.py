@@ -2,9 +2,9 @@
 
     python studies/attacks/networks.py SWEEP [PART ...]
 
-SWEEP is where `recondoor sweep` left its run folders. To networks.json beside this file it adds rows
-for each part (inputs, models, repairs), attack, seed and defence, scored as in studies/defences;
-what is there is not made again. Repairs and inputs are of networks whose recovery is above 0.5.
+SWEEP is where `recondoor sweep` left its run folders. Rows are added to networks.json beside this
+file, for each part (inputs, models, repairs), attack, seed and defence, scored as in
+studies/defences; what is there is not made again. Inputs and repairs: where recovery is above 0.5.
 """
 
 import argparse
