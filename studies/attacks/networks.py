@@ -46,13 +46,15 @@ def main() -> None:
     done = {(row["part"], row["attack"], row["seed"]) for row in rows}
     for folder in sorted(arguments.sweep.glob("points/*/seed*"), key=lambda path: path.name):
         seed = int(folder.name.removeprefix("seed"))
-        for path in sorted(folder.glob("model-*.safetensors")):
-            label = path.name.removeprefix("model-").removesuffix(f"-seed{seed}.safetensors")
+        if not (folder / "results.json").exists():
+            continue
+        for result in sealed_by_itself(folder).read_results()["rows"]:
+            label = result["model"]
             left = [part for part in PARTS if (part, label, seed) not in done]
             left = [part for part in left if part in (arguments.parts or PARTS)]
             if not left:
                 continue
-            case = load(folder, label, seed, images)
+            case = load(folder, label, result["artefact_recovery"], seed, images)
             for part in left:
                 key: Row = {"part": part, "attack": label, "seed": seed}
                 key["recovery"] = round(case.recovery, 4)
@@ -61,7 +63,7 @@ def main() -> None:
             print(label, seed, len(rows), flush=True)
 
 
-def load(folder: Path, label: str, seed: int, images: data.Images) -> Case:
+def load(folder: Path, label: str, recovery: float, seed: int, images: data.Images) -> Case:
     """One network of a run folder, its world and its trigger."""
     run = sealed_by_itself(folder)
     config = load_config("quick", [folder / "config.toml"])
@@ -70,8 +72,6 @@ def load(folder: Path, label: str, seed: int, images: data.Images) -> Case:
     physics = Physics.of(operators.build(scene.shape, config.operator, seed, torch.float64))
     clean = label == "original"
     trigger = scene.trigger if clean else stored_trigger(run, scene, label)
-    row = next(row for row in run.read_results()["rows"] if row["model"] == label)
-    recovery = row["artefact_recovery"]
     return Case(label, scene, trigger, scene.artefact, physics, model.eval(), recovery)
 
 
