@@ -93,14 +93,14 @@ def input_lines() -> Iterator[str]:
 
 
 def network_lines() -> Iterator[str]:
-    """One line an attack: AUC of its networks against the clean ones, and scores over theirs."""
+    """One line an attack: scores of its networks, and their AUC against two clean ones or more."""
     for attack in LITERATURE:
         cells = []
         for name in NETWORKS:
             own = [row["score"] for row in scored("models", attack, name)]
             clean = [row["score"] for row in scored("models", "original", name)]
             area = auc(np.array([*own, *clean]), np.arange(len(own) + len(clean)) < len(own))
-            cells.append(f"{spread(own)} ({area:.2f})")
+            cells.append(f"{spread(own)} ({area:.2f})" if len(clean) > 1 else spread(own))
         yield f"| `{attack}` | {' | '.join(cells)} |"
     clean_cells = [
         spread([row["score"] for row in scored("models", "original", name)]) for name in NETWORKS
@@ -206,7 +206,7 @@ def main() -> None:
         try:
             print("\n".join(lines()))
         except FileNotFoundError as error:
-            print(f"not yet: {error.filename}")
+            print(f"not yet: {error}")
     if (HERE / "growth").is_dir():
         draw()
 
