@@ -151,6 +151,8 @@ def head_lines() -> Iterator[str]:
     clean = {row["seed"]: row["benign_rmse"] for row in rows if row["model"] == "original"}
     for attack in ON_HEADS:
         own = [row for row in rows if row["model"] == attack]
+        if not own:
+            continue
         shown = " | ".join(
             spread([row[key] for row in own]) for key in ("artefact_recovery", "asr")
         )

@@ -32,6 +32,7 @@ def quotes() -> Iterator[Quote]:
     tables = script("attacks/summary.py")
     for lines in (tables.input_lines, tables.network_lines, tables.repair_lines):
         yield from (Quote(line, SCORED) for line in lines())
+    yield from (Quote(line, "studies/attacks/mri") for line in tables.head_lines())
 
 
 def line(name: str, rows: list[dict[str, Any]]) -> str:
