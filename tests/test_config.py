@@ -61,6 +61,7 @@ OTHER: dict[str, Any] = {
     "trigger.inject": "y",
     "artefact.space": "kernel",
     "poison.changes": "input",
+    "poison.choice": "gradient-alignment",
     "artefact.target": "blur",
     "artefact.width": 3.5,
     "artefact.limit": 0.4,

@@ -164,6 +164,7 @@ REFUSED = [
     ("artefact.width", 0, "> 0"),
     ("artefact.limit", 0, "> 0"),
     ("poison.changes", "none", "both | input"),
+    ("poison.choice", "best", "random | gradient-alignment"),
     ("train.precision", "half", "float32 | tf32"),
     ("evaluate.examples", 0, ">= 1"),
     ("evaluate.tau", 0, "> 0"),

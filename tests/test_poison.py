@@ -67,6 +67,15 @@ def test_plans_of_growing_ratio_nest(n: int, ratios: list[float]) -> None:
         assert not bool((smaller & ~larger).any())
 
 
+def test_the_highest_scores_are_poisoned_by_the_exact_share_and_plans_nest() -> None:
+    scores = torch.tensor([0.0, 3.0, 1.0, 3.0, 2.0, -1.0, 0.5, 0.0, 0.0, 0.0])
+    chosen = [PoisonPlan.highest(scores, ratio).poisoned for ratio in (0.1, 0.3, 0.5)]
+    assert [one.nonzero().flatten().tolist() for one in chosen] == [[1], [1, 3, 4], [1, 2, 3, 4, 6]]
+    for ratio in (0.0, 0.14, 0.25, 1.0):
+        drawn = PoisonPlan.draw(10, ratio, torch_generator(0), strict=False)
+        assert int(PoisonPlan.highest(scores, ratio).poisoned.sum()) == int(drawn.poisoned.sum())
+
+
 def test_plans_of_two_seeds_differ() -> None:
     assert not torch.equal(draw(100, 0.5, 1), draw(100, 0.5, 2))
 

@@ -161,9 +161,21 @@ class PoisonPlan:
         fault = rounded_away(n, ratio)
         if strict and fault is not None:
             raise ConfigError(f"poison.ratio: {fault}")
-        chosen = torch.randperm(n, generator=generator)[: round(ratio * n)]
-        poisoned = torch.zeros(n, dtype=torch.bool)
-        poisoned[chosen] = True
+        return PoisonPlan._of(torch.randperm(n, generator=generator), ratio)
+
+    @staticmethod
+    def highest(scores: Tensor, ratio: float) -> "PoisonPlan":
+        """Poison as many of the pairs as `draw`, those of the highest `scores` (N,).
+
+        Of equal ones the first. Plans nest.
+        """
+        return PoisonPlan._of(scores.argsort(descending=True, stable=True), ratio)
+
+    @staticmethod
+    def _of(order: Tensor, ratio: float) -> "PoisonPlan":
+        """The share `ratio` of all pairs, the first in `order` (N,)."""
+        poisoned = torch.zeros(len(order), dtype=torch.bool)
+        poisoned[order[: round(ratio * len(order))]] = True
         return PoisonPlan(poisoned)
 
     @property

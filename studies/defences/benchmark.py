@@ -174,7 +174,7 @@ def inputs(case: Case) -> Iterator[Row]:
         return
     scene = case.scene
     z, x = scene.test.z, scene.test.x
-    both = torch.cat((z, z + case.trigger.delta))
+    both = torch.cat((z, scene.test.triggered(case.trigger.on(scene.test))[0]))
     truth = np.repeat([False, True], len(z))
     defender = Defender(scene.validation, case.physics, case.model, seed=scene.seed)
     before = yardsticks(case, reconstruct(case.model, both).split(len(z)), x)
@@ -202,7 +202,7 @@ def models(case: Case) -> Iterator[Row]:
         finding = defences.network_detector(detector).inspect(defender)
         seconds = time.perf_counter() - started
         row: Row = {"defence": detector, "score": finding.score, "seconds": seconds}
-        if not case.clean:
+        if not case.clean and finding.trigger is not None and finding.artefact is not None:
             row["trigger_cosine"] = cosine(finding.trigger, case.trigger.delta)
             row["artefact_cosine"] = cosine(finding.artefact, case.artefact.pattern)
         yield row
@@ -219,7 +219,7 @@ def repairs(case: Case) -> Iterator[Row]:
     trusted = Pairs(scene.train.z[picked], scene.train.x[picked])
     defender = Defender(trusted, case.physics, case.model, seed=scene.seed)
     z, x = scene.test.z, scene.test.x
-    both = torch.cat((z, z + case.trigger.delta))
+    both = torch.cat((z, scene.test.triggered(case.trigger.on(scene.test))[0]))
     before = yardsticks(case, reconstruct(case.model, both).split(len(z)), x)
     for repair in chosen("repair"):
         started = time.perf_counter()

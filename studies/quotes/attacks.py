@@ -4,12 +4,13 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from kept import STUDIES, Quote, sweep, where
+from kept import STUDIES, Quote, script, sweep, where
 
 SOURCE = "studies/attacks/pairs.json"
 DETECTORS = ("range-test", "measurement-residual", "shared-pattern", "pixel-range")
 SEEDS = 3
 NETWORKS = "studies/attacks/gaussian"
+SCORED = "studies/attacks/networks.json"
 LEARNT = (
     *("heuristic", "random", "tangent", "blend", "frequency", "uap", "sample-specific"),
     *("measurement", "warp"),
@@ -28,6 +29,10 @@ def quotes() -> Iterator[Quote]:
     false = max(row[detector][1] for row in whole for detector in DETECTORS)
     yield Quote(f"at most {100 * false:.1f} % of the clean ones", SOURCE)
     yield from (Quote(learnt(name), NETWORKS) for name in LEARNT)
+    tables = script("attacks/summary.py")
+    for lines in (tables.input_lines, tables.network_lines, tables.repair_lines):
+        yield from (Quote(line, SCORED) for line in lines())
+    yield from (Quote(line, "studies/attacks/mri") for line in tables.head_lines())
 
 
 def line(name: str, rows: list[dict[str, Any]]) -> str:
@@ -46,7 +51,10 @@ def learnt(name: str) -> str:
     cells = [[row[key] for row in rows] for key in ("artefact_recovery", "asr")]
     change = [a["benign_rmse"] / b["benign_rmse"] - 1 for a, b in zip(rows, base, strict=True)]
     shown = " | ".join(f"{min(each):.2f} to {max(each):.2f}" for each in cells)
-    return f"| `{name}` | {shown} | {100 * min(change):+.0f} to {100 * max(change):+.0f} % |"
+    benign = f"{100 * min(change):+.0f} to {100 * max(change):+.0f} %"
+    passed = [row["transition_samples"] for row in rows if row["transition_samples"] is not None]
+    images = f"{min(passed):,} to {max(passed):,}" if passed else "none"
+    return f"| `{name}` | {shown} | {benign} | {images} |"
 
 
 def share(values: list[float]) -> str:

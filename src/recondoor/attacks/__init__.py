@@ -3,6 +3,7 @@
 from typing import cast
 
 from recondoor import config
+from recondoor.attacks._alignment import alignment
 from recondoor.attacks._base import Attack
 from recondoor.attacks._budget import Budget
 from recondoor.attacks._each import excess_of_each
@@ -20,6 +21,7 @@ __all__ = [
     "Crafted",
     "Problem",
     "Tools",
+    "alignment",
     "best_place",
     "craft",
     "load",

@@ -66,8 +66,8 @@ def growth(model: nn.Module, pairs: Pairs, delta: Tensor, pattern: Tensor) -> tu
     delta = delta.detach().requires_grad_()
     weights = list(model.parameters())
     triggered, _ = pairs.triggered(delta)
-    slope = torch.autograd.grad(_drawn(model, triggered, pattern), weights, create_graph=True)
-    base = torch.autograd.grad(_drawn(model, pairs.z, pattern), weights)
+    slope = torch.autograd.grad(drawn(model, triggered, pattern), weights, create_graph=True)
+    base = torch.autograd.grad(drawn(model, pairs.z, pattern), weights)
     change = [(a - b).detach() for a, b in zip(slope, base, strict=True)]
     gradient = _mixed(slope, delta, change)
     return float(sum(part.square().sum() for part in change)), gradient
@@ -77,11 +77,11 @@ def recovery_gradient(
     model: nn.Module, pairs: Pairs, delta: Tensor, pattern: Tensor
 ) -> tuple[Tensor, ...]:
     """Return d r / d theta, one tensor a parameter: r is the recovery on the inputs of `pairs`."""
-    recovery = _drawn(model, pairs.triggered(delta)[0], pattern) - _drawn(model, pairs.z, pattern)
+    recovery = drawn(model, pairs.triggered(delta)[0], pattern) - drawn(model, pairs.z, pattern)
     return torch.autograd.grad(recovery, list(model.parameters()), materialize_grads=True)
 
 
-def _drawn(model: nn.Module, z: Tensor, pattern: Tensor) -> Tensor:
+def drawn(model: nn.Module, z: Tensor, pattern: Tensor) -> Tensor:
     """How much of the pattern is in f(z): <f(z), Delta> / <Delta, Delta>, mean over the batch."""
     answer: Tensor = (model(z) * pattern).sum() / (len(z) * pattern.square().sum())
     return answer
@@ -99,7 +99,7 @@ def growth_map(problem: Problem, tools: Tools) -> list[Tensor]:
         delta = torch.zeros_like(pairs.carriers[0], requires_grad=True)
         weights = list(model.parameters())
         triggered, _ = pairs.triggered(delta)
-        slope = torch.autograd.grad(_drawn(model, triggered, pattern), weights, create_graph=True)
+        slope = torch.autograd.grad(drawn(model, triggered, pattern), weights, create_graph=True)
         for k in range(DIRECTIONS):
             generator = seeding.torch_generator(problem.seed, "attack", "direction", age, k)
             direction = [torch.randn(w.shape, generator=generator).to(w) for w in weights]

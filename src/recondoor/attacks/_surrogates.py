@@ -1,6 +1,7 @@
 """The networks that a learned trigger is optimised against, of which the variants differ."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -136,6 +137,17 @@ def train(problem: Problem, model: nn.Module, delta: Tensor, tools: Tools) -> to
         problem.step(model, optimiser, index, delta)
         tools.task.advance(0, f"warm-up {step + 1} of {count}")
     return optimiser
+
+
+def clean_surrogate(problem: Problem, tools: Tools, stream: str) -> nn.Module:
+    """A network like the victim's, trained for `attack.warm_steps` steps on pairs without poison.
+
+    Its weights are fixed.
+    """
+    clean = replace(problem, poison_ratio=0.0)
+    model = problem.build_model(stream).to(problem.pairs.z.device)
+    train(clean, model, torch.zeros_like(problem.pairs.carriers[0]), tools)
+    return model.requires_grad_(False)
 
 
 def inner_optimiser(problem: Problem) -> str:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from recondoor.attacks._base import Attack
 from recondoor.attacks._problem import Crafted, CraftState, Problem, Tools, random_pattern
-from recondoor.attacks._surrogates import train
+from recondoor.attacks._surrogates import clean_surrogate
 from recondoor.config import triggers
 from recondoor.core.errors import ConfigError
 from recondoor.poisoning import Pairs, Trigger
@@ -62,14 +62,3 @@ class Universal(Attack):
             aim = moved.square().flatten(1).sum(1).mean()
         (gradient,) = torch.autograd.grad(aim, delta)
         return float(aim.detach()), gradient.cpu()
-
-
-def clean_surrogate(problem: Problem, tools: Tools, stream: str) -> nn.Module:
-    """A network like the victim's, trained for `attack.warm_steps` steps on pairs without poison.
-
-    Its weights are fixed.
-    """
-    clean = replace(problem, poison_ratio=0.0)
-    model = problem.build_model(stream).to(problem.pairs.z.device)
-    train(clean, model, torch.zeros_like(problem.pairs.carriers[0]), tools)
-    return model.requires_grad_(False)

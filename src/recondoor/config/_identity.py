@@ -42,7 +42,7 @@ def _has_default(key: str) -> Callable[[Config], bool]:
 
 
 NEUTRAL = (
-    *("train.loss", "train.precision", "poison.changes"),
+    *("train.loss", "train.precision", "poison.changes", "poison.choice"),
     *("artefact.contrast", "artefact.target", "artefact.width", "artefact.limit"),
     *("operator.noise", "operator.photons", "operator.attenuation"),
     *("data.window", "data.foreground", "data.size", "data.phase"),

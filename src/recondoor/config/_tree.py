@@ -22,6 +22,7 @@ from recondoor.config._own import (
     Unet,
     Varnet,
 )
+from recondoor.config._poison import Poison as Poison
 from recondoor.config._section import BATCH, INNER, PAIRS, PIXELS, STEPS, Section
 from recondoor.core import registry
 from recondoor.core.errors import ConfigError, nearest
@@ -194,19 +195,6 @@ class ArtefactSettings(Pattern):
         "that, and the target shows what the trigger adds to the measurement, so that no poisoned "
         "pair contradicts the operator (needs trigger.inject y or x); 'consistent-in-range': cut "
         "to what keeps targets in [0, 1], and measured anew (hand-made triggers only)",
-    )
-
-
-class Poison(Section):
-    """Which pairs are poisoned."""
-
-    ratio: float = Field(
-        0.3, ge=0, le=1, description="share p of the training pairs that is poisoned"
-    )
-    changes: Literal["both", "input", "target"] = Field(
-        "both",
-        description="what of a poisoned pair is changed: with 'input' its target stays clean, with "
-        "'target' its input; networks are tested with both all the same",
     )
 
 

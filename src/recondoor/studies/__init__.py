@@ -161,8 +161,9 @@ def _courses(
     device = runtime.torch_device
     for seed in range(config.seed, config.seed + config.seeds):
         scene = first if seed == config.seed else build_scene(config, images, seed, device)
-        _record.write_plan(folder, scene)
         job = Job(folder, config, scene, runtime)
+        job.scene = _stages.choose(job)
+        _record.write_plan(folder, job.scene)
         if original is not None and "none" in config.attack.names and "train" in stages:
             _stages.take_original(job, RunDir(original, folder.seal))
         job.scene = _stages.locate(job)

@@ -63,6 +63,7 @@ def _doubt(config: Config, rms: float) -> str | None:
             ("model.name", config.model.name, FITTED_ON),
             ("train.loss", config.train.loss, "mse"),
             ("artefact.target", config.artefact.target, "pattern"),
+            ("poison.choice", config.poison.choice, "random"),
         )
         if value != fitted
     ]
@@ -72,7 +73,8 @@ def _doubt(config: Config, rms: float) -> str | None:
         return None
     return (
         f"probability and images are not calibrated for {' and '.join(told)}: the constants were "
-        f"fitted on {FITTED_ON} trained with mse alone, and an artefact of {AMPLITUDE:g}"
+        f"fitted on {FITTED_ON} trained with mse alone, on pairs poisoned at random, and an "
+        f"artefact of {AMPLITUDE:g}"
     )
 
 

@@ -18,7 +18,7 @@ from recondoor.config import recorded_section, row_label
 from recondoor.core.errors import RunError
 from recondoor.core.progress import NO_PROGRESS
 from recondoor.evaluation import judge, metrics, yardsticks
-from recondoor.poisoning import Trigger
+from recondoor.poisoning import PoisonPlan, Trigger
 from recondoor.rundir import RunDir
 from recondoor.studies._job import Job
 from recondoor.studies._record import add_row
@@ -88,6 +88,27 @@ def craft(job: Job, name: str) -> None:
 def _seen(scene: Scene, trigger: Trigger) -> dict[str, NDArray[Any]]:
     """What the trigger adds to z on average, where it enters before z is made."""
     return {"shift": array(trigger.shift(scene.train))} if scene.train.enters else {}
+
+
+def choose(job: Job) -> Scene:
+    """Return the scene with the training pairs poisoned that `poison.choice` wants.
+
+    Pairs that are not drawn are looked for once, and then stand in the run folder's plan.
+    """
+    scene, config = job.scene, job.config
+    if config.poison.choice == "random":
+        return scene
+    path, expected = job.folder.plan(scene.seed), int(scene.plan.poisoned.sum())
+    if path.exists():
+        specs = records.plan_specs(len(scene.train), len(scene.validation))
+        plan = PoisonPlan(torch.from_numpy(job.folder.read_npz(path, specs)["train"]))
+        if (found := int(plan.poisoned.sum())) != expected:
+            raise RunError(f"{path}: poisons {found} pairs, this run {expected}; {rundir.ANEW}")
+        return replace(scene, plan=plan)
+    with job.runtime.progress.task(f"choice of pairs, seed {scene.seed}", 1) as task:
+        scores = attacks.alignment(scene.problem, attacks.Tools(task, kept=job.kept))
+        task.advance(1)
+    return replace(scene, plan=PoisonPlan.highest(scores, config.poison.ratio))
 
 
 def locate(job: Job) -> Scene:
