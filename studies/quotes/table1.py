@@ -56,6 +56,7 @@ def quotes() -> Iterator[Quote]:
     yield Quote(f"(1 - 0.3) x {amplitude:.2f} = {(1 - RATIO) * amplitude:.2f}", ARITHMETIC)
     yield from first_look()
     yield from window()
+    yield from near()
     for l2 in (3, 9, 32):
         for block, model, name in (
             ("corner", "heuristic", "square"),
@@ -90,6 +91,17 @@ def window() -> Iterator[Quote]:
         )
         costs.append(100 * (one / other - 1))
     yield Quote(f"{min(costs):.0f} to {max(costs):.0f} % of the benign error", SWEEP)
+
+
+def near() -> Iterator[Quote]:
+    """Cells of the map near the transition."""
+    source = "studies/table1/window.jsonl, whole.jsonl"
+    lines = list(script("table1/map.py").lines())
+    for line in lines:
+        yield Quote(f"| {' | '.join(line)} |", source)
+    counts = [cell.split(" of ") for line in lines for cell in (line[10], line[12])]
+    ahead, total = (sum(int(each[k]) for each in counts) for k in (0, 1))
+    yield Quote(f"Of {total:,} checkpoints {'one' if ahead == 1 else ahead} has", source)
 
 
 def first_look() -> Iterator[Quote]:
