@@ -23,10 +23,14 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
+from recondoor.defences._links import link_of
 from recondoor.operators import LinearOperator
 
 Map = Callable[[Tensor, Tensor], Tensor]
 """From images (B, C, H, W) and their places among all pairs, int64 (B,), to images."""
+
+Held = Callable[[Tensor], Tensor | None]
+"""From places (B,) to the frequencies that those pairs have, (B, C, H, W // 2 + 1) or None."""
 
 FITTED, VALUES = 1_000, 40_000_000
 """Pairs at most that the shared quantities are fitted to, and values of their images."""
@@ -50,6 +54,10 @@ DEPENDENT = 1e-3
 """Share of a column's norm, left by the others, below which it is no column of its own."""
 
 
+def _all(places: Tensor) -> None:
+    """All pairs have the same frequencies."""
+
+
 @dataclass(frozen=True)
 class Nuisance:
     """The quantities that all pairs share.
@@ -62,6 +70,7 @@ class Nuisance:
         filters: per round, what each frequency and each pixel is multiplied with.
         mean: mean whitened residual, (C * H * W,).
         explained: share of z's energy, but for its offsets, that the fit explains in the median.
+        held: frequencies that pairs at these places have; None if all have the same.
     """
 
     normal: Map
@@ -72,6 +81,7 @@ class Nuisance:
     filters: tuple[tuple[Tensor, Tensor], ...] = ()
     mean: Tensor | float = 0.0
     explained: float = 0.0
+    held: Held = _all
 
     @classmethod
     def of(cls, z: Tensor, x: Tensor, operator: LinearOperator | None, chosen: Tensor) -> Nuisance:
@@ -82,11 +92,26 @@ class Nuisance:
         columns = _offsets(normal, shape, operator is not None and not operator.varies)
         none = torch.zeros((*shape[:-1], shape[-1] // 2 + 1), dtype=torch.complex64)
         found = cls(normal, _unit(mine_z), _unit(mine_x), columns, none)
-        found = found._with_gain(mine_z, mine_x, chosen)
-        left, energy = found._left(mine_z, mine_x, chosen)[::2]
+        return found._with_gain(mine_z, mine_x, chosen)._whitening(mine_z, mine_x, chosen)
+
+    def with_link(self, z: Tensor, x: Tensor, chosen: Tensor) -> Nuisance | None:
+        """With a family of maps instead of the gain, where one leaves clearly less, or None."""
+        left, energy = self._left(z[chosen], x[chosen], chosen)[::2]
+        share = left.square().sum(1) / energy.clamp_min(1e-30)
+        link = link_of(z / self.of_z, x / self.of_x, chosen, share)
+        if link is None:
+            return None
+        columns = _offsets(_identity, x.shape[1:], False)
+        none = torch.zeros_like(self.gain)
+        found = Nuisance(link, self.of_z, self.of_x, columns, none, held=link.held)
+        return found._whitening(z[chosen], x[chosen], chosen)
+
+    def _whitening(self, z: Tensor, x: Tensor, places: Tensor) -> Nuisance:
+        """With the filters for what is left of these, and how much the fit explains of them."""
+        left, energy = self._left(z, x, places)[::2]
         share = 1 - left.square().sum(1) / energy.clamp_min(1e-30)
-        found = replace(found, explained=float(share[energy > 0].median()) if len(share) else 0.0)
-        return found._with_filters(left.view(len(left), *shape))
+        found = replace(self, explained=float(share[energy > 0].median()) if len(share) else 0.0)
+        return found._with_filters(left.view(len(left), *x.shape[1:]), self.held(places))
 
     def rows(self, z: Tensor, x: Tensor, places: Tensor) -> Tensor:
         """Whitened residuals of pairs (N, C, H, W), of L2 1 or 0, (N, C * H * W).
@@ -134,11 +159,11 @@ class Nuisance:
             found = replace(found, gain=found.gain + step.to(torch.complex64))
         return found
 
-    def _with_filters(self, left: Tensor) -> Nuisance:
-        """With the filters that make residuals (n, C, H, W) white."""
+    def _with_filters(self, left: Tensor, held: Tensor | None) -> Nuisance:
+        """With the filters that make residuals (n, C, H, W) white, at frequencies that are held."""
         u, filters = _unit_images(left), []
         for _ in range(ROUNDS):
-            power = _median(_spectrum(u).abs().square())
+            power = _usual(_spectrum(u).abs().square(), held)
             frequencies = _inverse_root(power, QUIET_FREQUENCY)
             u = _back(_spectrum(u) * frequencies, u)
             power = gaussian_filter(_median(u.square()).numpy(), (0, SMOOTH, SMOOTH))
@@ -238,6 +263,14 @@ def _median(values: Tensor) -> Tensor:
         found.append(np.median(part, axis=1, overwrite_input=True))
     middle: Tensor = torch.from_numpy(np.concatenate(found)).view(values.shape[1:])
     return middle
+
+
+def _usual(power: Tensor, held: Tensor | None) -> Tensor:
+    """Median over the pairs that have a frequency."""
+    if held is None:
+        return _median(power)
+    missing = torch.where(held.expand_as(power), power, torch.nan)
+    return missing.nanmedian(0).values.nan_to_num(0.0)
 
 
 def _inverse_root(power: Tensor, floor: float) -> Tensor:

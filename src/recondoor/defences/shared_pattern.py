@@ -148,18 +148,30 @@ class _Look:
 
 
 def _look(pairs: Pairs, defender: Defender) -> tuple[Nuisance, _Look]:
-    """What the pairs share, and the residuals that it leaves."""
+    """What the pairs share, and the residuals that it leaves.
+
+    Where these are far from noise, what lies between images and inputs may be no filter.
+    """
     chosen = fitted_to(
         len(pairs), pairs.x[0].numel(), seeding.torch_generator(defender.seed, "fitted")
     )
-    nuisance = _fitted(pairs, defender, chosen)
-    nuisance, rows = nuisance.centred(nuisance.rows(pairs.z, pairs.x, torch.arange(len(pairs))))
+    nuisance, rows, dispersion = _residuals(_fitted(pairs, defender, chosen), pairs, chosen)
+    if dispersion > 1 or nuisance.explained < EXPLAINED:
+        linked = nuisance.with_link(pairs.z, pairs.x, chosen)
+        if linked is not None:
+            nuisance, rows, dispersion = _residuals(linked, pairs, chosen)
     edges = Edges.of(rows, pairs.x, chosen)
     strength = strength_of(edges, signs_of(len(rows), defender.seed))
     cosines = edges.among(_sample(len(rows), defender.seed))
-    dispersion = dispersion_of(rows[chosen].view(-1, *pairs.x.shape[1:]))
     log_p = min(_logs(strength, cosines, rows.shape[1])) / dispersion
     return nuisance, _Look(edges, strength, dispersion, log_p)
+
+
+def _residuals(nuisance: Nuisance, pairs: Pairs, chosen: Tensor) -> tuple[Nuisance, Tensor, float]:
+    """What the fit leaves, white and less its mean, and how far it is from noise."""
+    nuisance, rows = nuisance.centred(nuisance.rows(pairs.z, pairs.x, torch.arange(len(pairs))))
+    residuals = rows[chosen].view(-1, *pairs.x.shape[1:])
+    return nuisance, rows, dispersion_of(residuals, nuisance.held(chosen))
 
 
 def _logs(found: Strength, cosines: Tensor, values: int) -> Iterator[float]:
