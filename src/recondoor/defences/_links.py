@@ -14,7 +14,7 @@ A family is taken only where it leaves clearly less of pairs that it was not fit
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
@@ -67,7 +67,13 @@ LOUD = 0.9
 
 
 class Link(Protocol):
-    """From images (n, C, H, W) and their places among all pairs (n,) to inputs but for a scale."""
+    """From images (n, C, H, W) and their places among all pairs (n,) to inputs but for a scale.
+
+    One of `step` pixels along each axis tells all that inputs have.
+    """
+
+    @property
+    def step(self) -> int: ...
 
     def __call__(self, x: Tensor, places: Tensor) -> Tensor: ...
 
@@ -89,15 +95,25 @@ class Sum:
         maps: b, (K, H, W).
         gains: g of the half spectrum, (F, K, M).
         floor: c, added under the root; None where no root is taken, and M is 1.
+        step: factor by which a detector is smaller; then images are mirrored beyond their border,
+            for which the maps are larger.
     """
 
     maps: Tensor
     gains: Tensor
     floor: float | None = None
+    step: int = 1
 
     def __call__(self, x: Tensor, places: Tensor) -> Tensor:
-        parts = [self.of_terms(terms_of(part, self.maps), x.shape)[0] for part in x.split(PART)]
+        parts = [self._of(x[part]) for part in torch.arange(len(x)).split(PART)]
         return torch.cat(parts)
+
+    def _of(self, x: Tensor) -> Tensor:
+        wide = mirrored(x, rim(self.step))
+        found = self.of_terms(terms_of(wide, self.maps), wide.shape)[0]
+        height, width = x.shape[-2:]
+        start = rim(self.step)
+        return found[..., start : start + height, start : start + width]
 
     def held(self, places: Tensor) -> Tensor | None:
         return None
@@ -125,6 +141,7 @@ class Lines:
     gains: Tensor
     axis: int
     length: int
+    step: int = 1
 
     def __call__(self, x: Tensor, places: Tensor) -> Tensor:
         found: Tensor = torch.fft.irfft(
@@ -168,8 +185,11 @@ def _families(z: Tensor, x: Tensor, chosen: Tensor) -> Iterator[Fit]:
     for axis in (-1, -2):
         yield _Found(lines_of(z, x, axis, chosen))
     shape = z.shape[-2:]
-    for maps in (*map(partial(polynomials, shape), DEGREES), *_phases(shape), *_kept(z[chosen])):
+    for maps in (*map(partial(polynomials, shape), DEGREES), *_kept(z[chosen])):
         yield _SumFit(maps)
+    for step in GRIDS:
+        if not any(size % step or size < rim(step) for size in shape):
+            yield _SumFit(_phases(shape, step), step)
     if float(z.min()) >= 0:
         for squares, degree in SQUARES:
             yield _RootFit(polynomials(shape, degree), squares)
@@ -186,9 +206,10 @@ class _Found:
 @dataclass(frozen=True)
 class _SumFit:
     maps: Tensor
+    step: int = 1
 
     def __call__(self, z: Tensor, x: Tensor, start: Link | None = None, /) -> Link:
-        return sum_of(z, x, self.maps)
+        return sum_of(z, x, self.maps, self.step)
 
 
 @dataclass(frozen=True)
@@ -215,14 +236,30 @@ def polynomials(shape: torch.Size, degree: int) -> Tensor:
     return torch.from_numpy(np.stack(found)).float()
 
 
-def _phases(shape: torch.Size) -> Iterator[Tensor]:
-    """Of each grid its pixels by their place in a cell, (K, H, W), as decimation needs them."""
-    for step in GRIDS:
-        if any(size % step for size in shape):
-            continue
-        rows, columns = (torch.arange(size) % step for size in shape)
-        cells = rows[:, None] * step + columns
-        yield torch.stack([(cells == k).float() for k in range(step**2)])
+def _phases(shape: torch.Size, step: int) -> Tensor:
+    """The pixels of a mirrored image by their place in a cell, (step^2, H, W)."""
+    rows, columns = (torch.arange(size + 2 * rim(step)) % step for size in shape)
+    cells = rows[:, None] * step + columns
+    return torch.stack([(cells == k).float() for k in range(step**2)])
+
+
+def rim(step: int) -> int:
+    """Pixels by which images are mirrored, as far as interpolation between cells reaches."""
+    return 2 * step if step > 1 else 0
+
+
+def mirrored(images: Tensor, rim: int) -> Tensor:
+    """Images (..., H, W) that go on beyond their border as in a mirror, by `rim` pixels."""
+    if rim == 0:
+        return images
+    for axis in (-2, -1):
+        size = images.shape[axis]
+        places = torch.arange(-rim, size + rim)
+        places = torch.where(places < 0, -1 - places, places)
+        images = images.index_select(
+            axis, torch.where(places < size, places, 2 * size - 1 - places)
+        )
+    return images
 
 
 def _kept(z: Tensor) -> Iterator[Tensor]:
@@ -299,16 +336,17 @@ def _of_one(z: Tensor, part: Tensor, terms: Tensor) -> Tensor:
     return z[part][:, None]
 
 
-def sum_of(z: Tensor, x: Tensor, maps: Tensor) -> Sum:
+def sum_of(z: Tensor, x: Tensor, maps: Tensor, step: int = 1) -> Sum:
     """Least squares, with a scale of each pair and weights by its precision."""
     z = _centred(z)
+    wide_z, wide_x = (mirrored(images, rim(step)) for images in (z, x))
     scales, weights = torch.ones(len(z)), torch.ones(len(z))
-    link = Sum(maps, torch.zeros(0))
+    link = Sum(maps, torch.zeros(0), None, step)
     for _ in range(ROUNDS):
-        equations = _Equations(x, maps, weights * scales.square())
+        equations = _Equations(wide_x, maps, weights * scales.square())
         usable = torch.where(scales == 0, torch.ones_like(scales), scales)
-        units = z / _wide(usable)
-        link = Sum(maps, equations.solve(partial(_of_one, units)))
+        gains = equations.solve(partial(_of_one, wide_z / _wide(usable)))
+        link = replace(link, gains=gains)
         scales, left = _scales(z, _centred(link(x, torch.arange(len(x)))))
         weights = 1 / left.clamp_min(1e-30)
         weights = weights / weights.mean()

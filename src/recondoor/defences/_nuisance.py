@@ -71,6 +71,7 @@ class Nuisance:
         mean: mean whitened residual, (C * H * W,).
         explained: share of z's energy, but for its offsets, that the fit explains in the median.
         held: frequencies that pairs at these places have; None if all have the same.
+        step: one of how many pixels along each axis tells all that is left.
     """
 
     normal: Map
@@ -82,6 +83,7 @@ class Nuisance:
     mean: Tensor | float = 0.0
     explained: float = 0.0
     held: Held = _all
+    step: int = 1
 
     @classmethod
     def of(cls, z: Tensor, x: Tensor, operator: LinearOperator | None, chosen: Tensor) -> Nuisance:
@@ -103,7 +105,7 @@ class Nuisance:
             return None
         columns = _offsets(_identity, x.shape[1:], False)
         none = torch.zeros_like(self.gain)
-        found = Nuisance(link, self.of_z, self.of_x, columns, none, held=link.held)
+        found = Nuisance(link, self.of_z, self.of_x, columns, none, held=link.held, step=link.step)
         return found._whitening(z[chosen], x[chosen], chosen)
 
     def _whitening(self, z: Tensor, x: Tensor, places: Tensor) -> Nuisance:
@@ -111,14 +113,18 @@ class Nuisance:
         left, energy = self._left(z, x, places)[::2]
         share = 1 - left.square().sum(1) / energy.clamp_min(1e-30)
         found = replace(self, explained=float(share[energy > 0].median()) if len(share) else 0.0)
-        return found._with_filters(left.view(len(left), *x.shape[1:]), self.held(places))
+        return found._with_filters(self._told(left.view(x.shape)), self.held(places))
+
+    def _told(self, left: Tensor) -> Tensor:
+        """The pixels of residuals (N, C, H, W) that tell all."""
+        return left if self.step == 1 else left[..., :: self.step, :: self.step].contiguous()
 
     def rows(self, z: Tensor, x: Tensor, places: Tensor) -> Tensor:
         """Whitened residuals of pairs (N, C, H, W), of L2 1 or 0, (N, C * H * W).
 
         `places` (N,) are theirs among all pairs.
         """
-        found = torch.empty(len(z), z[0].numel())
+        found = torch.empty(len(z), self._told(z[:1]).numel())
         for part in chunks(len(z), z[0].numel()):
             found[part] = self._white(z[part], x[part], places[part]) - self.mean
         return _unit_rows(found)
@@ -175,7 +181,7 @@ class Nuisance:
     def _white(self, z: Tensor, x: Tensor, places: Tensor) -> Tensor:
         left, _, energy = self._left(z, x, places)
         left[left.square().sum(1) <= COMPUTED**2 * energy] = 0
-        return self.whitened(left.view(z.shape))
+        return self.whitened(self._told(left.view(z.shape)))
 
     def whitened(self, left: Tensor) -> Tensor:
         """Residuals (N, C, H, W) through the filters, of L2 1, (N, C * H * W)."""

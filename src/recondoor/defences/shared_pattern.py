@@ -123,7 +123,7 @@ class SharedPattern(SetDetector):
         field = Field.of(pairs, nuisance, found.edges, _sample(len(pairs), defender.seed))
         draws = signs_of(len(field.cosines), defender.seed)
 
-        values = pairs.x[0].numel()
+        values = found.edges.rows.shape[1]
 
         def seen(cosines: Tensor) -> bool:
             logs = _logs(strength_among(cosines, draws), cosines, values)
@@ -170,7 +170,9 @@ def _look(pairs: Pairs, defender: Defender) -> tuple[Nuisance, _Look]:
 def _residuals(nuisance: Nuisance, pairs: Pairs, chosen: Tensor) -> tuple[Nuisance, Tensor, float]:
     """What the fit leaves, white and less its mean, and how far it is from noise."""
     nuisance, rows = nuisance.centred(nuisance.rows(pairs.z, pairs.x, torch.arange(len(pairs))))
-    residuals = rows[chosen].view(-1, *pairs.x.shape[1:])
+    channels, *size = pairs.x.shape[1:]
+    height, width = (-(-each // nuisance.step) for each in size)
+    residuals = rows[chosen].view(-1, channels, height, width)
     return nuisance, rows, dispersion_of(residuals, nuisance.held(chosen))
 
 
