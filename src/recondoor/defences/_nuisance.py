@@ -44,6 +44,9 @@ ROUNDS = 2
 QUIET_FREQUENCY, QUIET_PIXEL = 1e-3, 0.05
 """Least power of a frequency and of a pixel, in that of all of them in the mean."""
 
+LOUD = 0.03
+"""Power of a frequency, in that of all in the mean, up to which it may be left out as rounding."""
+
 SMOOTH = 1.0
 """Standard deviation, in pixels, of the smoothing of the pixels' power."""
 
@@ -56,6 +59,19 @@ DEPENDENT = 1e-3
 
 def _all(places: Tensor) -> None:
     """All pairs have the same frequencies."""
+
+
+@dataclass(frozen=True)
+class _Both:
+    """Frequencies that pairs have, and that are `loud`, (C, H, W // 2 + 1)."""
+
+    held: Held
+    loud: Tensor
+
+    def __call__(self, places: Tensor) -> Tensor:
+        own = self.held(places)
+        every = self.loud.expand(len(places), *self.loud.shape)
+        return every if own is None else own & every
 
 
 @dataclass(frozen=True)
@@ -107,6 +123,26 @@ class Nuisance:
         none = torch.zeros_like(self.gain)
         found = Nuisance(link, self.of_z, self.of_x, columns, none, held=link.held, step=link.step)
         return found._whitening(z[chosen], x[chosen], chosen)
+
+    def of_loud(self, z: Tensor, x: Tensor, chosen: Tensor) -> Nuisance | None:
+        """Without frequencies where x explains z but for rounding, or None if there are none.
+
+        Rounding follows the images. Frequencies at which z has nothing are kept: triggers may be
+        there.
+        """
+        if self.step > 1:
+            return None
+        left = self._left(z[chosen], x[chosen], chosen)[0].view(len(chosen), *x.shape[1:])
+        held, units = self.held(chosen), left.flatten(1).norm(dim=1).clamp_min(1e-30)
+        power, whole = (
+            _usual(_spectrum(each / units[:, None, None, None]).abs().square(), held)
+            for each in (left, z[chosen] / self.of_z)
+        )
+        loud = (power > LOUD * power.mean()) | (whole < power.mean())
+        if bool(loud.all()):
+            return None
+        found = replace(self, held=_Both(self.held, loud))
+        return found._with_filters(left, found.held(chosen))
 
     def _whitening(self, z: Tensor, x: Tensor, places: Tensor) -> Nuisance:
         """With the filters for what is left of these, and how much the fit explains of them."""
@@ -171,6 +207,8 @@ class Nuisance:
         for _ in range(ROUNDS):
             power = _usual(_spectrum(u).abs().square(), held)
             frequencies = _inverse_root(power, QUIET_FREQUENCY)
+            if held is not None:
+                frequencies = torch.where(held.any(0), frequencies, 0.0)
             u = _back(_spectrum(u) * frequencies, u)
             power = gaussian_filter(_median(u.square()).numpy(), (0, SMOOTH, SMOOTH))
             pixels = _inverse_root(torch.from_numpy(power), QUIET_PIXEL)

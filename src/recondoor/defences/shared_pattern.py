@@ -156,10 +156,12 @@ def _look(pairs: Pairs, defender: Defender) -> tuple[Nuisance, _Look]:
         len(pairs), pairs.x[0].numel(), seeding.torch_generator(defender.seed, "fitted")
     )
     nuisance, rows, dispersion = _residuals(_fitted(pairs, defender, chosen), pairs, chosen)
-    if dispersion > 1 or nuisance.explained < EXPLAINED:
-        linked = nuisance.with_link(pairs.z, pairs.x, chosen)
-        if linked is not None:
-            nuisance, rows, dispersion = _residuals(linked, pairs, chosen)
+    for other in (Nuisance.with_link, Nuisance.of_loud):
+        if dispersion == 1 and nuisance.explained >= EXPLAINED:
+            break
+        again = other(nuisance, pairs.z, pairs.x, chosen)
+        if again is not None:
+            nuisance, rows, dispersion = _residuals(again, pairs, chosen)
     edges = Edges.of(rows, pairs.x, chosen)
     strength = strength_of(edges, signs_of(len(rows), defender.seed))
     cosines = edges.among(_sample(len(rows), defender.seed))
