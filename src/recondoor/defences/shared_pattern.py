@@ -1,8 +1,8 @@
 """Shared pattern: do some pairs have the same thing between z and x that others have not?
 
 Poison is alike in all pairs that have it, and noise is not. The detector takes from each z what its
-image explains, up to what honest pipelines do (scale, offset, a gain for each frequency), whitens
-what is left, and asks whether pairs agree in it more often with one sign than with the other
+image explains, up to what honest pipelines do (scale, offset, a gain for each frequency, and what
+`_links` has), whitens what is left, and asks whether pairs agree in it more often with one sign than with the other
 (`_nuisance`, `_cosines`). It needs no operator where all pairs went through the same one, no noise
 level and no clean pairs. Silence counts only where a lesion that it plants in these very pairs is
 found (`_planted`). Inputs are not looked at alone: slices of one anatomy share too much.
@@ -105,7 +105,7 @@ class SharedPattern(SetDetector):
         nuisance, found = _look(pairs, defender)
         scores = found.strength.size
         if nuisance.explained < EXPLAINED:
-            return _silent(scores, None, _strange(nuisance))
+            return _silent(scores, None, _strange(nuisance, defender))
         if (own := _own(nuisance, pairs)) < OWN:
             return _silent(scores, None, _shuffled(own))
         p_value = min(1.0, TESTS * math.exp(found.log_p))
@@ -130,7 +130,7 @@ class SharedPattern(SetDetector):
             return min(logs) <= LIMIT * found.dispersion
 
         power = power_of(field, seen, seeding.torch_generator(defender.seed, "planted"))
-        return _silent(scores, p_value, _lacking(power, len(pairs)), power)
+        return _silent(scores, p_value, _lacking(power, len(pairs), defender), power)
 
     def explain(self, score: float) -> str:
         """Why a pair of this score is suspicious."""
@@ -222,14 +222,16 @@ def _shuffled(own: float) -> str:
     )
 
 
-def _strange(nuisance: Nuisance) -> str:
+def _strange(nuisance: Nuisance, defender: Defender) -> str:
+    remedy = "" if defender.operator is not None else "; give --operator if they are"
     return (
         f"images explain {max(0.0, nuisance.explained):.0%} of their inputs in the median pair, "
         "which is too little: z and x are not of one image, or what lies between them is not known"
+        + remedy
     )
 
 
-def _lacking(power: Power, count: int) -> str | None:
+def _lacking(power: Power, count: int, defender: Defender) -> str | None:
     """Why silence says nothing; None if it says something."""
     if power.found >= NEEDED:
         return None
@@ -239,9 +241,10 @@ def _lacking(power: Power, count: int) -> str | None:
         if power.smallest is None
         else f"a contrast of {power.smallest:g} would have been"
     )
+    remedy = "more pairs" if defender.operator is not None else "--operator, or more pairs"
     return (
         f"a lesion of {power.contrast:g} of the targets' range, planted in {many} of the {count} "
-        f"pairs, was seen in {power.found:.0%} of the trials; {other}"
+        f"pairs, was seen in {power.found:.0%} of the trials; {other}; give {remedy}"
     )
 
 
