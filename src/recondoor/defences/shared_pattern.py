@@ -3,9 +3,10 @@
 Poison is alike in all pairs that have it, and noise is not. The detector takes from each z what its
 image explains, up to what honest pipelines do (scale, offset, a gain for each frequency, and what
 `_links` has), whitens what is left, and asks whether pairs agree in it more often with one sign
-than with the other (`_nuisance`, `_cosines`). It needs no operator where all pairs went through the same one, no noise
-level and no clean pairs. Silence counts only where a lesion that it plants in these very pairs is
-found (`_planted`). Inputs are not looked at alone: slices of one anatomy share too much.
+than with the other (`_nuisance`, `_cosines`). It needs no operator where all pairs went through
+the same one, no noise level and no clean pairs. Silence counts only where a lesion that it plants
+in these very pairs is found (`_planted`). Inputs are not looked at alone: slices of one anatomy
+share too much.
 """
 
 from __future__ import annotations
