@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from recondoor.poisoning import Pairs
 
@@ -99,6 +100,33 @@ def mask_per_slice(x: Array, rng: np.random.Generator) -> tuple[Array, Array]:
     return ifft((fft(x) + complex_noise(x.shape, rng)) * masks).real, x
 
 
+def coils(x: Array) -> NDArray[np.complex128]:
+    """Four smooth maps whose squares add up to 1, times each image, (N, 4, side, side)."""
+    rows, columns = np.mgrid[: x.shape[1], : x.shape[2]] / x.shape[1] - 0.5
+    angles = np.arange(4)[:, None, None] * np.pi / 2
+    away = (rows - 0.6 * np.sin(angles)) ** 2 + (columns - 0.6 * np.cos(angles)) ** 2
+    maps = np.exp(-away / 0.5 + 1j * (angles + 2 * columns * np.cos(angles)))
+    found: NDArray[np.complex128] = x[:, None] * maps / np.sqrt((np.abs(maps) ** 2).sum(0))
+    return found
+
+
+def root_sum_of_squares(x: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+    k = fft(coils(x)) + complex_noise((len(x), 4, *x.shape[1:]), rng)
+    return np.sqrt((np.abs(ifft(k * mask(3))) ** 2).sum(1)), x
+
+
+def kept_pixels(x: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+    kept = np.random.default_rng(3).random(x.shape[1:]) < 0.5
+    return kept * (x + 0.01 * rng.standard_normal(x.shape)), x
+
+
+def half_as_many_pixels(x: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Means of 2 x 2 pixels, and linear interpolation."""
+    y = x.reshape(len(x), x.shape[1] // 2, 2, x.shape[2] // 2, 2).mean((2, 4))
+    y = y + 0.01 * rng.standard_normal(y.shape)
+    return ndimage.zoom(y, (1, 2, 2), order=1, grid_mode=True, mode="nearest"), x
+
+
 Pipeline = Callable[[Array, np.random.Generator], tuple[Array, Array]]
 PIPELINES: tuple[Pipeline, ...] = (
     plain,
@@ -111,6 +139,9 @@ PIPELINES: tuple[Pipeline, ...] = (
     half_precision,
     magnitude,
     mask_per_slice,
+    root_sum_of_squares,
+    kept_pixels,
+    half_as_many_pixels,
 )
 
 

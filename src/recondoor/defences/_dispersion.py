@@ -16,7 +16,7 @@ USUAL = 1.2
 """Spread up to which residuals pass for noise: that of exact models was at most 1.15."""
 
 
-def dispersion_of(residuals: Tensor) -> float:
+def dispersion_of(residuals: Tensor, held: Tensor | None = None) -> float:
     """What to divide logarithms of p values by, of whitened residuals (N, C, H, W); 1 for noise.
 
     Energies of noise in a place, or in a band of frequencies, follow a chi-square law of as many
@@ -24,10 +24,28 @@ def dispersion_of(residuals: Tensor) -> float:
     a place than another. The middle half of the pairs tells by how much, so that a fourth of them
     may be poisoned. As for all overdispersed counts, the square of that divides the logarithm of
     the likelihood (Wedderburn, Biometrika 61, 1974).
+
+    `held` (N, C, H, W // 2 + 1), as far as it is not 1 long, are the frequencies that each pair
+    has; noise of the same power stands for the others here, so that masks do not count as images.
     """
+    residuals = residuals if held is None else _filled(residuals, held)
     spectra = torch.fft.fftshift(torch.fft.fft2(residuals, norm="ortho"), dim=(-2, -1))
     spread = max(_spread(residuals.square()), _spread(spectra.abs().square()))
     return max(1.0, spread / USUAL) ** 2
+
+
+def _filled(residuals: Tensor, held: Tensor) -> Tensor:
+    """Residuals with noise at the frequencies that they do not have."""
+    spectra = torch.fft.rfft2(residuals, norm="ortho")
+    held = held.expand_as(spectra)
+    power = torch.where(held, spectra.abs().square(), 0.0).sum((1, 2, 3), keepdim=True)
+    power = power / held.sum((1, 2, 3), keepdim=True).clamp_min(1)
+    noise = torch.randn(residuals.shape, generator=torch.Generator().manual_seed(0))
+    white = torch.fft.rfft2(noise, norm="ortho") * power.sqrt()
+    found: Tensor = torch.fft.irfft2(
+        torch.where(held, spectra, white), s=residuals.shape[-2:], norm="ortho"
+    )
+    return found
 
 
 def _spread(energies: Tensor) -> float:

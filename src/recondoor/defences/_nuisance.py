@@ -23,10 +23,14 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
+from recondoor.defences._links import link_of
 from recondoor.operators import LinearOperator
 
 Map = Callable[[Tensor, Tensor], Tensor]
 """From images (B, C, H, W) and their places among all pairs, int64 (B,), to images."""
+
+Held = Callable[[Tensor], Tensor | None]
+"""From places (B,) to the frequencies that those pairs have, (B, C, H, W // 2 + 1) or None."""
 
 FITTED, VALUES = 1_000, 40_000_000
 """Pairs at most that the shared quantities are fitted to, and values of their images."""
@@ -40,6 +44,9 @@ ROUNDS = 2
 QUIET_FREQUENCY, QUIET_PIXEL = 1e-3, 0.05
 """Least power of a frequency and of a pixel, in that of all of them in the mean."""
 
+LOUD = 0.03
+"""Power of a frequency, in that of all in the mean, up to which it may be left out as rounding."""
+
 SMOOTH = 1.0
 """Standard deviation, in pixels, of the smoothing of the pixels' power."""
 
@@ -48,6 +55,23 @@ COMPUTED = 2e-6
 
 DEPENDENT = 1e-3
 """Share of a column's norm, left by the others, below which it is no column of its own."""
+
+
+def _all(places: Tensor) -> None:
+    """All pairs have the same frequencies."""
+
+
+@dataclass(frozen=True)
+class _Both:
+    """Frequencies that pairs have, and that are `loud`, (C, H, W // 2 + 1)."""
+
+    held: Held
+    loud: Tensor
+
+    def __call__(self, places: Tensor) -> Tensor:
+        own = self.held(places)
+        every = self.loud.expand(len(places), *self.loud.shape)
+        return every if own is None else own & every
 
 
 @dataclass(frozen=True)
@@ -62,6 +86,8 @@ class Nuisance:
         filters: per round, what each frequency and each pixel is multiplied with.
         mean: mean whitened residual, (C * H * W,).
         explained: share of z's energy, but for its offsets, that the fit explains in the median.
+        held: frequencies that pairs at these places have; None if all have the same.
+        step: one of how many pixels along each axis tells all that is left.
     """
 
     normal: Map
@@ -72,6 +98,8 @@ class Nuisance:
     filters: tuple[tuple[Tensor, Tensor], ...] = ()
     mean: Tensor | float = 0.0
     explained: float = 0.0
+    held: Held = _all
+    step: int = 1
 
     @classmethod
     def of(cls, z: Tensor, x: Tensor, operator: LinearOperator | None, chosen: Tensor) -> Nuisance:
@@ -82,18 +110,57 @@ class Nuisance:
         columns = _offsets(normal, shape, operator is not None and not operator.varies)
         none = torch.zeros((*shape[:-1], shape[-1] // 2 + 1), dtype=torch.complex64)
         found = cls(normal, _unit(mine_z), _unit(mine_x), columns, none)
-        found = found._with_gain(mine_z, mine_x, chosen)
-        left, energy = found._left(mine_z, mine_x, chosen)[::2]
+        return found._with_gain(mine_z, mine_x, chosen)._whitening(mine_z, mine_x, chosen)
+
+    def with_link(self, z: Tensor, x: Tensor, chosen: Tensor) -> Nuisance | None:
+        """With a family of maps instead of the gain, where one leaves clearly less, or None."""
+        left, energy = self._left(z[chosen], x[chosen], chosen)[::2]
+        share = left.square().sum(1) / energy.clamp_min(1e-30)
+        link = link_of(z / self.of_z, x / self.of_x, chosen, share)
+        if link is None:
+            return None
+        columns = _offsets(_identity, x.shape[1:], False)
+        none = torch.zeros_like(self.gain)
+        found = Nuisance(link, self.of_z, self.of_x, columns, none, held=link.held, step=link.step)
+        return found._whitening(z[chosen], x[chosen], chosen)
+
+    def of_loud(self, z: Tensor, x: Tensor, chosen: Tensor) -> Nuisance | None:
+        """Without frequencies where x explains z but for rounding, or None if there are none.
+
+        Rounding follows the images. Frequencies at which z has nothing are kept: triggers may be
+        there.
+        """
+        if self.step > 1:
+            return None
+        left = self._left(z[chosen], x[chosen], chosen)[0].view(len(chosen), *x.shape[1:])
+        held, units = self.held(chosen), left.flatten(1).norm(dim=1).clamp_min(1e-30)
+        power, whole = (
+            _usual(_spectrum(each / units[:, None, None, None]).abs().square(), held)
+            for each in (left, z[chosen] / self.of_z)
+        )
+        loud = (power > LOUD * power.mean()) | (whole < power.mean())
+        if bool(loud.all()):
+            return None
+        found = replace(self, held=_Both(self.held, loud))
+        return found._with_filters(left, found.held(chosen))
+
+    def _whitening(self, z: Tensor, x: Tensor, places: Tensor) -> Nuisance:
+        """With the filters for what is left of these, and how much the fit explains of them."""
+        left, energy = self._left(z, x, places)[::2]
         share = 1 - left.square().sum(1) / energy.clamp_min(1e-30)
-        found = replace(found, explained=float(share[energy > 0].median()) if len(share) else 0.0)
-        return found._with_filters(left.view(len(left), *shape))
+        found = replace(self, explained=float(share[energy > 0].median()) if len(share) else 0.0)
+        return found._with_filters(self._told(left.view(x.shape)), self.held(places))
+
+    def _told(self, left: Tensor) -> Tensor:
+        """The pixels of residuals (N, C, H, W) that tell all."""
+        return left if self.step == 1 else left[..., :: self.step, :: self.step].contiguous()
 
     def rows(self, z: Tensor, x: Tensor, places: Tensor) -> Tensor:
         """Whitened residuals of pairs (N, C, H, W), of L2 1 or 0, (N, C * H * W).
 
         `places` (N,) are theirs among all pairs.
         """
-        found = torch.empty(len(z), z[0].numel())
+        found = torch.empty(len(z), self._told(z[:1]).numel())
         for part in chunks(len(z), z[0].numel()):
             found[part] = self._white(z[part], x[part], places[part]) - self.mean
         return _unit_rows(found)
@@ -134,12 +201,14 @@ class Nuisance:
             found = replace(found, gain=found.gain + step.to(torch.complex64))
         return found
 
-    def _with_filters(self, left: Tensor) -> Nuisance:
-        """With the filters that make residuals (n, C, H, W) white."""
+    def _with_filters(self, left: Tensor, held: Tensor | None) -> Nuisance:
+        """With the filters that make residuals (n, C, H, W) white, at frequencies that are held."""
         u, filters = _unit_images(left), []
         for _ in range(ROUNDS):
-            power = _median(_spectrum(u).abs().square())
+            power = _usual(_spectrum(u).abs().square(), held)
             frequencies = _inverse_root(power, QUIET_FREQUENCY)
+            if held is not None:
+                frequencies = torch.where(held.any(0), frequencies, 0.0)
             u = _back(_spectrum(u) * frequencies, u)
             power = gaussian_filter(_median(u.square()).numpy(), (0, SMOOTH, SMOOTH))
             pixels = _inverse_root(torch.from_numpy(power), QUIET_PIXEL)
@@ -150,7 +219,7 @@ class Nuisance:
     def _white(self, z: Tensor, x: Tensor, places: Tensor) -> Tensor:
         left, _, energy = self._left(z, x, places)
         left[left.square().sum(1) <= COMPUTED**2 * energy] = 0
-        return self.whitened(left.view(z.shape))
+        return self.whitened(self._told(left.view(z.shape)))
 
     def whitened(self, left: Tensor) -> Tensor:
         """Residuals (N, C, H, W) through the filters, of L2 1, (N, C * H * W)."""
@@ -238,6 +307,14 @@ def _median(values: Tensor) -> Tensor:
         found.append(np.median(part, axis=1, overwrite_input=True))
     middle: Tensor = torch.from_numpy(np.concatenate(found)).view(values.shape[1:])
     return middle
+
+
+def _usual(power: Tensor, held: Tensor | None) -> Tensor:
+    """Median over the pairs that have a frequency."""
+    if held is None:
+        return _median(power)
+    missing = torch.where(held.expand_as(power), power, torch.nan)
+    return missing.nanmedian(0).values.nan_to_num(0.0)
 
 
 def _inverse_root(power: Tensor, floor: float) -> Tensor:

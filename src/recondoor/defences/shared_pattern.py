@@ -1,11 +1,12 @@
 """Shared pattern: do some pairs have the same thing between z and x that others have not?
 
 Poison is alike in all pairs that have it, and noise is not. The detector takes from each z what its
-image explains, up to what honest pipelines do (scale, offset, a gain for each frequency), whitens
-what is left, and asks whether pairs agree in it more often with one sign than with the other
-(`_nuisance`, `_cosines`). It needs no operator where all pairs went through the same one, no noise
-level and no clean pairs. Silence counts only where a lesion that it plants in these very pairs is
-found (`_planted`). Inputs are not looked at alone: slices of one anatomy share too much.
+image explains, up to what honest pipelines do (scale, offset, a gain for each frequency, and what
+`_links` has), whitens what is left, and asks whether pairs agree in it more often with one sign
+than with the other (`_nuisance`, `_cosines`). It needs no operator where all pairs went through
+the same one, no noise level and no clean pairs. Silence counts only where a lesion that it plants
+in these very pairs is found (`_planted`). Inputs are not looked at alone: slices of one anatomy
+share too much.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ class SharedPattern(SetDetector):
         nuisance, found = _look(pairs, defender)
         scores = found.strength.size
         if nuisance.explained < EXPLAINED:
-            return _silent(scores, None, _strange(nuisance))
+            return _silent(scores, None, _strange(nuisance, defender))
         if (own := _own(nuisance, pairs)) < OWN:
             return _silent(scores, None, _shuffled(own))
         p_value = min(1.0, TESTS * math.exp(found.log_p))
@@ -123,14 +124,14 @@ class SharedPattern(SetDetector):
         field = Field.of(pairs, nuisance, found.edges, _sample(len(pairs), defender.seed))
         draws = signs_of(len(field.cosines), defender.seed)
 
-        values = pairs.x[0].numel()
+        values = found.edges.rows.shape[1]
 
         def seen(cosines: Tensor) -> bool:
             logs = _logs(strength_among(cosines, draws), cosines, values)
             return min(logs) <= LIMIT * found.dispersion
 
         power = power_of(field, seen, seeding.torch_generator(defender.seed, "planted"))
-        return _silent(scores, p_value, _lacking(power, len(pairs)), power)
+        return _silent(scores, p_value, _lacking(power, len(pairs), defender), power)
 
     def explain(self, score: float) -> str:
         """Why a pair of this score is suspicious."""
@@ -148,18 +149,34 @@ class _Look:
 
 
 def _look(pairs: Pairs, defender: Defender) -> tuple[Nuisance, _Look]:
-    """What the pairs share, and the residuals that it leaves."""
+    """What the pairs share, and the residuals that it leaves.
+
+    Where these are far from noise, what lies between images and inputs may be no filter.
+    """
     chosen = fitted_to(
         len(pairs), pairs.x[0].numel(), seeding.torch_generator(defender.seed, "fitted")
     )
-    nuisance = _fitted(pairs, defender, chosen)
-    nuisance, rows = nuisance.centred(nuisance.rows(pairs.z, pairs.x, torch.arange(len(pairs))))
+    nuisance, rows, dispersion = _residuals(_fitted(pairs, defender, chosen), pairs, chosen)
+    for other in (Nuisance.with_link, Nuisance.of_loud):
+        if dispersion == 1 and nuisance.explained >= EXPLAINED:
+            break
+        again = other(nuisance, pairs.z, pairs.x, chosen)
+        if again is not None:
+            nuisance, rows, dispersion = _residuals(again, pairs, chosen)
     edges = Edges.of(rows, pairs.x, chosen)
     strength = strength_of(edges, signs_of(len(rows), defender.seed))
     cosines = edges.among(_sample(len(rows), defender.seed))
-    dispersion = dispersion_of(rows[chosen].view(-1, *pairs.x.shape[1:]))
     log_p = min(_logs(strength, cosines, rows.shape[1])) / dispersion
     return nuisance, _Look(edges, strength, dispersion, log_p)
+
+
+def _residuals(nuisance: Nuisance, pairs: Pairs, chosen: Tensor) -> tuple[Nuisance, Tensor, float]:
+    """What the fit leaves, white and less its mean, and how far it is from noise."""
+    nuisance, rows = nuisance.centred(nuisance.rows(pairs.z, pairs.x, torch.arange(len(pairs))))
+    channels, *size = pairs.x.shape[1:]
+    height, width = (-(-each // nuisance.step) for each in size)
+    residuals = rows[chosen].view(-1, channels, height, width)
+    return nuisance, rows, dispersion_of(residuals, nuisance.held(chosen))
 
 
 def _logs(found: Strength, cosines: Tensor, values: int) -> Iterator[float]:
@@ -206,14 +223,16 @@ def _shuffled(own: float) -> str:
     )
 
 
-def _strange(nuisance: Nuisance) -> str:
+def _strange(nuisance: Nuisance, defender: Defender) -> str:
+    remedy = "" if defender.operator is not None else "; give --operator if they are"
     return (
         f"images explain {max(0.0, nuisance.explained):.0%} of their inputs in the median pair, "
         "which is too little: z and x are not of one image, or what lies between them is not known"
+        + remedy
     )
 
 
-def _lacking(power: Power, count: int) -> str | None:
+def _lacking(power: Power, count: int, defender: Defender) -> str | None:
     """Why silence says nothing; None if it says something."""
     if power.found >= NEEDED:
         return None
@@ -223,9 +242,10 @@ def _lacking(power: Power, count: int) -> str | None:
         if power.smallest is None
         else f"a contrast of {power.smallest:g} would have been"
     )
+    remedy = "more pairs" if defender.operator is not None else "--operator, or more pairs"
     return (
         f"a lesion of {power.contrast:g} of the targets' range, planted in {many} of the {count} "
-        f"pairs, was seen in {power.found:.0%} of the trials; {other}"
+        f"pairs, was seen in {power.found:.0%} of the trials; {other}; give {remedy}"
     )
 
 
