@@ -114,7 +114,7 @@ class Nuisance:
 
     def with_link(self, z: Tensor, x: Tensor, chosen: Tensor) -> Nuisance | None:
         """With a family of maps instead of the gain, where one leaves clearly less, or None."""
-        left, energy = self._left(z[chosen], x[chosen], chosen)[::2]
+        left, energy = self._left_of_all(z[chosen], x[chosen], chosen)
         share = left.square().sum(1) / energy.clamp_min(1e-30)
         link = link_of(z / self.of_z, x / self.of_x, chosen, share)
         if link is None:
@@ -132,7 +132,7 @@ class Nuisance:
         """
         if self.step > 1:
             return None
-        left = self._left(z[chosen], x[chosen], chosen)[0].view(len(chosen), *x.shape[1:])
+        left = self._left_of_all(z[chosen], x[chosen], chosen)[0].view(len(chosen), *x.shape[1:])
         held, units = self.held(chosen), left.flatten(1).norm(dim=1).clamp_min(1e-30)
         power, whole = (
             _usual(_spectrum(each / units[:, None, None, None]).abs().square(), held)
@@ -146,7 +146,7 @@ class Nuisance:
 
     def _whitening(self, z: Tensor, x: Tensor, places: Tensor) -> Nuisance:
         """With the filters for what is left of these, and how much the fit explains of them."""
-        left, energy = self._left(z, x, places)[::2]
+        left, energy = self._left_of_all(z, x, places)
         share = 1 - left.square().sum(1) / energy.clamp_min(1e-30)
         found = replace(self, explained=float(share[energy > 0].median()) if len(share) else 0.0)
         return found._with_filters(self._told(left.view(x.shape)), self.held(places))
@@ -187,17 +187,29 @@ class Nuisance:
         h = self.normal(scaled, places) + _back(self.gain * _spectrum(scaled), x)
         return _fit((z / self.of_z).flatten(1), h.flatten(1), self.fixed)
 
+    def _left_of_all(self, z: Tensor, x: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Residuals and energies of `_left`, a part of the pairs at a time."""
+        left, energy = torch.empty(len(z), z[0].numel()), torch.empty(len(z))
+        for part in chunks(len(z), z[0].numel()):
+            left[part], _, energy[part] = self._left(z[part], x[part], places[part])
+        return left, energy
+
     def _with_gain(self, z: Tensor, x: Tensor, places: Tensor) -> Nuisance:
         """With the gain that the pairs' residuals ask for, each weighted by its precision."""
-        found, scaled = self, x / self.of_x
-        spectrum = _spectrum(scaled)
+        found, values = self, x[0].numel()
         for _ in range(ROUNDS):
-            left, slope, _ = found._left(z, x, places)
-            weight = (slope.square() / left.square().sum(1).clamp_min(1e-30))[:, None, None, None]
-            usable = torch.where(slope == 0, torch.ones_like(slope), slope)[:, None, None, None]
-            over = weight * spectrum.conj() * _spectrum(left.view(z.shape)) / usable
-            under = (weight * spectrum.abs().square()).sum(0, dtype=torch.float64)
-            step = over.sum(0, dtype=torch.complex128) / (under + 1e-12 * under.max() + 1e-30)
+            over = torch.zeros(self.gain.shape, dtype=torch.complex128)
+            under = torch.zeros(self.gain.shape, dtype=torch.float64)
+            for part in chunks(len(z), values):
+                spectrum = _spectrum(x[part] / self.of_x)
+                left, slope, _ = found._left(z[part], x[part], places[part])
+                precision = slope.square() / left.square().sum(1).clamp_min(1e-30)
+                weight = precision[:, None, None, None]
+                usable = torch.where(slope == 0, torch.ones_like(slope), slope)
+                residual = _spectrum(left.view(z[part].shape)) / usable[:, None, None, None]
+                over += (weight * spectrum.conj() * residual).sum(0, dtype=torch.complex128)
+                under += (weight * spectrum.abs().square()).sum(0, dtype=torch.float64)
+            step = over / (under + 1e-12 * under.max() + 1e-30)
             found = replace(found, gain=found.gain + step.to(torch.complex64))
         return found
 
