@@ -32,7 +32,11 @@ def quotes() -> Iterator[Quote]:
     tables = script("attacks/summary.py")
     for lines in (tables.input_lines, tables.network_lines, tables.repair_lines):
         yield from (Quote(line, SCORED) for line in lines())
-    yield from (Quote(line, "studies/attacks/mri") for line in tables.head_lines())
+    for name, lines in (
+        ("mri", tables.head_lines),
+        ("choice", tables.choice_lines),
+    ):
+        yield from (Quote(line, f"studies/attacks/{name}") for line in lines())
 
 
 def line(name: str, rows: list[dict[str, Any]]) -> str:
