@@ -25,7 +25,7 @@ GROWN = ("tangent", "uap", "blend", "frequency", "sample-specific", "measurement
 LITERATURE = ("blend", "frequency", "uap", "sample-specific", "measurement", "warp")
 INPUTS = (
     *("range-projection", "measurement-consistency", "cyclic-consistency", "homogeneity"),
-    *("strip", "strip-blending"),
+    *("strip", "strip-blending", "input-peaks", "disagreement"),
 )
 NETWORKS = ("trigger-inversion", "erased-trigger", "least-norm-inversion")
 REPAIRS = (
