@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from audit_kit import OPERATOR, make, run, small_network
+from audit_kit import OPERATOR, leave_open, make, run, small_network
 from recondoor import config, defences, report
 from recondoor.audit import Audit, Measured, Request, audit_data
 from recondoor.config import Config
@@ -45,8 +45,9 @@ def test_what_is_seen_is_told_in_known_words(kind: defences.Kind) -> None:
 
 
 def test_pairs_that_only_networks_saw_are_not_called_clean(
-    here: Path, capsys: pytest.CaptureFixture[str]
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    leave_open(monkeypatch)
     pairs(here)
     run("audit", "data", "pairs.npz", "--clean=trusted.npz", "--json", code=4)
     record = json.loads(capsys.readouterr().out)

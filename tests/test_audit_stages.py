@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from torch import nn
 
-from audit_kit import Array, make, small_network
+from audit_kit import Array, leave_open, make, small_network
 from recondoor import config
 from recondoor.audit import Audit, Measured, Request, _judgement, audit_data
 from recondoor.audit._judgement import Judged, suspicious
@@ -67,7 +67,10 @@ def test_nothing_is_trained_where_the_cheap_ones_decide(
         assert f"the verdict is {verdict.upper()} without it" in found.skipped[name]
 
 
-def test_a_network_is_trained_where_the_verdict_is_open(trained: list[int]) -> None:
+def test_a_network_is_trained_where_the_verdict_is_open(
+    trained: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_open(monkeypatch)
     found = look(make(120, 1), make(150, 2), operator=False)
     assert found.verdict == "undecided" and trained == [270]
     names = [each.name for each in found.judged]

@@ -62,7 +62,7 @@ def test_scores_do_not_depend_on_the_order_of_pairs(name: str) -> None:
     shuffled = Pairs(pairs.z[order], pairs.x[order])
     for scores in variants(name):
         expected = scores(pairs, defender())[order]
-        torch.testing.assert_close(scores(shuffled, defender()), expected, rtol=1e-5, atol=1e-7)
+        torch.testing.assert_close(scores(shuffled, defender()), expected, rtol=1e-4, atol=1e-7)
 
 
 def planted(share: float) -> tuple[Pairs, Tensor]:

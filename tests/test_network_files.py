@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import onnx_files as onnx
-from audit_kit import SHAPE, SMALL, Bomb, furnish, make, refusal, run, small_network
+from audit_kit import SHAPE, SMALL, Bomb, furnish, leave_open, make, refusal, run, small_network
 from audit_kit import saved as saved_network
 from recondoor import config, models, rundir
 from recondoor.audit import Network, read_network
@@ -101,9 +101,10 @@ def test_an_onnx_file_is_audited_as_far_as_it_goes(
 
 
 def test_pairs_are_ranked_through_a_network_that_is_given(
-    here: Path, capsys: pytest.CaptureFixture[str]
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who knows what that network has seen? Thresholds from trusted pairs would not hold."""
+    leave_open(monkeypatch)
     (here / "net.onnx").write_bytes(onnx.convolution(WEIGHT))
     given = ["audit", "data", "pairs.npz", "--network=net.onnx", "--json"]
     np.savez(here / "pairs.npz", **make(120, 7))  # type: ignore[arg-type]

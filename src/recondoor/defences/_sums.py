@@ -21,7 +21,7 @@ PART = 64
 LARGEST = 1 << 25
 """Values of terms that are kept in memory, and that a magnitude is fitted to at most."""
 
-ROUNDS, BENT_ROUNDS, AGAIN = 2, 20, 8
+STRAIGHT_ROUNDS, BENT_ROUNDS, AGAIN = 2, 20, 8
 """Times that gains and scales are fitted: of sums, of magnitudes, and of those to more pairs."""
 
 SETTLED = 5
@@ -160,7 +160,7 @@ def sum_of(z: Tensor, x: Tensor, maps: Tensor, step: int = 1) -> Sum:
     wide_z, wide_x = (mirrored(images, rim(step)) for images in (z, x))
     scales, weights = torch.ones(len(z)), torch.ones(len(z))
     link = Sum(maps, torch.zeros(0), None, step)
-    for _ in range(ROUNDS):
+    for _ in range(STRAIGHT_ROUNDS):
         equations = _Equations(wide_x, maps, weights * scales.square())
         usable = torch.where(scales == 0, torch.ones_like(scales), scales)
         gains = equations.solve(partial(_of_one, wide_z / _wide(usable)))
