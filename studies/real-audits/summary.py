@@ -1,4 +1,4 @@
-"""Tables and a figure of the scores: python summary.py FIGURE.svg scores.json [MORE.json ...].
+"""Tables of the scores: python summary.py scores.json [MORE.json ...].
 
 All rows go into scores.json beside this file, and the tables into tables.md, as the docs have them.
 """
@@ -7,11 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-import matplotlib as mpl
-from matplotlib import pyplot as plt
 from scipy.stats import beta
-
-mpl.rcParams["svg.hashsalt"] = "real-audits"
 
 HERE = Path(__file__).parent
 LEVEL, SURE = 0.01, 0.95
@@ -104,28 +100,6 @@ def pipelines_table(found):
         yield f"| {name} | " + " | ".join(said) + " |"
 
 
-def draw(rows, path):
-    """P values of clean sets against those that chance gives, and the level."""
-    figure, axes = plt.subplots(figsize=(4.8, 3.4), layout="constrained")
-    for count, colour in ((100, "C0"), (1000, "C1")):
-        values = [
-            p
-            for row in rows
-            if row["job"].startswith(f"clean/{count}/")
-            for p in row["p_values"]
-            if p is not None
-        ]
-        share = [(k + 1) / len(values) for k in range(len(values))]
-        label = f"{len(values)} clean sets of {count:,} pairs"
-        axes.plot(sorted(values), share, color=colour, drawstyle="steps-post", label=label)
-    axes.plot([1e-3, 1], [1e-3, 1], "--", color="0.6", label="chance")
-    axes.axvline(LEVEL, color="0.3", linewidth=0.8, label="level of an alarm")
-    axes.set(xscale="log", yscale="log", xlim=(1e-3, 1), ylim=(5e-4, 1.05))
-    axes.set(xlabel="p value of a set", ylabel="share of sets below")
-    axes.legend(frameon=False, fontsize=8)
-    figure.savefig(path, metadata={"Date": None})
-
-
 def tables():
     """Name of each table: its lines, of the scores and rows that are kept here."""
     cells = json.loads((HERE / "cells.json").read_text("utf-8"))
@@ -142,16 +116,16 @@ def tables():
 
 
 def main():
-    """Put the rows together, write the tables, draw the figure."""
-    figure, *files = sys.argv[1:]
+    """Put the rows together and write the tables."""
     names = [c["id"] for c in json.loads((HERE / "cells.json").read_text("utf-8"))["score"]]
-    rows = [row for file in files for row in json.loads(Path(file).read_text("utf-8"))["rows"]]
+    rows = [
+        row for file in sys.argv[1:] for row in json.loads(Path(file).read_text("utf-8"))["rows"]
+    ]
     rows.sort(key=lambda row: (row["operator"], names.index(row["cell"]), row["job"]))
     lines = ",\n".join(json.dumps(row, separators=(",", ":")) for row in rows)
     (HERE / "scores.json").write_text('{"rows":[\n' + lines + "\n]}\n", encoding="utf-8")
     text = "\n".join(f"\n## {name}\n\n" + "\n".join(part) for name, part in tables().items())
     (HERE / "tables.md").write_text(f"# Scores of audits of pairs\n{text}\n", encoding="utf-8")
-    draw([row for row in rows if not row["operator"]], figure)
 
 
 if __name__ == "__main__":
