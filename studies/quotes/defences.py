@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from kept import STUDIES, Quote, script, spread
+from kept import STUDIES, Quote, lines, script, spread
 
 from recondoor.core import registry
 
@@ -48,8 +48,7 @@ def quotes() -> Iterator[Quote]:
 def scored_anew() -> Iterator[Quote]:
     """What `trigger-inversion` makes of networks whose seeds chose nothing, by law/rule.json."""
     source = "studies/defences/law/scores.jsonl"
-    lines = (STUDIES / "defences" / "law" / "scores.jsonl").read_text("utf-8").splitlines()
-    found = [json.loads(line) for line in lines]
+    found = lines("defences/law/scores.jsonl")
     clean = [row for row in found if row["model"] != "heuristic"]
     law = max(row["score"] for row in clean if row["seed"] < 120)
     learnt = [row["score"] for row in found if row not in clean and row["recovery"] > 0.5]
@@ -71,8 +70,7 @@ TRIGGERS = {
 def peaks() -> Iterator[Quote]:
     """What `input-peaks` flags, of the half that scores."""
     source = "studies/network-audits/peaks.jsonl"
-    lines = (STUDIES / "network-audits" / "peaks.jsonl").read_text("utf-8").splitlines()
-    found = [row for row in map(json.loads, lines) if row["half"] == "score"]
+    found = [row for row in lines("network-audits/peaks.jsonl") if row["half"] == "score"]
     strong = [row for row in found if row["strength"] is None]
     weak = [row for row in found if row["strength"] is not None]
 
@@ -116,8 +114,7 @@ def area(row: Row) -> str:
 def designs() -> Iterator[Quote]:
     """Recovery left and change of the benign error of repairs that were tried on one network."""
     source = "studies/network-audits/designs.jsonl"
-    lines = (STUDIES / "network-audits" / "designs.jsonl").read_text("utf-8").splitlines()
-    for row in map(json.loads, lines):
+    for row in lines("network-audits/designs.jsonl"):
         before, after = row["before"], row["after"]
         change = f"{100 * (after['benign'] / before['benign'] - 1):+.1f} %"
         left = f"{after['recovery']:.2f}"
@@ -171,8 +168,7 @@ KINDS = {
 
 def mended() -> Iterator[Quote]:
     """Lines of the table of networks that were mended on the half that scores."""
-    for line in (STUDIES / "network-audits" / "mended.jsonl").read_text("utf-8").splitlines():
-        row = json.loads(line)
+    for row in lines("network-audits/mended.jsonl"):
         kind = next((name for key, name in KINDS.items() if f"unet-{key}-" in row["id"]), None)
         if kind is None:
             continue
@@ -203,8 +199,7 @@ WORDS = {
 
 def beside() -> Iterator[Quote]:
     """Lines of the table of networks that are kept beside a mended one."""
-    for line in (STUDIES / "network-audits" / "beside.jsonl").read_text("utf-8").splitlines():
-        row = json.loads(line)
+    for row in lines("network-audits/beside.jsonl"):
         arch, pipe, _, kind, *more = row["id"].split("-")
         label = f"{WORDS[arch]}, {WORDS[pipe]}, {WORDS.get(kind, kind)}"
         label += f" {more[0].removeprefix('f')}" if kind == "square" else ""

@@ -1,6 +1,7 @@
 """Kept results, read once, and numbers as the pages write them."""
 
 import importlib.util
+import json
 import sys
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -22,6 +23,12 @@ class Quote(NamedTuple):
 
     text: str
     source: str
+
+
+@cache
+def lines(name: str) -> list[Row]:
+    """Rows of a kept file with one a line, as in ``network-audits/peaks.jsonl``."""
+    return [json.loads(line) for line in (STUDIES / name).read_text("utf-8").splitlines()]
 
 
 @cache
