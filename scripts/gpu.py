@@ -9,6 +9,7 @@ numbers mean nothing, and it lists the packages that were needed.
 """
 
 import argparse
+import importlib
 import importlib.metadata
 import json
 import os
@@ -65,6 +66,8 @@ def main() -> int:
         arguments.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(f"written: {arguments.json}")
     if arguments.dry_run:
+        sys.path.insert(0, str(HERE / "tests"))
+        importlib.import_module("test_cuda")  # what the tests need is needed too
         print("needed beside torch:", " ".join(packages()))
     return int(failed)
 

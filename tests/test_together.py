@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -241,3 +242,16 @@ def test_the_narrow_convolution_is_the_cpu_s_alone() -> None:
         answer = layer(torch.zeros(2, 8, 28, 28, device="meta"))
     assert answer.shape == (2, 1, 28, 28)
     assert "aten::stack" not in {event.key for event in seen.key_averages()}
+
+
+@pytest.mark.parametrize("asked", ["float32", "tf32"])
+@pytest.mark.parametrize("before", [False, True])
+def test_a_training_has_the_precision_that_its_settings_name(
+    asked: Literal["float32", "tf32"], before: bool
+) -> None:
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=before):
+        with graph.precision(Train(precision=asked)):
+            assert torch.backends.cudnn.allow_tf32 is (asked == "tf32")
+            assert torch.backends.cuda.matmul.allow_tf32 is (asked == "tf32")
+        assert torch.backends.cudnn.allow_tf32 is before
+        assert not torch.backends.cuda.matmul.allow_tf32

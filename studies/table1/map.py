@@ -1,6 +1,7 @@
-"""The map near the transition, from window.jsonl and whole.jsonl: `python studies/table1/map.py`.
+"""The map near the transition: `python studies/table1/map.py`.
 
-A checkpoint is an epoch of 1,000 images. *Lower* counts those at which BLO has a smaller benign,
+From quarter.jsonl, whole.jsonl and full.jsonl. A checkpoint is an epoch of 1,000 images, of 5,000
+in `full`. *Lower* counts those at which BLO has a smaller benign,
 attack and artefact error than the square of the same seed, and *by 5 %* those at which each is
 smaller by 5 % or more, as BLO's are in the paper's Table 1. Cells of fewer than two seeds are left
 out.
@@ -9,7 +10,7 @@ out.
 from collections.abc import Iterator
 from statistics import fmean
 
-from window import QUARTER, TRIGGERS, WHOLE, rows
+from window import HERE, REGIMES, TRIGGERS, rows
 
 ERRORS = ("benign_rmse", "attack_rmse", "artefact_rmse")
 MARGIN = 0.95
@@ -25,10 +26,10 @@ def ahead(one: list[dict], other: list[dict], most: float) -> int:
 
 def lines() -> Iterator[tuple[str, ...]]:
     """Cells of the table, a tuple a row: mean recovery at the end, then counts of checkpoints."""
-    for network, path in (("quarter", QUARTER), ("whole", WHOLE)):
+    for network in REGIMES:
         found = {
             (row["trigger"], row["amplitude"], row["l2"], row["seed"]): row["history"]
-            for row in rows(path)
+            for row in rows(HERE / f"{network}.jsonl")
         }
         for amplitude, l2 in sorted({key[1:3] for key in found}):
             place = (amplitude, l2)

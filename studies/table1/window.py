@@ -1,17 +1,21 @@
 """Train near the transition: five triggers by amplitude of the artefact, L2 and seed.
 
-    python studies/table1/window.py [--whole] [--most-seconds S]
+    python studies/table1/window.py [--regime quarter] [--most-seconds S]
+    python studies/table1/window.py --regime full --data MNIST --device cuda --together 4
 
-appends one line a training to window.jsonl and carries on where it stopped. The settings are those
-of table1.toml: a quarter of the paper's network, the embedded digits, 24,000 images. With `--whole`
-it is the paper's network, and whole.jsonl. The three errors of the paper's Table 1 are taken after
-every epoch, on the validation images.
+appends one line a training to the file of the regime and carries on where it stopped. `quarter`:
+the settings of table1.toml, a quarter of the paper's network, the embedded digits, 24,000 images.
+`whole`: the same with the paper's network. `full`: the preset `paper`, all of MNIST and 300,000
+images. The three errors of the paper's Table 1 are taken after every epoch, on the validation
+images.
 """
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -24,10 +28,10 @@ from recondoor.evaluation import judge, metrics
 from recondoor.models import reconstruct
 from recondoor.poisoning import PoisonedPairs, Trigger
 from recondoor.studies import Scene, build_scene
-from recondoor.training.loop import fit
+from recondoor.training.loop import Fitting
+from recondoor.training.together import Course, take_turns
 
 HERE = Path(__file__).parent
-QUARTER, WHOLE = HERE / "window.jsonl", HERE / "whole.jsonl"
 # What is told apart: the attack and the pixels that it may use.
 TRIGGERS = {
     "square": ("heuristic", "trigger"),
@@ -53,6 +57,11 @@ PLAN = (
     (1.0, 32.0, (0, 1, 2)),
 )
 PLAN_OF_WHOLE = ((0.37, 9.0, (0, 1, 2)), (0.37, 32.0, (0, 1, 2)))
+PLAN_OF_FULL = tuple(
+    (amplitude, l2, (0, 1, 2))
+    for amplitude in (0.37, 1.0, 0.6, 0.2)
+    for l2 in (3.0, 9.0, 1.1, 27.0)
+)
 KEPT = (
     "epoch",
     "samples",
@@ -67,24 +76,74 @@ Cell = tuple[str, float, float, int]
 """Trigger, amplitude, L2 and seed."""
 
 
+@dataclass(frozen=True)
+class Regime:
+    """What is trained: cells, and the settings that they share."""
+
+    plan: tuple
+    preset: str
+    settings: tuple[str, ...]
+
+    def settings_of(self, cell: Cell, *more: str) -> Config:
+        """Settings of one training."""
+        trigger, amplitude, l2, seed = cell
+        name, mask = TRIGGERS[trigger]
+        own = (
+            "operator.name=gaussian",
+            "operator.gaussian.ratio=0.5",
+            f"seed={seed}",
+            f"artefact.amplitude={amplitude}",
+            f"attack.l2={l2}",
+            f"attack.mask={mask}",
+            f'attack.names=["{name}"]',
+        )
+        return load_config(self.preset, overrides=[*own, *self.settings, *more])
+
+
+SOME: Cell = ("square", 1.0, 9.0, 0)
+REGIMES = {
+    "quarter": Regime(PLAN, "paper-regime", ()),
+    "whole": Regime(PLAN_OF_WHOLE, "paper-regime", ("model.cae.width=64", "model.cae.code=32")),
+    "full": Regime(
+        PLAN_OF_FULL,
+        "paper",
+        (
+            "data.validation=0.02",
+            "train.epoch_pairs=5000",
+            "train.max_epochs=60",
+            "train.patience=60",
+            "attack.bilevel.iterations=50",
+        ),
+    ),
+}
+
+
 def main() -> None:
     """Train what is not there yet, until the time is used up."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--regime", choices=REGIMES, default="quarter")
     parser.add_argument("--most-seconds", type=float, default=float("inf"))
-    parser.add_argument("--whole", action="store_true")
+    parser.add_argument("--data", type=Path, help="folder of the full MNIST, for `full`")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--together", type=int, default=1, help="trainings at once, on a GPU")
+    parser.add_argument("--share", default="0/1", help="K/N: each N-th five triggers, from K on")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    plan, path, more = PLAN, QUARTER, []
-    if options.whole:
-        plan, path, more = PLAN_OF_WHOLE, WHOLE, ["model.cae.width=64", "model.cae.code=32"]
-    begun, images = time.monotonic(), data.read(settings(("square", 1.0, 9.0, 0), more).data)
+    regime, path = REGIMES[options.regime], HERE / f"{options.regime}.jsonl"
+    more = [] if options.data is None else [f"data.dir={options.data.resolve()}"]
+    more += ["train.precision=tf32"] if options.device == "cuda" else []
+    first, step = map(int, options.share.split("/"))
+    begun, images = time.monotonic(), data.read(regime.settings_of(SOME, *more).data)
     done = {(row["trigger"], row["amplitude"], row["l2"], row["seed"]) for row in rows(path)}
-    for cell in cells(plan):
-        if cell not in done and time.monotonic() - begun < options.most_seconds:
-            row = trained(cell, settings(cell, more), images)
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
-            print(*cell, f"{row['seconds']:.0f} s", flush=True)
+
+    def courses() -> Iterator[Course]:
+        for place, cell in enumerate(cells(regime.plan)):
+            mine = place // len(TRIGGERS) % step == first and cell not in done
+            if mine and time.monotonic() - begun < options.most_seconds:
+                settings = regime.settings_of(cell, *more)
+                yield training(cell, settings, images, torch.device(options.device), path)
+
+    take_turns(courses(), options.together)
 
 
 def rows(path: Path) -> list[dict]:
@@ -102,39 +161,24 @@ def cells(plan: tuple) -> Iterator[Cell]:
                 yield trigger, amplitude, l2, seed
 
 
-def settings(cell: Cell, more: list[str]) -> Config:
-    """Settings of a training: the base of table1.toml with one trigger, and `more`."""
-    trigger, amplitude, l2, seed = cell
-    name, mask = TRIGGERS[trigger]
-    return load_config(
-        "paper-regime",
-        overrides=[
-            "operator.name=gaussian",
-            "operator.gaussian.ratio=0.5",
-            f"seed={seed}",
-            f"artefact.amplitude={amplitude}",
-            f"attack.l2={l2}",
-            f"attack.mask={mask}",
-            f'attack.names=["{name}"]',
-            *more,
-        ],
-    )
-
-
-def trained(cell: Cell, config: Config, images: data.Images) -> dict:
-    """Make the trigger, train on what it poisons, and return the history."""
+def training(
+    cell: Cell, config: Config, images: data.Images, device: torch.device, path: Path
+) -> Course:
+    """Make the trigger, train on what it poisons, and write the history down."""
     trigger, amplitude, l2, seed = cell
     begun = time.monotonic()
-    scene = build_scene(config, images, seed, torch.device("cpu"))
+    scene = build_scene(config, images, seed, device)
     with NO_PROGRESS.task("", 1) as task:
         crafted = attacks.craft(config.attack.names[0], scene.problem, attacks.Tools(task)).trigger
     assert crafted is not None
     model = models.build(scene.shape, config.model, seed, "victim", operator=scene.operator)
+    model = models.placed(model, device, config.train.precision)
     pairs = PoisonedPairs(scene.train, scene.plan, crafted, scene.artefact)
     crafting = time.monotonic() - begun
-    state = fit(model, pairs, config.train, seed=seed, validate=errors(config, scene, crafted))
-    history = [{key: row[key] for key in KEPT} for row in state.history]
-    return {
+    validate = errors(config, scene, crafted)
+    fitting = Fitting(model, pairs, config.train, seed=seed, validate=validate)
+    yield fitting
+    row = {
         "trigger": trigger,
         "amplitude": amplitude,
         "l2": l2,
@@ -142,8 +186,15 @@ def trained(cell: Cell, config: Config, images: data.Images) -> dict:
         "trigger_l2": crafted.l2,
         "seconds_of_trigger": crafting,
         "seconds": time.monotonic() - begun,
-        "history": history,
+        "history": [{key: each[key] for key in KEPT} for each in fitting.close().history],
     }
+    if device.type != "cpu":
+        row["device"] = torch.cuda.get_device_name(device)
+    # One write, as other processes may append to the file too.
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    os.write(file, (json.dumps(row) + "\n").encode())
+    os.close(file)
+    print(*cell, f"{row['seconds']:.0f} s", flush=True)
 
 
 def errors(config: Config, scene: Scene, trigger: Trigger):
@@ -157,7 +208,7 @@ def errors(config: Config, scene: Scene, trigger: Trigger):
         config.train.loss,
     )
     pairs = scene.validation
-    z, _ = pairs.triggered(trigger.delta)
+    z, _ = pairs.triggered(trigger.delta.to(pairs.z.device))
 
     def measure(model: nn.Module) -> dict[str, float]:
         error = metrics.artefact_mse(reconstruct(model, z), pairs.images, scene.artefact.pattern)

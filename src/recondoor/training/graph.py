@@ -100,7 +100,7 @@ class RecordedSteps:
     ) -> None:
         device = next(model.parameters()).device
         self._model, self._pairs, self._optimiser = model, pairs, optimiser
-        self._loss, self._recorder = settings.loss, recorder
+        self._settings, self._recorder = settings, recorder
         self._batch, self._count = min(settings.batch, count), count
         # Warm-up and recording run through its beginning, however short an epoch is.
         room = max(count, (WARM_UPS + 1) * self._batch)
@@ -109,7 +109,7 @@ class RecordedSteps:
         self._place = torch.zeros((), dtype=torch.long, device=device)
         self._total = torch.zeros((), dtype=torch.float64, device=device)
         model.train()
-        with _left_as_it_was(model, optimiser, recorder):
+        with _left_as_it_was(model, optimiser, recorder), precision(settings):
             self._replay = recorder.record(self._whole_batch)
 
     def epoch(self, order: Tensor) -> Iterator[int]:
@@ -122,7 +122,8 @@ class RecordedSteps:
             yield self._batch
         if rest:
             index = self._order[whole * self._batch : self._count]
-            self._recorder.run(lambda: self._step(index))
+            with precision(self._settings):
+                self._recorder.run(lambda: self._step(index))
             yield rest
 
     def wait(self) -> None:
@@ -145,7 +146,7 @@ class RecordedSteps:
 
     def _step(self, index: Tensor) -> None:
         z, x = self._pairs.batch(index)
-        loss = losses.loss(self._loss, self._model(z), x)
+        loss = losses.loss(self._settings.loss, self._model(z), x)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self._optimiser.step()
@@ -183,13 +184,11 @@ def require_precision(settings: Train, device: torch.device) -> None:
 @contextmanager
 def precision(settings: Train) -> Iterator[None]:
     """Convolutions and products on a GPU have the factors that `train.precision` asks for."""
-    if settings.precision == "float32":
-        yield
-        return
     convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
     before = convolutions.allow_tf32, products.allow_tf32
     try:
-        convolutions.allow_tf32 = products.allow_tf32 = True
+        # Also where it is no: PyTorch's own default rounds those of convolutions.
+        convolutions.allow_tf32 = products.allow_tf32 = settings.precision == "tf32"
         yield
     finally:
         convolutions.allow_tf32, products.allow_tf32 = before

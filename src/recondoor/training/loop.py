@@ -163,8 +163,7 @@ class Fitting:
     def _recorded(self, epoch: int) -> Generator[None, None, float]:
         """The epoch by replays; returns its mean loss."""
         if self._steps is None:
-            with graph.precision(self.settings):
-                self._steps = self._record()
+            self._steps = self._record()
         order = order_of_epoch(len(self._pairs), self._count, self._seed, epoch)
         for step, taken in enumerate(self._steps.epoch(order)):
             if step % STEPS_BETWEEN_NOTES == 0:
