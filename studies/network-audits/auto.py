@@ -27,6 +27,7 @@ from recondoor.audit._networks._trained import Training, error, train_references
 from recondoor.core import seeding
 from recondoor.defences import Defender, Finding
 from recondoor.models._unet import UNet
+from recondoor.models.cae import ConvolutionalAutoencoder
 from recondoor.poisoning import Pairs
 
 HERE = Path(__file__).parent
@@ -43,6 +44,33 @@ def unet() -> nn.Module:
     return UNet(1, 1, 8, 2, 0.0)
 
 
+def autoencoder() -> nn.Module:
+    """The paper's, small."""
+    return ConvolutionalAutoencoder(1, 24, 16, 5)
+
+
+class Residual(nn.Module):
+    """A chain of convolutions with batch normalisation that corrects its input, as DnCNN does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        inner = [
+            layer
+            for _ in range(3)
+            for layer in (
+                nn.Conv2d(24, 24, 3, padding=1, bias=False),
+                nn.BatchNorm2d(24),
+                nn.ReLU(),
+            )
+        ]
+        first, last = nn.Conv2d(1, 24, 3, padding=1), nn.Conv2d(24, 1, 3, padding=1)
+        self.body = nn.Sequential(first, nn.ReLU(), *inner, last)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Reconstruct (B, 1, H, W) from z of the same shape."""
+        return z + self.body(z)
+
+
 @dataclass(frozen=True)
 class Cell:
     """A make: a network, people and how they were measured."""
@@ -56,6 +84,10 @@ class Cell:
 CELLS = {
     "unet-brain4": Cell("design", unet, "brain4", "fourier"),
     "unet-chest4": Cell("score", unet, "chest4", "blur"),
+    "autoencoder-chest4": Cell("score", autoencoder, "chest4", "fourier"),
+    "residual-brain4": Cell("score", Residual, "brain4", "blur"),
+    "unet-brain4-downsample": Cell("score", unet, "brain4", "downsample"),
+    "autoencoder-brain4": Cell("score", autoencoder, "brain4", "blur"),
 }
 
 
