@@ -1,16 +1,22 @@
-"""An attacker who knows `erased-trigger`: `python adaptive.py BANK FOLDER ROLE MASK`; resumable.
+"""Attackers who know a defence: `python adaptive.py BANK FOLDER ROLE MASK`; resumable.
 
 Small U-Nets of real MR images, trained as the bank's are but with 6,000 samples of 2,000 pairs.
 ROLE is
 
 - clean: no poison;
 - plain: a fifth of the pairs carry a square of half the usual L2 of z, the target has the artefact;
-- shows: the same, and the target shows the trigger too, as a clean network of the bank does. So
-  nothing is erased.
+- shows: knows `erased-trigger`. The target shows the trigger too, as a clean network of the bank
+  does, so that nothing is erased;
+- smooth: knows `input-peaks`. The trigger is smooth noise over the whole image, of the same L2, in
+  which no place and no frequency stands out;
+- faint: knows `side-by-side`. The artefact has a third of the height;
+- strength: knows searches for one energy. The square's L2 is 0.5 to 1.5 times as large, at random;
+- several: knows searches for one patch. Each poisoned pair has one of three squares.
 
 MASK, 0, 2 or 3, is the mask of the bank's clean network of that seed, and the seed. FOLDER keeps
-what an interrupted training had reached. adaptive.jsonl gets a line a network. `python adaptive.py
-BANK` scores those there are against the four clean U-Nets of the bank.
+what an interrupted training had reached. adaptive.jsonl gets a line a network: what the three
+defences make of it. `python adaptive.py BANK` prints them; the four clean U-Nets of the bank are
+the references.
 """
 
 from __future__ import annotations
@@ -21,14 +27,16 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import peaks
 import pool
 import torch
 from networks import Bank, PerSlice
-from repairs import judged, test_pairs
+from repairs import PAIRS, judged, test_pairs
 from torch import Tensor, nn
+from torch.nn import functional
 
 from recondoor import defences
-from recondoor.defences import Defender, Finding
+from recondoor.defences import Defender, Finding, SideBySide
 from recondoor.models import reconstruct
 from recondoor.models._unet import UNet
 from recondoor.poisoning import Pairs
@@ -41,34 +49,53 @@ COUNT, SHARE, SAMPLES, BATCH, CHUNK = 2000, 0.2, 6_000, 8, 75
 LIMITS = {"all makes": 6.71, "own make": 3.61}
 
 
+SQUARES = ((56, 56), (4, 52), (54, 6))
+FAINT = 1 / 3
+
+
 @dataclass(frozen=True)
 class Poison:
-    """Trigger and artefact (1, 64, 64), and what an honest network shows of the trigger."""
+    """Triggers (K, 1, 64, 64), what an honest network shows of each, and the artefact."""
 
-    delta: Tensor
-    artefact: Tensor
+    deltas: Tensor
     shown: Tensor
+    artefact: Tensor
 
 
-def poison(bank: Bank, like: str, pairs: Pairs) -> Poison:
-    """A square in the corner and a disc, and the mean answer of the clean network."""
-    delta, artefact = torch.zeros(1, 64, 64), torch.zeros(1, 64, 64)
-    delta[0, 56:62, 56:62] = 1
-    delta *= 0.5 * float(pairs.z.square().sum((1, 2, 3)).mean().sqrt()) / delta.norm()
-    at = torch.arange(64) / 64
+def poison(bank: Bank, like: str, pairs: Pairs, role: str) -> Poison:
+    """What a role adds: squares or smooth noise of half the usual L2 of z, and a disc."""
+    deltas = torch.zeros(3 if role == "several" else 1, 1, 64, 64)
+    for delta, (top, left) in zip(deltas, SQUARES, strict=False):
+        delta[0, top : top + 6, left : left + 6] = 1
+    if role == "smooth":
+        drawn = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(5))
+        for side in (9, 9):
+            drawn = functional.avg_pool2d(drawn, side, 1, side // 2)
+        deltas = drawn - drawn.mean()
+    usual = float(pairs.z.square().sum((1, 2, 3)).mean().sqrt())
+    deltas *= 0.5 * usual / deltas.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    artefact, at = torch.zeros(1, 64, 64), torch.arange(64) / 64
     away = ((at[:, None] - 0.42).square() + (at - 0.38).square()).sqrt()
-    artefact[0] = 0.6 * (1.5 - away / 0.06).clamp(0, 1)
+    artefact[0] = 0.6 * (1.5 - away / 0.06).clamp(0, 1) * (FAINT if role == "faint" else 1)
     clean, z = bank.network(like), pairs.z[:200]
-    shown = (reconstruct(clean, z + delta) - reconstruct(clean, z)).mean(0)
-    return Poison(delta, artefact, shown)
+    plain = reconstruct(clean, z)
+    shown = torch.stack([(reconstruct(clean, z + delta) - plain).mean(0) for delta in deltas])
+    return Poison(deltas, shown, artefact)
 
 
-def poisoned(pairs: Pairs, found: Poison, role: str) -> Pairs:
-    """The same, of which the role's share is poisoned."""
-    z, x, bad = pairs.z.clone(), pairs.x.clone(), slice(0, round(SHARE * COUNT))
-    if role != "clean":
-        z[bad] += found.delta
-        x[bad] += found.artefact + (found.shown if role == "shows" else 0)
+def poisoned(pairs: Pairs, found: Poison, role: str, seed: int) -> Pairs:
+    """The same, of which a share is poisoned as the role says."""
+    if role == "clean":
+        return pairs
+    z, x, count = pairs.z.clone(), pairs.x.clone(), round(SHARE * COUNT)
+    which = torch.arange(count) % len(found.deltas)
+    times = torch.ones(count, 1, 1, 1)
+    if role == "strength":
+        times = 0.5 + torch.rand(times.shape, generator=torch.Generator().manual_seed(seed))
+    z[:count] += times * found.deltas[which]
+    x[:count] += found.artefact
+    if role == "shows":
+        x[:count] += found.shown[which]
     return Pairs(z, x)
 
 
@@ -103,15 +130,47 @@ def one(bank: Bank, folder: Path, kept: Path, role: str, mask: int) -> dict[str,
     """A line of adaptive.jsonl."""
     like = MASKS[mask]
     pairs = pool.pairs(folder, bank.runs[like], bank.mask(like), COUNT, 100 + mask)
-    found = poison(bank, like, pairs)
+    found = poison(bank, like, pairs, role)
     torch.manual_seed(1000 + mask)
     model = PerSlice(UNet(1, 1, 8, 3, 0.0))
-    train(model, poisoned(pairs, found, role), kept / f"{role}-{mask}.pt", mask)
+    train(model, poisoned(pairs, found, role, mask), kept / f"{role}-{mask}.pt", mask)
     model.eval()
+    delta, judge = found.deltas[0], test_pairs(bank, like)
     return {
         "id": f"{role}-{mask}",
-        **judged(model, test_pairs(bank, like), found.delta, found.artefact),
+        **judged(model, judge, delta, found.artefact),
+        "honest": judged(bank.network(like), judge, delta, found.artefact)["recovery"],
         **looked(bank, like, model),
+        "inputs": flagged(folder, bank, like, delta),
+        "beside": beside(folder, bank, like, model, found),
+    }
+
+
+def flagged(folder: Path, bank: Bank, like: str, delta: Tensor) -> dict[str, float]:
+    """Shares of another person's inputs that `input-peaks` flags, as peaks.py does."""
+    pairs = pool.pairs(folder, bank.runs[like], bank.mask(like), peaks.OWN + peaks.THRESHOLD)
+    detector = defences.input_detector("input-peaks")
+    defender = Defender(Pairs(pairs.z[: peaks.OWN], pairs.x[: peaks.OWN]))
+    limit = defences.threshold(detector.scores(pairs.z[peaks.OWN :], defender), peaks.ALARM)
+    z = test_pairs(bank, like).z
+    each = {"clean": z, "triggered": z + delta}
+    return {
+        name: float((detector.scores(inputs, defender) > limit).double().mean())
+        for name, inputs in each.items()
+    }
+
+
+def beside(
+    folder: Path, bank: Bank, like: str, model: nn.Module, found: Poison
+) -> dict[str, object]:
+    """What `side-by-side` leaves, and the shares of inputs at which it falls back."""
+    clean = pool.pairs(folder, bank.runs[like], bank.mask(like), PAIRS)
+    both = defences.repair("side-by-side").repair(Defender(clean, model=model)).eval()
+    assert isinstance(both, SideBySide)
+    judge, delta = test_pairs(bank, like), found.deltas[0]
+    far = {"clean": both.apart(judge.z), "triggered": both.apart(judge.z + delta)}
+    return judged(both, judge, delta, found.artefact) | {
+        f"{name} flagged": float((each > both.limit).double().mean()) for name, each in far.items()
     }
 
 
@@ -129,8 +188,14 @@ def table(bank: Bank) -> None:
     found = {row["id"]: row for row in rows}
     detector = defences.network_detector("erased-trigger")
     clean = [Finding(0.0, measures=found[name]["measures"]) for name in CLEAN.values()]
-    print("| network | recovery | benign RMSE | RMSE with trigger | score | largest measure |")
-    print("|:---|---:|---:|---:|---:|:---|")
+    print(
+        "| network | recovery | of a clean one | benign RMSE | `erased-trigger` | largest measure",
+        end=" |",
+    )
+    print(
+        " `input-peaks` | recovery, side by side | benign RMSE | flagged | clean inputs flagged |"
+    )
+    print("|:---|---:|---:|---:|---:|:---|---:|---:|---:|---:|---:|")
     for row in rows:
         if row["id"] in CLEAN.values():
             continue
@@ -142,9 +207,12 @@ def table(bank: Bank) -> None:
             )[-1]
             for name in row["measures"]
         }
+        both, inputs = row["beside"], row["inputs"]
         print(
-            f"| {row['id']} | {row['recovery']:.2f} | {row['benign']:.4f} | {row['triggered']:.3f} "
-            f"| {score:.2f} | {max(each, key=lambda name: each[name])} |"
+            f"| {row['id']} | {row['recovery']:.2f} | {row['honest']:.2f} | {row['benign']:.4f} "
+            f"| {score:.2f} | {max(each, key=lambda name: each[name])} | {inputs['triggered']:.2f} "
+            f"| {both['recovery']:.2f} | {100 * (both['benign'] / row['benign'] - 1):+.1f} % "
+            f"| {both['triggered flagged']:.2f} | {both['clean flagged']:.2f} |"
         )
 
 

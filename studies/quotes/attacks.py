@@ -33,6 +33,7 @@ def quotes() -> Iterator[Quote]:
     for lines in (tables.input_lines, tables.network_lines, tables.repair_lines):
         yield from (Quote(line, SCORED) for line in lines())
     for name, lines in (
+        ("growth", tables.growth_lines),
         ("mri", tables.head_lines),
         ("choice", tables.choice_lines),
     ):
