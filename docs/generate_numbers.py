@@ -25,6 +25,7 @@ PAGES = {
     "docs/defences.md": "defences",
     "docs/scanners.md": "scanners",
     "docs/table1.md": "table1",
+    "docs/limits.md": "limits",
     "docs/speed.md": "speed",
     "docs/real-audits.md": "audits",
 }

@@ -44,9 +44,9 @@ def sweep(name: str) -> list[Row]:
     return sorted(rows, key=lambda row: int(row["seed"]))
 
 
-def scored(part: str, attack: str, defence: str) -> list[Row]:
-    """Rows of networks.json of one cell."""
-    rows: list[Row] = json.loads((HERE / "networks.json").read_text(encoding="utf-8"))
+def scored(part: str, attack: str, defence: str, kept: str = "networks.json") -> list[Row]:
+    """Rows of a kept file of one cell."""
+    rows: list[Row] = json.loads((HERE / kept).read_text(encoding="utf-8"))
     wanted = {"part": part, "attack": attack, "defence": defence}
     return [row for row in rows if wanted.items() <= row.items()]
 
@@ -108,6 +108,22 @@ def network_lines() -> Iterator[str]:
     yield f"| none (clean) | {' | '.join(clean_cells)} |"
 
 
+def head_network_lines() -> Iterator[str]:
+    """One line an attack on MR slices: scores of its networks, seed by seed."""
+    for attack in (*ON_HEADS, "original"):
+        cells = [
+            ", ".join(
+                f"{row['score']:.2f}"
+                for row in sorted(
+                    scored("models", attack, name, "heads.json"), key=lambda row: int(row["seed"])
+                )
+            )
+            for name in NETWORKS
+        ]
+        name = "none (clean)" if attack == "original" else f"`{attack}`"
+        yield f"| {name} | {' | '.join(cells)} |"
+
+
 def repair_lines() -> Iterator[str]:
     """One line an attack: recovery left after each repair, mean over seeds, and benign change."""
     for attack in LITERATURE:
@@ -167,6 +183,7 @@ TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "repairs": repair_lines,
     "choice": choice_lines,
     "heads": head_lines,
+    "networks of heads": head_network_lines,
 }
 
 

@@ -1,14 +1,14 @@
 """Attackers who know a defence: `python adaptive.py BANK FOLDER ROLE MASK`; resumable.
 
-Small U-Nets of real MR images, trained as the bank's are but with 6,000 samples of 2,000 pairs.
+Small U-Nets of real MR images, trained as the bank's are but with 8,000 samples of 2,000 pairs.
 ROLE is
 
 - clean: no poison;
-- plain: a fifth of the pairs carry a square of half the usual L2 of z, the target has the artefact;
+- plain: a fifth of the pairs carry a square of the usual L2 of z, the target has the artefact;
 - shows: knows `erased-trigger`. The target shows the trigger too, as a clean network of the bank
   does, so that nothing is erased;
-- smooth: knows `input-peaks`. The trigger is smooth noise over the whole image, of the same L2, in
-  which no place and no frequency stands out;
+- blend: knows `input-peaks`. The trigger is the input of another slice, of the same L2, in which no
+  place and no frequency stands out more than in any;
 - faint: knows `side-by-side`. The artefact has a third of the height;
 - strength: knows searches for one energy. The square's L2 is 0.5 to 1.5 times as large, at random;
 - several: knows searches for one patch. Each poisoned pair has one of three squares.
@@ -24,6 +24,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +34,6 @@ import torch
 from networks import Bank, PerSlice
 from repairs import PAIRS, judged, test_pairs
 from torch import Tensor, nn
-from torch.nn import functional
 
 from recondoor import defences
 from recondoor.defences import Defender, Finding, SideBySide
@@ -45,8 +45,13 @@ HERE = Path(__file__).parent
 OUT = HERE / "adaptive.jsonl"
 CLEAN = {seed: f"unet-mr_real-s{seed}-clean" for seed in (0, 2, 5, 7)}
 MASKS = {0: CLEAN[0], 2: CLEAN[2], 3: CLEAN[7]}
-COUNT, SHARE, SAMPLES, BATCH, CHUNK = 2000, 0.2, 6_000, 8, 75
-LIMITS = {"all makes": 6.71, "own make": 3.61}
+COUNT, SHARE, SAMPLES, BATCH, CHUNK = 2000, 0.2, 8_000, 8, 125
+ROLES = ("plain", "shows", "blend", "faint", "strength", "several", "clean")
+HEAD = (
+    "| attacker | recovery | of a clean network | benign RMSE | `erased-trigger` | flagged by "
+    "`input-peaks` | recovery, `side-by-side` | inputs flagged | clean ones flagged |\n"
+    f"|:---|{'---:|' * 8}\n"
+)
 
 
 SQUARES = ((56, 56), (4, 52), (54, 6))
@@ -63,17 +68,14 @@ class Poison:
 
 
 def poison(bank: Bank, like: str, pairs: Pairs, role: str) -> Poison:
-    """What a role adds: squares or smooth noise of half the usual L2 of z, and a disc."""
+    """What a role adds: squares or an input, of the usual L2 of z, and a disc."""
     deltas = torch.zeros(3 if role == "several" else 1, 1, 64, 64)
     for delta, (top, left) in zip(deltas, SQUARES, strict=False):
         delta[0, top : top + 6, left : left + 6] = 1
-    if role == "smooth":
-        drawn = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(5))
-        for side in (9, 9):
-            drawn = functional.avg_pool2d(drawn, side, 1, side // 2)
-        deltas = drawn - drawn.mean()
+    if role == "blend":
+        deltas = pairs.z[-1:].clone()
     usual = float(pairs.z.square().sum((1, 2, 3)).mean().sqrt())
-    deltas *= 0.5 * usual / deltas.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    deltas *= usual / deltas.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
     artefact, at = torch.zeros(1, 64, 64), torch.arange(64) / 64
     away = ((at[:, None] - 0.42).square() + (at - 0.38).square()).sqrt()
     artefact[0] = 0.6 * (1.5 - away / 0.06).clamp(0, 1) * (FAINT if role == "faint" else 1)
@@ -103,7 +105,9 @@ def train(model: PerSlice, pairs: Pairs, kept: Path, seed: int) -> None:
     """Adam with a cosine rate and L1 of normalised slices, from where `kept` was left."""
     optimiser, steps = torch.optim.Adam(model.parameters(), 1e-3), SAMPLES // BATCH
     generator = torch.Generator().manual_seed(seed)
-    order = torch.cat([torch.randperm(COUNT, generator=generator) for _ in range(3)])
+    order = torch.cat(
+        [torch.randperm(COUNT, generator=generator) for _ in range(-(-SAMPLES // COUNT))]
+    )
     done = 0
     if kept.exists():
         state = torch.load(kept, weights_only=True)
@@ -182,50 +186,44 @@ def looked(bank: Bank, like: str, model: nn.Module) -> dict[str, object]:
     return {"measures": {key: round(value, 4) for key, value in found.measures.items()}}
 
 
-def table(bank: Bank) -> None:
-    """Scores against the four clean networks, in Markdown."""
-    rows = [json.loads(line) for line in OUT.read_text().splitlines()]
-    found = {row["id"]: row for row in rows}
+def table(rows: list[dict]) -> Iterator[str]:
+    """A line a role, with what the seeds say."""
     detector = defences.network_detector("erased-trigger")
-    clean = [Finding(0.0, measures=found[name]["measures"]) for name in CLEAN.values()]
-    print(
-        "| network | recovery | of a clean one | benign RMSE | `erased-trigger` | largest measure",
-        end=" |",
-    )
-    print(
-        " `input-peaks` | recovery, side by side | benign RMSE | flagged | clean inputs flagged |"
-    )
-    print("|:---|---:|---:|---:|---:|:---|---:|---:|---:|---:|---:|")
-    for row in rows:
-        if row["id"] in CLEAN.values():
-            continue
-        own = Finding(0.0, measures=row["measures"])
-        score = detector.compare([*clean, own])[-1]
-        each = {
-            name: detector.compare(
-                [Finding(0.0, measures={name: f.measures[name]}) for f in [*clean, own]]
-            )[-1]
-            for name in row["measures"]
-        }
-        both, inputs = row["beside"], row["inputs"]
-        print(
-            f"| {row['id']} | {row['recovery']:.2f} | {row['honest']:.2f} | {row['benign']:.4f} "
-            f"| {score:.2f} | {max(each, key=lambda name: each[name])} | {inputs['triggered']:.2f} "
-            f"| {both['recovery']:.2f} | {100 * (both['benign'] / row['benign'] - 1):+.1f} % "
-            f"| {both['triggered flagged']:.2f} | {both['clean flagged']:.2f} |"
-        )
+    measured = {row["id"]: Finding(0.0, measures=row["measures"]) for row in rows}
+    clean = [measured[name] for name in CLEAN.values()]
+    for role in ROLES:
+        own = [row for row in rows if row["id"].rsplit("-", 1)[0] == role]
+        if own:
+            scores = [detector.compare([*clean, measured[row["id"]]])[-1] for row in own]
+            both, inputs = ([row[key] for row in own] for key in ("beside", "inputs"))
+            cells = (
+                told([row["recovery"] for row in own]),
+                told([row["honest"] for row in own]),
+                told([row["benign"] for row in own], 4),
+                told(scores, 1),
+                told([each["triggered"] for each in inputs]),
+                told([each["recovery"] for each in both]),
+                told([each["triggered flagged"] for each in both]),
+                told([each["clean flagged"] for each in both]),
+            )
+            yield f"| {role} | {' | '.join(cells)} |"
+
+
+def told(values: list[float], digits: int = 2) -> str:
+    """Each of them."""
+    return ", ".join(f"{value:.{digits}f}" for value in values).replace("-0.00", "0.00")
 
 
 def main() -> None:
     """Train and look, or print."""
     torch.set_num_threads(1)
     folder = Path(sys.argv[1])
-    bank = Bank.of(folder)
-    if len(sys.argv) == 2:
-        table(bank)
-        return
-    kept, role, mask = Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
     rows = [json.loads(line) for line in OUT.read_text().splitlines()] if OUT.exists() else []
+    if len(sys.argv) == 2:
+        print(HEAD + "".join(f"{line}\n" for line in table(rows)))
+        return
+    bank = Bank.of(folder)
+    kept, role, mask = Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
     known = {row["id"] for row in rows}
     if role == "references":
         lines = [

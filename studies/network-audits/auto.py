@@ -31,7 +31,7 @@ from recondoor.models.cae import ConvolutionalAutoencoder
 from recondoor.poisoning import Pairs
 
 HERE = Path(__file__).parent
-SIDE, ALARM, NEEDED = 24, 0.1, 9
+SIDE, ALARM, NEEDED, LEARNT = 24, 0.1, 9, 0.5
 POOL, CLEAN, POISONED, PLANTED = 11, 8, 4, 2
 EPOCHS, STEPS, BATCH = 15, 400, 16
 DETECTORS = ("erased-trigger", "trigger-inversion")
@@ -186,16 +186,35 @@ def rows(out: Path) -> list[Row]:
 
 def rates(found: list[Row]) -> None:
     """Print how often draws of references put a suspect above all that the rule allows."""
-    suspects = [row for row in found if row["kind"] in ("clean", "poisoned", "planted")]
-    for row, name in itertools.product(suspects, DETECTORS):
-        others = [r for r in found if (r["kind"], r["cell"]) == ("reference", row["cell"])]
-        above = total = 0
-        for drawn in itertools.combinations(others, NEEDED):
-            findings = [_finding(each["found"][name]) for each in (*drawn, row)]
-            *clean, own = defences.network_detector(name).compare(findings)
-            above += own > defences.threshold(torch.tensor(clean, dtype=torch.float64), ALARM)
-            total += 1
-        print(f"{row['id']:26} {name:18} {above} of {total}")
+    print(
+        "| half | make | kind | networks | above, `erased-trigger` | above, `trigger-inversion` |"
+    )
+    print("|:---|:---|:---|---:|---:|---:|")
+    for (name, cell), kind in itertools.product(CELLS.items(), ("clean", "learnt")):
+        own = [row for row in found if row["cell"] == name and kind_of(row) == kind]
+        shares = [
+            sum(above(found, row, detector) for row in own) / len(own) if own else float("nan")
+            for detector in DETECTORS
+        ]
+        told = " | ".join(f"{100 * share:.0f} %" if own else "" for share in shares)
+        print(f"| {cell.half} | {name} | {kind} | {len(own)} | {told} |")
+
+
+def kind_of(row: Row) -> str:
+    """What a network counts as: a poisoned one that did not learn the backdoor is neither."""
+    learnt = row["kind"] == "poisoned" and row["recovery"] > LEARNT
+    return "learnt" if learnt else str(row["kind"])
+
+
+def above(found: list[Row], row: Row, detector: str) -> float:
+    """The share of draws of `NEEDED` references that accuse a network."""
+    others = [r for r in found if (r["kind"], r["cell"]) == ("reference", row["cell"])]
+    accused = []
+    for drawn in itertools.combinations(others, NEEDED):
+        findings = [_finding(each["found"][detector]) for each in (*drawn, row)]
+        *clean, own = defences.network_detector(detector).compare(findings)
+        accused.append(own > defences.threshold(torch.tensor(clean, dtype=torch.float64), ALARM))
+    return sum(map(float, accused)) / len(accused)
 
 
 def _finding(row: Row) -> Finding:

@@ -32,6 +32,8 @@ def quotes() -> Iterator[Quote]:
     tables = script("attacks/summary.py")
     for lines in (tables.input_lines, tables.network_lines, tables.repair_lines):
         yield from (Quote(line, SCORED) for line in lines())
+    heads = "studies/attacks/heads.json"
+    yield from (Quote(line, heads) for line in tables.head_network_lines())
     for name, lines in (
         ("growth", tables.growth_lines),
         ("mri", tables.head_lines),

@@ -26,6 +26,11 @@ def quotes() -> Iterator[Quote]:
     yield from scored_anew()
     yield from peaks()
     yield from beside()
+    adaptive = script("network-audits/adaptive.py")
+    known = lines("network-audits/adaptive.jsonl")
+    yield from (
+        Quote(line, "studies/network-audits/adaptive.jsonl") for line in adaptive.table(known)
+    )
     summary = script("defences/summary.py")
     attacks = list(summary.ATTACKS)
     rare = [
