@@ -95,7 +95,7 @@ def window() -> Iterator[Quote]:
 
 def near() -> Iterator[Quote]:
     """Cells of the map near the transition."""
-    source = "studies/table1/window.jsonl"
+    source = "studies/table1/quarter.jsonl"
     lines = list(script("table1/map.py").lines())
     for line in lines:
         yield Quote(f"| {' | '.join(line)} |", source)
