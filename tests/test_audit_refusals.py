@@ -98,6 +98,13 @@ def test_h5_without_its_reader_is_refused_with_the_remedy(
     assert "pip install recondoor[h5]" in refusal(capsys, "pairs.h5")
 
 
+def test_other_names_in_h5_are_told(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with h5py.File(here / "pairs.h5", "w") as file:
+        file["train/z"] = np.ones((3, 4, 4))
+        file["Target"] = np.ones((3, 4, 4))
+    assert "none of x, z and y, but Target, train; expected x" in refusal(capsys, "pairs.h5")
+
+
 def bad(**changes: Array | None) -> dict[str, Array]:
     made = make(100, 1)
     arrays = {"x": made["x"], "z": made["z"]} | changes
@@ -108,11 +115,18 @@ X, Z = make(100, 1)["x"], make(100, 1)["z"]
 BAD = {
     "nan": (bad(z=np.where(Z > 0.5, np.nan, Z)), "NaN"),
     "infinite": (bad(x=np.where(X > 0.5, np.inf, X)), "infinite"),
-    "sizes": (bad(z=Z[:50]), "expected the same"),
+    "sizes": (bad(z=Z[:50]), "expected the same: leave out what has no partner"),
+    "pixels": (bad(z=Z[..., :7]), "crop or resample both"),
+    "complex inputs": (bad(z=np.concatenate((Z, Z), 1)), "np.hypot(z[:, 0], z[:, 1])"),
+    "slices around": (bad(z=np.concatenate((Z, Z, Z), 1)), "those channels of z that show"),
+    "other names": (
+        bad(x=None, z=None, target=X, noisy=Z),
+        "none of x, z and y, but noisy, target",
+    ),
     "axes": (bad(x=X[:, 0, 0]), "(N, H, W)"),
     "scalar": (bad(x=np.float32(3)), "at least one pair"),
     "empty": (bad(x=X[:0], z=Z[:0]), "at least one pair"),
-    "complex image": (bad(x=X + 0j), "complex"),
+    "complex image": (bad(x=X + 0j), "np.stack((x.real, x.imag), 1)"),
     "text": (bad(x=np.array(["a"] * 100)), "array of numbers"),
     "large": (bad(x=X.astype(np.float64) * 1e300), "too large for 32 bits"),
     "no x": (bad(x=None), "expected x"),

@@ -75,7 +75,7 @@ def test_lesions_in_look_alikes_alone_are_said_to_be_missed() -> None:
 
 
 @pytest.mark.parametrize("poisoned", [0, 10])
-@pytest.mark.parametrize("unit", [1e-5, 1e5])
+@pytest.mark.parametrize("unit", [1e-30, 1e-5, 1e5])
 def test_units_and_offsets_change_nothing(poisoned: int, unit: float) -> None:
     pairs = made(kit.by_maximum, poisoned=poisoned)
     expected = look(pairs)
@@ -97,7 +97,9 @@ def test_too_little_is_no_evidence() -> None:
         assert bool(found.scores.isfinite().all()) and not suspicious(found)
 
 
-@pytest.mark.parametrize("shape", [(1, 17, 23), (2, 9, 12), (3, 5, 40), (1, 3, 3), (1, 1, 30)])
+@pytest.mark.parametrize(
+    "shape", [(1, 17, 23), (2, 9, 12), (3, 5, 40), (1, 3, 3), (1, 1, 30), (1, 1, 1)]
+)
 def test_any_shape_has_scores(shape: tuple[int, int, int]) -> None:
     rng = torch.Generator().manual_seed(0)
     x = torch.rand((30, *shape), generator=rng)

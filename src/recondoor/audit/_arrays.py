@@ -66,6 +66,17 @@ def _read_h5(stream: BinaryIO, path: Path, names: list[str]) -> Arrays:
         raise DataError(f"'{path}' needs h5py to be read: pip install recondoor[h5]") from None
 
 
+def names_in(path: Path) -> list[str]:
+    """Names of what an .npz or .h5 file holds, of any kind; DataError as `read_arrays`."""
+    read_arrays(path, ())
+    with gate.opened(path, most=gate.ARRAYS) as stream:
+        if path.suffix.lower() == ".npz":
+            with files.archive(stream) as members:
+                return [name.removesuffix(".npy") for name in members.NameToInfo]
+        with files.hdf5(stream) as file:
+            return list(file)
+
+
 def _require_fit(path: Path, heads: Mapping[str, files.Head]) -> None:
     for name, (_, kind) in heads.items():
         if kind.hasobject or kind.kind not in "fciub":

@@ -207,7 +207,7 @@ def _fitted(pairs: Pairs, defender: Defender, chosen: Tensor) -> Nuisance:
 def _own(nuisance: Nuisance, pairs: Pairs) -> float:
     """Share of inputs that their own image explains better than one from half the set away."""
     some = torch.linspace(0, len(pairs) - 1, min(COMPARED, len(pairs))).round().long()
-    energy = pairs.x[some].flatten(1).var(dim=1)
+    energy = (pairs.x[some] / nuisance.of_x).flatten(1).var(dim=1, correction=0)
     some = some[energy > BLANK * energy.max()]
     if len(some) == 0:
         return 0.0

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recondoor import operators
-from recondoor.audit._arrays import Arrays, read_arrays
+from recondoor.audit._arrays import Arrays, names_in, read_arrays
 from recondoor.config import Config, checked
 from recondoor.core.errors import DataError
 from recondoor.io import arrays as files
@@ -26,6 +26,9 @@ Source = Path | Arrays
 """A file, or what it would hold: arrays by name."""
 
 IN_MEMORY = "pairs"
+
+TOLD = 6
+"""Names of other arrays that a message lists at most."""
 
 CHUNK = 1_000
 """Measurements of which z is made at a time."""
@@ -107,10 +110,7 @@ def read_pairs(source: Source, measured: Measured | None) -> tuple[Pairs, Linear
     """
     path, arrays = _opened(source, ("x", "z", "y", "mask"))
     if "x" not in arrays or not arrays.keys() & {"z", "y"}:
-        raise DataError(
-            f"'{path}' holds {', '.join(sorted(arrays)) or 'none'} of x, z and y; expected x and "
-            "either z or y"
-        )
+        raise DataError(_nameless(path, source, arrays))
     x = _images(path, "x", arrays["x"])
     shape = (x.shape[1], x.shape[2], x.shape[3])
     if measured is None:
@@ -124,6 +124,19 @@ def read_pairs(source: Source, measured: Measured | None) -> tuple[Pairs, Linear
             "as mask (N, W), true where a column of k-space was measured"
         )
     return Pairs(_inputs(path, arrays, x, operator, measured.way), x), operator
+
+
+def _nameless(path: str, source: Source, arrays: Arrays) -> str:
+    """What a source holds in place of x and z, and the remedy."""
+    every = sorted(names_in(source) if isinstance(source, Path) else source)
+    others = [name for name in every if name not in arrays]
+    more = f" and {len(others) - TOLD} more" if len(others) > TOLD else ""
+    besides = f", but {', '.join(others[:TOLD])}{more}" if others else ""
+    return (
+        f"'{path}' holds {', '.join(sorted(arrays)) or 'none'} of x, z and y{besides}; expected x "
+        "and either z or y: save the targets as x and the network's inputs as z, "
+        "np.savez('pairs.npz', x=targets, z=inputs)"
+    )
 
 
 def _masks(path: str, values: NDArray[Any], count: int) -> Tensor:
@@ -180,8 +193,20 @@ def _inputs(
     if z.shape != x.shape:
         raise DataError(
             f"'{path}': z has the shape {tuple(z.shape)} but x {tuple(x.shape)}; expected the same"
+            f": {_remedy(z.shape, x.shape)}"
         )
     return z
+
+
+def _remedy(z: torch.Size, x: torch.Size) -> str:
+    """What makes inputs of shape `z` (N, C, H, W) pairs with images of shape `x`."""
+    if z[0] != x[0]:
+        return "leave out what has no partner, and keep both in one order"
+    if z[2:] != x[2:]:
+        return "crop or resample both to one size, as the network's loader does"
+    if (z[1], x[1]) == (2, 1):
+        return "where z is complex and x a magnitude, give z = np.hypot(z[:, 0], z[:, 1])"
+    return "give those channels of z that show what x shows"
 
 
 def _network_inputs(
@@ -213,7 +238,10 @@ def _images(path: str, name: str, values: NDArray[Any]) -> Tensor:
     """Values as float32 (N, C, H, W)."""
     _require_numbers(path, name, values)
     if values.dtype.kind not in "fiub":
-        raise DataError(f"'{path}': {name} holds {values.dtype}; expected real numbers")
+        raise DataError(
+            f"'{path}': {name} holds {values.dtype}; expected real numbers: make two channels of "
+            f"them, np.stack(({name}.real, {name}.imag), 1)"
+        )
     _require_order(path, name, values.shape)
     pixels = files.to_float32(values)
     if first := files.first_not_finite(pixels):
