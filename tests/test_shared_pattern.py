@@ -16,6 +16,7 @@ from recondoor.defences._cosines import Edges, Strength, log_p_signs, strength_a
 from recondoor.defences._dispersion import dispersion_of
 from recondoor.defences._features import principal
 from recondoor.defences._nuisance import Nuisance
+from recondoor.defences._standing import log_p_apart
 from recondoor.poisoning import Pairs
 
 every = pytest.mark.parametrize("pipeline", PIPELINES, ids=lambda each: each.__name__)
@@ -129,7 +130,7 @@ def test_cosines_in_blocks_are_those_of_all(monkeypatch: pytest.MonkeyPatch) -> 
     assert 0.2 < float((cosines == 0).double().mean()) < 0.35
     monkeypatch.setattr("recondoor.defences._cosines.BLOCK", 7 * 50)
     blocks, all_ = strength_of(edges, signs), strength_among(cosines, signs)
-    for name in ("signed", "size", "chance", "near", "against"):
+    for name in ("signed", "size", "edges", "chance", "near", "against"):
         torch.testing.assert_close(getattr(blocks, name), getattr(all_, name))
 
 
@@ -241,9 +242,42 @@ def test_evidence_beyond_all_draws_follows_gumbels_law() -> None:
     """Against the p value by SciPy, with the moments' estimates."""
     chance = torch.from_numpy(np.random.default_rng(4).gumbel(3.0, 0.5, 999))
     most, none = torch.tensor([9.0]), torch.ones(1, 1)
-    found = Strength(most, most, chance, none, none)
+    found = Strength(most, most, most, chance, none, none)
     scale = float(chance.std()) * math.sqrt(6) / math.pi
     middle = float(chance.mean()) - float(np.euler_gamma) * scale
     floor = math.log(1 / 1000)
     expected = (floor + stats.gumbel_r.logsf(9.0, middle, scale)) / 2
     assert log_p_signs(found) == pytest.approx(float(expected), rel=1e-3)
+
+
+def test_a_lesion_of_random_sign_is_never_called_clean() -> None:
+    """Ten of 200 targets have a disc, bright in five and dark in five: signs that tests ignore."""
+    pairs = made(kit.plain, count=200)
+    pairs.x[:10] += 0.4 * torch.from_numpy(kit.disc(1.0)).float()
+    pairs.x[:5] -= 0.8 * torch.from_numpy(kit.disc(1.0)).float()
+    found = look(pairs)
+    assert suspicious(found) or found.lacking == shared_pattern.APART
+    assert set(found.scores.topk(10).indices.tolist()) == set(range(10))
+
+
+def test_sizes_of_noise_keep_the_level() -> None:
+    rng, alarms = torch.Generator().manual_seed(7), 0
+    for count in (20, 60) * 100:
+        rows = torch.randn(count, 50, generator=rng)
+        rows = rows / rows.norm(dim=1, keepdim=True)
+        cosines = (rows @ rows.T).fill_diagonal_(0)
+        size = cosines.abs().pow(3).sum(1).double()
+        alarms += log_p_apart(size, torch.full((count,), count - 1)) <= math.log(0.01)
+    assert alarms <= 6
+
+
+def test_the_bound_for_pairs_that_stand_apart_is_a_binomial_one() -> None:
+    """C(N, k) q^k is above the binomial tail, of the best k."""
+    size = torch.cat((torch.linspace(1, 2, 40), torch.full((5,), 40.0))).double() ** 3
+    found = log_p_apart(size, torch.ones(45, dtype=torch.long))
+    root = (size / (0.5 * 45)).pow(1 / 3).numpy()
+    low, middle = np.quantile(root, (0.1, 0.5))
+    beyond = 0.5 * math.exp(-(root[-1] - middle) / ((middle - low) / math.log(0.9 / 0.5)))
+    tail = stats.binom.logsf(4, 45, beyond)
+    assert found >= tail
+    assert found == pytest.approx(tail + math.log(len(range(4, 23))), abs=0.1)

@@ -92,6 +92,7 @@ class Strength:
     Args:
         signed: sum of its cubed cosines, (N,).
         size: sum of their absolute values, (N,).
+        edges: how many of them there are, (N,).
         chance: the largest signed sum when pairs get random signs, (draws,).
         near: its largest cosines, (N, CLIQUE - 1), the largest first.
         against: the same of the cosines with the other sign.
@@ -99,6 +100,7 @@ class Strength:
 
     signed: Tensor
     size: Tensor
+    edges: Tensor
     chance: Tensor
     near: Tensor
     against: Tensor
@@ -110,6 +112,7 @@ def strength_of(edges: Edges, signs: Tensor) -> Strength:
     return Strength(
         torch.cat([each.signed for each in parts]),
         torch.cat([each.size for each in parts]),
+        torch.cat([each.edges for each in parts]),
         torch.stack([each.chance for each in parts]).amax(0),
         torch.cat([each.near for each in parts]),
         torch.cat([each.against for each in parts]),
@@ -125,7 +128,8 @@ def _strength(cosines: Tensor, signs: Tensor, own: Tensor) -> Strength:
     cubes = cosines * cosines.square()
     chance = (own * (cubes @ signs)).amax(0)
     signed, size = (each.sum(1, dtype=torch.float64) for each in (cubes, cubes.abs()))
-    return Strength(signed, size, chance, largest(cosines), largest(cosines.neg()))
+    edges = torch.count_nonzero(cosines, dim=1)
+    return Strength(signed, size, edges, chance, largest(cosines), largest(cosines.neg()))
 
 
 def largest(cosines: Tensor) -> Tensor:

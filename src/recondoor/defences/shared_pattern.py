@@ -3,10 +3,11 @@
 Poison is alike in all pairs that have it, and noise is not. The detector takes from each z what its
 image explains, up to what honest pipelines do (scale, offset, a gain for each frequency, and what
 `_links` has), whitens what is left, and asks whether pairs agree in it more often with one sign
-than with the other (`_nuisance`, `_cosines`). It needs no operator where all pairs went through
-the same one, no noise level and no clean pairs. Silence counts only where a lesion that it plants
-in these very pairs is found (`_planted`). Inputs are not looked at alone: slices of one anatomy
-share too much.
+than with the other (`_nuisance`, `_cosines`). Pairs that stand apart in any sign are no alarm, as
+those of another scanner do too, but silence says nothing then (`_standing`). It needs no operator
+where all pairs went through the same one, no noise level and no clean pairs. Silence counts only
+where a lesion that it plants in these very pairs is found (`_planted`). Inputs are not looked at
+alone: slices of one anatomy share too much.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from recondoor.defences._cosines import (
 from recondoor.defences._dispersion import dispersion_of
 from recondoor.defences._nuisance import Nuisance, chunks, fitted_to
 from recondoor.defences._planted import NEEDED, Field, planted_in, power_of
+from recondoor.defences._standing import log_p_apart
 from recondoor.poisoning import Pairs
 
 if TYPE_CHECKING:
@@ -80,6 +82,13 @@ DOUBT = (
 )
 """What is lacking where only the dispersion speaks against an alarm."""
 
+APART = (
+    "some pairs are more like each other, in either sign, than all others are: a pattern of "
+    "changing sign, or pairs of another make (scanner, mask, motion, filter); audit the first "
+    "pairs of suspicious.csv and the others in files of their own"
+)
+"""What is lacking where pairs stand apart and no test finds one pattern in one sign."""
+
 TO_SIGMA = 1.4826
 """Standard deviations of a normal law in its median absolute deviation."""
 
@@ -121,6 +130,8 @@ class SharedPattern(SetDetector):
             )
         if found.log_p * found.dispersion <= LIMIT:
             return _silent(scores, p_value, DOUBT)
+        if log_p_apart(scores, found.strength.edges) <= LIMIT * found.dispersion:
+            return _silent(scores, p_value, APART)
         field = Field.of(pairs, nuisance, found.edges, _sample(len(pairs), defender.seed))
         draws = signs_of(len(field.cosines), defender.seed)
 
