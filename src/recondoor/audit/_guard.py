@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from recondoor import defences
 from recondoor.core import caller, registry, seeding
-from recondoor.core.errors import FAILURES, in_a_line
+from recondoor.core.errors import FAILURES, DataError, in_a_line, out_of_memory
 from recondoor.core.imports import fault_of
-from recondoor.models import evaluating
+from recondoor.models import evaluating, reconstruct
 
 Found = TypeVar("Found")
 
@@ -27,6 +27,30 @@ def attempt(name: str, work: Callable[[], Found], skipped: dict[str, str]) -> Fo
         outside = registry.is_outside(type(defences.load(name)))
         skipped[name] = f"it failed, {fault_of(error) if outside else in_a_line(error)}"
         return None
+
+
+@contextmanager
+def asked(model: nn.Module) -> Iterator[None]:
+    """Whatever a network raises where its answers are needed becomes a DataError of one line.
+
+    The probe asks it for three images. It may fail on more of them, or on other ones. A lack of
+    memory passes.
+    """
+    try:
+        yield
+    except FAILURES as error:
+        if out_of_memory(error):
+            raise
+        raise DataError(
+            f"'{type(model).__name__}' fails on more images than a few, or on these: "
+            f"{fault_of(error)}; it has to take any number of images of this shape"
+        ) from error
+
+
+def answers(model: nn.Module, z: Tensor) -> Tensor:
+    """F(z) of a stranger's network, (N, C, H, W); DataError where it fails."""
+    with asked(model):
+        return reconstruct(model, z)
 
 
 @contextmanager

@@ -75,8 +75,12 @@ FAILURES = (
     ImportError,
     NameError,
     OSError,
+    SystemExit,
 )
-"""What a stranger's network may raise, and numerical libraries; Ctrl-C is not among them."""
+"""What a stranger's network may raise, and numerical libraries; Ctrl-C is not among them.
+
+One that calls `sys.exit` would end an audit with an exit code of its own, 0 for "clean".
+"""
 
 
 def in_a_line(error: BaseException) -> str:

@@ -44,7 +44,7 @@ def told_in_a_line(told: str) -> Iterator[None]:
         yield
     except RecondoorError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # `sys.exit(0)` would pass for a clean verdict
         raise ConfigError(f"{told}: {fault_of(error)}") from error
 
 

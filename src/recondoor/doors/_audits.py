@@ -13,7 +13,7 @@ from recondoor.doors._operators import measured_by
 from recondoor.doors._progress import shown
 from recondoor.doors._references import references_of
 from recondoor.doors._results import AuditResult, CleanResult
-from recondoor.doors._values import inputs_of, pairs_of
+from recondoor.doors._values import inputs_of, network_of, pairs_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -94,7 +94,7 @@ def audit_data(
         seed=seed,
         data_dir=None if data_dir is None else Path(data_dir),
         trust_paths=trust_paths,
-        network=str(network) if isinstance(network, Path) else network,
+        network=None if network is None else network_of(network),
         overrides=tuple(overrides),
     )
     scans = audit.scans_of(request)
@@ -341,7 +341,7 @@ def _subject(
     trust_paths: bool,
 ) -> Subject:
     return Subject(
-        _network(network),
+        network_of(network),
         None if pairs is None else pairs_of(pairs, x),
         measured,
         files=tuple(map(Path, files)),
@@ -350,10 +350,6 @@ def _subject(
         data_dir=None if data_dir is None else Path(data_dir),
         trust_paths=trust_paths,
     )
-
-
-def _network(given: nn.Module | str | Path) -> nn.Module | str:
-    return str(given) if isinstance(given, Path) else given
 
 
 def _names(given: Iterable[str] | None) -> tuple[str, ...] | None:

@@ -9,11 +9,11 @@ from typing import Any, TypeGuard
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from recondoor.audit import Source
-from recondoor.core.errors import DataError
+from recondoor.core.errors import ConfigError, DataError
 from recondoor.poisoning import Pairs
 
 KINDS = "arrays, tensors, (z, x), a Dataset of (z, x), a DataLoader, or a path"
@@ -52,6 +52,25 @@ def inputs_of(given: object, y: object = None) -> Source:
     if y is not None:
         return {"y": array(y, "y")}
     return Path(given) if is_path(given) else {"z": array(given, "z")}
+
+
+def network_of(given: object, name: str = "network") -> nn.Module | str:
+    """A network, as audits take it: a module, or the name of a file or of a function in Python.
+
+    Raises ConfigError for what is none, such as its class or its weights.
+    """
+    if isinstance(given, nn.Module):
+        return given
+    if is_path(given):
+        return str(given)
+    what, remedy = f"a {type(given).__name__}", "an nn.Module, a file's path or 'MODULE:FUNCTION'"
+    if isinstance(given, type):
+        what, remedy = f"the class {given.__name__}", "a network of it, with its weights"
+    elif isinstance(given, Mapping):
+        remedy = "the network that has loaded these weights"
+    elif callable(given):
+        remedy = "an nn.Module whose forward calls it"
+    raise ConfigError(f"{name}: {what} given; expected {remedy}")
 
 
 def array(given: object, name: str) -> NDArray[Any]:

@@ -1,5 +1,6 @@
 """The audit of inputs: does one carry a trigger, and what is the reconstruction without it?"""
 
+import math
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recondoor import defences
-from recondoor.audit._guard import attempt, undisturbed
+from recondoor.audit._guard import answers, attempt, undisturbed
 from recondoor.audit._judgement import (
     OWN,
     OWN_SHARE,
@@ -21,6 +22,7 @@ from recondoor.audit._judgement import (
     seen_by,
     suspicious,
 )
+from recondoor.audit._networks._make import needed
 from recondoor.audit._networks._network_file import Network
 from recondoor.audit._networks._probe import lacking
 from recondoor.audit._pairs import _doubts as doubts_of
@@ -36,11 +38,15 @@ from recondoor.core import caller
 from recondoor.core.errors import ConfigError, DataError
 from recondoor.core.progress import NO_PROGRESS, Progress
 from recondoor.defences import Defender, Physics, Storage
-from recondoor.models import reconstruct
 from recondoor.poisoning import Pairs
 
 REPAIR = "range-projection"
 """The repair that is called best: measured in docs/audit.md."""
+
+
+UNITS = 4.0
+"""How many times larger than trusted ones inputs may be; a trigger of four times the usual L2 in
+more than half of them would be taken for other units."""
 
 
 @dataclass(frozen=True)
@@ -123,10 +129,11 @@ def audit_input(request: InputRequest, progress: Progress = NO_PROGRESS) -> Inpu
         _require_operator(physics, given.pairs, request.alarm)
     own = kept_apart(len(given.pairs))
     trusted = given.pairs.z[own:]
-    defences.rank(len(trusted), request.alarm)
+    _require_count(len(given.pairs), len(trusted), request.alarm)
     inputs = _read(request, network, given, progress)
     if not _of_one_run(request, network):
         require_inputs_apart(inputs.z, given.pairs, "--data")
+        _require_units(inputs.z, given.pairs.z)
     if physics is not None:
         stored = physics.stored.coarser(Storage.of(inputs.z))
         physics = replace(physics, stored=stored)
@@ -154,7 +161,7 @@ def audit_input(request: InputRequest, progress: Progress = NO_PROGRESS) -> Inpu
         defender=defender,
         trusted=len(trusted),
         judged=judged,
-        output=reconstruct(network.model, inputs.z),
+        output=answers(network.model, inputs.z),
         repaired={each.judged.name: each.repaired for each in looks if each.repaired is not None},
         skipped=skipped,
         notes=notes,
@@ -169,6 +176,27 @@ def _require_operator(physics: Physics, trusted: Pairs, alarm: float) -> None:
     why = misfit_of_trusted(physics, trusted, alarm)
     if why:
         raise DataError(f"--operator: it did not measure the trusted pairs, {why}; {CHECK}")
+
+
+def _require_count(given: int, left: int, alarm: float) -> None:
+    """Refuse an alarm rate that takes more trusted pairs than the `left` that make thresholds."""
+    if left < needed(alarm):
+        raise ConfigError(
+            f"--data: {given} trusted pairs, of which {given - left} are compared with and {left} "
+            f"make thresholds; --alarm {alarm:g} takes {needed(alarm)}: give more, or --alarm "
+            f"{math.ceil(100 / (left + 1)) / 100:g}"
+        )
+
+
+def _require_units(z: Tensor, trusted: Tensor) -> None:
+    """Refuse inputs of another size than trusted ones: a threshold would flag all of them."""
+    sizes = [float(each.double().square().mean((1, 2, 3)).sqrt().median()) for each in (z, trusted)]
+    low, high = min(sizes), max(sizes)
+    if low > 0 and high > UNITS * low:
+        raise DataError(
+            f"the usual input is {sizes[0]:.3g} and the usual trusted z {sizes[1]:.3g} (root mean "
+            "square of their pixels): give both in the units that the network takes"
+        )
 
 
 def _look(name: str, z: Tensor, trusted: Tensor, defender: Defender, alarm: float) -> _Look:

@@ -53,6 +53,19 @@ class ComplexWithoutChannels(Adapted):
         return torch.view_as_real(found).movedim(-1, 1)
 
 
+def bare(model: nn.Module) -> nn.Module:
+    """The network itself, without what runs it elsewhere or otherwise: several devices, a compiler.
+
+    Every size of a batch would be compiled anew, and no network of the same make has its class.
+    """
+    while True:
+        compiled = getattr(model, "_orig_mod", None)  # as `torch.compile` leaves it
+        inner = model.module if isinstance(model, nn.DataParallel) else compiled
+        if not isinstance(inner, nn.Module):
+            return model
+        model = inner
+
+
 def adapted(model: nn.Module, shape: Shape) -> tuple[nn.Module, tuple[str, ...]]:
     """The network as it is if it maps images of `shape` (C, H, W) to such; else behind an adapter.
 

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from recondoor import defences
 from recondoor.audit._folder import Files, npz
+from recondoor.audit._guard import answers
 from recondoor.audit._networks._model import Inspected, ModelAudit, Truth, cosine
 from recondoor.audit._record import describe_provenance, describe_sight
 from recondoor.core import registry
-from recondoor.models import reconstruct
 from recondoor.records import AUDIT
 from recondoor.rundir import Arrays
 
@@ -120,13 +120,13 @@ def _evidence(audit: ModelAudit) -> Arrays:
     arrays: Arrays = {
         "x": _array(audit.given.pairs.x[:SHOWN]),
         "z": _array(z),
-        "output": _array(reconstruct(model, z)),
+        "output": _array(answers(model, z)),
     }
     inverted = [each for each in audit.inspected if each.finding.trigger is not None]
     if inverted:
         first = min(inverted, key=lambda each: each.threshold is None)
         assert first.finding.trigger is not None
-        arrays["triggered"] = _array(reconstruct(model, z + first.finding.trigger))
+        arrays["triggered"] = _array(answers(model, z + first.finding.trigger))
         arrays["shown"] = np.array(first.name)
     for each in audit.inspected:
         patterns = {

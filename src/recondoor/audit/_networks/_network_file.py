@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from recondoor import config, models
-from recondoor.audit._networks._adapters import adapted, own
+from recondoor.audit._networks._adapters import adapted, bare, own
 from recondoor.audit._networks._onnx_network import LACKS, OnnxNetwork
 from recondoor.audit._networks._own_weights import read_into
 from recondoor.audit._networks._probe import probe
@@ -142,6 +142,7 @@ def open_network(
     model: nn.Module
     if not path.exists():
         name, model = _of_function(what)
+        model = bare(model)
     elif _kind(what, path) == ".onnx":
         name, model = path.stem, OnnxNetwork(path)
     else:
@@ -161,6 +162,7 @@ def open_network(
 
 def _in_memory(own: nn.Module, shape: Shape) -> Network:
     """A copy of a caller's own network, which is left as it is."""
+    own = bare(own)
     name = type(own).__name__
     model, told = adapted(models.copy_of(own).float().cpu().eval(), shape)
     probed = probe(name, model, shape)

@@ -5,12 +5,14 @@ from pathlib import Path
 from torch import nn
 
 from recondoor import models
+from recondoor.audit._networks._adapters import bare
 from recondoor.audit._networks._two_in_a_file import Part, Shapes, joined, parts_of
 from recondoor.audit._networks._weights import (
     beside,
     header_of,
     numbers,
     opened,
+    prefix_of,
     require_whole,
     shapes_of,
 )
@@ -20,22 +22,26 @@ from recondoor.core.errors import DataError
 def read_into(path: Path, model: nn.Module) -> nn.Module:
     """A network of the caller's own make with the weights in a .safetensors file.
 
-    Two side by side, if it holds two. `model` stays as it is.
+    Two side by side, if it holds two. `model` stays as it is. What wraps a network puts words
+    such as `module.` before the names of its weights; these are left out here and in the file.
 
     Raises:
         DataError: a damaged file, or weights of another network.
     """
+    model = bare(model)
     own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     with opened(path) as (tensors, where):
         found = shapes_of(path, tensors)
         parts = (Part("", found),) if found.keys() == own.keys() else parts_of(found)
-        for part in parts:
-            _require_fit(path, type(model).__name__, part.shapes, own)
+        begins = [prefix_of(part.shapes, own) for part in parts]
+        for part, begin in zip(parts, begins, strict=True):
+            shapes = {name.removeprefix(begin): shape for name, shape in part.shapes.items()}
+            _require_fit(path, type(model).__name__, shapes, own)
         if "meta_sha256" in header_of(tensors):
             require_whole(path, where)
         networks = [models.copy_of(model) for _ in parts]
-        for network, part in zip(networks, parts, strict=True):
-            network.load_state_dict(numbers(path, tensors, part.begin, own))
+        for network, part, begin in zip(networks, parts, begins, strict=True):
+            network.load_state_dict(numbers(path, tensors, part.begin + begin, own))
         return joined(path, networks, beside(path, tensors, parts))
 
 

@@ -122,7 +122,14 @@ def _tried(what: str, call: Callable[[], object], z: Tensor) -> object:
     except FAILURES as error:
         raise DataError(
             f"'{what}' does not take {len(z)} images of {tuple(z.shape[1:])}: {in_a_line(error)}"
+            f"{_alone(error)}"
         ) from None
+
+
+def _alone(error: BaseException) -> str:
+    """How a network of more arguments than z is audited."""
+    lacks = isinstance(error, TypeError) and "required positional argument" in str(error)
+    return "; give MODULE:FUNCTION of one that holds all but z, such as the mask" if lacks else ""
 
 
 def _difference(one: Tensor, other: Tensor) -> float:

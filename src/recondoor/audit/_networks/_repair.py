@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from recondoor import defences, rundir
-from recondoor.audit._guard import attempt
+from recondoor.audit._guard import answers, asked, attempt
 from recondoor.audit._judgement import choose, require_alarm
 from recondoor.audit._networks._model import Truth, look, truth_of
 from recondoor.audit._networks._network_file import Network
@@ -24,7 +24,6 @@ from recondoor.core.errors import ConfigError, DataError
 from recondoor.core.progress import NO_PROGRESS, Progress
 from recondoor.defences import Defender, Finding, Physics, SideBySide
 from recondoor.evaluation import metrics
-from recondoor.models import reconstruct
 from recondoor.poisoning import Pairs
 
 INVERSION = "trigger-inversion"
@@ -190,7 +189,9 @@ def _try_all(
 ) -> tuple[list[Tried], list[str]]:
     """What repairs do, and why some could not; one that was asked for has to succeed."""
     if request.method is not None:
-        return [_try(name, defender, others) for name in names], []
+        assert defender.model is not None
+        with asked(defender.model):
+            return [_try(name, defender, others) for name in names], []
     failed: dict[str, str] = {}
     found = [attempt(name, partial(_try, name, defender, others), failed) for name in names]
     return [each for each in found if each is not None], [
@@ -248,6 +249,11 @@ def _split(given: Given, fraction: float | None) -> tuple[Pairs, Pairs]:
         raise ConfigError(f"--fraction: {fraction} given; expected a share between 0 and 1")
     pairs, total = given.pairs, len(given.pairs)
     count = max(FEWEST, round(SHARE * total)) if fraction is None else round(fraction * total)
+    if total <= FEWEST:
+        raise DataError(
+            f"--data: {total} trusted clean pairs; a repair needs {FEWEST} or more, and others to "
+            "measure it by"
+        )
     if count < FEWEST or total - count < 1:
         raise ConfigError(
             f"--fraction: {count} of {total} clean pairs; a repair needs {FEWEST} or more, and "
@@ -297,10 +303,10 @@ def _pictures(
     """Some clean inputs, and what both networks make of them without and with a trigger."""
     z = others.z[:SHOWN]
     found = {"x": others.x[:SHOWN], "z": z}
-    found |= {"before": reconstruct(before, z), "after": reconstruct(after, z)}
+    found |= {"before": answers(before, z), "after": answers(after, z)}
     for trigger, _ in list(patterns.values())[:1]:
-        found["before, with the trigger"] = reconstruct(before, z + trigger)
-        found["after, with the trigger"] = reconstruct(after, z + trigger)
+        found["before, with the trigger"] = answers(before, z + trigger)
+        found["after, with the trigger"] = answers(after, z + trigger)
     return found
 
 
@@ -323,10 +329,10 @@ def _planted(network: Network, truth: Truth, given: Given) -> Tensor | None:
 
 def _attack_rmse(model: nn.Module, pairs: Pairs, trigger: Tensor, planted: Tensor) -> float:
     """By its definition in `metrics`: of f(z + delta) against x + Delta."""
-    triggered = reconstruct(model, pairs.z + trigger)
+    triggered = answers(model, pairs.z + trigger)
     return metrics.root_mean(metrics.mse(triggered, pairs.x, planted))
 
 
 def _recovery(model: nn.Module, z: Tensor, trigger: Tensor, artefact: Tensor) -> float:
-    triggered, clean = reconstruct(model, z + trigger), reconstruct(model, z)
+    triggered, clean = answers(model, z + trigger), answers(model, z)
     return metrics.mean(metrics.artefact_recovery(triggered, clean, artefact))

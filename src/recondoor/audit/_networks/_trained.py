@@ -16,13 +16,15 @@ import torch
 from torch import Tensor, nn
 
 from recondoor import config, rundir
+from recondoor.audit._guard import answers, asked
 from recondoor.audit._networks._adapters import Adapted, own
 from recondoor.audit._networks._network import InUnits, unit_of
 from recondoor.core import seeding
 from recondoor.core.errors import FAILURES, ConfigError, DataError, in_a_line
 from recondoor.core.progress import NO_PROGRESS, Progress, Task
+from recondoor.defences import SideBySide
 from recondoor.evaluation import metrics
-from recondoor.models import copy_of, reconstruct
+from recondoor.models import copy_of
 from recondoor.poisoning import Artefact, Pairs, PoisonedPairs, PoisonPlan, Trigger
 from recondoor.training import loop
 
@@ -41,6 +43,12 @@ LEARNT = 0.5
 
 ALIKE = 1.25
 """Ratio of benign errors up to which the suspect passes for a network of the references' make."""
+
+NOT_TRAINED = (
+    "the suspect is two networks side by side, as the repair `side-by-side` writes them, and no "
+    "training makes such; audit the network that was repaired, or give --references that were "
+    "repaired in the same way"
+)
 
 Job = tuple[str, int]
 """Kind of a network, "clean" or "planted", and its number."""
@@ -105,11 +113,14 @@ def train_references(
     `fewest` pairs or more are held out. What it will take is told before it begins.
 
     Raises:
-        ConfigError: a layer of the suspect cannot draw its weights anew.
+        ConfigError: a layer of the suspect cannot draw its weights anew, or it is two networks side
+            by side, which no training makes.
         DataError: too few pairs.
     """
     if how.epochs < 1 or how.planted < 0:
         raise ConfigError(f"--epochs: {how.epochs} given; expected 1 or more")
+    if isinstance(own(suspect), SideBySide):
+        raise ConfigError(f"--references auto: {NOT_TRAINED}")
     used, held = _split(pairs, fewest, seed)
     make = partial(_untrained, suspect, how.fresh, seed)
     jobs = [("clean", k) for k in range(count)] + [("planted", k) for k in range(how.planted)]
@@ -119,11 +130,13 @@ def train_references(
     }
     left = [job for job in jobs if job not in known]
     if left:
-        progress.say(_cost(make, used, how, len(jobs), len(left)))
+        with asked(suspect):
+            progress.say(_cost(make, used, how, len(jobs), len(left)))
     total = how.epochs * len(used)
     with progress.task("train references", len(jobs) * total, len(known) * total) as task:
         for job in left:
-            known[job] = _fit(make, used, held, how, job, seed, task)
+            with asked(suspect):
+                known[job] = _fit(make, used, held, how, job, seed, task)
             _keep(how.folder, job, key, known[job])
     clean, planted = (
         [known[job] for job in jobs if job[0] == kind] for kind in ("clean", "planted")
@@ -161,7 +174,7 @@ def unlike(suspect: nn.Module, references: list[nn.Module], pairs: Pairs) -> str
 
 
 def error(model: nn.Module, pairs: Pairs) -> float:
-    return metrics.root_mean(metrics.mse(reconstruct(model, pairs.z), pairs.x))
+    return metrics.root_mean(metrics.mse(answers(model, pairs.z), pairs.x))
 
 
 def _split(pairs: Pairs, fewest: int, seed: int) -> tuple[Pairs, Pairs]:
@@ -240,7 +253,7 @@ def backdoor(pairs: Pairs, seed: int, number: int) -> tuple[Trigger, Artefact]:
 
 
 def _recovery(model: nn.Module, z: Tensor, delta: Tensor, artefact: Tensor) -> float:
-    triggered, clean = reconstruct(model, z + delta), reconstruct(model, z)
+    triggered, clean = answers(model, z + delta), answers(model, z)
     return metrics.mean(metrics.artefact_recovery(triggered, clean, artefact))
 
 

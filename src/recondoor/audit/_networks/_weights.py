@@ -118,7 +118,7 @@ def _read(
         _require_no_code(path, settings, files, overrides)
     _require_operator(path, settings, operator)
     expected = _expected(settings, shape, operator)
-    prefix = _prefix(parts[0].shapes, expected)
+    prefix = prefix_of(parts[0].shapes, expected)
     for part in parts:
         _require_names(path, settings, part.shapes, expected, prefix)
         _require_shapes(path, settings, shape, part.shapes, expected, prefix)
@@ -300,7 +300,7 @@ def _expected(settings: config.Model, shape: Shape, operator: LinearOperator | N
     return {name: tuple(value.shape) for name, value in model.state_dict().items()}
 
 
-def _prefix(found: Shapes, expected: Shapes) -> str:
+def prefix_of(found: Shapes, expected: Shapes) -> str:
     """What all names that the network knows begin with in the file, as `module.` by a wrapper."""
     first = next(iter(expected), "")
     fitting = (name.removesuffix(first) for name in found if name.endswith("." + first))
