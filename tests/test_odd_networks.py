@@ -131,7 +131,7 @@ def test_wrapped_networks_are_those_that_they_wrap(tmp_path: Path) -> None:
 
 def test_inputs_in_other_units_are_refused_and_not_called_suspicious() -> None:
     z = given(30)[0]
-    for scaled, told in ((255 * z, "13[23]"), (z / 255, "0.0020")):
+    for scaled, told in ((255 * z, "13[23]"), (z / 255, "0.0020.")):
         with pytest.raises(DataError, match=f"the usual input is {told} and .* z 0.5.*: give both"):
             rd.audit_inputs(conv(), scaled, clean=given(140), detectors=["input-peaks"])
     # A trigger as strong as the input itself is no other unit.
