@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from kept import Quote, script
+from kept import Quote, lines, script
 
 SOURCE = "studies/real-audits"
 SHOWN = ("No operator", "All fresh cells", "Kinds of poison", "Kinds of pairs")
@@ -13,3 +13,11 @@ def quotes() -> Iterator[Quote]:
     tables = script("real-audits/summary.py").tables()
     for name in SHOWN:
         yield from (Quote(line, SOURCE) for line in tables[name])
+    kept = f"{SOURCE}/standing.jsonl"
+    standing = lines("real-audits/standing.jsonl")
+    yield from (Quote(line, kept) for line in script("real-audits/standing.py").table(standing))
+    counts = [
+        sum(len(row["found"]) for row in standing if (row["kind"], row["pairs"]) == ("clean", n))
+        for n in (100, 1000)
+    ]
+    yield Quote(f"of {counts[0]} of 100 pairs and {counts[1]} of 1,000, of all sixteen cells", kept)
