@@ -129,7 +129,7 @@ def read_pairs(source: Source, measured: Measured | None) -> tuple[Pairs, Linear
 def _nameless(path: str, source: Source, arrays: Arrays) -> str:
     """What a source holds in place of x and z, and the remedy."""
     every = sorted(names_in(source) if isinstance(source, Path) else source)
-    others = [name for name in every if name not in arrays]
+    others = [" ".join(name.split()) for name in every if name not in arrays]  # a line is a line
     more = f" and {len(others) - TOLD} more" if len(others) > TOLD else ""
     besides = f", but {', '.join(others[:TOLD])}{more}" if others else ""
     return (
