@@ -144,7 +144,7 @@ def test_copies_add_no_trusted_pairs(place: Path, capsys: pytest.CaptureFixture[
     audited = ("audit", "model", "net.safetensors", "--data", "few.npz", *SMALL)
     assert "30 trusted clean pairs; at least 40 are needed" in refusal(capsys, *audited)
     repaired = ("clean", "net.safetensors", "--data", "few.npz", *SMALL, "--out", "o.safetensors")
-    assert "of 30 clean pairs" in refusal(capsys, *repaired)
+    assert "30 trusted clean pairs" in refusal(capsys, *repaired)
     told = refusal(
         capsys, "audit", "data", "pairs.npz", "--clean", "few.npz", "--alarm", "0.01", *OPERATOR
     )

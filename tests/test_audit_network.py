@@ -216,7 +216,7 @@ def test_clean_inputs_are_called_clean_also_from_measurements(here: Path) -> Non
 @pytest.mark.parametrize(
     ("arrays", "more", "said"),
     [
-        ({}, ["--alarm=0.001"], "give 999 or more"),
+        ({}, ["--alarm=0.001"], "takes 999"),
         ({"z": np.full((5, 12, 12), np.nan)}, [], "NaN"),
         ({"z": np.ones((5, 1, 8, 8))}, [], "expected (1, 12, 12)"),
         ({"z": np.ones((5, 12, 12)) + 0j}, [], "expected real numbers"),
