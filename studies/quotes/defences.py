@@ -208,6 +208,8 @@ def beside() -> Iterator[Quote]:
         arch, pipe, _, kind, *more = row["id"].split("-")
         label = f"{WORDS[arch]}, {WORDS[pipe]}, {WORDS.get(kind, kind)}"
         label += f" {more[0].removeprefix('f')}" if kind == "square" else ""
+        label += ", not learnt" if row["state"] == "not learnt" else ""
+        label += ", tuned on" if more and more[-1] == "ft" else ""
         before, mended, both = row["before"], row["mended"], row["both"]
         clean = row["state"] == "clean"
         recoveries = ["–", "–"] if clean else [signed(e["recovery"]) for e in (before, both)]
