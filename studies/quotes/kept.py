@@ -42,6 +42,9 @@ def sweep(name: str) -> list[Row]:
 def script(name: str) -> ModuleType:
     """A study's own script, as in ``equal-budget/summary.py``."""
     path = STUDIES / name
+    # Scripts of two folders, or of somebody else, may have modules of the same names.
+    beside = {other.stem for other in path.parent.glob("*.py")}
+    others = {own: sys.modules.pop(own) for own in beside & set(sys.modules)}
     sys.path.insert(0, str(path.parent))
     try:
         spec = importlib.util.spec_from_file_location(name.replace("/", "_")[:-3], path)
@@ -52,6 +55,9 @@ def script(name: str) -> ModuleType:
         spec.loader.exec_module(module)
     finally:
         sys.path.pop(0)
+        for own in beside & set(sys.modules):
+            del sys.modules[own]
+        sys.modules.update(others)
     return module
 
 
