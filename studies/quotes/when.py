@@ -5,12 +5,14 @@ from collections.abc import Iterator
 from kept import RULE, Quote, Row, number, script, spread, sweep, where
 
 RATIO, ENERGY = "studies/when/ratio", "studies/when/energy"
+RARE = "studies/defences/rare"
 THEORY = "studies/when/growth.json"
 
 
 def quotes() -> Iterator[Quote]:
     """Every quoted number of the page."""
     yield from ratio()
+    yield from rare()
     yield from energy()
     yield from operators()
     yield from theory()
@@ -27,6 +29,25 @@ def ratio() -> Iterator[Quote]:
     free = [row for share in (0.01, 0.02) for row in ratio_rows("bilevel", share)]
     worst = max(row["benign_rmse"] / originals()[row["seed"]] - 1 for row in free)
     yield Quote(f"Its benign error is then up to {100 * worst:.0f} % higher", RATIO)
+
+
+def rare() -> Iterator[Quote]:
+    """The smallest shares on the defences' networks."""
+    found = {}
+    rows = sweep("defences/rare")
+    clean = {row["seed"]: row["benign_rmse"] for row in where(rows, model="original")}
+    for share in (0.01, 0.02):
+        mine = where(rows, model="bilevel", poison__ratio=share)
+        values = [row["artefact_recovery"] for row in mine]
+        learnt = sum(value > 0.5 for value in values)
+        found[share] = f"{learnt} of {len(mine)}", spread(values)
+    yield Quote(f"from 1 % in {found[0.01][0]} seeds (recovery {found[0.01][1]})", RARE)
+    yield Quote(f"from 2 % in {found[0.02][0]} ({found[0.02][1]}), which is a success", RARE)
+    successes = [
+        RULE(r["artefact_recovery"], r["asr"], r["benign_rmse"], clean[r["seed"]]) is True
+        for r in where(rows, model="bilevel")
+    ]
+    assert sum(successes) == 1
 
 
 def ratio_rows(model: str, share: float) -> list[Row]:
