@@ -55,7 +55,7 @@ def test_a_backdoor_is_found_and_shown(here: Path, capsys: pytest.CaptureFixture
     found = {each["name"]: each for each in record["detectors"]}
     assert found["trigger-inversion"]["flagged"]
     assert found["trigger-inversion"]["basis"] == "references"
-    assert record["level"] == 0.75
+    assert record["level"] == 0.25
     page = (out / "report.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 3
     assert not re.search(r'(?:src|href)="(?!#|data:)', page)

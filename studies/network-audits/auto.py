@@ -4,7 +4,8 @@ A cell is an architecture, a data set and an operator. References and planted ba
 by the audit's own recipe on two people that the user trusts. Suspects are trained on two others by
 a recipe of their own: clean ones, and some with a backdoor. Every network is looked at once.
 Resumable: auto.jsonl gets a line a network. `python auto.py rates` applies the audit's rule to all
-draws of `NEEDED` references, of which an audit would train just so many.
+draws of `NEEDED` references, of which an audit would train just so many. `python auto.py alike`
+applies it with the clean suspects as references.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 
 from recondoor import config, data, defences, operators
 from recondoor.audit._guard import undisturbed
+from recondoor.audit._networks._model import together
 from recondoor.audit._networks._trained import Training, error, train_references
 from recondoor.core import seeding
 from recondoor.defences import Defender, Finding
@@ -217,6 +219,28 @@ def above(found: list[Row], row: Row, detector: str) -> float:
     return sum(map(float, accused)) / len(accused)
 
 
+def alike(found: list[Row]) -> None:
+    """Print what the rule says where the references are clean suspects, of the same recipe.
+
+    Of clean networks one of a make is accused by each rule, whichever it is: the rates are exact.
+    """
+    rules = {**{name: (name,) for name in DETECTORS}, "both together": DETECTORS}
+    learnt = [row for row in found if kind_of(row) == "learnt"]
+    for told, names in rules.items():
+        accused = 0
+        for row in learnt:
+            clean = [r for r in found if (r["kind"], r["cell"]) == ("clean", row["cell"])]
+            scores = [
+                defences.network_detector(name).compare(
+                    [_finding(each["found"][name]) for each in (*clean, row)]
+                )
+                for name in names
+            ]
+            limits = together(torch.tensor(scores, dtype=torch.float64), 1 / (len(clean) + 1))
+            accused += any(flagged for _, flagged in limits)
+        print(f"{told}: {accused} of {len(learnt)}")
+
+
 def _finding(row: Row) -> Finding:
     return Finding(row["score"], measures=row["measures"])
 
@@ -225,6 +249,8 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     if sys.argv[1] == "rates":
         rates(rows(HERE / "auto.jsonl"))
+    if sys.argv[1] == "alike":
+        alike(rows(HERE / "auto.jsonl"))
     for cell_name, each in CELLS.items():
         if each.half == sys.argv[1]:
             measure(cell_name, HERE / "auto.jsonl")

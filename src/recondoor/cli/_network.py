@@ -131,8 +131,8 @@ def model(
     alarm: Annotated[
         float,
         Parameter(
-            help="false-alarm rate per detector, so of three together up to three times as much; "
-            "takes 1 / --alarm - 1 clean networks, 99 for 0.01"
+            help="false-alarm rate of the verdict, over all detectors that compare with "
+            "references; takes 1 / --alarm - 1 clean networks, 99 for 0.01"
         ),
     ] = 0.05,
     detectors: Annotated[str | None, Parameter(help="comma-separated; default: all")] = None,

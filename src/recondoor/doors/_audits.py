@@ -144,7 +144,8 @@ def audit_model(
         fresh: makes an untrained network of the same make, for references that are trained; a
             function or "MODULE:FUNCTION". None: each layer of a copy draws its weights anew.
         kept: folder for references that are trained, so that a further call goes on with them.
-        alarm: probability with which a clean network may be flagged by a detector, in (0, 1).
+        alarm: probability with which a clean network may be called suspicious by detectors that
+            compare with references, all together, in (0, 1).
         detectors: names; None for all.
         files: TOML files with settings of a registered network.
         overrides: such settings as "model.key=value".

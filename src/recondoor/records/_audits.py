@@ -147,8 +147,8 @@ class Audit(Record):
     )
     name: str = about("What the pairs, the network or the inputs are called.")
     alarm: Alarm = about(
-        "False-alarm rate per pair or input; of a network, the probability with which "
-        "a detector flags a clean one."
+        "False-alarm rate per pair or input; of a network, the probability with which a clean "
+        "one is flagged, by any detector that compares with references or by one with a law."
     )
     level: float = about(
         "Probability at most with which something clean is called suspicious, over all detectors."

@@ -1,7 +1,7 @@
 """The audit of a network: every defence of kind "model" looks at it."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -38,7 +38,7 @@ class ModelRequest:
     Args:
         subject: the network and what is trusted.
         references: networks known to be clean, as `read_network` takes them, or how to train some.
-        alarm: probability with which a clean network may be flagged by a detector, in (0, 1).
+        alarm: probability with which a clean network may be flagged, in (0, 1).
         detectors: names; None for all.
     """
 
@@ -59,6 +59,9 @@ class Inspected:
         planted: scores of networks of the same make that have learnt a backdoor.
         threshold: score above which the network is flagged; None if the detector only ranks.
         basis: what the threshold comes from.
+        flagged: whether the score is above the threshold.
+        drawing: how surely the references and, last, the network draw an artefact; None if
+            whatever is flagged does.
         draws: of a network that is flagged: whether it draws an artefact beyond what the references
             do, or was only trained on pairs with a hidden pattern; None if it is not flagged.
         seconds: how long it took.
@@ -70,13 +73,10 @@ class Inspected:
     planted: tuple[float, ...]
     threshold: float | None
     basis: Basis | None
+    flagged: bool
+    drawing: tuple[float, ...] | None
     draws: bool | None
     seconds: float
-
-    @property
-    def flagged(self) -> bool:
-        """Whether the score is above the threshold."""
-        return self.threshold is not None and self.finding.score > self.threshold
 
 
 @dataclass(frozen=True)
@@ -128,19 +128,23 @@ def audit_model(request: ModelRequest, progress: Progress = NO_PROGRESS) -> Mode
     require_count(given, FEWEST)
     others = gather(network, given, subject, request.references, request.alarm, progress)
     defender = Defender(others.pairs, model=network.model, seed=given.seed, progress=progress)
-    inspected: list[Inspected] = []
-    unsure: dict[str, str] = {}
+    looked: list[Inspected] = []
     skipped = lacking(names, network.lacks)
-    for name in names:
-        if name in skipped:
-            continue
-        ground = others.law_of(name, network, subject.data, request.alarm)
+    grounds = {
+        name: others.law_of(name, network, subject.data, request.alarm)
+        for name in names
+        if name not in skipped
+    }
+    for name, ground in grounds.items():
         work = partial(look, name, others, defender, request.alarm, ground.basis)
         found = attempt(name, work, skipped)
-        if found is not None:
-            inspected.append(found)
-            why = ground.no_threshold or ground.no_power or _missed(found, others)
-            unsure |= {} if why is None else {name: why}
+        looked += [] if found is None else [found]
+    inspected = bounded(looked, request.alarm)
+    unsure: dict[str, str] = {}
+    for each in inspected:
+        ground = grounds[each.name]
+        why = ground.no_threshold or ground.no_power or _missed(each, others)
+        unsure |= {} if why is None else {each.name: why}
     blind = skipped | unsure
     seen = sight("model", names, [each.name for each in inspected], blind)
     flagged = any(each.flagged for each in inspected)
@@ -213,7 +217,10 @@ def cosine(a: Tensor, b: Tensor) -> float:
 def look(
     name: str, others: References, defender: Defender, alarm: float, basis: Basis | None
 ) -> Inspected:
-    """Look at the suspect and at all that it is compared with."""
+    """Look at the suspect and at all that it is compared with.
+
+    A law gives its threshold here; `bounded` gives those that references make.
+    """
     detector = defences.network_detector(name)
     planted = others.planted if basis == "references" else []
     silent = replace(defender, progress=NO_PROGRESS)
@@ -228,30 +235,61 @@ def look(
     seconds = time.perf_counter() - started
     *scores, score = detector.compare([*clean, finding])
     finding = replace(finding, score=score)
-    limit = None
-    if basis == "references":
-        limit = defences.threshold(torch.tensor(scores, dtype=torch.float64), alarm)
-    elif basis == "law":
-        limit = detector.law(defender, alarm)
-    flagged = limit is not None and score > limit
+    limit = detector.law(defender, alarm) if basis == "law" else None
+    drawing = detector.drawing([*clean, finding]) if basis == "references" else None
     return Inspected(
-        name,
-        finding,
-        tuple(scores),
-        tuple(detector.compare([*clean, each])[-1] for each in bad),
-        limit,
-        basis if limit is not None else None,
-        _draws(detector, [*clean, finding], alarm) if flagged else None,
-        seconds,
+        name=name,
+        finding=finding,
+        references=tuple(scores),
+        planted=tuple(detector.compare([*clean, each])[-1] for each in bad),
+        threshold=limit,
+        basis=None if basis == "law" and limit is None else basis,
+        flagged=limit is not None and score > limit,
+        drawing=None if drawing is None else tuple(drawing),
+        draws=None,
+        seconds=seconds,
     )
 
 
-def _draws(detector: defences.NetworkDetector, findings: list[Finding], alarm: float) -> bool:
-    """Whether the last of these networks draws an artefact; the others are clean."""
-    found = detector.drawing(findings)
-    if found is None:
+def bounded(looked: Sequence[Inspected], alarm: float) -> list[Inspected]:
+    """With the thresholds that references make, and whether what is flagged draws an artefact.
+
+    All detectors together flag a clean network with probability `alarm` at most: see `together`.
+    """
+    mine = [each for each in looked if each.basis == "references"]
+    scores = [[*each.references, each.finding.score] for each in mine]
+    limits = together(torch.tensor(scores, dtype=torch.float64), alarm) if mine else ()
+    found = {
+        each.name: replace(each, threshold=limit, flagged=above)
+        for each, (limit, above) in zip(mine, limits, strict=True)
+    }
+    told = [found.get(each.name, each) for each in looked]
+    return [replace(each, draws=_draws(each, alarm)) if each.flagged else each for each in told]
+
+
+def together(scores: Tensor, alarm: float) -> list[tuple[float, bool]]:
+    """Threshold of each of K detectors, and whether the suspect's score is above it.
+
+    `scores` (K, N + 1) are those of N clean networks and, last, of the suspect. Each detector's are
+    put into standard deviations from their mean, and the largest of a network over the detectors is
+    its one score. All N + 1 are treated alike. So if the suspect is as clean as the others, these
+    scores are exchangeable, and their conformal quantile is exceeded with probability `alarm` at
+    most, however the detectors depend on each other. One detector alone keeps its own quantile.
+    """
+    centre, spread = scores.mean(1), scores.std(1, correction=0)
+    unit = torch.where(spread > 0, spread, 1.0)
+    above = (scores - centre[:, None]) / unit[:, None]
+    limit = defences.threshold(above.amax(0)[:-1], alarm)
+    flagged = above[:, -1] > limit
+    return list(zip((centre + limit * unit).tolist(), flagged.tolist(), strict=True))
+
+
+def _draws(found: Inspected, alarm: float) -> bool:
+    """Whether a network draws an artefact beyond what clean ones do."""
+    if found.drawing is None:
         return True
-    return found[-1] > defences.threshold(torch.tensor(found[:-1], dtype=torch.float64), alarm)
+    *clean, own = found.drawing
+    return own > defences.threshold(torch.tensor(clean, dtype=torch.float64), alarm)
 
 
 def _finding(name: str, defender: Defender) -> Finding:

@@ -27,7 +27,9 @@ def model_files(audit: ModelAudit) -> Files:
 def model_record(audit: ModelAudit, command: str) -> dict[str, Any]:
     """The content of audit.json, by its schema."""
     truth, given = audit.truth, audit.given
-    deciding = sum(each.threshold is not None for each in audit.inspected)
+    # Thresholds that references make share one alarm rate; each law has its own.
+    bases = [each.basis for each in audit.inspected]
+    rates = bases.count("law") + ("references" in bases)
     return {
         "schema": AUDIT,
         "kind": "model",
@@ -42,7 +44,7 @@ def model_record(audit: ModelAudit, command: str) -> dict[str, Any]:
         "clean_pairs": len(given.pairs),
         "references": audit.references,
         "alarm": audit.request.alarm,
-        "level": min(1.0, deciding * audit.request.alarm),
+        "level": min(1.0, rates * audit.request.alarm),
         "truth": None
         if truth is None
         else {

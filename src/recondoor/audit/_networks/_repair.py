@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from recondoor import defences, rundir
 from recondoor.audit._guard import answers, asked, attempt
 from recondoor.audit._judgement import choose, require_alarm
-from recondoor.audit._networks._model import Truth, look, truth_of
+from recondoor.audit._networks._model import Truth, bounded, look, truth_of
 from recondoor.audit._networks._network_file import Network
 from recondoor.audit._networks._probe import lacking
 from recondoor.audit._networks._references import FEWEST, gather
@@ -222,11 +222,12 @@ def _confirmed(
     names = [name for name in defences.names("model") if defences.sees(name)]
     # Those first that refine a trigger, and so draw by it whatever they flag.
     names.sort(key=lambda name: defences.network_detector(name).tells_drawing)
+    seen = []
     for name in names:
         ground = others.law_of(name, network, subject.data, request.alarm)
-        if ground.basis is None or lacking((name,), network.lacks):
-            continue
-        found = look(name, others, looked, request.alarm, ground.basis)
+        if ground.basis is not None and not lacking((name,), network.lacks):
+            seen.append(look(name, others, looked, request.alarm, ground.basis))
+    for found in bounded(seen, request.alarm):
         if found.flagged and found.draws and found.finding.trigger is not None:
             return found.finding
     return None
