@@ -1,4 +1,4 @@
-"""Does `references auto` keep its false alarms? `python auto.py design`, then `auto.py score`.
+"""Does `references auto` keep its false alarms? `python auto.py design`, `score`, `fresh`, or a cell.
 
 A cell is an architecture, a data set and an operator. References and planted backdoors are trained
 by the audit's own recipe on two people that the user trusts. Suspects are trained on two others by
@@ -14,7 +14,7 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ SIDE, ALARM, NEEDED, LEARNT = 24, 0.1, 9, 0.5
 POOL, CLEAN, POISONED, PLANTED = 11, 8, 4, 2
 EPOCHS, STEPS, BATCH = 15, 400, 16
 DETECTORS = ("erased-trigger", "trigger-inversion")
+RULES = {**{f"`{name}`": (name,) for name in DETECTORS}, "both together": DETECTORS}
 
 Row = dict[str, Any]
 
@@ -73,6 +74,23 @@ class Residual(nn.Module):
         return z + self.body(z)
 
 
+class Plain(nn.Module):
+    """Convolutions without a way round them, with group normalisation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (1, 24, 24, 24)
+        layers: list[nn.Module] = []
+        for before, after in itertools.pairwise(widths):
+            layers += [nn.Conv2d(before, after, 5, padding=2), nn.GroupNorm(4, after), nn.SiLU()]
+        self.body = nn.Sequential(*layers, nn.Conv2d(24, 1, 5, padding=2))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Reconstruct (B, 1, H, W) from z of the same shape."""
+        made: Tensor = self.body(z)
+        return made
+
+
 @dataclass(frozen=True)
 class Cell:
     """A make: a network, people and how they were measured."""
@@ -90,6 +108,11 @@ CELLS = {
     "residual-brain4": Cell("score", Residual, "brain4", "blur"),
     "unet-brain4-downsample": Cell("score", unet, "brain4", "downsample"),
     "autoencoder-brain4": Cell("score", autoencoder, "brain4", "blur"),
+    "unet-digits": Cell("fresh", unet, "mnist5k", "pixel-mask"),
+    "autoencoder-digits": Cell("fresh", autoencoder, "mnist5k", "fourier"),
+    "residual-chest4": Cell("fresh", Residual, "chest4", "downsample"),
+    "unet-chest4-gaussian": Cell("fresh", unet, "chest4", "gaussian"),
+    "plain-brain4": Cell("fresh", Plain, "brain4", "fourier"),
 }
 
 
@@ -152,13 +175,21 @@ def looked(net: nn.Module, held: Pairs, **known: object) -> Row:
     return {**known, "error": error(net, held), "seconds": round(seconds, 1), "found": found}
 
 
+def images(people: str) -> tuple[Tensor, Tensor]:
+    """What the user trusts, and what suspects are trained on: other people, or other digits."""
+    found = data.load(people)
+    if found.test is None:
+        digits = torch.from_numpy(found.train[:350]).float()
+        return digits[:200], digits[200:]
+    return torch.from_numpy(found.train).float(), torch.from_numpy(found.test).float()
+
+
 def measure(name: str, out: Path) -> None:
     """All networks of a cell that the file lacks."""
     cell = CELLS[name]
     known = {row["id"] for row in rows(out)}
-    people = data.load(cell.people)
-    own = pairs(cell, torch.from_numpy(people.test).float(), 0, 4)
-    trusted = pairs(cell, torch.from_numpy(people.train).float(), 1, 1)
+    users, others = images(cell.people)
+    own, trusted = pairs(cell, others, 0, 4), pairs(cell, users, 1, 1)
     how = Training(EPOCHS, PLANTED, cell.make, Path("/tmp") / f"auto-references-{name}")
     started = time.process_time()
     trained = train_references(cell.make(), trusted, POOL, how, seed=0, fewest=40)
@@ -188,15 +219,13 @@ def rows(out: Path) -> list[Row]:
 
 def rates(found: list[Row]) -> None:
     """Print how often draws of references put a suspect above all that the rule allows."""
-    print(
-        "| half | make | kind | networks | above, `erased-trigger` | above, `trigger-inversion` |"
-    )
-    print("|:---|:---|:---|---:|---:|---:|")
+    print(f"| half | make | kind | networks | {' | '.join(RULES)} |")
+    print(f"|:---|:---|:---|---:|{'---:|' * len(RULES)}")
     for (name, cell), kind in itertools.product(CELLS.items(), ("clean", "learnt")):
         own = [row for row in found if row["cell"] == name and kind_of(row) == kind]
         shares = [
-            sum(above(found, row, detector) for row in own) / len(own) if own else float("nan")
-            for detector in DETECTORS
+            sum(above(found, row, names) for row in own) / len(own) if own else float("nan")
+            for names in RULES.values()
         ]
         told = " | ".join(f"{100 * share:.0f} %" if own else "" for share in shares)
         print(f"| {cell.half} | {name} | {kind} | {len(own)} | {told} |")
@@ -208,15 +237,22 @@ def kind_of(row: Row) -> str:
     return "learnt" if learnt else str(row["kind"])
 
 
-def above(found: list[Row], row: Row, detector: str) -> float:
+def above(found: list[Row], row: Row, names: tuple[str, ...]) -> float:
     """The share of draws of `NEEDED` references that accuse a network."""
     others = [r for r in found if (r["kind"], r["cell"]) == ("reference", row["cell"])]
-    accused = []
-    for drawn in itertools.combinations(others, NEEDED):
-        findings = [_finding(each["found"][detector]) for each in (*drawn, row)]
-        *clean, own = defences.network_detector(detector).compare(findings)
-        accused.append(own > defences.threshold(torch.tensor(clean, dtype=torch.float64), ALARM))
-    return sum(map(float, accused)) / len(accused)
+    drawn = list(itertools.combinations(others, NEEDED))
+    return sum(accused([*each, row], names, ALARM) for each in drawn) / len(drawn)
+
+
+def accused(networks: Sequence[Row], names: tuple[str, ...], alarm: float) -> bool:
+    """Whether the audit's rule accuses the last network; the others are its references."""
+    scores = [
+        defences.network_detector(name).compare(
+            [_finding(each["found"][name]) for each in networks]
+        )
+        for name in names
+    ]
+    return any(flagged for _, flagged in together(torch.tensor(scores, dtype=torch.float64), alarm))
 
 
 def alike(found: list[Row]) -> None:
@@ -224,21 +260,13 @@ def alike(found: list[Row]) -> None:
 
     Of clean networks one of a make is accused by each rule, whichever it is: the rates are exact.
     """
-    rules = {**{name: (name,) for name in DETECTORS}, "both together": DETECTORS}
     learnt = [row for row in found if kind_of(row) == "learnt"]
-    for told, names in rules.items():
-        accused = 0
+    for told, names in RULES.items():
+        count = 0
         for row in learnt:
             clean = [r for r in found if (r["kind"], r["cell"]) == ("clean", row["cell"])]
-            scores = [
-                defences.network_detector(name).compare(
-                    [_finding(each["found"][name]) for each in (*clean, row)]
-                )
-                for name in names
-            ]
-            limits = together(torch.tensor(scores, dtype=torch.float64), 1 / (len(clean) + 1))
-            accused += any(flagged for _, flagged in limits)
-        print(f"{told}: {accused} of {len(learnt)}")
+            count += accused([*clean, row], names, 1 / (len(clean) + 1))
+        print(f"{told}: {count} of {len(learnt)}")
 
 
 def _finding(row: Row) -> Finding:
@@ -252,5 +280,5 @@ if __name__ == "__main__":
     if sys.argv[1] == "alike":
         alike(rows(HERE / "auto.jsonl"))
     for cell_name, each in CELLS.items():
-        if each.half == sys.argv[1]:
+        if sys.argv[1] in (each.half, cell_name):
             measure(cell_name, HERE / "auto.jsonl")
