@@ -1,9 +1,9 @@
-"""Does `references auto` keep its false alarms? `python auto.py design`, `score`, `fresh`, or a cell.
+"""Does `references auto` keep its false alarms? `python auto.py HALF`, or a cell's name.
 
 A cell is an architecture, a data set and an operator. References and planted backdoors are trained
 by the audit's own recipe on two people that the user trusts. Suspects are trained on two others by
 a recipe of their own: clean ones, and some with a backdoor. Every network is looked at once.
-Resumable: auto.jsonl gets a line a network. `python auto.py rates` applies the audit's rule to all
+Halves are design, score, fresh and last. Resumable: auto.jsonl gets a line a network. `python auto.py rates` applies the audit's rule to all
 draws of `NEEDED` references, of which an audit would train just so many. `python auto.py alike`
 applies it with the clean suspects as references.
 """
@@ -113,6 +113,11 @@ CELLS = {
     "residual-chest4": Cell("fresh", Residual, "chest4", "downsample"),
     "unet-chest4-gaussian": Cell("fresh", unet, "chest4", "gaussian"),
     "plain-brain4": Cell("fresh", Plain, "brain4", "fourier"),
+    "unet-brain4-mask": Cell("last", unet, "brain4", "pixel-mask"),
+    "autoencoder-chest4-blur": Cell("last", autoencoder, "chest4", "blur"),
+    "residual-digits": Cell("last", Residual, "mnist5k", "fourier"),
+    "plain-chest4": Cell("last", Plain, "chest4", "blur"),
+    "unet-digits-gaussian": Cell("last", unet, "mnist5k", "gaussian"),
 }
 
 
