@@ -305,8 +305,8 @@ BASES = {
 
 
 def is_outside(found: type[PlugIn]) -> bool:
-    """Whether a plug-in is not one of the package's own."""
-    return found.__module__.partition(".")[0] != __name__.partition(".")[0]
+    """Whether a plug-in is not one of the package's own: a caller's object is none either."""
+    return bool(found.content) or found.__module__.partition(".")[0] != __name__.partition(".")[0]
 
 
 def told(plug_in: PlugIn, what: str) -> AbstractContextManager[None]:
