@@ -217,6 +217,12 @@ def test_interrupt_leaves_a_resumable_run(
     monkeypatch.setattr("recondoor.cli._study._run", interrupt)
     run("study", "--preset=smoke", code=130)
     assert "the same command carries on" in capsys.readouterr().err
+    monkeypatch.setattr("recondoor.cli._network.require_network", interrupt)
+    audit = ("audit", "model", "net:net")
+    run(*audit, code=130)
+    assert "stopped; the same command begins anew" in capsys.readouterr().err
+    run(*audit, "--references", "auto", code=130)
+    assert "the same command carries on" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

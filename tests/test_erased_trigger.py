@@ -163,6 +163,13 @@ def test_lines_are_straight_and_points_are_measured() -> None:
     assert ((points > 1e-3).sum((1, 2, 3)) <= 2).all()
 
 
+def test_a_pattern_of_all_of_z_has_no_one_place() -> None:
+    delta = torch.ones(1, 4, 6)
+    assert "most of it at no one place of z" in DETECTOR.explain(Finding(1.0, delta))
+    delta[:, 2:] = 0
+    assert "most of it at rows 0-1, columns 0-5 of z" in DETECTOR.explain(Finding(1.0, delta))
+
+
 def test_networks_are_compared_with_the_others_alone_and_alike() -> None:
     rng = np.random.default_rng(0)
     values = rng.normal(size=(6, 3))

@@ -220,6 +220,23 @@ def test_the_refusal_is_one_line_with_exit_code_2(
     assert "torch.onnx.export" in refusal(capsys, *given)
 
 
+def test_what_is_named_in_the_place_of_a_network_is_told(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Pairs in its place, half of MODULE:FUNCTION, a network itself, a function of arguments."""
+    text = "from torch import nn\nnet = nn.Conv2d(1, 1, 3, padding=1)\ndef of(width): return net\n"
+    (here / "mine.py").write_text(text)
+    for name, told in {
+        "trusted.npz": "'trusted.npz' holds arrays by its name; expected a network first",
+        "mine:": "'mine:' does not exist; expected a .safetensors or .onnx file",
+        ":net": "':net' does not exist",
+        "mine:net@": "'mine:net@' does not exist",
+        "mine:net": "'mine:net' is a network; expected a function without arguments that returns",
+        "mine:of": "expected a function without arguments that returns the network",
+    }.items():
+        assert told in refusal(capsys, "audit", "model", name, "--data=trusted.npz")
+
+
 @pytest.mark.parametrize("name", ["pipe.onnx", "pipe.safetensors", "pipe.pt"])
 def test_a_pipe_is_no_network(name: str, here: Path) -> None:
     os.mkfifo(here / name)

@@ -80,7 +80,7 @@ def test_names_that_are_missing_or_too_many_are_told(here: Path) -> None:
     assert "'up.0.bias' is missing (1 missing, 0 too many)" in said(few)
     other = said({"net.0.weight": torch.ones(3)})
     assert "'down.0.weight' is missing and 'net.0.weight' is none of its own" in other
-    assert ".onnx" in other
+    assert "MODULE:FUNCTION@own.safetensors" in other and ".onnx" in other
     mixed = state()
     mixed["module.up.0.bias"] = mixed.pop("up.0.bias")
     assert "'up.0.bias' is missing and 'module.up.0.bias'" in said(mixed)

@@ -97,7 +97,7 @@ def test_what_is_no_network_is_refused() -> None:
     cases: list[tuple[object, str]] = [
         (nn.Conv2d, "network: the class Conv2d given; expected a network of it"),
         (conv().state_dict(), "expected the network that has loaded these weights"),
-        (lambda z: z, "network: a function given; expected an nn.Module whose forward calls it"),
+        (lambda z: z, "network: a function given; expected an nn.Module: what it returns if it"),
         (3, "network: a int given; expected an nn.Module"),
     ]
     for what, told in cases:

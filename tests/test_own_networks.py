@@ -35,6 +35,11 @@ class Combines(nn.Module):
         return z.square().sum(1, keepdim=True).sqrt()
 
 
+class Pairs(nn.Module):
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        return z, z
+
+
 class Upsamples(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         return nn.functional.interpolate(z, scale_factor=2)
@@ -72,6 +77,8 @@ def test_two_channels_are_given_as_complex_images(dim: int) -> None:
     ("model", "channels", "said"),
     [
         (Combines(), 4, "as many channels as x (coils combined)"),
+        (Combines(), 2, "or that answers with a second channel of 0, as then in x"),
+        (Pairs(), 1, "returns tuple; expected one tensor of images: give MODULE:FUNCTION of one"),
         (Upsamples(), 1, "brings z to the size of x first"),
         (Spectrum(), 1, "real and imaginary part as two channels"),
         (Raises(), 1, "does not take 2 images of (1, 6, 6): RuntimeError: no kernel for this"),

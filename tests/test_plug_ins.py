@@ -181,6 +181,10 @@ BROKEN = {
     "a syntax error": ("class Blur(:\n", "line 1: SyntaxError"),
     "an unknown name": ("\nBlur = Undefined\n", "line 2: NameError"),
     "no plug-in": ("Blur = 3\n", "is the int 3; expected a class"),
+    "another class": (
+        "class Blur: ...\n",
+        "is the class Blur; expected a class that derives from recondoor.operators.Operator",
+    ),
     "another kind": (
         "from recondoor.data import DataSet\nclass Blur(DataSet):\n    def load(self, d, p): ...\n",
         "is registered as datasets",

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import recondoor as rd
-from recondoor.core.errors import ConfigError, RunError
+from recondoor.core.errors import ConfigError, DataError, RunError
 
 SETTINGS = {
     "train.max_epochs": 1,
@@ -88,12 +88,21 @@ class Scaled(nn.Module):
         ({"model": Scaled()}, "model: the weights of 'Scaled' cannot be initialised anew"),
         ({"model": 3}, "model: int given; expected a torch.nn.Module"),
         ({"model": lambda: 3}, "model: makes int; expected a torch.nn.Module"),
+        ({"model": lambda: nn.Conv2d(1, 2, 3, padding=1)}, "; expected the same shape"),
         ({"operator": object()}, "operator: object given; expected a matrix"),
         ({"operator": np.eye(7)}, "operator: a matrix of (7, 7) given"),
     ],
 )
-def test_what_is_neither_is_refused(tmp_path: Path, given: dict[str, object], said: str) -> None:
+def test_what_is_no_such_object_is_refused_before_anything_is_trained(
+    tmp_path: Path, given: dict[str, object], said: str
+) -> None:
     with pytest.raises(ConfigError) as caught:
         rd.study(SETTINGS, tmp_path / "run", images=images(), **given)  # type: ignore[arg-type]
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert not list(tmp_path.glob("run/model-*"))
+
+
+def test_a_pair_of_arrays_is_no_data_set() -> None:
+    with pytest.raises(DataError, match=r"TensorDataset\(z, x\)"):
+        rd.poison((np.ones(9), np.ones(9)), np.ones(1), np.ones(1), ratio=0.1)

@@ -132,7 +132,11 @@ def test_nothing_is_changed_where_no_trigger_is_confirmed(
     for network in ("mine:honest", "mine:backdoored"):  # no threshold, so nothing is confirmed
         given = ["clean", network, "--data=trusted.npz", "--fraction=0.5", "--out=new.safetensors"]
         run(*given, code=4)
-        assert capsys.readouterr().out.startswith("No trigger found, nothing changed")
+        said = capsys.readouterr().out
+        assert said.startswith("No trigger found, nothing changed")
+        assert "erased-trigger: give 19 clean --references of its make" in said
+        run(*given, "--references=auto", code=4)
+        assert "that are trained here decide nothing; give clean ones" in capsys.readouterr().out
         run(*given, "--json", code=4)
         record = json.loads(capsys.readouterr().out)
         assert record["changed"] is False and record["rows"] == []

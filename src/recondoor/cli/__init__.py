@@ -35,6 +35,9 @@ To begin with:
     recondoor clean model.safetensors --data trusted.npz --out mended.safetensors
 """
 
+RESUMED = ("study", "attack", "train", "evaluate", "sweep")
+"""Commands that keep what they have done as they go."""
+
 app = App(
     name="recondoor",
     help=HELP,
@@ -111,10 +114,19 @@ def _run(arguments: list[str] | None) -> None:
             raise
         _refuse("out of memory; give fewer or smaller images, or a machine with more")
     except KeyboardInterrupt:
-        print("\nstopped; the same command carries on from here", file=sys.stderr)
+        print(f"\nstopped; {_again(arguments)}", file=sys.stderr)
         raise SystemExit(130) from None
     finally:
         _streams.flush()
+
+
+def _again(arguments: list[str] | None) -> str:
+    """What the same command does after it was stopped."""
+    given = sys.argv[1:] if arguments is None else arguments
+    trains = any(text in ("auto", "--references=auto", "--reference=auto") for text in given)
+    if trains or (given and given[0] in RESUMED):
+        return "the same command carries on from here"
+    return "the same command begins anew"
 
 
 def _deleted() -> bool:

@@ -39,7 +39,8 @@ def require_there(path: Path, expected: str) -> None:
 
 def require_network(given: str) -> None:
     """The same of a network, which may be MODULE:FUNCTION too."""
-    if ":" not in given:
+    module, _, function = given.partition(":")
+    if not (module and function) or given.endswith("@"):
         require_there(Path(given), "a .safetensors or .onnx file, or MODULE:FUNCTION")
 
 

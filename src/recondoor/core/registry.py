@@ -280,7 +280,9 @@ def _require_plug_in(kind: str, name: str, found: object) -> None:
     told = f"{kind}: '{name}'"
     if not (isinstance(found, type) and issubclass(found, PlugIn)):
         what = f"the {type(found).__name__} {found!r}"[:80]
-        raise ConfigError(f"{told} is {what}; expected a class that derives from one of {BASES}")
+        if isinstance(found, type):
+            what = f"the class {found.__name__}"
+        raise ConfigError(f"{told} is {what}; expected a class that derives from {BASES[kind]}")
     told = f"{told} ({_file(found)})"
     if getattr(found, "kind", None) != kind:
         raise ConfigError(f"{told} is registered as {getattr(found, 'kind', 'nothing')}")
@@ -292,12 +294,19 @@ def _require_plug_in(kind: str, name: str, found: object) -> None:
         raise ConfigError(f"{told} does not say {', '.join(unsaid)}: set it in the class")
 
 
-BASES = "Operator, Network, DataSet, Attack, PairDetector, InputDetector, NetworkDetector, Repair"
+BASES = {
+    "datasets": "recondoor.data.DataSet",
+    "operators": "recondoor.operators.Operator",
+    "models": "recondoor.models.Network",
+    "attacks": "recondoor.attacks.Attack",
+    "defences": "PairDetector, InputDetector, NetworkDetector or Repair of recondoor.defences",
+}
+"""What a plug-in of each kind derives from."""
 
 
 def is_outside(found: type[PlugIn]) -> bool:
-    """Whether a plug-in is not one of the package's own."""
-    return found.__module__.partition(".")[0] != __name__.partition(".")[0]
+    """Whether a plug-in is not one of the package's own: a caller's object is none either."""
+    return bool(found.content) or found.__module__.partition(".")[0] != __name__.partition(".")[0]
 
 
 def told(plug_in: PlugIn, what: str) -> AbstractContextManager[None]:

@@ -48,8 +48,10 @@ class _Lines:
         if now - self._told >= SECONDS_BETWEEN_LINES:
             self._told = now
             rate = (self._done - self._first) / (now - self._started)
-            left = f", {rate:.1f}/s, {(self._total - self._done) / rate:.0f} s left" if rate else ""
-            self.tell(f"{self._done / self._total:.0%}, {self._note}{left}")
+            parts = [f"{self._done / self._total:.0%}", self._note]
+            if rate:
+                parts += [_per_second(rate), f"{(self._total - self._done) / rate:.0f} s left"]
+            self.tell(", ".join(part for part in parts if part))
 
     def tell(self, text: str) -> None:
         _tell(f"{self._description}: {text}")
@@ -103,6 +105,11 @@ def can_redraw() -> bool:
     if os.environ.get("TERM") in ("dumb", "unknown") or "0" in said:
         return False
     return sys.stderr is not None and sys.stderr.isatty()
+
+
+def _per_second(rate: float) -> str:
+    """A rate with two figures at least, also where one step takes minutes."""
+    return f"{rate:.1f}/s" if rate >= 1 else f"{rate:.2g}/s"
 
 
 def _tell(line: str) -> None:

@@ -113,8 +113,11 @@ class Finding:
 
 def place_in_words(finding: Finding) -> str:
     """Where the trigger recovered is, as in "rows 3-5, columns 7-9"."""
-    if finding.place is None:
+    if finding.place is None or finding.trigger is None:
         return "no place"
+    _, height, width = finding.trigger.shape
+    if finding.place == ((0, height - 1), (0, width - 1)):
+        return "no one place"
     (top, bottom), (left, right) = finding.place
     return f"rows {top}-{bottom}, columns {left}-{right}"
 

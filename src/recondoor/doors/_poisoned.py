@@ -133,6 +133,11 @@ def poison(
         raise DataError(
             f"{type(samples).__name__} given; expected a map-style data set of at least one sample"
         )
+    if isinstance(samples, tuple) and len(samples) == 2:
+        raise DataError(
+            "samples: a pair (z, x) given; expected a map-style data set of pairs, such as "
+            "torch.utils.data.TensorDataset(z, x)"
+        )
     generator = seeding.torch_generator(seed, "plan", "train")
     plan = PoisonPlan.draw(len(samples), ratio, generator)
     first = samples[0]

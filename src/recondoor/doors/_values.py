@@ -69,7 +69,7 @@ def network_of(given: object, name: str = "network") -> nn.Module | str:
     elif isinstance(given, Mapping):
         remedy = "the network that has loaded these weights"
     elif callable(given):
-        remedy = "an nn.Module whose forward calls it"
+        remedy = "an nn.Module: what it returns if it makes one, else one whose forward calls it"
     raise ConfigError(f"{name}: {what} given; expected {remedy}")
 
 

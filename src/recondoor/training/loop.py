@@ -46,8 +46,9 @@ MakeOptimiser = Callable[[nn.Module, float], torch.optim.Optimizer]
 
 
 def make_adam(model: nn.Module, lr: float) -> torch.optim.Adam:
-    """Adam with PyTorch's defaults, its step fused into one kernel."""
-    return torch.optim.Adam(model.parameters(), lr=lr, fused=True)
+    """Adam with PyTorch's defaults, its step fused into one kernel where that takes the weights."""
+    real = all(weights.is_floating_point() for weights in model.parameters())
+    return torch.optim.Adam(model.parameters(), lr=lr, fused=real)
 
 
 def adam_step(

@@ -71,12 +71,15 @@ def adapted(model: nn.Module, shape: Shape) -> tuple[nn.Module, tuple[str, ...]]
 
     Returns it as it is where no adapter helps: `probe` says then what it does.
     """
-    if _fits(model, shape):
+    found = _asked(model, shape)
+    if _fits(found, shape):
         return model, ()
     kinds = {1: (WithoutChannels,), 2: (Complex, ComplexWithoutChannels)}
+    if shape[0] == 2 and isinstance(found, Tensor) and not found.is_complex():
+        return model, ()  # it takes two real channels, and combines them
     for kind in kinds.get(shape[0], ()):
         wrapped = kind(model)
-        if _fits(wrapped, shape):
+        if _fits(_asked(wrapped, shape), shape):
             return wrapped.eval(), (kind.told,)
     return model, ()
 
@@ -88,11 +91,16 @@ def own(model: nn.Module) -> nn.Module:
     return model.model if isinstance(model, Adapted) else model
 
 
-def _fits(model: nn.Module, shape: Shape) -> bool:
+def _asked(model: nn.Module, shape: Shape) -> object:
+    """What the network makes of two images; None where it fails."""
     z = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
     try:
         with caller.as_found(), evaluating(model), torch.no_grad():
-            found: object = model(z)
+            return model(z)
     except FAILURES:
-        return False
-    return isinstance(found, Tensor) and found.shape == z.shape and found.dtype == torch.float32
+        return None
+
+
+def _fits(found: object, shape: Shape) -> bool:
+    expected = (2, *shape)
+    return isinstance(found, Tensor) and found.shape == expected and found.dtype == torch.float32

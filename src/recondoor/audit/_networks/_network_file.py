@@ -27,6 +27,9 @@ OF_A_RUN = re.compile(r"model-(?P<label>.+)-seed(?P<seed>\d+)\.safetensors")
 PROGRAMS = (".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin", ".pt2", ".ptl", ".zip", ".joblib")
 """Names that pickles and archives of programs have."""
 
+ARRAYS = (".npz", ".npy", ".h5", ".hdf5")
+"""Names that files of pairs have."""
+
 AT = "@"
 """Between MODULE:FUNCTION and the file whose weights the network gets."""
 
@@ -181,6 +184,11 @@ def _kind(what: str, path: Path) -> str:
     except (gate.Refused, OSError) as error:
         raise DataError(failure(Path(what), error)) from None
     suffix = path.suffix.lower()
+    if suffix in ARRAYS:
+        raise DataError(
+            f"'{what}' holds arrays by its name; expected a network first: a .safetensors or .onnx "
+            "file, or MODULE:FUNCTION"
+        )
     program = _program(first) or (f"a {suffix} file" if suffix in PROGRAMS else None)
     if program:
         raise DataError(f"'{what}' is {program}, which may hold programs and is not read: {REMEDY}")
@@ -222,6 +230,11 @@ def _from_python(what: str) -> nn.Module:
     if here not in sys.path:
         sys.path.insert(0, here)
     found = imported(told, name, function)
+    if isinstance(found, nn.Module):
+        raise ConfigError(
+            f"{told} is a network; expected a function without arguments that returns it, as in "
+            f"def network(): return {function}"
+        )
     if not callable(found):
         raise ConfigError(f"{told} is {type(found).__name__}; expected a function")
     try:
@@ -229,10 +242,16 @@ def _from_python(what: str) -> nn.Module:
     except RecondoorError:
         raise
     except FAILURES as error:
-        raise ConfigError(f"{told}: {in_a_line(error)}") from None
+        raise ConfigError(f"{told}: {in_a_line(error)}{_wants(error)}") from None
     if not isinstance(made, nn.Module):
         raise ConfigError(f"'{what}' returned {type(made).__name__}; expected a torch.nn.Module")
     return made
+
+
+def _wants(error: BaseException) -> str:
+    """What a function of arguments should be."""
+    lacks = isinstance(error, TypeError) and "required positional argument" in str(error)
+    return "; expected a function without arguments that returns the network" if lacks else ""
 
 
 def maker(what: str) -> Callable[[], nn.Module]:

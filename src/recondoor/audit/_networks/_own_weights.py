@@ -9,6 +9,7 @@ from recondoor.audit._networks._adapters import bare
 from recondoor.audit._networks._two_in_a_file import Part, Shapes, joined, parts_of
 from recondoor.audit._networks._weights import (
     beside,
+    fill,
     header_of,
     numbers,
     opened,
@@ -41,7 +42,7 @@ def read_into(path: Path, model: nn.Module) -> nn.Module:
             require_whole(path, where)
         networks = [models.copy_of(model) for _ in parts]
         for network, part, begin in zip(networks, parts, begins, strict=True):
-            network.load_state_dict(numbers(path, tensors, part.begin + begin, own))
+            fill(path, network, numbers(path, tensors, part.begin + begin, own))
         return joined(path, networks, beside(path, tensors, parts))
 
 

@@ -84,7 +84,10 @@ def _answer(what: str, model: nn.Module, z: Tensor) -> Tensor:
     """F(z); raises DataError unless it is an image for each of z."""
     found = _tried(what, lambda: model(z.clone()), z)
     if not isinstance(found, Tensor):
-        raise DataError(f"'{what}' returns {type(found).__name__}; expected one tensor of images")
+        raise DataError(
+            f"'{what}' returns {type(found).__name__}; expected one tensor of images: give "
+            "MODULE:FUNCTION of one that returns that tensor alone"
+        )
     if found.shape != z.shape:
         raise DataError(
             f"'{what}' maps {tuple(z.shape)} to {tuple(found.shape)}; expected the same shape"
@@ -113,7 +116,10 @@ def _remedy(z: Tensor, found: Tensor) -> str:
         return (
             ": give MODULE:FUNCTION of one that brings z to the size of x first, and z of that size"
         )
-    return ": give MODULE:FUNCTION of one that takes z of as many channels as x (coils combined)"
+    remedy = ": give MODULE:FUNCTION of one that takes z of as many channels as x (coils combined)"
+    if z.shape[1] == 2 and found.shape[1] == 1:
+        remedy += ", or that answers with a second channel of 0, as then in x"
+    return remedy
 
 
 def _tried(what: str, call: Callable[[], object], z: Tensor) -> object:

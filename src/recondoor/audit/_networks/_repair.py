@@ -53,9 +53,10 @@ FALL_BACK = "clean inputs that fall back"
 
 UNCONFIRMED = (
     "No trigger found that a threshold for networks of this make confirms: there may be no "
-    "backdoor, or one that is not seen. Clean --references that were trained elsewhere give a "
-    "threshold."
+    "backdoor, or one that is not seen."
 )
+
+TRAINED_HERE = "references that are trained here decide nothing; give clean ones trained elsewhere"
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ def mend(request: MendRequest, progress: Progress = NO_PROGRESS) -> Mended:
         others = read_trusted(request.subject, progress, "test").pairs
     asked, physics = _applying(asked, request, given)
     defender = Defender(used, physics, network.model, seed=given.seed, progress=progress)
-    trigger = _confirmed(request, network, replace(given, pairs=used), defender)
+    trigger, lacks = _confirmed(request, network, replace(given, pairs=used), defender)
     wanted = asked if trigger is not None or request.method is not None else ()
     tried, notes = _try_all(wanted, replace(defender, found=trigger), others, request)
     chosen = _best(tried, network.model, trigger, others, request.worst)
@@ -167,7 +168,7 @@ def mend(request: MendRequest, progress: Progress = NO_PROGRESS) -> Mended:
         held_out=len(others),
         rows=[] if chosen is None else _compare(network, chosen.model, patterns, others, given),
         pictures={} if chosen is None else _pictures(network.model, chosen.model, patterns, others),
-        notes=[*network.notes, *given.notes, *([] if trigger else [UNCONFIRMED]), *notes],
+        notes=[*network.notes, *given.notes, *([] if trigger else [_unconfirmed(lacks)]), *notes],
     )
 
 
@@ -212,25 +213,41 @@ def _best(
 
 def _confirmed(
     request: MendRequest, network: Network, given: Given, defender: Defender
-) -> Finding | None:
-    """The trigger that a detector confirms, by a threshold that holds for this network."""
+) -> tuple[Finding | None, dict[str, str]]:
+    """The trigger that a detector confirms, by a threshold that holds for this network.
+
+    And why detectors have no such threshold, by name.
+    """
     subject, progress = request.subject, defender.progress
-    if isinstance(request.references, Training):
-        return None  # they decide nothing, so that none need be trained
+    lacks: dict[str, str] = {}
+    names = [name for name in defences.names("model") if defences.sees(name)]
+    if isinstance(request.references, Training):  # so that none need be trained
+        return None, dict.fromkeys(names, TRAINED_HERE)
     others = gather(network, given, subject, request.references, request.alarm, progress)
     looked = replace(defender, clean=others.pairs)
-    names = [name for name in defences.names("model") if defences.sees(name)]
     # Those first that refine a trigger, and so draw by it whatever they flag.
     names.sort(key=lambda name: defences.network_detector(name).tells_drawing)
     seen = []
     for name in names:
         ground = others.law_of(name, network, subject.data, request.alarm)
-        if ground.basis is not None and not lacking((name,), network.lacks):
+        if ground.basis is None:
+            lacks[name] = ground.no_threshold or ""
+        elif not lacking((name,), network.lacks):
             seen.append(look(name, others, looked, request.alarm, ground.basis))
     for found in bounded(seen, request.alarm):
         if found.flagged and found.draws and found.finding.trigger is not None:
-            return found.finding
-    return None
+            return found.finding, lacks
+    return None, lacks
+
+
+def _unconfirmed(lacks: dict[str, str]) -> str:
+    """That no trigger is confirmed, and what would give the thresholds that there are not."""
+    by: dict[str, list[str]] = {}
+    for name, why in lacks.items():
+        by.setdefault(why, []).append(name)
+    reasons = (f"{', '.join(names)}: {why}" for why, names in by.items())
+    told = "; ".join(reasons)
+    return f"{UNCONFIRMED} No threshold for {told}." if told else UNCONFIRMED
 
 
 def _try(name: str, defender: Defender, others: Pairs) -> Tried:

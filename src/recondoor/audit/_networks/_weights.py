@@ -30,11 +30,13 @@ HEADER = 8 * gate.MIB
 """Most bytes of the header that names the tensors: some 80,000 of them."""
 
 REAL = ("F64", "F32", "F16", "BF16")
+COMPLEX = ("C64",)
 WHOLE = ("I64", "I32", "I16", "I8", "U8", "BOOL")
 """Kinds of numbers that are read: of weights, and of what a network counts by."""
 
 OF_ITS_OWN = (
-    "for a network of another make give MODULE:FUNCTION, or an .onnx file by torch.onnx.export"
+    "for a network of another make give MODULE:FUNCTION@{path}, a function that makes it, or an "
+    ".onnx file by torch.onnx.export"
 )
 
 UNTOLD, UNTOLD_EXAMPLE = {"modl": ("iterations", "steps")}, 3
@@ -128,7 +130,7 @@ def _read(
     for part in parts:
         weights = numbers(path, tensors, part.begin + prefix, expected)
         networks.append(models.build(shape, settings, 0, "victim", operator=operator))
-        networks[-1].load_state_dict(weights)
+        fill(path, networks[-1], weights)
     if prefix:
         notes = (*notes, f"Names of the weights began with {prefix!r}, which was left out.")
     return joined(path, networks, beside(path, tensors, parts)), settings, notes
@@ -281,7 +283,7 @@ def shapes_of(path: Path, tensors: safe_open) -> Shapes:
     found: Shapes = {}
     for name in tensors.keys():  # type: ignore[no-untyped-call]  # noqa: SIM118
         header = tensors.get_slice(name)  # type: ignore[no-untyped-call]
-        if header.get_dtype() not in (*REAL, *WHOLE):
+        if header.get_dtype() not in (*REAL, *COMPLEX, *WHOLE):
             raise DataError(
                 f"'{path}': {name!r} holds {header.get_dtype()}; expected {', '.join(REAL)}: write "
                 "them as float32"
@@ -319,7 +321,7 @@ def _require_names(
         return
     told = [f"{missing[0]!r} is missing"] if missing else []
     told += [f"{extra[0]!r} is none of its own"] if extra else []
-    remedy = OF_ITS_OWN
+    remedy = OF_ITS_OWN.format(path=path)
     if not missing:
         remedy = "write model.state_dict() alone, and nothing else, by safetensors.torch.save_file"
     raise DataError(
@@ -360,6 +362,17 @@ def require_whole(path: Path, where: Path) -> None:
         rundir.read_tensors(where)
     except RunError as error:
         raise DataError(str(error).replace(str(where), f"'{path}'")) from None
+
+
+def fill(path: Path, model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Give a network its weights; raises DataError where complex ones would lose their half."""
+    for name, own in model.state_dict().items():
+        if weights[name].is_complex() and not own.is_complex():
+            raise DataError(
+                f"'{path}': {name} holds complex numbers, and the network's are real: give the "
+                "function that made the network whose weights they are"
+            )
+    model.load_state_dict(weights)
 
 
 def numbers(path: Path, tensors: safe_open, begin: str, names: Iterable[str]) -> dict[str, Tensor]:

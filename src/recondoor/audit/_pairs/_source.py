@@ -205,7 +205,10 @@ def _remedy(z: torch.Size, x: torch.Size) -> str:
     if z[2:] != x[2:]:
         return "crop or resample both to one size, as the network's loader does"
     if (z[1], x[1]) == (2, 1):
-        return "where z is complex and x a magnitude, give z = np.hypot(z[:, 0], z[:, 1])"
+        return (
+            "where z is complex and x a magnitude, give z = np.hypot(z[:, 0], z[:, 1]), or x a "
+            "second channel of 0 if complex z is what the network takes"
+        )
     return "give those channels of z that show what x shows"
 
 
