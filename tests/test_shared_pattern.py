@@ -136,6 +136,16 @@ def test_cosines_in_blocks_are_those_of_all(monkeypatch: pytest.MonkeyPatch) -> 
         torch.testing.assert_close(getattr(blocks, name), getattr(all_, name))
 
 
+def test_images_are_not_alike_for_being_dim() -> None:
+    """A bright trigger makes them so where pairs are normalised by the maximum of their inputs."""
+    pairs = made(kit.plain, 80)
+    pairs.z[:8, :, 26:30, 26:30] += 3.0
+    top = pairs.z.amax((1, 2, 3), keepdim=True)
+    found = look(Pairs(pairs.z / top, pairs.x / top))
+    assert suspicious(found)
+    assert torch.nonzero(found.scores > found.threshold)[:, 0].tolist() == [*range(8)]
+
+
 def test_random_signs_have_their_exact_law() -> None:
     """Of white rows no more than a share alpha is called suspicious, for any alpha."""
     rng, found = torch.Generator().manual_seed(2), []

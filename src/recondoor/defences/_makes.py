@@ -14,6 +14,9 @@ from torch import Tensor
 FEWEST = 4
 """Pairs of the highest scores that are looked at first; then twice as many, and so on."""
 
+FORETOLD = 0.5
+"""Share of what is left of the pairs that a filter of their images may not foretell."""
+
 RIDGE = 1e-3
 """Least power of a frequency, in the mean of all."""
 
@@ -38,8 +41,10 @@ def of_another_make(left: Tensor, x: Tensor, noise: Tensor) -> bool:
 def _filter_wins(residual: Tensor, spectrum: Tensor) -> bool:
     filtered = residual - _by_filter(residual, spectrum)
     patterned, both = (each - _by_mean(each) for each in (residual, filtered))
-    energy = [float(each.abs().square().sum()) for each in (patterned, filtered, both)]
-    return energy[1] < min(energy[0], energy[2])
+    whole, *rest = (
+        float(each.abs().square().sum()) for each in (residual, filtered, patterned, both)
+    )
+    return rest[0] < min(FORETOLD * whole, *rest[1:])
 
 
 def _by_mean(residual: Tensor) -> Tensor:

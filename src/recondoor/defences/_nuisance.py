@@ -359,7 +359,7 @@ def _unit_images(images: Tensor) -> Tensor:
 def _uneven(values: Tensor) -> float:
     """Spread of nearly all values in their median; a few, as that of the mean, do not count."""
     low, middle, high = np.quantile(values.numpy(), (0.1, 0.5, 0.9))
-    return float((high - low) / middle)
+    return float((high - low) / middle) if middle > 0 else math.inf
 
 
 def _less(rows: Tensor, mean: Tensor | float) -> Tensor:
