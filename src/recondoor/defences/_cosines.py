@@ -220,6 +220,7 @@ def _likes(x: Tensor) -> Tensor:
     parts = (x[start : start + step] for start in range(0, len(x), step))
     coarse = [functional.adaptive_avg_pool2d(part, side).flatten(1) for part in parts]
     found = torch.cat(coarse)
+    found = found / max(float(found.std(correction=0)), 1e-30)
     found = _unit(found - found.mean(1, keepdim=True))
     return _unit(found - found.mean(0))
 
