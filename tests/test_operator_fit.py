@@ -13,7 +13,7 @@ from torch import Tensor
 
 from audit_kit import furnish, make, run
 from recondoor import config, data, operators
-from recondoor.audit._pairs._fit import misfit
+from recondoor.audit._pairs._fit import misfit, other_units
 from recondoor.audit._pairs._residuals import (
     _main_direction,
     calm_as_noise,
@@ -208,4 +208,30 @@ def test_few_pairs_that_contradict_an_operator_are_undecided(
         np.savez(tmp_path / "pairs.npz", x=made["x"], z=z)
         run("audit", "data", "pairs.npz", *sigma, "--set=seed=3", PHYSICS, f"--out={name}", code=4)
         shown = capsys.readouterr().out
-        assert shown.startswith("UNDECIDED: the operator given did not measure these pairs")
+        why = {
+            "a": "the operator given did not measure these pairs",
+            "b": "the measurements are 2 ",
+        }
+        assert shown.startswith(f"UNDECIDED: {why[name]}")
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("unit", [1e-3, 4.0])
+def test_other_units_are_told_by_their_factor(digits: Tensor, unit: float, known: bool) -> None:
+    exact = operator("fourier")
+    z = unit * measured(exact, digits)
+    assert fit(exact, digits, z, known) is not None
+    told = other_units(Physics.of(exact), Pairs(z.float(), digits.float()), 0.01)
+    assert told is not None
+    assert f"are {unit:.3g} times what" in told and f"times {1 / unit:.3g}," in told
+
+
+def test_what_is_no_matter_of_units_is_not_called_one(digits: Tensor) -> None:
+    exact, other = operator("fourier"), operator("fourier", seed=4)
+    pairs = Pairs(measured(exact, digits).float(), digits.float())
+    assert other_units(Physics.of(other), pairs, 0.01) is None
+    quiet = operators.build(
+        (1, 28, 28), config.Operator(name="fourier", ratio=0.4, sigma=0.002), 3, torch.float64
+    )
+    assert misfit(Physics.of(quiet), pairs, 0.01, True) is not None
+    assert other_units(Physics.of(quiet), pairs, 0.01) is None

@@ -15,7 +15,9 @@ from recondoor.defences import Defender, SetDetector, SetFinding, shared_pattern
 from recondoor.defences._cosines import Edges, Strength, log_p_signs, strength_among, strength_of
 from recondoor.defences._dispersion import dispersion_of
 from recondoor.defences._features import principal
+from recondoor.defences._makes import of_another_make
 from recondoor.defences._nuisance import Nuisance
+from recondoor.defences._order import misordered
 from recondoor.defences._standing import log_p_apart
 from recondoor.poisoning import Pairs
 
@@ -134,6 +136,16 @@ def test_cosines_in_blocks_are_those_of_all(monkeypatch: pytest.MonkeyPatch) -> 
         torch.testing.assert_close(getattr(blocks, name), getattr(all_, name))
 
 
+def test_images_are_not_alike_for_being_dim() -> None:
+    """A bright trigger makes them so where pairs are normalised by the maximum of their inputs."""
+    pairs = made(kit.plain, 80)
+    pairs.z[:8, :, 26:30, 26:30] += 3.0
+    top = pairs.z.amax((1, 2, 3), keepdim=True)
+    found = look(Pairs(pairs.z / top, pairs.x / top))
+    assert suspicious(found)
+    assert torch.nonzero(found.scores > found.threshold)[:, 0].tolist() == [*range(8)]
+
+
 def test_random_signs_have_their_exact_law() -> None:
     """Of white rows no more than a share alpha is called suspicious, for any alpha."""
     rng, found = torch.Generator().manual_seed(2), []
@@ -221,6 +233,79 @@ def test_pairs_in_another_order_are_no_pairs() -> None:
     mixed = Pairs(pairs.z, pairs.x[torch.randperm(100, generator=torch.Generator().manual_seed(1))])
     found = look(mixed)
     assert found.p_value is None and "not in the same order" in (found.lacking or "")
+
+
+def test_another_order_is_told_by_a_partner() -> None:
+    pairs, order = kit.made(kit.plain, 60, 4), np.random.default_rng(1).permutation(60)
+    told = misordered(Pairs(pairs.z[order], pairs.x))
+    assert told is not None and f"input 0 fits image {order[0]}," in told
+
+
+@every
+def test_pairs_of_real_pipelines_are_in_order(pipeline: Pipeline) -> None:
+    pairs = made(pipeline)
+    assert misordered(pairs) is None
+    assert misordered(Pairs(-pairs.z, pairs.x)) is None
+    assert misordered(Pairs(pairs.z.flip(0), pairs.x)) is not None
+
+
+@pytest.mark.parametrize("poisoned", [3, 10])
+def test_of_inputs_that_are_their_images_those_that_are_not_are_flagged(poisoned: int) -> None:
+    x = kit.heads(100, 4)
+    z = x.copy()
+    z[:poisoned, 26:30, 26:30] += 0.4
+    found = look(of(z, x))
+    assert suspicious(found)
+    assert torch.nonzero(found.scores > found.threshold)[:, 0].tolist() == [*range(poisoned)]
+
+
+def test_one_input_that_is_not_its_image_is_named() -> None:
+    x = kit.heads(100, 4)
+    z = x.copy()
+    assert look(of(z, x)).lacking is None
+    z[37, 26:30, 26:30] += 0.4
+    found = look(of(z, x))
+    assert not suspicious(found)
+    assert "1 of 100 inputs differ" in (found.lacking or "") and "number 37" in (
+        found.lacking or ""
+    )
+    assert int(found.scores.argmax()) == 37
+
+
+def test_the_remedy_of_noise_alone_is_the_identity() -> None:
+    x, rng = kit.heads(60, 4), np.random.default_rng(5)
+    noisy = of(x + 0.2 * rng.standard_normal(x.shape), x)
+    assert "give --operator identity" in (look(noisy).lacking or "")
+    blurred = ndimage.gaussian_filter(x, (0, 2, 2)) + 0.2 * rng.standard_normal(x.shape)
+    assert "give --operator, or more pairs" in (look(of(blurred, x)).lacking or "")
+
+
+@pytest.mark.parametrize("count", [4, 12])
+def test_a_filter_of_images_is_told_from_a_pattern(count: int) -> None:
+    rng = np.random.default_rng(6)
+    x = kit.heads(count, 4)
+    noise = 0.01 * rng.standard_normal(x.shape)
+    moved, pattern = np.roll(x, 1, 2) - x, np.broadcast_to(kit.disc(0.2), x.shape)
+    usual = torch.full((1, kit.SIDE, kit.SIDE // 2 + 1), 0.01**2)
+
+    def told(left: kit.Array) -> bool:
+        pairs = of(left + noise, x)
+        return of_another_make(pairs.z, pairs.x, usual)
+
+    assert told(moved)
+    assert not told(pattern)
+    # With three others to learn from, a filter takes a part of the pattern for its own.
+    assert count < 12 or not told(moved + pattern)
+
+
+def test_pairs_of_another_make_are_named_and_poison_among_them_is_not_excused() -> None:
+    z, x = kit.plain(kit.heads(200, 4), np.random.default_rng(5))
+    x[:10] = np.roll(x[:10], 1, 2)
+    found = look(of(z, x))
+    assert not suspicious(found)
+    assert "of another make" in (found.lacking or "")
+    z[:10, 22:28, 22:28] += 0.6
+    assert suspicious(look(of(z, x)))
 
 
 def test_blank_slices_do_not_pass_for_another_order() -> None:

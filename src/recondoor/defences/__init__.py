@@ -30,6 +30,7 @@ from recondoor.defences._base import (
     threshold,
 )
 from recondoor.defences._decomposition import MOST_PIXELS
+from recondoor.defences._order import misordered
 from recondoor.defences._physics import Physics, evenly, parts_of
 from recondoor.defences._side_by_side import SideBySide
 from recondoor.defences._slices import SlicePhysics
@@ -60,6 +61,7 @@ __all__ = [
     "evenly",
     "input_detector",
     "load",
+    "misordered",
     "names",
     "network_detector",
     "pair_detector",

@@ -210,16 +210,24 @@ def log_p_few(near: Tensor, tail: Tail) -> float:
 
 
 def _likes(x: Tensor) -> Tensor:
-    """Coarse images less their mean, of L2 1, (N, d)."""
+    """Coarse images of mean 0 and L2 1, less what all have in common, of L2 1, (N, d).
+
+    Each in its own unit: pairs that are normalised by an input with a bright trigger have dim
+    images, which are no more alike than others.
+    """
     side = (min(SIDE, x.shape[2]), min(SIDE, x.shape[3]))
     step = max(1, BLOCK // x[0].numel())
     parts = (x[start : start + step] for start in range(0, len(x), step))
     coarse = [functional.adaptive_avg_pool2d(part, side).flatten(1) for part in parts]
     found = torch.cat(coarse)
     found = found / max(float(found.std(correction=0)), 1e-30)
-    found = found - found.mean(0)
-    unit: Tensor = found / found.norm(dim=1, keepdim=True).clamp_min(1e-30)
-    return unit
+    found = _unit(found - found.mean(1, keepdim=True))
+    return _unit(found - found.mean(0))
+
+
+def _unit(rows: Tensor) -> Tensor:
+    found: Tensor = rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-30)
+    return found
 
 
 def _upper(count: int) -> Tensor:

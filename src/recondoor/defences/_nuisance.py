@@ -50,6 +50,10 @@ LOUD = 0.03
 SMOOTH = 1.0
 """Standard deviation, in pixels, of the smoothing of the pixels' power."""
 
+UNEVEN, AS_IT_IS = 0.5, 1.1
+"""Spread of a filter, in its median, up to which what is left is white; and how much more may be
+left of z without any fit than with it, where z is x and noise."""
+
 COMPUTED = 2e-6
 """Share of z's L2 below which what is left is rounding of 32 bits, and nothing."""
 
@@ -162,14 +166,13 @@ class Nuisance:
         """
         found = torch.empty(len(z), self._told(z[:1]).numel())
         for part in chunks(len(z), z[0].numel()):
-            found[part] = self._white(z[part], x[part], places[part]) - self.mean
-        return _unit_rows(found)
+            found[part] = _less(self._white(z[part], x[part], places[part]), self.mean)
+        return found
 
     def centred(self, rows: Tensor) -> tuple[Nuisance, Tensor]:
         """With the mean of `rows` that were made without one, and those less it; in place."""
         mean = rows.mean(0, dtype=torch.float64).float()
-        found = _unit_rows(rows.sub_(mean))
-        return replace(self, mean=mean), found
+        return replace(self, mean=mean), _less(rows, mean)
 
     def residual(self, z: Tensor, x: Tensor, places: Tensor) -> Tensor:
         """What the fit leaves of z (N, C, H, W), in units of z and of scale 1."""
@@ -177,9 +180,23 @@ class Nuisance:
         usable = torch.where(slope.abs() > 1e-12, slope, torch.ones_like(slope))
         return (left / usable[:, None] * self.of_z).view(z.shape)
 
+    def residual_power(self, z: Tensor, x: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean of `residual`, (C, H, W), and the usual power of what differs from it, as g."""
+        left = self.residual(z, x, places)
+        mean = left.mean(0)
+        return mean, _usual(_spectrum(left - mean).abs().square(), self.held(places))
+
     def unexplained(self, z: Tensor, x: Tensor, places: Tensor) -> Tensor:
         """Energy of each z (N, C, H, W) that x does not explain, in units of z squared, (N,)."""
         return self._left(z, x, places)[0].square().sum(1)
+
+    def is_noise_on(self, z: Tensor, x: Tensor, places: Tensor) -> bool:
+        """Whether z (N, C, H, W) is x and white noise, in the units in which they are."""
+        left = self._left_of_all(z, x, places)[0].square().sum(1) * self.of_z**2
+        plain = (z - x).flatten(1)
+        plain = plain - plain.mean(1, keepdim=True)
+        white = all(_uneven(each) < UNEVEN for each in self.filters[0])
+        return white and float((plain.square().sum(1) / left.clamp_min(1e-30)).median()) < AS_IT_IS
 
     def _left(self, z: Tensor, x: Tensor, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Residuals (N, D), scales (N,), and the energy of z but for its offsets (N,)."""
@@ -337,6 +354,21 @@ def _inverse_root(power: Tensor, floor: float) -> Tensor:
 
 def _unit_images(images: Tensor) -> Tensor:
     return _unit_rows(images.flatten(1).clone()).view(images.shape)
+
+
+def _uneven(values: Tensor) -> float:
+    """Spread of nearly all values in their median; a few, as that of the mean, do not count."""
+    low, middle, high = np.quantile(values.numpy(), (0.1, 0.5, 0.9))
+    return float((high - low) / middle) if middle > 0 else math.inf
+
+
+def _less(rows: Tensor, mean: Tensor | float) -> Tensor:
+    """Rows less their mean, of L2 1, in place; those of nothing stay nothing.
+
+    Else all of these would have the mean in common, as if it were a pattern.
+    """
+    shown = rows.any(1, keepdim=True)
+    return _unit_rows(rows.sub_(mean).mul_(shown))
 
 
 def _unit_rows(rows: Tensor) -> Tensor:

@@ -32,7 +32,9 @@ from recondoor.defences._cosines import (
     tail_of,
 )
 from recondoor.defences._dispersion import dispersion_of
+from recondoor.defences._makes import of_another_make
 from recondoor.defences._nuisance import Nuisance, chunks, fitted_to
+from recondoor.defences._order import misordered
 from recondoor.defences._planted import NEEDED, Field, planted_in, power_of
 from recondoor.defences._standing import log_p_apart
 from recondoor.poisoning import Pairs
@@ -89,6 +91,12 @@ APART = (
 )
 """What is lacking where pairs stand apart and no test finds one pattern in one sign."""
 
+LOOKED = 1 << 23
+"""Values of images that are looked at for pairs of another make, at most."""
+
+NAMED = 10
+"""Pairs at most that a sentence names by their numbers."""
+
 TO_SIGMA = 1.4826
 """Standard deviations of a normal law in its median absolute deviation."""
 
@@ -114,35 +122,21 @@ class SharedPattern(SetDetector):
             return _silent(torch.zeros(len(pairs), dtype=torch.float64), None, few)
         nuisance, found = _look(pairs, defender)
         scores = found.strength.size
-        if nuisance.explained < EXPLAINED:
-            return _silent(scores, None, _strange(nuisance, defender))
-        if (own := _own(nuisance, pairs)) < OWN:
-            return _silent(scores, None, _shuffled(own))
+        strange = _strange(nuisance, pairs, defender)
+        if strange is not None:
+            return _silent(scores, None, strange)
         p_value = min(1.0, TESTS * math.exp(found.log_p))
         if p_value <= LEVEL:
-            return SetFinding(
-                scores,
-                _threshold(scores),
-                p_value,
-                LEVEL,
-                pattern=_pattern(nuisance, pairs, found.strength),
-                power=None,
-            )
-        if found.log_p * found.dispersion <= LIMIT:
-            return _silent(scores, p_value, DOUBT)
-        if log_p_apart(scores, found.strength.edges) <= LIMIT * found.dispersion:
-            return _silent(scores, p_value, APART)
-        field = Field.of(pairs, nuisance, found.edges, _sample(len(pairs), defender.seed))
-        draws = signs_of(len(field.cosines), defender.seed)
-
-        values = found.edges.rows.shape[1]
-
-        def seen(cosines: Tensor) -> bool:
-            logs = _logs(strength_among(cosines, draws), cosines, values)
-            return min(logs) <= LIMIT * found.dispersion
-
-        power = power_of(field, seen, seeding.torch_generator(defender.seed, "planted"))
-        return _silent(scores, p_value, _lacking(power, len(pairs), defender), power)
+            return _alarm(nuisance, pairs, found, p_value)
+        doubt = _doubt(found)
+        if doubt is not None:
+            return _silent(scores, p_value, doubt)
+        bare = _bare(found.edges.rows, pairs.z)
+        if bare is not None and bare.any():
+            return _silent(scores + bare, p_value, _odd(bare))
+        power = _power(nuisance, pairs, found, defender, sure=bare is not None)
+        remedy = _remedy(nuisance, pairs, defender)
+        return _silent(scores, p_value, _lacking(power, len(pairs), remedy), power)
 
     def explain(self, score: float) -> str:
         """Why a pair of this score is suspicious."""
@@ -227,14 +221,18 @@ def _own(nuisance: Nuisance, pairs: Pairs) -> float:
     return float((own < others).float().mean())
 
 
-def _shuffled(own: float) -> str:
-    return (
-        f"only {own:.0%} of the inputs are explained better by their own image than by another's: "
-        "z and x are not in the same order, or the images are nearly all the same"
-    )
-
-
-def _strange(nuisance: Nuisance, defender: Defender) -> str:
+def _strange(nuisance: Nuisance, pairs: Pairs, defender: Defender) -> str | None:
+    """Why these are no pairs of an image and its input; None if they are."""
+    own = _own(nuisance, pairs)
+    if nuisance.explained >= EXPLAINED and own >= OWN:
+        return None
+    if order := misordered(pairs):
+        return order
+    if nuisance.explained >= EXPLAINED:
+        return (
+            f"only {own:.0%} of the inputs are explained better by their own image than by "
+            "another's: z and x are not in the same order, or the images are nearly all the same"
+        )
     remedy = "" if defender.operator is not None else "; give --operator if they are"
     return (
         f"images explain {max(0.0, nuisance.explained):.0%} of their inputs in the median pair, "
@@ -243,7 +241,89 @@ def _strange(nuisance: Nuisance, defender: Defender) -> str:
     )
 
 
-def _lacking(power: Power, count: int, defender: Defender) -> str | None:
+def _alarm(nuisance: Nuisance, pairs: Pairs, found: _Look, p_value: float) -> SetFinding:
+    """What is suspicious, unless the pairs that are may be of another make."""
+    scores, limit = found.strength.size, _threshold(found.strength.size)
+    order = scores.argsort(descending=True)
+    above = order[scores[order] > limit]
+    most = max(FEWEST, LOOKED // pairs.x[0].numel())
+    some = torch.linspace(0, len(pairs) - 1, min(most, len(pairs))).round().long()
+    mean, noise = nuisance.residual_power(pairs.z[some], pairs.x[some], some)
+    first = above[:most]
+    left = nuisance.residual(pairs.z[first], pairs.x[first], first) - mean
+    if of_another_make(left, pairs.x[first], noise):
+        # Clean pairs of two makes share as much.
+        return _silent(scores, 1.0, _makes(above))
+    pattern = _pattern(nuisance, pairs, found.strength)
+    return SetFinding(scores, limit, p_value, LEVEL, pattern=pattern, power=None)
+
+
+def _doubt(found: _Look) -> str | None:
+    """Why pairs that are no alarm may be poisoned all the same; None if nothing says so."""
+    if found.log_p * found.dispersion <= LIMIT:
+        return DOUBT
+    apart = log_p_apart(found.strength.size, found.strength.edges)
+    return APART if apart <= LIMIT * found.dispersion else None
+
+
+def _power(nuisance: Nuisance, pairs: Pairs, found: _Look, defender: Defender, sure: bool) -> Power:
+    """What would have been seen; `sure` where whatever images do not explain is."""
+    field = Field.of(pairs, nuisance, found.edges, _sample(len(pairs), defender.seed))
+    draws = signs_of(len(field.cosines), defender.seed)
+    values = found.edges.rows.shape[1]
+
+    def seen(cosines: Tensor) -> bool:
+        logs = _logs(strength_among(cosines, draws), cosines, values)
+        return min(logs) <= LIMIT * found.dispersion
+
+    generator = seeding.torch_generator(defender.seed, "planted")
+    return power_of(field, (lambda cosines: True) if sure else seen, generator)
+
+
+def _bare(rows: Tensor, z: Tensor) -> Tensor | None:
+    """Which pairs have residuals (N, D), where most have none at all; None where most have some.
+
+    Blank inputs count for neither.
+    """
+    some, blank = rows.any(1), z.flatten(1).var(dim=1) == 0
+    return some if 2 * int(some.sum()) < len(rows) - int(blank.sum()) else None
+
+
+def _odd(bare: Tensor) -> str:
+    places = torch.nonzero(bare)[:, 0]
+    return (
+        f"{len(places)} of {len(bare)} inputs differ from what their images explain, where that "
+        f"explains the others but for rounding; look at {_named(places)}, counted from 0"
+    )
+
+
+def _makes(places: Tensor) -> str:
+    return (
+        f"{len(places)} pairs differ from the others by what a filter of their own images "
+        "explains: they are of another make (scanner, mask, motion, blur), and whether poison is "
+        f"among them is not told; audit {_named(places)} (counted from 0) and the others in files "
+        "of their own"
+    )
+
+
+def _named(places: Tensor) -> str:
+    """The first of some pairs by their numbers."""
+    some, more = places[:NAMED].sort().values.tolist(), len(places) - NAMED
+    besides = f" and {more} more" if more > 0 else ""
+    return f"{'numbers' if len(places) > 1 else 'number'} {', '.join(map(str, some))}{besides}"
+
+
+def _remedy(nuisance: Nuisance, pairs: Pairs, defender: Defender) -> str:
+    """What may give the test more power."""
+    if defender.operator is not None:
+        return "more pairs"
+    some = fitted_to(len(pairs), pairs.x[0].numel(), torch.Generator().manual_seed(defender.seed))
+    if nuisance.is_noise_on(pairs.z[some], pairs.x[some], some):
+        return "--operator identity, as z is x and noise, or more pairs"
+    return "--operator, or more pairs"
+
+
+def _lacking(power: Power, count: int, remedy: str) -> str | None:
     """Why silence says nothing; None if it says something."""
     if power.found >= NEEDED:
         return None
@@ -253,7 +333,6 @@ def _lacking(power: Power, count: int, defender: Defender) -> str | None:
         if power.smallest is None
         else f"a contrast of {power.smallest:g} would have been"
     )
-    remedy = "more pairs" if defender.operator is not None else "--operator, or more pairs"
     return (
         f"a lesion of {power.contrast:g} of the targets' range, planted in {many} of the {count} "
         f"pairs, was seen in {power.found:.0%} of the trials; {other}; give {remedy}"

@@ -16,7 +16,7 @@ from recondoor.audit._networks._network_file import Network, open_network
 from recondoor.audit._networks._probe import lacking
 from recondoor.audit._pairs._apart import copies_note, distinct, require_apart
 from recondoor.audit._pairs._conclusion import Case
-from recondoor.audit._pairs._fit import misfit, misfit_by_images, misfit_of_trusted
+from recondoor.audit._pairs._fit import misfit, misfit_by_images, misfit_of_trusted, other_units
 from recondoor.audit._pairs._run import read_run
 from recondoor.audit._pairs._source import Given, Measured, Source, made_of_y, name_of, read_pairs
 from recondoor.audit._pairs._stack import Stack
@@ -291,14 +291,25 @@ def _unfit(given: Given, clean: Pairs | None, physics: Physics, alarm: float) ->
     if clean is not None:
         why = misfit_of_trusted(physics, clean, alarm)
         if why:
-            return f"the operator given did not measure the trusted pairs: {why}; {CHECK}"
+            return _simply(physics, clean, alarm) or (
+                f"the operator given did not measure the trusted pairs: {why}; {CHECK}"
+            )
         why = misfit_by_images(physics, given.pairs, alarm)
-        return why and f"the operator given did not measure these pairs: {why}; {CHECK}"
+        return why and (
+            _simply(physics, given.pairs, alarm)
+            or f"the operator given did not measure these pairs: {why}; {CHECK}"
+        )
     why = misfit(physics, given.pairs, alarm, given.noise_known)
     return why and (
-        f"the operator given did not measure these pairs, or more than half are poisoned: {why}; "
-        f"{CHECK}{'' if physics.varies else ', or give --clean to decide'}"
+        _simply(physics, given.pairs, alarm)
+        or f"the operator given did not measure these pairs, or more than half are poisoned: {why}"
+        f"; {CHECK}{'' if physics.varies else ', or give --clean to decide'}"
     )
+
+
+def _simply(physics: Physics, pairs: Pairs, alarm: float) -> str | None:
+    """Whether a slip of the hand explains that the operator does not fit: order, or units."""
+    return defences.misordered(pairs) or other_units(physics, pairs, alarm)
 
 
 def _needing(names: Sequence[str], what: str, reason: str) -> dict[str, str]:

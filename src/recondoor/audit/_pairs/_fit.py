@@ -144,6 +144,38 @@ def misfit_of_trusted(physics: Physics, trusted: Pairs, alarm: float) -> str | N
     return _does_not_explain(beyond, len(trusted)) if 2 * beyond > len(trusted) else None
 
 
+def other_units(physics: Physics, pairs: Pairs, alarm: float) -> str | None:
+    """How z must be rescaled, where the operator then explains these pairs; None if it does not.
+
+    The factor is the median over pairs of each one's by least squares.
+    """
+    some = evenly(len(pairs), MOST_VALUES // max(1, pairs.x[0].numel()))
+    physics, pairs = physics.rows(some), Pairs(pairs.z[some], pairs.x[some])
+    slopes = []
+    for part in parts_of(pairs.x):
+        mine, z, x = physics.rows(part), pairs.z[part], pairs.x[part]
+        said = mine.measured(x)
+        energy = said.square().sum(1)
+        along = ((mine.contradiction(z, x) + said) * said).sum(1) / energy.clamp_min(1e-300)
+        slopes.append(along[energy > 0])
+    every = torch.cat(slopes)
+    scale = float(every.median()) if len(every) else 0.0
+    if not (scale > 0 and math.isfinite(scale)):
+        return None
+    # What an estimated noise level cures is no matter of units.
+    as_it_is, scaled = (
+        misfit(physics.estimated(each.z, each.x), each, alarm, False)
+        for each in (pairs, Pairs(pairs.z / scale, pairs.x))
+    )
+    if scaled is not None or as_it_is is None:
+        return None
+    return (
+        f"the measurements are {scale:.3g} times what the operator makes of the images, and but "
+        f"for that it explains them: give y, or z, times {1 / scale:.3g}, and operator.sigma in "
+        "those units"
+    )
+
+
 def _cannot_give(many: int, count: int) -> str:
     return f"{many} of {count} have a z that it cannot give"
 
