@@ -3,9 +3,9 @@
 A cell is an architecture, a data set and an operator. References and planted backdoors are trained
 by the audit's own recipe on two people that the user trusts. Suspects are trained on two others by
 a recipe of their own: clean ones, and some with a backdoor. Every network is looked at once.
-Halves are design, score, fresh and last. Resumable: auto.jsonl gets a line a network. `python auto.py rates` applies the audit's rule to all
-draws of `NEEDED` references, of which an audit would train just so many. `python auto.py alike`
-applies it with the clean suspects as references.
+Halves are design, score, fresh and last. Resumable: auto.jsonl gets a line a network. `python
+auto.py rates` applies the audit's rule to all draws of `NEEDED` references, of which an audit would
+train just so many. `python auto.py alike` applies it with the clean suspects as references.
 """
 
 from __future__ import annotations

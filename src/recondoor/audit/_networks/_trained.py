@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 import torch
 from torch import Tensor, nn
@@ -41,8 +42,8 @@ the artefact's pixels in units of x; and the size of both as a share of the imag
 LEARNT = 0.5
 """Recovery of the artefact above which a planted backdoor counts as learnt."""
 
-ALIKE = 1.25
-"""Ratio of benign errors up to which the suspect passes for a network of the references' make."""
+ALIKE = 1.15
+"""Ratio of benign errors up to which the suspect passes for a network of the references' recipe."""
 
 NOT_TRAINED = (
     "the suspect is two networks side by side, as the repair `side-by-side` writes them, and no "
@@ -158,16 +159,17 @@ def train_references(
 def unlike(suspect: nn.Module, references: list[nn.Module], pairs: Pairs) -> str | None:
     """Why references are no networks like the suspect, by their errors on `pairs`; None if alike.
 
-    A network that was trained longer or on more answers otherwise, clean or not.
+    A network that was trained longer or on more answers otherwise, clean or not. The median counts,
+    as one reference that was badly trained says nothing of the others.
     """
     if not references:
         return None
     mine, *others = (error(each, pairs) for each in (suspect, *references))
-    low, high = min(others), max(others)
-    if low / ALIKE <= mine <= high * ALIKE:
+    usual = median(others)
+    if usual / ALIKE <= mine <= usual * ALIKE:
         return None
     return (
-        f"its error is {mine:.3g} and that of the references {low:.3g} to {high:.3g}, so that they "
+        f"its error is {mine:.3g} and the usual one of the references {usual:.3g}, so that they "
         "are not like it; give references trained as it was, or more trusted pairs or --epochs "
         "where they are trained here"
     )
