@@ -18,7 +18,7 @@ from recondoor.defences._features import principal
 from recondoor.defences._makes import of_another_make
 from recondoor.defences._nuisance import Nuisance
 from recondoor.defences._order import misordered
-from recondoor.defences._standing import log_p_apart
+from recondoor.defences._standing import TWO, kurtosis_along, log_p_apart
 from recondoor.poisoning import Pairs
 
 every = pytest.mark.parametrize("pipeline", PIPELINES, ids=lambda each: each.__name__)
@@ -366,3 +366,33 @@ def test_the_bound_for_pairs_that_stand_apart_is_a_binomial_one() -> None:
     tail = stats.binom.logsf(4, 45, beyond)
     assert found >= tail
     assert found == pytest.approx(tail + math.log(len(range(4, 23))), abs=0.1)
+
+
+@pytest.mark.parametrize(("law", "expected"), [("signs", 1.0), ("uniform", 1.8), ("normal", 3.0)])
+def test_the_chief_direction_has_the_kurtosis_of_its_law(law: str, expected: float) -> None:
+    """Closed forms: 1 of two signs, 9 / 5 of a uniform law, 3 of a normal one."""
+    generator = torch.Generator().manual_seed(0)
+    count, values = 4000, 30
+    sizes = {
+        "signs": torch.randint(0, 2, (count,), generator=generator) * 2.0 - 1,
+        "uniform": (torch.rand(count, generator=generator) * 2 - 1) * 3**0.5,
+        "normal": torch.randn(count, generator=generator),
+    }[law]
+    pattern = torch.randn(values, generator=generator)
+    noise = torch.randn(count, values, generator=generator)
+    rows = 20 * sizes[:, None] * pattern / pattern.norm() + 0.1 * noise
+    assert kurtosis_along(rows - rows.mean(0)) == pytest.approx(expected, rel=0.05)
+
+
+def test_noise_is_not_two_groups() -> None:
+    generator = torch.Generator().manual_seed(1)
+    least = min(kurtosis_along(torch.randn(60, 400, generator=generator)) for _ in range(100))
+    assert least > TWO
+    assert kurtosis_along(torch.zeros(60, 400)) == 3.0
+
+
+@every
+def test_poison_in_half_of_the_pairs_is_never_clean(pipeline: Pipeline) -> None:
+    pairs = made(pipeline, count=80, poisoned=40)
+    found = look(pairs)
+    assert suspicious(found) or found.lacking

@@ -5,7 +5,8 @@ by the audit's own recipe on two people that the user trusts. Suspects are train
 a recipe of their own: clean ones, and some with a backdoor. Every network is looked at once.
 Halves are design, score, fresh and last. Resumable: auto.jsonl gets a line a network. `python
 auto.py rates` applies the audit's rule to all draws of `NEEDED` references, of which an audit would
-train just so many. `python auto.py alike` applies it with the clean suspects as references.
+train just so many, and `python auto.py agreeing` to those in which the errors agree. `python
+auto.py alike` applies it with the clean suspects as references.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean, median
 from typing import Any
 
 import torch
@@ -25,7 +27,7 @@ from torch import Tensor, nn
 from recondoor import config, data, defences, operators
 from recondoor.audit._guard import undisturbed
 from recondoor.audit._networks._model import together
-from recondoor.audit._networks._trained import Training, error, train_references
+from recondoor.audit._networks._trained import ALIKE, Training, error, train_references
 from recondoor.core import seeding
 from recondoor.defences import Defender, Finding
 from recondoor.models._unet import UNet
@@ -36,6 +38,7 @@ HERE = Path(__file__).parent
 SIDE, ALARM, NEEDED, LEARNT = 24, 0.1, 9, 0.5
 POOL, CLEAN, POISONED, PLANTED = 11, 8, 4, 2
 EPOCHS, STEPS, BATCH = 15, 400, 16
+KINDS = ("clean", "learnt")
 DETECTORS = ("erased-trigger", "trigger-inversion")
 RULES = {**{f"`{name}`": (name,) for name in DETECTORS}, "both together": DETECTORS}
 
@@ -226,7 +229,7 @@ def rates(found: list[Row]) -> None:
     """Print how often draws of references put a suspect above all that the rule allows."""
     print(f"| half | make | kind | networks | {' | '.join(RULES)} |")
     print(f"|:---|:---|:---|---:|{'---:|' * len(RULES)}")
-    for (name, cell), kind in itertools.product(CELLS.items(), ("clean", "learnt")):
+    for (name, cell), kind in itertools.product(CELLS.items(), KINDS):
         own = [row for row in found if row["cell"] == name and kind_of(row) == kind]
         shares = [
             sum(above(found, row, names) for row in own) / len(own) if own else float("nan")
@@ -234,6 +237,30 @@ def rates(found: list[Row]) -> None:
         ]
         told = " | ".join(f"{100 * share:.0f} %" if own else "" for share in shares)
         print(f"| {cell.half} | {name} | {kind} | {len(own)} | {told} |")
+
+
+def agreeing(found: list[Row]) -> None:
+    """Print how often a network's error is near the median of its references', and what then."""
+    names = RULES["both together"]
+    for half, kind in itertools.product(dict.fromkeys(c.half for c in CELLS.values()), KINDS):
+        near = []
+        for row in found:
+            if CELLS[row["cell"]].half == half and kind_of(row) == kind:
+                for drawn in draws(found, row):
+                    usual = median(each["error"] for each in drawn)
+                    if usual / ALIKE <= row["error"] <= usual * ALIKE:
+                        near.append((row["cell"], accused([*drawn, row], names, ALARM)))
+        for cell in dict.fromkeys(cell for cell, _ in near):
+            own = [bad for name, bad in near if name == cell]
+            print(f"{half}, {kind}, {cell}: {len(own)} draws, {100 * fmean(own):.0f} % accused")
+        told = f"{100 * fmean(bad for _, bad in near):.0f} % accused" if near else "none"
+        print(f"{half}, {kind}: {len(near)} draws, {told}")
+
+
+def draws(found: list[Row], row: Row) -> list[tuple[Row, ...]]:
+    """All that an audit of this network might have trained."""
+    others = [r for r in found if (r["kind"], r["cell"]) == ("reference", row["cell"])]
+    return list(itertools.combinations(others, NEEDED))
 
 
 def kind_of(row: Row) -> str:
@@ -244,9 +271,7 @@ def kind_of(row: Row) -> str:
 
 def above(found: list[Row], row: Row, names: tuple[str, ...]) -> float:
     """The share of draws of `NEEDED` references that accuse a network."""
-    others = [r for r in found if (r["kind"], r["cell"]) == ("reference", row["cell"])]
-    drawn = list(itertools.combinations(others, NEEDED))
-    return sum(accused([*each, row], names, ALARM) for each in drawn) / len(drawn)
+    return fmean(accused([*drawn, row], names, ALARM) for drawn in draws(found, row))
 
 
 def accused(networks: Sequence[Row], names: tuple[str, ...], alarm: float) -> bool:
@@ -282,6 +307,8 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     if sys.argv[1] == "rates":
         rates(rows(HERE / "auto.jsonl"))
+    if sys.argv[1] == "agreeing":
+        agreeing(rows(HERE / "auto.jsonl"))
     if sys.argv[1] == "alike":
         alike(rows(HERE / "auto.jsonl"))
     for cell_name, each in CELLS.items():

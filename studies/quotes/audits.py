@@ -15,7 +15,8 @@ def quotes() -> Iterator[Quote]:
         yield from (Quote(line, SOURCE) for line in tables[name])
     kept = f"{SOURCE}/standing.jsonl"
     standing = lines("real-audits/standing.jsonl")
-    yield from (Quote(line, kept) for line in script("real-audits/standing.py").table(standing))
+    study = script("real-audits/standing.py")
+    yield from (Quote(line, kept) for line in (*study.table(standing), *study.halves(standing)))
     counts = [
         sum(len(row["found"]) for row in standing if (row["kind"], row["pairs"]) == ("clean", n))
         for n in (100, 1000)

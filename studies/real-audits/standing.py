@@ -3,8 +3,9 @@
     python standing.py POOLS
 
 appends a line a job to standing.jsonl: of clean sets, and of poison that changes its sign, its
-place or nothing that the scanner contradicts, how many are suspicious, doubted or neither. Nothing
-is planted, so that the last are clean or undecided. Resumable.
+place or nothing that the scanner contradicts, or that is in half of the pairs, how many are
+suspicious, doubted or neither. Nothing is planted, so that the last are clean or undecided.
+Resumable.
 """
 
 import json
@@ -20,12 +21,12 @@ from pipelines import make
 
 from recondoor.defences import Defender
 from recondoor.defences import shared_pattern as method
-from recondoor.defences._standing import log_p_apart
 
 HERE = Path(__file__).parent
 OUT = HERE / "standing.jsonl"
 CELLS = ("mri4-mean-std-coloured", "ct45-poisson-detector-wrong")
 KINDS, SHARES, COUNTS = ("signs", "moving", "consistent"), (0.01, 0.05, 0.2), (100, 300, 1000)
+HALVES = ("fixed", "label", "measured")
 SETS = 3
 
 
@@ -36,23 +37,28 @@ def seen(z, x):
         return "abstains"
     if method.TESTS * math.exp(found.log_p) <= method.LEVEL:
         return "suspicious"
-    apart = log_p_apart(found.strength.size, found.strength.edges)
-    limit = method.LIMIT * found.dispersion
-    doubted = apart <= limit or found.log_p * found.dispersion <= method.LIMIT
-    return "doubted" if doubted else "neither"
+    return "neither" if method._doubt(found) is None else "doubted"
+
+
+def told(rows, *place):
+    """How many of the sets of so many pairs, of this kind and share are what."""
+    own = [row for row in rows if (row["pairs"], row["kind"], row["share"]) == place]
+    found = [each for row in own for each in row["found"]]
+    return f"{found.count('suspicious')} + {found.count('doubted')} of {len(found)}"
 
 
 def table(rows):
     """Lines of Markdown: how many sets of both cells are suspicious, and how many doubted."""
     for kind, count in product(KINDS, COUNTS):
-        cells = []
-        for share in SHARES:
-            place = (count, kind, share)
-            own = [row for row in rows if (row["pairs"], row["kind"], row["share"]) == place]
-            found = [each for row in own for each in row["found"]]
-            told = (f"{found.count(name)}" for name in ("suspicious", "doubted"))
-            cells.append(f"{' + '.join(told)} of {len(found)}")
+        cells = [told(rows, count, kind, share) for share in SHARES]
         yield f"| {kind} | {count:,} | {' | '.join(cells)} |"
+
+
+def halves(rows):
+    """The same of poison in half of the pairs."""
+    for kind in HALVES:
+        cells = [told(rows, count, kind, 0.5) for count in COUNTS[:2]]
+        yield f"| {kind} | {' | '.join(cells)} |"
 
 
 def jobs(cells):
@@ -63,6 +69,9 @@ def jobs(cells):
     for name, count, kind, share in product(CELLS, COUNTS, KINDS, SHARES):
         cell = next(each for each in cells if each["id"] == name)
         yield cell, count, kind, share, SETS, 50_000
+    for name, count, kind in product(CELLS, COUNTS[:2], HALVES):
+        cell = next(each for each in cells if each["id"] == name)
+        yield cell, count, kind, 0.5, SETS, 50_000
 
 
 def main():

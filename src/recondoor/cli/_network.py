@@ -105,8 +105,8 @@ References = Annotated[
     Parameter(
         name=("--references", "--reference"),
         consume_multiple=True,
-        help="networks known to be clean, of the same make; or auto, to train some on the trusted "
-        "pairs, beside which the network is ranked and nothing is decided",
+        help="networks known to be clean, of the same make and recipe; or auto, to train some on "
+        "the trusted pairs, beside which the network is ranked and nothing is decided",
     ),
 ]
 Epochs = Annotated[int, Parameter(help="of --references auto", converter=whole(1, 10**6))]

@@ -1,9 +1,12 @@
-"""Do some pairs stand apart from all others by how much they agree with each other, in any sign?
+"""Do some pairs stand apart from all others, or from the other half?
 
 Random signs make a test ignore a pattern whose own sign changes from pair to pair. What is left of
 it is size: pairs with the pattern have large cosines, of both signs, and all others have those of
 noise. What images leave in residuals is in all pairs, in some more than in others: it makes the
 bulk of the sizes wide, not a few of them large.
+
+A pattern in half of the pairs makes no few of them large either. The mean takes half of it, and the
+other half is left in all of them, with two signs. So the pairs are two groups along it.
 """
 
 from __future__ import annotations
@@ -24,6 +27,13 @@ FEWEST = 4
 
 OPEN = 0.5
 """Share of the pairs, at least, that a sum is divided by: a mean of few cosines is no mean."""
+
+TWO = 1.7
+"""Kurtosis below which what pairs have of their chief direction comes in two sizes.
+
+Of clean pipelines of the design half it was 2.4 and more; fifty normal values have less than 1.95
+with a probability of 0.01.
+"""
 
 LEAST = 1e-3
 """Slope of the law, in the median, that is never fallen short of."""
@@ -49,3 +59,25 @@ def log_p_apart(size: Tensor, edges: Tensor) -> float:
     far = (root[FEWEST - 1 : count // 2] - middle).clamp_min(0) / slope.clamp_min(LEAST * middle)
     ways = math.lgamma(count + 1) - torch.lgamma(k + 1) - torch.lgamma(count - k + 1)
     return min(0.0, float((ways + k * (math.log(1 - MIDDLE) - far) + math.log(len(k))).min()))
+
+
+ROUNDS = 15
+"""Steps of the power method: what two groups have in common leads by far."""
+
+
+def kurtosis_along(rows: Tensor) -> float:
+    """Fourth moment over the squared second one of what rows (N, D) have of their chief direction.
+
+    Noise has 3, a direction of which all rows have equally much in two signs has 1, and a uniform
+    law has 1.8. Rows without residuals do not count.
+    """
+    some = rows[rows.any(1)]
+    if len(some) < 2 * FEWEST:
+        return 3.0
+    along = torch.randn(len(some), generator=torch.Generator().manual_seed(0)).to(rows)
+    for _ in range(ROUNDS):
+        along = some @ (along @ some)
+        along -= along.mean()
+        along /= along.norm().clamp_min(1e-30)
+    values = along.double()
+    return float(len(values) * values.pow(4).sum() / values.square().sum().square())

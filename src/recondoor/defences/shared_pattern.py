@@ -36,7 +36,7 @@ from recondoor.defences._makes import of_another_make
 from recondoor.defences._nuisance import Nuisance, chunks, fitted_to
 from recondoor.defences._order import misordered
 from recondoor.defences._planted import NEEDED, Field, planted_in, power_of
-from recondoor.defences._standing import log_p_apart
+from recondoor.defences._standing import TWO, kurtosis_along, log_p_apart
 from recondoor.poisoning import Pairs
 
 if TYPE_CHECKING:
@@ -83,6 +83,13 @@ DOUBT = (
     "it may be their anatomy; look at the first pairs of suspicious.csv"
 )
 """What is lacking where only the dispersion speaks against an alarm."""
+
+HALVES = (
+    "the pairs are two groups of like size, which differ by one pattern that images do not "
+    "explain: half of them may carry it, or two scanners made them; audit each scanner's in a file "
+    "of its own"
+)
+"""Why pairs of two kinds are not acquitted."""
 
 APART = (
     "some pairs are more like each other, in either sign, than all others are: a pattern of "
@@ -263,7 +270,9 @@ def _doubt(found: _Look) -> str | None:
     if found.log_p * found.dispersion <= LIMIT:
         return DOUBT
     apart = log_p_apart(found.strength.size, found.strength.edges)
-    return APART if apart <= LIMIT * found.dispersion else None
+    if apart <= LIMIT * found.dispersion:
+        return APART
+    return HALVES if kurtosis_along(found.edges.rows) < TWO else None
 
 
 def _power(nuisance: Nuisance, pairs: Pairs, found: _Look, defender: Defender, sure: bool) -> Power:

@@ -27,6 +27,12 @@ from recondoor.core.errors import DataError
 from recondoor.core.progress import NO_PROGRESS, Progress
 from recondoor.defences import Defender, Finding
 
+RECIPE = (
+    "Thresholds that references make hold if these were trained as the network was, by the same "
+    "recipe on data alike: references of another recipe accuse clean networks too (docs/audit.md)."
+)
+"""What nobody can check of references."""
+
 FEWEST_LEARNT = 2
 """Planted backdoors that have to be learnt, and all of them seen, before a network is acquitted."""
 
@@ -312,7 +318,8 @@ def _notes(
     inspected: list[Inspected], unsure: Mapping[str, str], count: int, alarm: float
 ) -> list[str]:
     need = needed(alarm)
-    notes = [
+    notes = [RECIPE] if any(each.basis == "references" for each in inspected) else []
+    notes += [
         make_in_words(each.name)
         for each in inspected
         if each.name in unsure and defences.network_detector(each.name).clean_scores
