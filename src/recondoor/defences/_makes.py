@@ -11,13 +11,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-FEWEST = 4
+FIRST = 4
 """Pairs of the highest scores that are looked at first; then twice as many, and so on."""
 
 FORETOLD = 0.5
 """Share of what is left of the pairs that a filter of their images may not foretell."""
 
-RIDGE = 1e-3
+FLOOR = 1e-3
 """Least power of a frequency, in the mean of all."""
 
 
@@ -28,11 +28,11 @@ def of_another_make(left: Tensor, x: Tensor, noise: Tensor) -> bool:
     `left` and images x are (n, C, H, W), all of one scale, the highest scores first; `noise` (C, H,
     W // 2 + 1) is the usual power of what is left of all pairs.
     """
-    if len(left) < FEWEST:
+    if len(left) < FIRST:
         return False
-    weight = (1 / (noise + RIDGE * noise.mean()).clamp_min(1e-30)).sqrt()
+    weight = (1 / (noise + FLOOR * noise.mean()).clamp_min(1e-30)).sqrt()
     residual, spectrum = (weight * torch.fft.rfft2(each, norm="ortho") for each in (left, x))
-    many = [FEWEST]
+    many = [FIRST]
     while 2 * many[-1] < len(left):
         many.append(2 * many[-1])
     return all(_filter_wins(residual[:k], spectrum[:k]) for k in (*many, len(left)))

@@ -23,6 +23,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
+from recondoor.defences._borders import told_by_borders
 from recondoor.defences._links import link_of
 from recondoor.operators import LinearOperator
 
@@ -176,9 +177,22 @@ class Nuisance:
 
     def residual(self, z: Tensor, x: Tensor, places: Tensor) -> Tensor:
         """What the fit leaves of z (N, C, H, W), in units of z and of scale 1."""
+        left, slope = self._usable(z, x, places)
+        return left / slope
+
+    def without_borders(self, z: Tensor, x: Tensor) -> Tensor:
+        """Inputs (N, C, H, W) less what the borders of their images explain of what is left."""
+        left, slopes = torch.empty_like(z), torch.empty(len(z), 1, 1, 1)
+        places = torch.arange(len(z))
+        for part in chunks(len(z), z[0].numel()):
+            left[part], slopes[part] = self._usable(z[part], x[part], places[part])
+        return z - told_by_borders(left, slopes * x)
+
+    def _usable(self, z: Tensor, x: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+        """What the fit leaves of z (N, C, H, W), in its units, and scales to divide by."""
         left, slope, _ = self._left(z, x, places)
         usable = torch.where(slope.abs() > 1e-12, slope, torch.ones_like(slope))
-        return (left / usable[:, None] * self.of_z).view(z.shape)
+        return (left * self.of_z).view(z.shape), usable.view(-1, 1, 1, 1)
 
     def residual_power(self, z: Tensor, x: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
         """Mean of `residual`, (C, H, W), and the usual power of what differs from it, as g."""

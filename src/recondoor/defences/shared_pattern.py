@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -132,6 +132,8 @@ class SharedPattern(SetDetector):
         strange = _strange(nuisance, pairs, defender)
         if strange is not None:
             return _silent(scores, None, strange)
+        if found.log_p * found.dispersion <= LIMIT and _bare(found.edges.rows, pairs.z) is None:
+            pairs, nuisance, found = _with_borders(pairs, nuisance, found, defender)
         p_value = min(1.0, TESTS * math.exp(found.log_p))
         if p_value <= LEVEL:
             return _alarm(nuisance, pairs, found, p_value)
@@ -246,6 +248,17 @@ def _strange(nuisance: Nuisance, pairs: Pairs, defender: Defender) -> str | None
         "which is too little: z and x are not of one image, or what lies between them is not known"
         + remedy
     )
+
+
+def _with_borders(
+    pairs: Pairs, nuisance: Nuisance, found: _Look, defender: Defender
+) -> tuple[Pairs, Nuisance, _Look]:
+    """The same of inputs less what borders explain, if no doubt is left then; else as it was."""
+    less = replace(pairs, z=nuisance.without_borders(pairs.z, pairs.x))
+    again, look = _look(less, defender)
+    if _doubt(look) is not None:
+        return pairs, nuisance, found
+    return less, again, look
 
 
 def _alarm(nuisance: Nuisance, pairs: Pairs, found: _Look, p_value: float) -> SetFinding:
