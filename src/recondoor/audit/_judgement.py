@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from numbers import Real
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -82,6 +83,8 @@ def choose(
 ) -> tuple[str, ...]:
     """Names of defences of one kind, all or those chosen; raises ConfigError for others."""
     known = defences.names(kind)
+    if not all(isinstance(name, str) for name in chosen or ()):
+        raise ConfigError(f"{option}: {chosen!r} given; expected names, as in {known[0]!r}")
     for name in chosen or ():
         if registry.is_own_code(name):
             if defences.load(name).looks_at != kind:
@@ -94,10 +97,10 @@ def choose(
     return known if chosen is None else tuple(dict.fromkeys(chosen))
 
 
-def require_alarm(alarm: float) -> None:
+def require_alarm(alarm: object) -> None:
     """Raise ConfigError unless `alarm` is a rate."""
-    if not 0 < alarm < 1:
-        raise ConfigError(f"--alarm: {alarm} given; expected a rate between 0 and 1")
+    if not (isinstance(alarm, Real) and 0 < float(alarm) < 1):
+        raise ConfigError(f"--alarm: {alarm!r} given; expected a rate between 0 and 1")
 
 
 def judge(name: str, pairs: Pairs, defender: Defender, alarm: float) -> Judged:
