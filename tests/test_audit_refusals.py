@@ -3,18 +3,21 @@
 import io
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+import torch
 
+import recondoor as rd
 from audit_cli_kit import (
     refusal,
     save,
 )
 from audit_kit import OPERATOR, Array, make
 from recondoor.audit import _arrays
-from recondoor.core.errors import DataError
+from recondoor.core.errors import ConfigError, DataError
 
 
 @pytest.fixture
@@ -181,3 +184,17 @@ def test_what_cannot_be_done_is_refused(
     other = make(100, 2)
     save(here / "other.npz", x=other["x"], z=other["z"])
     assert said in refusal(capsys, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"alarm": "0.1"}, "--alarm: '0.1' given; expected a rate between 0 and 1"),
+        ({"alarm": 0}, "--alarm: 0 given"),
+        ({"detectors": [3]}, "--detectors: .*3.* given; expected names"),
+    ],
+)
+def test_options_of_another_type_are_one_line(more: dict[str, Any], said: str) -> None:
+    z = torch.rand(60, 12, 12, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ConfigError, match=said):
+        rd.audit_data(z, z, **more)

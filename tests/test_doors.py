@@ -383,20 +383,6 @@ def test_settings_at_fault_are_one_line(tmp_path: Path, given: Any, said: str) -
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(
-    ("more", "said"),
-    [
-        ({"alarm": "0.1"}, "--alarm: '0.1' given; expected a rate between 0 and 1"),
-        ({"alarm": 0}, "--alarm: 0 given"),
-        ({"detectors": [3]}, "--detectors: .*3.* given; expected names"),
-    ],
-)
-def test_options_of_another_type_are_one_line(more: dict[str, Any], said: str) -> None:
-    z = torch.rand(60, 12, 12, generator=torch.Generator().manual_seed(0))
-    with pytest.raises(ConfigError, match=said):
-        rd.audit_data(z, z, **more)
-
-
 def test_the_public_names_are_there_and_told() -> None:
     assert set(rd.__all__) <= set(dir(rd))
     for name in ("audit_data", "audit_model", "audit_inputs", "clean", "poison"):

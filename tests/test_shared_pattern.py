@@ -18,6 +18,7 @@ from recondoor.defences._features import principal
 from recondoor.defences._makes import of_another_make
 from recondoor.defences._nuisance import Nuisance
 from recondoor.defences._order import misordered
+from recondoor.defences._reasons import APART
 from recondoor.defences._standing import TWO, kurtosis_along, log_p_apart
 from recondoor.poisoning import Pairs
 
@@ -341,7 +342,7 @@ def test_a_lesion_of_random_sign_is_never_called_clean() -> None:
     pairs.x[:10] += 0.4 * torch.from_numpy(kit.disc(1.0)).float()
     pairs.x[:5] -= 0.8 * torch.from_numpy(kit.disc(1.0)).float()
     found = look(pairs)
-    assert suspicious(found) or found.lacking == shared_pattern.APART
+    assert suspicious(found) or found.lacking == APART
     assert set(found.scores.topk(10).indices.tolist()) == set(range(10))
 
 

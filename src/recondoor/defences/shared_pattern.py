@@ -35,7 +35,8 @@ from recondoor.defences._dispersion import dispersion_of
 from recondoor.defences._makes import of_another_make
 from recondoor.defences._nuisance import Nuisance, chunks, fitted_to
 from recondoor.defences._order import misordered
-from recondoor.defences._planted import NEEDED, Field, planted_in, power_of
+from recondoor.defences._planted import Field, planted_in, power_of
+from recondoor.defences._reasons import APART, DOUBT, HALVES, lacking, makes, odd
 from recondoor.defences._standing import TWO, kurtosis_along, log_p_apart
 from recondoor.poisoning import Pairs
 
@@ -78,31 +79,8 @@ BLANK = 1e-6
 FAR = 6.0
 """Usual deviations of a score above the median from which a pair carries what was found."""
 
-DOUBT = (
-    "some pairs share what their images do not explain, but images leave enough in all pairs that "
-    "it may be their anatomy; look at the first pairs of suspicious.csv"
-)
-"""What is lacking where only the dispersion speaks against an alarm."""
-
-HALVES = (
-    "the pairs are two groups of like size, which differ by one pattern that images do not "
-    "explain: half of them may carry it, or two scanners made them; audit each scanner's in a file "
-    "of its own"
-)
-"""Why pairs of two kinds are not acquitted."""
-
-APART = (
-    "some pairs are more like each other, in either sign, than all others are: a pattern of "
-    "changing sign, or pairs of another make (scanner, mask, motion, filter); audit the first "
-    "pairs of suspicious.csv and the others in files of their own"
-)
-"""What is lacking where pairs stand apart and no test finds one pattern in one sign."""
-
 LOOKED = 1 << 23
 """Values of images that are looked at for pairs of another make, at most."""
-
-NAMED = 10
-"""Pairs at most that a sentence names by their numbers."""
 
 TO_SIGMA = 1.4826
 """Standard deviations of a normal law in its median absolute deviation."""
@@ -142,10 +120,10 @@ class SharedPattern(SetDetector):
             return _silent(scores, p_value, doubt)
         bare = _bare(found.edges.rows, pairs.z)
         if bare is not None and bare.any():
-            return _silent(scores + bare, p_value, _odd(bare))
+            return _silent(scores + bare, p_value, odd(bare))
         power = _power(nuisance, pairs, found, defender, sure=bare is not None)
         remedy = _remedy(nuisance, pairs, defender)
-        return _silent(scores, p_value, _lacking(power, len(pairs), remedy), power)
+        return _silent(scores, p_value, lacking(power, len(pairs), remedy), power)
 
     def explain(self, score: float) -> str:
         """Why a pair of this score is suspicious."""
@@ -273,7 +251,7 @@ def _alarm(nuisance: Nuisance, pairs: Pairs, found: _Look, p_value: float) -> Se
     left = nuisance.residual(pairs.z[first], pairs.x[first], first) - mean
     if of_another_make(left, pairs.x[first], noise):
         # Clean pairs of two makes share as much.
-        return _silent(scores, 1.0, _makes(above))
+        return _silent(scores, 1.0, makes(above))
     pattern = _pattern(nuisance, pairs, found.strength)
     return SetFinding(scores, limit, p_value, LEVEL, pattern=pattern, power=None)
 
@@ -311,30 +289,6 @@ def _bare(rows: Tensor, z: Tensor) -> Tensor | None:
     return some if 2 * int(some.sum()) < len(rows) - int(blank.sum()) else None
 
 
-def _odd(bare: Tensor) -> str:
-    places = torch.nonzero(bare)[:, 0]
-    return (
-        f"{len(places)} of {len(bare)} inputs differ from what their images explain, where that "
-        f"explains the others but for rounding; look at {_named(places)}, counted from 0"
-    )
-
-
-def _makes(places: Tensor) -> str:
-    return (
-        f"{len(places)} pairs differ from the others by what a filter of their own images "
-        "explains: they are of another make (scanner, mask, motion, blur), and whether poison is "
-        f"among them is not told; audit {_named(places)} (counted from 0) and the others in files "
-        "of their own"
-    )
-
-
-def _named(places: Tensor) -> str:
-    """The first of some pairs by their numbers."""
-    some, more = places[:NAMED].sort().values.tolist(), len(places) - NAMED
-    besides = f" and {more} more" if more > 0 else ""
-    return f"{'numbers' if len(places) > 1 else 'number'} {', '.join(map(str, some))}{besides}"
-
-
 def _remedy(nuisance: Nuisance, pairs: Pairs, defender: Defender) -> str:
     """What may give the test more power."""
     if defender.operator is not None:
@@ -343,22 +297,6 @@ def _remedy(nuisance: Nuisance, pairs: Pairs, defender: Defender) -> str:
     if nuisance.is_noise_on(pairs.z[some], pairs.x[some], some):
         return "--operator identity, as z is x and noise, or more pairs"
     return "--operator, or more pairs"
-
-
-def _lacking(power: Power, count: int, remedy: str) -> str | None:
-    """Why silence says nothing; None if it says something."""
-    if power.found >= NEEDED:
-        return None
-    many = max(2, round(power.share * count))
-    other = (
-        "and no larger contrast was seen either"
-        if power.smallest is None
-        else f"a contrast of {power.smallest:g} would have been"
-    )
-    return (
-        f"a lesion of {power.contrast:g} of the targets' range, planted in {many} of the {count} "
-        f"pairs, was seen in {power.found:.0%} of the trials; {other}; give {remedy}"
-    )
 
 
 def _silent(
