@@ -1,6 +1,7 @@
 """The figures made of curves: learning curves, ASR over tau, choice of the poison ratio."""
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -23,7 +24,8 @@ from recondoor.report._style import (
     line,
 )
 
-LEGEND_COLUMNS = 5
+LEGEND_COLUMNS, LONG = 5, 20
+"""Columns of a legend, and letters of a name from which there is room for three alone."""
 # Columns of the history, and the yardsticks that they are.
 _PANELS = (
     ("benign_rmse", of("benign_rmse").name),
@@ -41,7 +43,7 @@ def learning_curves(run: Run) -> Drawing | Missing:
     models = in_order(label for label, _ in run.training)
     figure = Figure(figsize=(WIDTH, 4.6))
     grid = figure.subplots(2, 2, sharex=True)
-    top = 0.92 - 0.045 * math.ceil((len(models) + 1) / LEGEND_COLUMNS)
+    top = 0.92 - 0.045 * math.ceil((len(models) + 1) / _columns(models, LEGEND_COLUMNS))
     figure.subplots_adjust(left=0.085, right=0.985, top=top, bottom=0.09, hspace=0.24, wspace=0.22)
     unit = 1000 if max(c["samples"].max() for c in run.training.values()) >= 10_000 else 1
     for (label, _), curve in sorted(run.training.items()):
@@ -68,13 +70,18 @@ def learning_curves(run: Run) -> Drawing | Missing:
         [*handles, Line2D([], [], **HEDGE)],
         [*map(title, models), "Hedge line"],
         loc="upper center",
-        ncols=LEGEND_COLUMNS,
+        ncols=_columns(models, LEGEND_COLUMNS),
         bbox_to_anchor=(0.5, 0.995),
         handlelength=2.8,
         columnspacing=1.4,
         handletextpad=0.6,
     )
     return Drawing(name, heading, figure, _learning_caption(run), _learning_alt(models))
+
+
+def _columns(labels: Iterable[str], most: int) -> int:
+    """Columns of a legend that these names leave room for."""
+    return 3 if any(len(title(label)) > LONG for label in labels) else most
 
 
 def _hedge_levels(run: Run) -> list[float | None]:
@@ -165,7 +172,8 @@ def asr(run: Run) -> Drawing | Missing:
     if not curves:
         return Missing(name, heading, "results.json holds no ASR curves")
     figure = Figure(figsize=(0.78 * WIDTH, 2.9))
-    legend = 0.085 * math.ceil(len(curves) / (LEGEND_COLUMNS - 1))
+    columns = _columns(curves, LEGEND_COLUMNS - 1)
+    legend = 0.085 * math.ceil(len(curves) / columns)
     axes = figure.add_axes((0.125, 0.15, 0.855, 0.765 - legend))
     for label, curve in curves.items():
         look = line(label, results.models)
@@ -190,7 +198,7 @@ def asr(run: Run) -> Drawing | Missing:
     hedge = results.data["hedge"]
     level = 1 - float(hedge["ghost"]) if relative else float(hedge["artefact_rmse"])
     _mark_thresholds(axes, results.tau, level)
-    figure.legend(loc="upper center", ncols=LEGEND_COLUMNS - 1, handlelength=2.8, columnspacing=1.4)
+    figure.legend(loc="upper center", ncols=columns, handlelength=2.8, columnspacing=1.4)
     caption = (
         f"Share of test images whose artefact RMSE is at most τ, {what} over the artefact’s "
         f"support, for every τ. The number quoted elsewhere is at τ = {results.tau:g}. The dotted "

@@ -158,7 +158,7 @@ def trigger_artefact(run: Run) -> Drawing | Missing:
     side = min(1.55, (WIDTH - 0.5) / columns - 0.28)
     rows = 2 if small else 1
     crowded = columns > 4
-    head = 0.55 if crowded else 0.4
+    head = 0.7 if crowded else 0.4
     figure = Figure(figsize=(columns * (side + 0.28) + 0.5, rows * (side + 0.28) + head + 0.4))
     grid = figure.subplots(rows, columns, squeeze=False)
     figure.subplots_adjust(
@@ -174,7 +174,9 @@ def trigger_artefact(run: Run) -> Drawing | Missing:
         l2, largest = np.linalg.norm(run.triggers[label].delta), abs(deltas[i]).max()
         words = f"{_capital(short(label))} trigger δ\nL2 {l2:.2f}, max |δ| {largest:.2f}"
         if crowded:
-            words = words.replace(" trigger", "").replace(", ", "\n")
+            words = (
+                words.replace(" trigger", "").replace(", ", "\n").replace(" anywhere", "\nanywhere")
+            )
         grid[0, i].set_title(words)
         drawn = _pattern(list(grid[:, i]), deltas[i], masks[i], scale)
     grid[0, -1].set_title(f"Artefact Δ\n{np.count_nonzero(artefact)} pixels")
