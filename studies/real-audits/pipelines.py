@@ -40,11 +40,12 @@ def patterns(kind, bad, contrast, rng):
     dz, dx = np.zeros((2, len(bad), SIDE, SIDE), np.float32)
     for i in np.flatnonzero(bad):
         at, sign = (0.42, 0.38), 1.0
-        corner = (SIDE - 8, SIDE - 8)
+        far = SIDE - 8
+        corner = (far, far)
         if kind == "four":
             which = rng.integers(4)
             at = ((0.42, 0.38), (0.6, 0.6), (0.38, 0.6), (0.6, 0.4))[which]
-            corner = ((56, 56), (2, 2), (2, 56), (56, 2))[which]
+            corner = ((far, far), (2, 2), (2, far), (far, 2))[which]
         if kind == "moving":
             at, corner = tuple(rng.uniform(0.3, 0.7, 2)), tuple(rng.integers(1, SIDE - 7, 2))
         if kind == "signs":
