@@ -198,6 +198,9 @@ def test_a_command_offers_only_what_it_uses(
     shown = capsys.readouterr().out
     assert "--preset" in shown and "--data-dir" in shown and "--seed " in shown
     assert not [option for option in unused if f"{option} " in shown]
+    words = " ".join(shown.replace("│", " ").split())
+    *others, last = config.presets()
+    assert f"{', '.join(others)} or {last}" in words
 
 
 def test_a_file_of_an_operator_that_is_not_there_is_named(

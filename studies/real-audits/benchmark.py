@@ -1,6 +1,7 @@
 """Score the test of shared patterns on clean and poisoned sets of every cell; resumable.
 
     python benchmark.py POOLS scores.json [--part design|score] [--clean 200] [--minutes 30]
+    SIDE=128 python benchmark.py POOLS128 scores-128.json --operator no --clean 20 --large 2
 
 POOLS is the folder that pools.py wrote. The file gets a list of rows, each one job; jobs that are
 there are not done again. `--share 0/2` does every second cell, so that two runs with a file each
@@ -25,9 +26,6 @@ from recondoor.poisoning import Pairs
 HERE = Path(__file__).parent
 SETS = 20
 """Sets of 100 pairs in a job."""
-
-MANY, MANY_SETS = 1000, 10
-"""Pairs of a large set, and how many such sets."""
 
 CLEAN_SEEDS, POISONED_SEEDS = 200_000, 300_000
 """Seeds of the sets begin here; sets below were looked at while the method was changed."""
@@ -65,39 +63,39 @@ def judged(images, cell, given, sets, count, **poison):
     return rows
 
 
-def jobs(cells, clean, sides):
+def jobs(cells, sides, plan):
     """(name, cell, whether the operator is given, sets, pairs, poison), best first.
 
     Most teams give no operator, and behind a fixed mask its residuals are the same: so it is given
-    last.
+    last. `plan` says how many sets and pairs.
     """
     for given in sides:
-        for name, sets, count, plan in steps(clean):
+        for name, sets, count, poison in steps(plan):
             for cell in cells:
-                yield name, cell, given, sets, count, plan
+                yield name, cell, given, sets, count, poison
         if not given:
-            yield from kinds([cell for cell in cells if cell["id"] in ALL_KINDS])
+            yield from kinds([cell for cell in cells if cell["id"] in ALL_KINDS], plan.many)
 
 
-def steps(clean):
+def steps(plan):
     """(name, sets, pairs, poison) of what is done in every cell."""
     faint = {"share": 0.01, "kind": "fixed", "contrast": 0.2}
     label = {"share": 0.05, "kind": "label", "contrast": 0.2}
     yield "clean/100/0", range(SETS), 100, {}
     yield "label/100/0.05/0.2", range(SETS), 100, label
-    yield f"fixed/{MANY}/0.01/0.2", range(MANY_SETS), MANY, faint
-    yield f"clean/{MANY}/0", range(MANY_SETS), MANY, {}
-    for k in range(1, clean // SETS):
+    yield f"fixed/{plan.many}/0.01/0.2", range(plan.large), plan.many, faint
+    yield f"clean/{plan.many}/0", range(plan.large), plan.many, {}
+    for k in range(1, plan.clean // SETS):
         yield f"clean/100/{k}", range(SETS * k, SETS * (k + 1)), 100, {}
 
 
-def kinds(cells):
+def kinds(cells, many):
     """Jobs with every kind of poison, without the operator."""
     for kind in ("label", "measured", "consistent", "fixed", "moving", "signs", "four"):
         for cell in cells:
             for share in (0.01, 0.05, 0.2):
                 plan = {"share": share, "kind": kind, "contrast": 0.4}
-                yield f"{kind}/{MANY}/{share:g}/0.4", cell, False, range(3), MANY, plan
+                yield f"{kind}/{many}/{share:g}/0.4", cell, False, range(3), many, plan
 
 
 def write(path, rows):
@@ -113,7 +111,9 @@ def main():
     parser.add_argument("pools", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--part", choices=("design", "score"), default="score")
-    parser.add_argument("--clean", type=int, default=200)
+    parser.add_argument("--clean", type=int, default=200, help="clean sets of 100 pairs in a cell")
+    parser.add_argument("--many", type=int, default=1000, help="pairs of a large set")
+    parser.add_argument("--large", type=int, default=10, help="large sets of a job")
     parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--operator", choices=("no", "yes"), help="only without, or only with it")
     parser.add_argument("--cells", help="only these, with commas between")
@@ -129,7 +129,7 @@ def main():
     rows = json.loads(given.out.read_text())["rows"] if given.out.exists() else []
     done = {(row["job"], row["cell"], row["operator"]) for row in rows}
     end = time.monotonic() + 60 * given.minutes
-    for job, cell, with_operator, sets, count, plan in jobs(cells, given.clean, sides):
+    for job, cell, with_operator, sets, count, plan in jobs(cells, sides, given):
         if (job, cell["id"], with_operator) in done:
             continue
         if time.monotonic() > end:

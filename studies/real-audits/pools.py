@@ -1,6 +1,6 @@
 """Slices of real volumes: two pools that share no person.
 
-    python pools.py [--side 64] VOLUMES OUT [POOL ...]
+    python pools.py [--side 64] [--count 1200] VOLUMES OUT [POOL ...]
 
 A pool that is there is not made again. VOLUMES holds the files that `POOLS` names. k-space and
 sinograms made of these slices are simulated from processed magnitude images (Shimron et al., PNAS
@@ -15,7 +15,6 @@ import nrrd
 import numpy as np
 from scipy import ndimage
 
-COUNT = 1200
 POOLS = {
     "design-mr": ("mr-colin27.nii.gz",),
     "design-ct": ("ct-lung1.nrrd", "ct-lung2.nrrd"),
@@ -49,13 +48,13 @@ def cut(image, side, rng):
     return np.clip(image, 0, None) ** rng.uniform(0.8, 1.3)
 
 
-def pool(name, folder, side):
-    """`COUNT` slices of the volumes of a pool, (COUNT, side, side)."""
+def pool(name, folder, side, count):
+    """Slices of the volumes of a pool, (count, side, side)."""
     rng = np.random.default_rng(sorted(POOLS).index(name))
     volumes = [volume(folder / each) for each in POOLS[name]]
     inside = np.hypot(*(np.mgrid[:side, :side] - (side - 1) / 2)) < side / 2 - 1
-    found = np.empty((COUNT, side, side), np.float32)
-    for i in range(COUNT):
+    found = np.empty((count, side, side), np.float32)
+    for i in range(count):
         one = volumes[rng.integers(len(volumes))]
         thick = min(one.shape) < 0.4 * max(one.shape)
         axis = 2 if thick or name.endswith("ct") else rng.integers(3)
@@ -71,8 +70,9 @@ if __name__ == "__main__":
     parser.add_argument("out", type=Path)
     parser.add_argument("pools", nargs="*", default=list(POOLS))
     parser.add_argument("--side", type=int, default=64)
+    parser.add_argument("--count", type=int, default=1200, help="slices of each pool")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     for name in given.pools:
         if not (given.out / f"{name}.npy").exists():
-            np.save(given.out / f"{name}.npy", pool(name, given.volumes, given.side))
+            np.save(given.out / f"{name}.npy", pool(name, given.volumes, given.side, given.count))

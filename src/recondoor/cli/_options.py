@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class SceneOptions:
     """What is measured, and how: options of whatever makes pairs."""
 
-    preset: Annotated[str, Parameter(help="smoke, quick, paper, mri or ct")] = "quick"
+    preset: Annotated[str, Parameter(help="ct, mri, paper, paper-regime, quick or smoke")] = "quick"
     files: Annotated[
         tuple[Path, ...],
         Parameter(
