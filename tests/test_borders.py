@@ -1,5 +1,7 @@
 """What the borders of images explain at the borders of inputs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from scipy import ndimage
 
 import pipelines_kit as kit
 from recondoor import defences
-from recondoor.defences import Defender, SetDetector
+from recondoor.defences import Defender, SetDetector, shared_pattern
 from recondoor.defences._borders import told_by_borders
 
 
@@ -61,3 +63,19 @@ def test_a_filter_with_another_border_is_no_pattern(border: str, poisoned: int) 
     if poisoned:
         first = found.scores.topk(poisoned).indices
         assert int((first < poisoned).sum()) >= 0.6 * poisoned
+
+
+def test_what_leaves_residuals_further_from_noise_explains_no_border(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(3)
+    x = kit.heads(60, 3)[:, 8:-8, 8:-8]
+    pairs = kit.of(x + 0.01 * rng.standard_normal(x.shape), x)
+    nuisance, found = shared_pattern._look(pairs, Defender())
+    kept = []
+    for times in (1.0, 1.5):
+        worse = replace(found, dispersion=times * found.dispersion, log_p=0.0)
+        monkeypatch.setattr(shared_pattern, "_look", lambda *_, worse=worse: (nuisance, worse))
+        monkeypatch.setattr(shared_pattern, "_doubt", lambda _: None)
+        kept.append(shared_pattern._with_borders(pairs, nuisance, found, Defender())[2] is found)
+    assert kept == [False, True]

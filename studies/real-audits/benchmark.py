@@ -73,7 +73,7 @@ def jobs(cells, sides, plan):
         for name, sets, count, poison in steps(plan):
             for cell in cells:
                 yield name, cell, given, sets, count, poison
-        if not given:
+        if plan.kinds and not given:
             yield from kinds([cell for cell in cells if cell["id"] in ALL_KINDS], plan.many)
 
 
@@ -114,6 +114,7 @@ def main():
     parser.add_argument("--clean", type=int, default=200, help="clean sets of 100 pairs in a cell")
     parser.add_argument("--many", type=int, default=1000, help="pairs of a large set")
     parser.add_argument("--large", type=int, default=10, help="large sets of a job")
+    parser.add_argument("--kinds", action="store_true", help="every kind of poison as well")
     parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--operator", choices=("no", "yes"), help="only without, or only with it")
     parser.add_argument("--cells", help="only these, with commas between")

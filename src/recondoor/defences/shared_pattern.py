@@ -231,10 +231,13 @@ def _strange(nuisance: Nuisance, pairs: Pairs, defender: Defender) -> str | None
 def _with_borders(
     pairs: Pairs, nuisance: Nuisance, found: _Look, defender: Defender
 ) -> tuple[Pairs, Nuisance, _Look]:
-    """The same of inputs less what borders explain, if no doubt is left then; else as it was."""
+    """The same of inputs less what borders explain, if no doubt is left then; else as it was.
+
+    What leaves residuals further from noise explains nothing.
+    """
     less = replace(pairs, z=nuisance.without_borders(pairs.z, pairs.x))
     again, look = _look(less, defender)
-    if _doubt(look) is not None:
+    if look.dispersion > found.dispersion or _doubt(look) is not None:
         return pairs, nuisance, found
     return less, again, look
 
