@@ -241,6 +241,8 @@ def test_inputs_with_a_trigger_are_found(
     assert found.repaired["output"].shape == (20, 1, SIZE, SIZE)
     with pytest.raises(DataError, match="20 of the inputs under audit"):
         rd.audit_inputs(small(), pairs[0][20:40], clean=trusted)
+    with pytest.raises(DataError, match="z: none given; give inputs z"):
+        rd.audit_inputs(small(), clean=trusted)
 
 
 def test_poison_is_the_threat_model(

@@ -51,6 +51,8 @@ def inputs_of(given: object, y: object = None) -> Source:
     """Inputs z alone, as audits take them: an array, a tensor or a path; y in place of z."""
     if y is not None:
         return {"y": array(y, "y")}
+    if given is None:
+        raise DataError("z: none given; give inputs z, measurements y, or the folder of a run")
     return Path(given) if is_path(given) else {"z": array(given, "z")}
 
 
