@@ -32,6 +32,15 @@ NAMED = 10
 """Pairs at most that a sentence names by their numbers."""
 
 
+def faint(p_value: float, remedy: str) -> str:
+    """That pairs share a little."""
+    return (
+        f"some pairs share a little (p = {p_value:.2g}, where clean pairs nearly always have 1), "
+        f"not enough for an alarm and too much to acquit; give {remedy}, and look at the first "
+        "pairs of suspicious.csv"
+    )
+
+
 def odd(bare: Tensor) -> str:
     """That `bare` (N,) inputs are not explained where all others are."""
     places = torch.nonzero(bare)[:, 0]
