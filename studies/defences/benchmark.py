@@ -50,7 +50,7 @@ class Case:
     scene: Scene
     trigger: Trigger
     artefact: Artefact
-    physics: Physics
+    physics: Physics | None
     model: nn.Module
     recovery: float
 
@@ -123,7 +123,10 @@ def load(folder: Path, label: str, seed: int, attack: str, images: data.Images) 
     config: Config = load_config("quick", [folder / "config.toml"])
     scene = build_scene(config, images, seed, torch.device("cpu"))
     model, _ = load_model(run, config, scene.shape, label, seed, torch.device("cpu"))
-    physics = Physics.of(operators.build(scene.shape, config.operator, seed, torch.float64))
+    # Of filtered back-projections there is no whole law.
+    physics = None
+    if config.input.map == "adjoint":
+        physics = Physics.of(operators.build(scene.shape, config.operator, seed, torch.float64))
     if attack == "original":
         trigger = scene.trigger
     else:

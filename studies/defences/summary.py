@@ -1,4 +1,4 @@
-"""Tables and the figure of the study of defences, from results.json beside this file.
+"""Tables and the figure of the study of defences, from results.json and scanners.jsonl here.
 
     python studies/defences/summary.py
 
@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, stdtrit
 
 from recondoor.audit import auc
+from scanners import ATTACKS as OF_SCANNERS
+from scanners import SCENES, kept
 
 HERE = Path(__file__).parent
 DRAWS = 2000
@@ -53,7 +55,16 @@ def main() -> None:
         *apart(rows),
     ]
     (HERE / "tables.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    draw(rows)
+    draw([*rows, *scanners()])
+
+
+def scanners() -> Iterator[Row]:
+    """AUCs of heads and chests, as rows like those of results.json."""
+    for row in kept():
+        attack = f"{row['scene']} {row['attack']}"
+        for part in ("pairs", "inputs"):
+            for name, one in row.get(part, {"detectors": {}})["detectors"].items():
+                yield {"part": part, "attack": attack, "defence": name, "auc": one["auc"]}
 
 
 def columns(rows: list[Row], part: str) -> list[str]:
@@ -243,27 +254,34 @@ def change(found: list[Row]) -> str:
 
 
 def draw(rows: list[Row]) -> None:
-    """Mean AUC of every detector against every attack."""
+    """Mean AUC of every detector against every attack, of digits, heads and chests."""
     plt.rcParams |= {"font.size": 8, "svg.hashsalt": "recondoor"}
     groups = {part: columns(rows, part) for part in ("pairs", "inputs", "models")}
     sizes = [len(names) for names in groups.values()]
+    attacks = {key: f"digits: {words}" for key, words in ATTACKS.items()} | {
+        f"{scene} {key}": f"{scene}: {words}"
+        for scene in SCENES
+        for key, words in OF_SCANNERS.items()
+    }
     figure, axes = plt.subplots(
-        1, 3, figsize=(7.6, 3.9), width_ratios=sizes, sharey=True, layout="constrained"
+        1, 3, figsize=(9.4, 6.2), width_ratios=sizes, sharey=True, layout="constrained"
     )
     titles = {"pairs": "training pairs", "inputs": "inputs", "models": "networks"}
     for ax, (part, names) in zip(axes, groups.items(), strict=True):
-        values = np.array([[mean_auc(rows, part, a, name) for name in names] for a in ATTACKS])
+        values = np.array([[mean_auc(rows, part, a, name) for name in names] for a in attacks])
         image = ax.imshow(values, vmin=0, vmax=1, cmap="cividis", aspect="auto")
         for (row, column), value in np.ndenumerate(values):
             text = "–" if np.isnan(value) else f"{value:.2f}"
             colour = "k" if np.isnan(value) or value > 0.55 else "w"
             ax.text(column, row, text, ha="center", va="center", fontsize=6.5, color=colour)
+        for end in (len(ATTACKS), len(ATTACKS) + len(OF_SCANNERS)):
+            ax.axhline(end - 0.5, color="w", linewidth=3)
         ax.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
-        ax.set_yticks(range(len(ATTACKS)), ATTACKS.values())
+        ax.set_yticks(range(len(attacks)), attacks.values())
         ax.set_title(titles[part], loc="left", fontsize=8.5)
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
-    bar = figure.colorbar(image, ax=axes, pad=0.01, aspect=30)
+    bar = figure.colorbar(image, ax=axes, pad=0.01, aspect=40)
     bar.set_label("ROC-AUC (0.5: blind)")
     for suffix in ("svg", "png"):
         metadata = {"Date": None} if suffix == "svg" else None
@@ -276,7 +294,7 @@ def mean_auc(rows: list[Row], part: str, attack: str, name: str) -> float:
     if part == "models":
         backdoored = scores(rows, attack, name)
         return area(scores(rows, "original", name), backdoored) if backdoored else float("nan")
-    found = [row["auc"] for row in of(rows, part, attack, name)]
+    found = [row["auc"] for row in of(rows, part, attack, name) if row["auc"] is not None]
     return float(np.mean(found)) if found else float("nan")
 
 
