@@ -7,7 +7,7 @@ draws the artefact and hides the trigger, and the other shows the trigger and dr
 Little is not nothing. A trigger that is mirrored is another pattern, which no network has learnt,
 or one that draws elsewhere. So where they disagree both are asked about mirrored inputs too, and
 the median counts. That takes a pipeline to which mirrored images are images like others, which the
-clean pairs tell: the median may err no more about them than the mended network does.
+clean pairs tell: the median may err little more about them than the mended network does.
 """
 
 from __future__ import annotations
@@ -47,6 +47,10 @@ and inputs with a trigger 8 times (99 % of each; five networks of studies/networ
 MIRRORS = ((-1,), (-2,), (-2, -1))
 """Dimensions of an image along which an input is mirrored. With the mended network's answer to the
 input as it is, the median is of seven answers, four of them the mended network's."""
+
+WORSE = 1.1
+"""Root mean square error of that median in units of the mended network's, up to which it counts: it
+was 0.96 to 1.04 in eleven networks of studies/network-audits, and 1.68 in one."""
 
 BATCH = 32
 
@@ -183,14 +187,14 @@ def beside(defender: Defender) -> SideBySide:
 
 @torch.no_grad()
 def _mirrors_well(both: SideBySide, held: Pairs) -> bool:
-    """Whether the median errs no more about these pairs than the mended network does."""
+    """Whether the median errs little more about these pairs than the mended network does."""
     alone = median = 0.0
     parts = zip(torch.split(held.z, BATCH), torch.split(held.x, BATCH), strict=True)
     for z, x in parts:
         mended = both.mended(z)
         alone += float((mended - x).abs().square().double().sum())
         median += float((both._median(z, mended) - x).abs().square().double().sum())
-    return median <= alone
+    return median <= WORSE**2 * alone
 
 
 def _split(pairs: Pairs, seed: int) -> tuple[Pairs, Pairs]:
