@@ -167,3 +167,22 @@ def test_a_closer_look_that_fails_leaves_what_was_found(monkeypatch: pytest.Monk
     assert record["verdict"] == "suspicious" and record["detectors"][0]["place"] is not None
     [note] = [each for each in record["notes"] if "closer look" in each]
     assert note.startswith("erased-trigger") and "no pattern here" in note
+
+
+def test_a_repair_unlearns_the_trigger_of_the_closer_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    unlearnt = []
+
+    def repair(self: object, defender: Defender) -> nn.Module:
+        assert defender.found is not None
+        unlearnt.append(defender.found.place)
+        return Draws(strength=0.0)
+
+    for name in set(defences.names("model")) - {"erased-trigger"}:
+        kind = type(defences.network_detector(name))
+        monkeypatch.setattr(kind, "inspect", lambda *_: Finding(0.0))
+    monkeypatch.setattr(type(defences.repair("trigger-unlearning")), "repair", repair)
+    given, references = pairs(120), [Draws(strength=0.01 * k) for k in (1, 2, 3)]
+    rd.clean(
+        Draws(), given.z, given.x, references=references, alarm=0.25, method="trigger-unlearning"
+    )
+    assert unlearnt == [((21, 23), (8, 10))]

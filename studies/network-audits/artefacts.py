@@ -84,7 +84,8 @@ def main() -> None:
         make = [
             each
             for each in half
-            if runs[each]["state"] == "clean"
+            if each != name
+            and runs[each]["state"] == "clean"
             and (runs[each]["arch"], runs[each]["pipe"]) == (runs[name]["arch"], runs[name]["pipe"])
         ]
         if name not in {row["id"] for row in rows}:
