@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import recondoor as rd
-from audit_kit import SHAPE, SMALL, furnish, refusal, run, saved
+from audit_kit import SHAPE, SMALL, Array, furnish, refusal, run, saved
 from planted import Backdoored, pairs, trigger
 from recondoor import models, report
 from recondoor.audit import maker, read_network
@@ -73,6 +73,51 @@ def test_each_input_gets_the_answer_of_one_network() -> None:
     both.limit.fill_(float("inf"))
     assert float((both(z).detach() - z).abs().max()) == 5.0
     assert torch.equal(torch.cat([both(each[None]) for each in z]), both(z))
+
+
+def test_where_they_disagree_the_median_of_mirrored_answers_counts() -> None:
+    """Three of seven answers draw, and elsewhere: nothing is left, however high. By NumPy."""
+    z = images(5, 1)
+    z[1, 0, 0, 0] = z[3, 0, 0, 0] = 2
+    z[3, 0, -1, -1] = z[3, 0, 0, -1] = z[3, 0, -1, 0] = 3  # mirrored ones have the trigger too
+    given, mended = Adds(5.0), Adds(0.5)
+    both = SideBySide(given, mended, 40.0**2 / 3, 0.01, mirrored=1.0)
+    views: list[Array] = [mended(z).detach().numpy()]
+    for dims in ((3,), (2,), (2, 3)):
+        for network in (given, mended):
+            answer = network(z.flip(dims)).detach().numpy()
+            views.append(np.flip(answer, dims))
+    expected = torch.from_numpy(np.median(np.stack(views), 0))
+    fallen = both.replaced(z).tolist()
+    assert fallen == [False, True, False, True, False]
+    assert torch.equal(both(z)[1::2], expected[1::2]) and torch.equal(both(z)[::2], z[::2])
+    assert torch.equal(both.instead(z), expected)
+    assert float((both(z).detach()[1] - z[1]).abs().max()) == 0  # each draws at another pixel
+    parts = torch.cat([both(each[None]) for each in z])
+    assert torch.equal(parts, both(z))
+    turned = both(z[:, 0] * torch.tensor(0.6 + 0.8j))
+    torch.testing.assert_close(turned, expected[:, 0] * torch.tensor(0.6 + 0.8j))
+
+
+@pytest.mark.parametrize(("asymmetric", "mirrored"), [(False, 1.0), (True, 0.0)])
+def test_mirrors_are_asked_where_the_pipeline_has_no_sides(
+    asymmetric: bool, mirrored: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network that shows z has no sides; one that shows it a pixel to the right of it has."""
+
+    class Shows(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gain = nn.Parameter(torch.tensor(1.0))
+
+        def forward(self, z: Tensor) -> Tensor:
+            found: Tensor = self.gain * (z.roll(1, -1) if asymmetric else z)
+            return found
+
+    monkeypatch.setattr(_side_by_side, "unlearned", lambda defender, _: Shows())
+    z = images(40, 1)
+    found = _side_by_side.beside(Defender(Pairs(z, Shows()(z).detach()), model=Shows()))
+    assert float(found.mirrored) == mirrored
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (3,)])
@@ -202,6 +247,7 @@ def test_a_network_of_ones_own_is_saved_and_opened_to_the_bit(
     ("change", "said"),
     [
         ({"limit": torch.tensor(-1.0)}, "limit is -1; expected 0 or more"),
+        ({"mirrored": torch.tensor(0.5)}, "mirrored is 0.5; expected 0 or 1"),
         ({"usual": torch.tensor(float("nan"))}, "usual holds NaN"),
         ({"limit": torch.zeros(2)}, "does not hold the weights of"),
         ({"mended.bias": torch.zeros(2)}, "'bias' is (2,) there, and (1,) in the network"),
@@ -217,6 +263,18 @@ def test_files_of_no_two_networks_are_refused(
     with pytest.raises(DataError) as refused:
         rd.load_network(path, WIDE)
     assert said in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_a_file_without_a_word_of_mirrors_asks_about_none(tmp_path: Path) -> None:
+    both = SideBySide(models.copy_of(WIDE), models.copy_of(WIDE), 1.0, 0.5, 1.0)
+    path = tmp_path / "a.safetensors"
+    save_file(both.state_dict(), path)
+    opened = rd.load_network(path, WIDE)
+    assert isinstance(opened, SideBySide) and float(opened.mirrored) == 1
+    save_file({k: v for k, v in both.state_dict().items() if k != "mirrored"}, path)
+    opened = rd.load_network(path, WIDE)
+    assert isinstance(opened, SideBySide) and float(opened.mirrored) == 0
+    assert float(opened.limit) == 0.5
 
 
 def test_what_a_file_does_not_say_is_asked_for(tmp_path: Path) -> None:

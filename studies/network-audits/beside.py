@@ -3,7 +3,8 @@
 As repairs.py, by the repair `side-by-side`: 200 clean pairs of the training people, of which it
 keeps 50 for its limit. Judged on another person: some 60 slices of the bank's, of which half are
 reconstructed for errors and recoveries, and 100 drawn as the training pairs were. Inputs are
-flagged above the limit. `python beside.py BANK` prints the table.
+flagged above the limit. `mirrored` is 1 where mirrored inputs are asked about. `python beside.py
+BANK` prints the table.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ def line(folder: Path, bank: Bank, name: str, both: SideBySide, seconds: float) 
         "id": name,
         "state": run["state"],
         "seconds": seconds,
+        "mirrored": float(both.mirrored),
         "honest": [
             judged(bank.network(other), pairs, delta, artefact)["recovery"]
             for other in clean_ones(bank, name)

@@ -26,6 +26,9 @@ def quotes() -> Iterator[Quote]:
     yield from scored_anew()
     yield from peaks()
     yield from beside()
+    yield from mirrored()
+    yield from fallbacks()
+    yield from artefacts()
     adaptive = script("network-audits/adaptive.py")
     known = lines("network-audits/adaptive.jsonl")
     yield from (
@@ -186,7 +189,7 @@ def mended() -> Iterator[Quote]:
         )
 
 
-BESIDE = "studies/network-audits/beside.jsonl"
+BESIDE = "studies/network-audits/beside-unmirrored.jsonl"
 WORDS = {
     "unet": "U-Net",
     "cae": "autoencoder",
@@ -204,22 +207,91 @@ WORDS = {
 
 def beside() -> Iterator[Quote]:
     """Lines of the table of networks that are kept beside a mended one."""
-    for row in lines("network-audits/beside.jsonl"):
-        arch, pipe, _, kind, *more = row["id"].split("-")
-        label = f"{WORDS[arch]}, {WORDS[pipe]}, {WORDS.get(kind, kind)}"
-        label += f" {more[0].removeprefix('f')}" if kind == "square" else ""
-        label += ", not learnt" if row["state"] == "not learnt" else ""
-        label += ", tuned on" if more and more[-1] == "ft" else ""
+    for row in lines("network-audits/beside-unmirrored.jsonl"):
         before, mended, both = row["before"], row["mended"], row["both"]
         clean = row["state"] == "clean"
         recoveries = ["–", "–"] if clean else [signed(e["recovery"]) for e in (before, both)]
         flagged = [f"{100 * row[key]['flagged']:.1f} %" for key in ("clean", "triggered")]
         yield Quote(
-            f"| {label} | {' | '.join(recoveries)} | {'–' if clean else honest(row['honest'])} | "
+            f"| {labelled(row)} | {' | '.join(recoveries)} | "
+            f"{'–' if clean else honest(row['honest'])} | "
             f"{grown(mended, before)} | {grown(both, before)} | "
             f"{flagged[0]} | {'–' if clean else flagged[1]} |",
             BESIDE,
         )
+
+
+def labelled(row: dict[str, Any]) -> str:
+    """The network of a row, in words."""
+    arch, pipe, _, kind, *more = row["id"].split("-")
+    label = f"{WORDS[arch]}, {WORDS[pipe]}, {WORDS.get(kind, kind)}"
+    label += f" {more[0].removeprefix('f')}" if kind == "square" else ""
+    label += ", not learnt" if row["state"] == "not learnt" else ""
+    return label + (", tuned on" if more and more[-1] == "ft" else "")
+
+
+MIRRORED = "studies/network-audits/beside.jsonl"
+
+
+def mirrored() -> Iterator[Quote]:
+    """Lines of the table of the same networks that are asked about mirrored inputs."""
+    score = halves()["score"]
+    known = {row["id"]: row for row in lines("network-audits/beside-unmirrored.jsonl")}
+    rows = lines("network-audits/beside.jsonl")
+    for row in sorted(rows, key=lambda row: (row["id"] not in score, labelled(row))):
+        if row["state"] == "clean":
+            continue
+        own = row["both"]["recovery"]
+        # What is left without mirrors is what the mended network leaves, where no row says it.
+        plain = known[row["id"]]["both"] if row["id"] in known else row["mended"]
+        asked = row.get("mirrored", float(own != plain["recovery"]))
+        cells = [signed(each) for each in (row["before"]["recovery"], plain["recovery"], own)]
+        yield Quote(
+            f"| {labelled(row)} | {'scores' if row['id'] in score else 'designs'} | "
+            f"{' | '.join(cells)} | {honest(row['honest'])} | {'yes' if asked else 'no'} |",
+            MIRRORED,
+        )
+
+
+def halves() -> dict[str, set[str]]:
+    """Names of the networks of each half of the bank."""
+    found = json.loads((STUDIES / "network-audits/split.json").read_text())
+    return {half: set(names) for half, names in found.items()}
+
+
+def fallbacks() -> Iterator[Quote]:
+    """What could count where two networks side by side disagree."""
+    rows = lines("network-audits/fallbacks.jsonl")
+    for way in rows[0]["ways"]:
+        if way == "given":
+            continue
+        cells = []
+        for row in rows:
+            own, usual = row["ways"][way], row["ways"]["given"]
+            grew = 100 * (own["benign"] / usual["benign"] - 1)
+            cells.append(f"{signed(own['recovery'])}; {grew:+.0f} %".replace("-", "−"))
+        yield Quote(" | ".join(cells), "studies/network-audits/fallbacks.jsonl")
+
+
+def artefacts() -> Iterator[Quote]:
+    """Flagged networks whose artefact is recovered: by the scan, closer, and at the best shift."""
+    results = json.loads((STUDIES / "network-audits/results.json").read_text())
+    scans = {row["id"]: row["overlap_artefact"] for row in lines("network-audits/scans.jsonl")}
+    rows = [
+        row
+        for row in lines("network-audits/artefacts.jsonl")
+        if results["scores"].get(row["id"], 0) > results["threshold"]
+    ]
+    for half, names in halves().items():
+        own = [row for row in rows if row["id"] in names]
+        scanned = sum(scans[row["id"]] >= ENOUGH for row in own)
+        placed, moved = (sum(row[key] >= ENOUGH for row in own) for key in ("artefact", "moved"))
+        told = f"{placed} | {moved} |" if half == "design" else f"**{placed}** | {moved} |"
+        yield Quote(f"| {len(own)} | {scanned} | {told}", "studies/network-audits/artefacts.jsonl")
+
+
+ENOUGH = 0.8
+"""Cosine of an artefact that counts as recovered."""
 
 
 def honest(recoveries: list[float]) -> str:

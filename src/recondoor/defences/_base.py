@@ -294,6 +294,14 @@ class NetworkDetector(Defence, ABC):
         """The same of how surely each draws an artefact; None if whatever is flagged does."""
         return None
 
+    def sharpen(self, defender: Defender, finding: Finding) -> Finding:
+        """The finding of a flagged network, with trigger and artefact looked for more closely.
+
+        Asked of the suspect alone and after all is decided, so that it may take longer. The score
+        stays. By default the finding as it is.
+        """
+        return finding
+
     @property
     def tells_drawing(self) -> bool:
         """Whether it defines `drawing`, as it flags more than what draws an artefact."""

@@ -57,16 +57,42 @@ def in_channels(flat: Tensor, channels: int) -> Tensor:
 
 def patches(image: Tensor) -> tuple[Tensor, Tensor]:
     """Flat squares (K, C, H, W) at places of a grid, and 1 away from each, else 0, (K, H, W)."""
+    return squares(image, corners(image))
+
+
+def squares(image: Tensor, at: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+    """The same with their first rows and columns at K given places."""
     channels, height, width = image.shape
     side = size_of(image)
-    tops, lefts = (_places(length, side) for length in (height, width))
-    corners = [(top, left) for top in tops for left in lefts]
-    flat, far = image.new_zeros(len(corners), height, width), image.new_ones(1, height, width)
-    far = far.repeat(len(corners), 1, 1)
-    for k, (top, left) in enumerate(corners):
+    flat, far = image.new_zeros(len(at), height, width), image.new_ones(1, height, width)
+    far = far.repeat(len(at), 1, 1)
+    for k, (top, left) in enumerate(at):
         flat[k, top : top + side, left : left + side] = 1
         far[k, max(0, top - side) : top + 2 * side, max(0, left - side) : left + 2 * side] = 0
     return in_channels(flat, channels), far
+
+
+def corners(image: Tensor) -> list[tuple[int, int]]:
+    """First row and column of each square of the grid."""
+    tops, lefts = (_places(length, size_of(image)) for length in image.shape[1:])
+    return [(top, left) for top in tops for left in lefts]
+
+
+def neighbours(image: Tensor, corner: tuple[int, int], step: int) -> list[tuple[int, int]]:
+    """Corners of up to eight squares in the image that are `step` pixels from one, or it alone."""
+    last = tuple(max(0, length - size_of(image)) for length in image.shape[1:])
+    found = {
+        (min(max(0, corner[0] + down), last[0]), min(max(0, corner[1] + right), last[1]))
+        for down in (-step, 0, step)
+        for right in (-step, 0, step)
+    }
+    return sorted(found - {corner}) or [corner]
+
+
+def spacing(image: Tensor) -> int:
+    """Pixels between squares of the grid, along the side where they are sparser."""
+    places = (_places(length, size_of(image)) for length in image.shape[1:])
+    return max((each[1] - each[0] for each in places if len(each) > 1), default=1)
 
 
 def _places(length: int, side: int) -> list[int]:

@@ -2,7 +2,12 @@
 
 A network that was mended errs a little on clean inputs, and the given one draws the artefact where
 the trigger is. About clean inputs the two agree, and about inputs with the trigger they do not: one
-draws the artefact and hides the trigger, and the other shows the trigger and draws nothing.
+draws the artefact and hides the trigger, and the other shows the trigger and draws little.
+
+Little is not nothing. A trigger that is mirrored is another pattern, which no network has learnt,
+or one that draws elsewhere. So where they disagree both are asked about mirrored inputs too, and
+the median counts. That takes a pipeline to which mirrored images are images like others, which the
+clean pairs tell: the median may err little more about them than the mended network does.
 """
 
 from __future__ import annotations
@@ -39,24 +44,35 @@ MARGIN = 2.0
 """The limit in units of that quantile: clean inputs of another person lie up to 1.6 times as high,
 and inputs with a trigger 8 times (99 % of each; five networks of studies/network-audits)."""
 
+MIRRORS = ((-1,), (-2,), (-2, -1))
+"""Dimensions of an image along which an input is mirrored. With the mended network's answer to the
+input as it is, the median is of seven answers, four of them the mended network's."""
+
+WORSE = 1.1
+"""Root mean square error of that median in units of the mended network's, up to which it counts: it
+was 0.96 to 1.04 in eleven networks of studies/network-audits, and 1.68 in one."""
+
 BATCH = 32
 
 
 class SideBySide(nn.Module):
-    """The given network's answer, but the mended one's about inputs on which they disagree.
+    """The given network's answer, but about inputs on which they disagree that of `instead`.
 
-    An ordinary module: it takes what the two take, costs as much time as both, and its `state_dict`
-    holds both and the limit. Each input is judged alone.
+    An ordinary module: it takes what the two take, and its `state_dict` holds both, the limit and
+    what is answered instead. It costs as much time as both, and four times as much where they
+    disagree and mirrored inputs are asked about. Each input is judged alone.
 
     Args:
         given: maps (B, C, H, W) to the same; also (B, H, W), or complex images.
         mended: the same, for the same inputs.
         usual: mean energy of an answer to a clean input.
         limit: disagreement up to which the given network's answer counts, as `apart` has it.
+        mirrored: whether mirrored inputs are asked about where they disagree, 0 or 1.
     """
 
     usual: Tensor
     limit: Tensor
+    mirrored: Tensor
 
     def __init__(
         self,
@@ -64,10 +80,11 @@ class SideBySide(nn.Module):
         mended: nn.Module,
         usual: float | Tensor,
         limit: float | Tensor = 0.0,
+        mirrored: float | Tensor = 0.0,
     ) -> None:
         super().__init__()
         self.given, self.mended = given, mended
-        for name, value in (("usual", usual), ("limit", limit)):
+        for name, value in (("usual", usual), ("limit", limit), ("mirrored", mirrored)):
             self.register_buffer(name, torch.as_tensor(value, dtype=torch.float32).clone())
 
     @classmethod
@@ -82,8 +99,32 @@ class SideBySide(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """What the two take to images of the same shape."""
         given, mended = self.given(z), self.mended(z)
-        trusted = disagreement(given, mended, self.usual) <= self.limit
-        return torch.where(trusted.view(-1, *[1] * (given.dim() - 1)), given, mended)
+        fallen = disagreement(given, mended, self.usual) > self.limit
+        if bool(fallen.any()) and bool(self.mirrored):
+            mended = mended.index_put((fallen,), self._median(z[fallen], mended[fallen]))
+        return torch.where(fallen.view(-1, *[1] * (given.dim() - 1)), mended, given)
+
+    @torch.no_grad()
+    def instead(self, z: Tensor) -> Tensor:
+        """What counts about inputs (N, ...) on which the two disagree; without gradients."""
+        with evaluating(self):
+            parts = [(part, self.mended(part)) for part in torch.split(z, BATCH)]
+            if bool(self.mirrored):
+                return torch.cat([self._median(part, mended) for part, mended in parts])
+        return torch.cat([mended for _, mended in parts])
+
+    def _median(self, z: Tensor, mended: Tensor) -> Tensor:
+        """At each pixel, of the mended network's answer and those of both to mirrored inputs."""
+        found = [mended]
+        for dims in MIRRORS:
+            seen = z.flip(dims)
+            found += [network(seen).flip(dims) for network in (self.given, self.mended)]
+        if not mended.is_complex():
+            return torch.stack(found).median(0).values
+        return torch.complex(
+            torch.stack([each.real for each in found]).median(0).values,
+            torch.stack([each.imag for each in found]).median(0).values,
+        )
 
     @torch.no_grad()
     def apart(self, z: Tensor) -> Tensor:
@@ -130,7 +171,8 @@ def _channels(images: Tensor) -> Tensor:
 def beside(defender: Defender) -> SideBySide:
     """The given network beside one that unlearns with most of the clean pairs of `defender`.
 
-    The others make the limit. Both networks are in evaluation mode.
+    The others make the limit, and tell whether mirrored inputs are asked about. Both networks are
+    in evaluation mode.
     """
     assert defender.model is not None
     assert defender.clean is not None
@@ -139,7 +181,20 @@ def beside(defender: Defender) -> SideBySide:
     both = SideBySide.of(copy_of(defender.model), mended, held.z).eval()
     rate = max(ALARM, 1 / (len(held) + 1))
     both.limit.fill_(MARGIN * threshold(both.apart(held.z), rate))
+    both.mirrored.fill_(float(_mirrors_well(both, held)))
     return both
+
+
+@torch.no_grad()
+def _mirrors_well(both: SideBySide, held: Pairs) -> bool:
+    """Whether the median errs little more about these pairs than the mended network does."""
+    alone = median = 0.0
+    parts = zip(torch.split(held.z, BATCH), torch.split(held.x, BATCH), strict=True)
+    for z, x in parts:
+        mended = both.mended(z)
+        alone += float((mended - x).abs().square().double().sum())
+        median += float((both._median(z, mended) - x).abs().square().double().sum())
+    return median <= WORSE**2 * alone
 
 
 def _split(pairs: Pairs, seed: int) -> tuple[Pairs, Pairs]:

@@ -24,7 +24,6 @@ import torch
 
 from recondoor.defences._base import InputDetector
 from recondoor.defences._side_by_side import SideBySide, beside
-from recondoor.models import reconstruct
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -62,8 +61,8 @@ class Disagreement(InputDetector):
         return (both.apart(z) / both.limit.clamp_min(least) - 1).clamp_min(0)
 
     def repaired(self, z: Tensor, defender: Defender) -> Tensor:
-        """What the mended network makes of z (N, C, H, W)."""
-        return reconstruct(self._both(defender).mended, z)
+        """What counts instead of the given network's answer to z (N, C, H, W)."""
+        return self._both(defender).instead(z)
 
     def explain(self, score: float) -> str:
         """Why an input of this score is suspicious."""

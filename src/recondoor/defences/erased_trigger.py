@@ -3,7 +3,7 @@
 `_erasure` says what is measured. The score is the largest of the measures in standard deviations of
 the other networks'. Without networks to compare with it is how much less the network answers to the
 patch that it answers least than to the usual one, which only ranks: honest networks have such
-patches too.
+patches too. Of a flagged network `_artefacts` finds the trigger and artefact anew.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from recondoor.defences import _erasure
+from recondoor.defences import _artefacts, _erasure
 from recondoor.defences._base import Finding, NetworkDetector, place_in_words
 
 if TYPE_CHECKING:
@@ -47,6 +47,9 @@ class ErasedTrigger(NetworkDetector):
 
     def drawing(self, findings: Sequence[Finding]) -> list[float]:
         return _largest(findings, DRAWS)
+
+    def sharpen(self, defender: Defender, finding: Finding) -> Finding:
+        return _artefacts.sharpened(defender, finding)
 
     def explain(self, finding: Finding) -> str:
         return (

@@ -2,7 +2,8 @@
 
 Unlearning of patterns takes a backdoor away that nobody has found, and costs benign error. So both
 networks are kept. The given one's answer counts, but where the two disagree as they hardly ever do
-about a clean input: there the mended one's does. Only the inputs that fall back pay. So the mended
+about a clean input. There the median of the mended one's and of both's to the mirrored input does,
+if mirrored images are images like others to them. Only the inputs that fall back pay. So the mended
 network may cost more than it could alone, and is asked more than by `pattern-unlearning`.
 
 The limit is a conformal quantile with a margin. A quarter of the clean pairs is kept from the

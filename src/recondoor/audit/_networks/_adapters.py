@@ -87,7 +87,8 @@ def adapted(model: nn.Module, shape: Shape) -> tuple[nn.Module, tuple[str, ...]]
 def own(model: nn.Module) -> nn.Module:
     """The user's own network, or two of them side by side, without an adapter."""
     if isinstance(model, SideBySide):
-        return SideBySide(own(model.given), own(model.mended), model.usual, model.limit)
+        numbers = model.usual, model.limit, model.mirrored
+        return SideBySide(own(model.given), own(model.mended), *numbers)
     return model.model if isinstance(model, Adapted) else model
 
 

@@ -145,7 +145,8 @@ def audit_model(request: ModelRequest, progress: Progress = NO_PROGRESS) -> Mode
         work = partial(look, name, others, defender, request.alarm, ground.basis)
         found = attempt(name, work, skipped)
         looked += [] if found is None else [found]
-    inspected = bounded(looked, request.alarm)
+    missed: dict[str, str] = {}
+    inspected = [closer(each, defender, missed) for each in bounded(looked, request.alarm)]
     unsure: dict[str, str] = {}
     for each in inspected:
         ground = grounds[each.name]
@@ -167,6 +168,7 @@ def audit_model(request: ModelRequest, progress: Progress = NO_PROGRESS) -> Mode
             *given.notes,
             *others.notes,
             *_notes(inspected, unsure, len(others.clean), request.alarm),
+            *(f"{name}, asked for a closer look: {why}" for name, why in missed.items()),
         ],
         seen=seen,
         cause=others.unproved,
@@ -273,6 +275,19 @@ def bounded(looked: Sequence[Inspected], alarm: float) -> list[Inspected]:
     return [replace(each, draws=_draws(each, alarm)) if each.flagged else each for each in told]
 
 
+def closer(found: Inspected, defender: Defender, missed: dict[str, str]) -> Inspected:
+    """With the trigger and artefact that its detector finds at a closer look, if it is flagged.
+
+    What was found before stays where that fails, and `missed` says why.
+    """
+    if not found.flagged:
+        return found
+    started, name = time.perf_counter(), found.name
+    finding = attempt(name, partial(_sharpened, name, defender, found.finding), missed)
+    took = found.seconds + time.perf_counter() - started
+    return found if finding is None else replace(found, finding=finding, seconds=took)
+
+
 def together(scores: Tensor, alarm: float) -> list[tuple[float, bool]]:
     """Threshold of each of K detectors, and whether the suspect's score is above it.
 
@@ -301,6 +316,17 @@ def _draws(found: Inspected, alarm: float) -> bool:
 def _finding(name: str, defender: Defender) -> Finding:
     with undisturbed(defender.model, defender.seed, name):
         found: object = defences.network_detector(name).inspect(defender)
+    return _sound(found, defender)
+
+
+def _sharpened(name: str, defender: Defender, finding: Finding) -> Finding:
+    with undisturbed(defender.model, defender.seed, name):
+        found: object = defences.network_detector(name).sharpen(defender, finding)
+    # What was decided stays, whatever a detector of the user's own returns.
+    return replace(_sound(found, defender), score=finding.score, measures=finding.measures)
+
+
+def _sound(found: object, defender: Defender) -> Finding:
     if not isinstance(found, Finding):
         raise ValueError(f"it returns {type(found).__name__}; expected a Finding")
     shape = None if defender.clean is None else defender.clean.z.shape[1:]

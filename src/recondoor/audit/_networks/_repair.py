@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from recondoor import defences, rundir
 from recondoor.audit._guard import answers, asked, attempt
 from recondoor.audit._judgement import choose, require_alarm
-from recondoor.audit._networks._model import Truth, bounded, look, truth_of
+from recondoor.audit._networks._model import Truth, bounded, closer, look, truth_of
 from recondoor.audit._networks._network_file import Network
 from recondoor.audit._networks._probe import lacking
 from recondoor.audit._networks._references import FEWEST, gather
@@ -236,7 +236,8 @@ def _confirmed(
             seen.append(look(name, others, looked, request.alarm, ground.basis))
     for found in bounded(seen, request.alarm):
         if found.flagged and found.draws and found.finding.trigger is not None:
-            return found.finding, lacks
+            # Where a closer look fails, what was found before is as good as it was.
+            return closer(found, looked, {}).finding, lacks
     return None, lacks
 
 

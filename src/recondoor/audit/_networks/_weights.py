@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from recondoor import config, models, rundir
 from recondoor.audit._networks._makes import Make, make_of
-from recondoor.audit._networks._two_in_a_file import NUMBERS, Part, joined, parts_of
+from recondoor.audit._networks._two_in_a_file import Part, joined, numbers_of, parts_of
 from recondoor.audit._pairs._source import Shape
 from recondoor.core import registry
 from recondoor.core.errors import FAILURES, ConfigError, DataError, RunError, in_a_line
@@ -143,7 +143,9 @@ def header_of(tensors: safe_open) -> dict[str, str]:
 
 def beside(path: Path, tensors: safe_open, parts: Sequence[Part]) -> dict[str, Tensor]:
     """What a file holds beside the weights of two networks; nothing where it holds one."""
-    return {} if len(parts) == 1 else numbers(path, tensors, "", NUMBERS)
+    if len(parts) == 1:
+        return {}
+    return numbers(path, tensors, "", numbers_of(shapes_of(path, tensors)))
 
 
 def _own_settings(path: Path, header: Mapping[str, str]) -> Settings | None:
