@@ -105,7 +105,7 @@ def test_what_is_no_network_is_refused() -> None:
             rd.audit_model(what, given(60))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="references: the class Conv2d given"):
         rd.audit_model(conv(), given(60), references=[nn.Conv2d])  # type: ignore[list-item]
-    with pytest.raises(DataError, match="argument: 'mask'; give MODULE:FUNCTION of one that holds"):
+    with pytest.raises(DataError, match="argument: 'mask'; wrap it in a module that holds"):
         rd.audit_model(Masked(1, 1, 3, padding=1), given(60))
 
 

@@ -81,7 +81,7 @@ class SideBySide(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """What the two take to images of the same shape."""
-        given, mended = self.given(z), self.mended(z)
+        given, mended = self.given(z.clone()), self.mended(z)  # some change their input
         trusted = disagreement(given, mended, self.usual) <= self.limit
         return torch.where(trusted.view(-1, *[1] * (given.dim() - 1)), given, mended)
 
@@ -90,7 +90,10 @@ class SideBySide(nn.Module):
         """How far the two disagree about each input of a batch (N, ...), (N,); without a unit."""
         with evaluating(self):
             parts = torch.split(z, BATCH)
-            found = [disagreement(self.given(p), self.mended(p), self.usual) for p in parts]
+            found = [
+                disagreement(self.given(p.clone()), self.mended(p.clone()), self.usual)
+                for p in parts
+            ]
         return torch.cat(found)
 
     def replaced(self, z: Tensor) -> Tensor:

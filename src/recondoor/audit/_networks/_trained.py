@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from recondoor import config, rundir
 from recondoor.audit._guard import answers, asked
-from recondoor.audit._networks._adapters import Adapted, own
+from recondoor.audit._networks._adapters import Adapted, bare, own
 from recondoor.audit._networks._network import InUnits, unit_of
 from recondoor.core import seeding
 from recondoor.core.errors import FAILURES, ConfigError, DataError, in_a_line
@@ -203,6 +203,7 @@ def _untrained(
             made: object = fresh()
         except FAILURES as error:
             raise ConfigError(f"--fresh: {in_a_line(error)}") from None
+    made = bare(made) if isinstance(made, nn.Module) else made
     shapes = {name: value.shape for name, value in own(suspect).state_dict().items()}
     if not isinstance(made, nn.Module) or shapes != {
         name: value.shape for name, value in made.state_dict().items()
