@@ -311,6 +311,11 @@ def suspicious(judged: list[Judged], waiting: int = 0) -> bool:
     return bool(tests) and min(tests) < LEVEL / (len(tests) + waiting)
 
 
+def rests_on_physics(judged: Judged) -> bool:
+    """Whether its score has one law for all clean pairs, whatever their images are."""
+    return tuple(defences.load(judged.name).needs) == ("physics",)
+
+
 def alarming(found: SetFinding) -> bool:
     """Whether a test of all pairs calls them suspicious."""
     return found.p_value is not None and found.p_value <= found.level

@@ -43,7 +43,7 @@ def input_record(audit: InputAudit, command: str) -> dict[str, Any]:
         "schema": AUDIT,
         "kind": "input",
         "verdict": audit.verdict,
-        **describe_sight(audit.seen, audit.verdict, _given(audit), audit.doubts),
+        **describe_sight(audit.seen, audit.verdict, _given(audit), audit.doubts, audit.cause),
         "name": inputs.name,
         "network": audit.network.name,
         "inputs": {"count": len(inputs.z), "shape": list(inputs.z.shape[1:])},
