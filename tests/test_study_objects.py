@@ -73,6 +73,22 @@ def test_a_module_is_initialised_anew(tmp_path: Path) -> None:
     assert made[0] == made[1]
 
 
+def test_a_prediction_takes_the_same_objects(tmp_path: Path) -> None:
+    """Of the same trigger it says the same before the study, in no folder, and after it."""
+    given = {"images": images(), "operator": Halves(), "model": network}
+    before = rd.predict(SETTINGS, **given)  # type: ignore[arg-type]
+    rd.study(SETTINGS, tmp_path / "run", **given)  # type: ignore[arg-type]
+    after = rd.predict(SETTINGS, tmp_path / "run", **given)  # type: ignore[arg-type]
+    assert str(before) == str(after)
+    assert "not calibrated for model.name=caller:network" in str(before)
+    # One row of two of the square lies outside what Halves measures, and none of the identity.
+    whole = rd.predict(SETTINGS, images=images(), operator=np.eye(120), model=network)
+    shares = [each.table["range_share"].item() for each in (before, whole)]
+    assert shares == pytest.approx([0.5, 0.0])
+    with pytest.raises(ConfigError, match="model: int given"):
+        rd.predict(SETTINGS, images=images(), model=3)
+
+
 class Scaled(nn.Module):
     def __init__(self) -> None:
         super().__init__()
