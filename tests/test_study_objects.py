@@ -1,5 +1,6 @@
 """Studies with an operator and a network of the caller's own, as objects."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 import recondoor as rd
-from recondoor.core.errors import ConfigError, DataError, RunError
+from recondoor import models
+from recondoor.core import registry
+from recondoor.core.errors import ConfigError, DataError, RunError, TrainingError
 
 SETTINGS = {
     "train.max_epochs": 1,
@@ -87,6 +90,25 @@ def test_a_prediction_takes_the_same_objects(tmp_path: Path) -> None:
     assert shares == pytest.approx([0.5, 0.0])
     with pytest.raises(ConfigError, match="model: int given"):
         rd.predict(SETTINGS, images=images(), model=3)
+
+
+def test_a_network_that_sees_too_little_is_told_with_its_own_remedy(tmp_path: Path) -> None:
+    """Two layers of 3x3 see two pixels around each; those of `cae` are none of its settings."""
+    large = {"images": np.random.default_rng(0).random((60, 40, 40)), "operator": np.eye(1600)}
+    tangent = SETTINGS | {"attack.names": "none,tangent"}
+    with pytest.raises(ConfigError, match="the network caller:network does not see from the trig"):
+        rd.study(tangent, tmp_path / "a", model=network, **large)  # type: ignore[arg-type]
+    short = {"attack.warm_steps": 3, "attack.surrogates": 1, "attack.bilevel.iterations": 2}
+    bilevel = {"attack.names": "none,bilevel", "attack.bilevel.start": "heuristic"}
+    with pytest.raises(TrainingError, match="; take a network that sees farther .* attack.mask="):
+        rd.study(SETTINGS | short | bilevel, tmp_path / "b", model=network, **large)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", registry.names("models"))
+def test_the_remedy_of_a_network_names_settings_that_it_has(name: str) -> None:
+    keys = re.findall(r"model\.[\w.]+", models.load(name).farther)
+    assert keys
+    assert set(keys) <= {f"model.{name}.{key}" for key in models.load(name).Settings.model_fields}
 
 
 class Scaled(nn.Module):
