@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import recondoor as rd
 from audit_kit import furnish, refusal, run
+from recondoor import defences
 from recondoor.core.errors import ConfigError, DataError
 from recondoor.defences import SideBySide
 
@@ -150,3 +151,39 @@ def test_too_few_pairs_are_told_with_what_is_needed() -> None:
     ):
         rd.clean(conv(), given(20), method="fine-tuning")
     assert np.isfinite(rd.clean(conv(), given(41), method="fine-tuning").table.to_numpy()).all()
+
+
+def test_an_audit_in_which_no_detector_could_look_shows_itself() -> None:
+    """Images of 8 pixels leave nothing far from a trigger."""
+    x = torch.rand(60, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    found = rd.audit_model(conv(), (x, x), detectors=["trigger-inversion"])
+    assert found.verdict == "undecided" and len(found.table) == 0
+    assert "UNDECIDED" in found._repr_html_()
+    mended = rd.clean(conv(), (x, x), method="trigger-unlearning")
+    assert np.isfinite(mended.table.to_numpy()).all()
+
+
+@pytest.mark.parametrize(
+    ("command", "kind"),
+    [
+        (("audit", "model", "--detectors=nope"), "model"),
+        (("audit", "input", "--detectors=nope"), "input"),
+        (("audit", "data", "--detectors=nope"), "pairs"),
+        (("clean", "--method=nope", "--out=a.safetensors"), "repair"),
+    ],
+)
+def test_an_unknown_name_is_told_with_those_that_can_be_given_there(
+    command: tuple[str, ...],
+    kind: defences.Kind,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    here = furnish(tmp_path, monkeypatch)
+    (here / "exits.py").write_text(EXITS)
+    what = ["trusted.npz"] if kind == "pairs" else ["exits:late", "--data=trusted.npz"]
+    words = [word for word in command if not word.startswith("--")]
+    inputs = ["trusted.npz"] if kind == "input" else []
+    options = [word for word in command if word.startswith("--")]
+    told = refusal(capsys, *words, *what[:1], *inputs, *what[1:], *options)
+    assert f"there are {', '.join(defences.names(kind))}, or give MODULE:NAME" in told

@@ -11,7 +11,6 @@ from cyclopts import App, Parameter
 
 from recondoor.cli._options import command, tell_given_twice
 from recondoor.cli._typed import MOST_THREADS, require_there, whole
-from recondoor.core import registry
 from recondoor.core.errors import ConfigError, plain
 from recondoor.rundir import bare_name
 
@@ -128,11 +127,8 @@ def _of_a_network(override: str) -> bool:
 
 
 def split_names(text: str | None) -> tuple[str, ...] | None:
-    """Names of detectors, separated by commas; None if there are none. Raises ConfigError."""
-    names = tuple(part.strip() for part in text.split(",")) if text else None
-    for name in names or ():
-        registry.check("defences", name, "--detectors")
-    return names
+    """Names of detectors, separated by commas; None if there are none."""
+    return tuple(part.strip() for part in text.split(",")) if text else None
 
 
 def operator_settings(
@@ -193,7 +189,6 @@ def data(pairs: Path, /, *, options: AuditOptions = DEFAULT, json: bool = False)
         Print audit.json instead of the text.
     """
     require_there(pairs, PAIRS)
-    split_names(options.detectors)
     from recondoor.audit import require_folder
 
     out = options.out or Path("audits") / bare_name(pairs.resolve())

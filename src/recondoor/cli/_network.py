@@ -20,7 +20,6 @@ from recondoor.cli._audit import (
 )
 from recondoor.cli._options import command
 from recondoor.cli._typed import MOST_THREADS, require_network, require_there, whole
-from recondoor.core import registry
 from recondoor.core.errors import plain
 from recondoor.rundir import bare_name
 
@@ -307,8 +306,6 @@ def clean(
         Print the JSON file instead of the table.
     """
     options.require(network)
-    if method is not None:
-        registry.check("defences", method, "--method")
     from recondoor.audit import require_new
     from recondoor.doors import clean as repair
 
