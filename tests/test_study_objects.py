@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -139,6 +140,76 @@ def test_what_is_no_such_object_is_refused_before_anything_is_trained(
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.glob("run/model-*"))
+
+
+class Few(nn.Conv2d):
+    """Fails on more images than a first look gives it."""
+
+    def __init__(self) -> None:
+        super().__init__(1, 1, 3, padding=1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        if len(z) > 7:
+            raise ValueError("at most 7 images")
+        return super().forward(z)
+
+
+class Deep(Few):
+    """Answers in two sizes while it is trained."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        answer = nn.Conv2d.forward(self, z)
+        return (answer, answer[..., ::2]) if self.training else answer  # type: ignore[return-value]
+
+
+class Cut(Few):
+    @torch.no_grad()
+    def forward(self, z: Tensor) -> Tensor:
+        return nn.Conv2d.forward(self, z)
+
+
+class Tires(Halves):
+    """Fails when it has been asked for a while."""
+
+    def __init__(self, calls: int) -> None:
+        self.left = calls
+
+    def A(self, x: Tensor) -> Tensor:
+        self.left -= 1
+        if self.left < 0:
+            raise ValueError("too tired")
+        return super().A(x)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"model": Few}, r"caller:Few', given \d+ images of \(1, 12, 10\) in evaluation mode: .*"),
+        ({"model": Deep}, r"caller:Deep', given 8 images .* in training mode, returns tuple"),
+        ({"model": Cut}, "caller:Cut' cannot be trained: its answer has no gradient"),
+        ({"model": nn.Identity}, "caller:Identity' has no parameters that can be trained"),
+    ],
+)
+def test_a_network_that_cannot_be_trained_is_refused_before_anything_is(
+    tmp_path: Path, given: dict[str, Any], said: str
+) -> None:
+    for front in (
+        lambda: rd.study(SETTINGS, tmp_path / "run", images=images(), **given),
+        lambda: rd.predict(SETTINGS, images=images(), **given),
+    ):
+        with pytest.raises(ConfigError, match=said) as caught:
+            front()
+        assert "\n" not in str(caught.value)
+    assert not list(tmp_path.glob("run/model-*"))
+
+
+def test_a_fault_that_comes_later_is_one_line(tmp_path: Path) -> None:
+    """At any of the calls that a study makes."""
+    for calls in (6, 8, 10, 12):
+        with pytest.raises((ConfigError, TrainingError)) as caught:
+            rd.study(SETTINGS, tmp_path / str(calls), images=images(), operator=Tires(calls))
+        assert "too tired" in str(caught.value)
+        assert "\n" not in str(caught.value)
 
 
 def test_a_pair_of_arrays_is_no_data_set() -> None:
