@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from recondoor import defences, rundir
+from recondoor import defences, models, rundir
 from recondoor.audit._guard import answers, asked, attempt
 from recondoor.audit._judgement import choose, require_alarm
 from recondoor.audit._networks._model import Truth, bounded, look, truth_of
@@ -251,9 +251,15 @@ def _unconfirmed(lacks: dict[str, str]) -> str:
 
 
 def _try(name: str, defender: Defender, others: Pairs) -> Tried:
-    repair = defences.repair(name)
-    with registry.told(repair, f"--method: '{name}'"):
-        model = repair.repair(defender).eval()
+    repair, given, told = defences.repair(name), defender, f"--method: '{name}'"
+    if registry.is_outside(type(repair)) and defender.model is not None:
+        # One's own may forget to copy, and what it was given is compared with what it returns.
+        given = replace(defender, model=models.copy_of(defender.model))
+    with registry.told(repair, told):
+        model: object = repair.repair(given)
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"{told} returns {type(model).__name__}; expected a torch.nn.Module")
+    model.eval()
     found = defender.found
     recovery = None
     if found is not None and found.trigger is not None and found.counted is not None:
