@@ -19,6 +19,7 @@ from recondoor.audit._pairs._data import Audit
 from recondoor.audit._sight import Sight, Verdict
 from recondoor.core import provenance, registry
 from recondoor.core.errors import ConfigError
+from recondoor.core.words import plural
 from recondoor.defences import NetworkDetector, Physics, Scorer, SetFinding
 from recondoor.models import reconstruct
 from recondoor.records import AUDIT, MOST_SHOWN
@@ -104,9 +105,9 @@ def describe_sight(
 def given_words(count: int, audit: Audit) -> str:
     """What was given, for a reason."""
     clean = audit.defender.clean
-    trusted = "no trusted ones" if clean is None else f"{len(clean)} trusted ones"
+    trusted = "no trusted ones" if clean is None else plural(len(clean), "trusted one")
     operator = "no operator" if audit.given.operator is None else "an operator"
-    return f"{count} pairs, {trusted} and {operator} were given"
+    return f"{plural(count, 'pair')}, {trusted} and {operator} were given"
 
 
 def describe_provenance(command: str) -> dict[str, Any]:

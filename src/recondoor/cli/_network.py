@@ -20,6 +20,7 @@ from recondoor.cli._audit import (
 )
 from recondoor.cli._options import command
 from recondoor.cli._typed import MOST_THREADS, require_network, require_there, whole
+from recondoor.core import registry
 from recondoor.core.errors import plain
 from recondoor.rundir import bare_name
 
@@ -166,7 +167,7 @@ def model(
         Print audit.json instead of the text.
     """
     options.require(network)
-    named = split_names(detectors)
+    named = split_names(detectors, "NetworkDetector")
     from recondoor.audit import require_folder
     from recondoor.doors import audit_model
 
@@ -235,7 +236,7 @@ def input_(
         Print audit.json instead of the text.
     """
     options.require(network, inputs)
-    named = split_names(detectors)
+    named = split_names(detectors, "InputDetector")
     from recondoor.audit import require_folder
     from recondoor.doors import audit_inputs
 
@@ -306,6 +307,8 @@ def clean(
         Print the JSON file instead of the table.
     """
     options.require(network)
+    if method is not None:
+        registry.check("defences", method, "--method", ("Repair",))
     from recondoor.audit import require_new
     from recondoor.doors import clean as repair
 

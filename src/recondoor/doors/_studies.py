@@ -20,6 +20,7 @@ from recondoor import data, report, rundir, theory
 from recondoor.config import Config
 from recondoor.core.errors import ConfigError
 from recondoor.core.progress import Progress
+from recondoor.core.words import plural
 from recondoor.doors._lent import lent
 from recondoor.doors._progress import shown
 from recondoor.doors._values import array
@@ -130,7 +131,7 @@ class SweepResult:
         return report.build(self.folder)
 
     def __str__(self) -> str:
-        failed = f"\n{len(self.failures)} points failed" if self.failures else ""
+        failed = f"\n{plural(len(self.failures), 'point')} failed" if self.failures else ""
         return report.verdict(self.folder) + failed
 
     def __repr__(self) -> str:

@@ -12,6 +12,7 @@ from recondoor.config import Config, checked, row_label, wanted
 from recondoor.core import caller
 from recondoor.core.errors import RunError
 from recondoor.core.progress import Gathered, Stage
+from recondoor.core.words import plural
 from recondoor.records import Seal
 from recondoor.rundir import RunDir, sealed_by_itself
 from recondoor.studies import _record, _stages
@@ -157,7 +158,7 @@ def _gathered(runtime: Runtime, steps: int) -> Iterator[Runtime]:
     if runtime.together == 1:
         yield runtime
         return
-    what = f"{steps} stages, up to {runtime.together} networks at once"
+    what = f"{plural(steps, 'stage')}, up to {runtime.together} networks at once"
     with runtime.progress.task(what, steps) as task:
         yield replace(runtime, progress=Gathered(runtime.progress, task))
 

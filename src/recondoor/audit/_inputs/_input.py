@@ -39,6 +39,7 @@ from recondoor.audit._taken_apart import take_apart
 from recondoor.core import caller
 from recondoor.core.errors import ConfigError, DataError
 from recondoor.core.progress import NO_PROGRESS, Progress
+from recondoor.core.words import plural
 from recondoor.defences import Defender, Physics, Storage
 from recondoor.poisoning import Pairs
 
@@ -208,7 +209,8 @@ def _require_count(given: int, left: int, alarm: float) -> None:
     """Refuse an alarm rate that takes more trusted pairs than the `left` that make thresholds."""
     if left < needed(alarm):
         raise ConfigError(
-            f"--data: {given} trusted pairs, of which {given - left} are compared with and {left} "
+            f"--data: {plural(given, 'trusted pair')}, of which {given - left} are compared "
+            f"with and {left} "
             f"make thresholds; --alarm {alarm:g} takes {needed(alarm)}: give more, or --alarm "
             f"{math.ceil(100 / (left + 1)) / 100:g}"
         )

@@ -11,6 +11,7 @@ from recondoor.audit._folder import Files, npz
 from recondoor.audit._guard import answers
 from recondoor.audit._networks._model import Inspected, ModelAudit, Truth, cosine
 from recondoor.audit._record import describe_provenance, describe_sight, explained
+from recondoor.core.words import plural
 from recondoor.records import AUDIT
 from recondoor.rundir import Arrays
 
@@ -93,8 +94,9 @@ def _detector(each: Inspected, truth: Truth | None) -> dict[str, object]:
 
 
 def _given(audit: ModelAudit) -> str:
-    count, pairs = audit.references, len(audit.given.pairs)
-    return f"a network, {pairs} trusted pairs and {count or 'no'} references were given"
+    pairs = plural(len(audit.given.pairs), "trusted pair")
+    references = plural(audit.references, "reference") if audit.references else "no references"
+    return f"a network, {pairs} and {references} were given"
 
 
 def _cause(audit: ModelAudit) -> str | None:

@@ -22,6 +22,7 @@ from recondoor.audit._taken_apart import take_apart
 from recondoor.core import caller, registry, seeding
 from recondoor.core.errors import ConfigError, DataError
 from recondoor.core.progress import NO_PROGRESS, Progress
+from recondoor.core.words import plural, plural_of
 from recondoor.defences import Defender, Finding, Physics, SideBySide
 from recondoor.evaluation import metrics
 from recondoor.poisoning import Pairs
@@ -275,12 +276,14 @@ def _split(given: Given, fraction: float | None) -> tuple[Pairs, Pairs]:
     count = max(FEWEST, round(SHARE * total)) if fraction is None else round(fraction * total)
     if total <= FEWEST:
         raise DataError(
-            f"--data: {total} trusted clean pairs; a repair needs {FEWEST} or more, and others to "
+            f"--data: {plural(total, 'trusted clean pair')}; a repair needs {FEWEST} or more, "
+            "and others to "
             "measure it by"
         )
     if count < FEWEST or total - count < 1:
         raise ConfigError(
-            f"--fraction: {count} of {total} clean pairs; a repair needs {FEWEST} or more, and "
+            f"--fraction: {plural_of(count, total, 'clean pair')}; a repair needs {FEWEST} or "
+            "more, and "
             "some to measure it by: raise it or give more --data"
         )
     order = torch.randperm(total, generator=seeding.torch_generator(given.seed, "trusted"))
