@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import recondoor as rd
@@ -189,3 +189,28 @@ def test_an_unknown_name_is_told_with_those_that_can_be_given_there(
     listed = told.partition("there are ")[2].partition(", or give MODULE:NAME")[0].split(", ")
     others = defences.names("scans") if kind == "pairs" else ()  # which `audit data` takes too
     assert sorted(listed) == sorted((*defences.names(kind), *others))
+
+
+@pytest.mark.parametrize(
+    ("begins", "more", "said"),
+    [
+        (["net."], {"loss.window": 3}, "and 1 other tensor, such as 'loss.window'"),
+        (["ema.", "net."], {}, "2 times, under 'ema.' and 'net.'"),
+        ([""], {"window": 3, "step": 1}, "and 2 other tensors, such as 'step'"),
+    ],
+)
+def test_weights_among_others_are_refused_with_a_remedy_that_works(
+    begins: list[str], more: dict[str, int], said: str, tmp_path: Path
+) -> None:
+    """As of a module of Lightning, or of one that keeps a running mean of itself."""
+    network, path = conv(), tmp_path / "all.safetensors"
+    held = {f"{begin}{k}": v.clone() for begin in begins for k, v in network.state_dict().items()}
+    save_file(held | {name: torch.ones(size) for name, size in more.items()}, path)
+    with pytest.raises(DataError, match=f"holds the weights of Conv2d {said}") as told:
+        rd.load_network(path, conv(1))
+    condition = str(told.value).partition("items() if ")[2].partition("}, new)")[0]
+    names = {"network": network}
+    kept = {k: v for k, v in load_file(path).items() if eval(condition, names, {"k": k})}
+    save_file(kept, tmp_path / "alone.safetensors")
+    opened = rd.load_network(tmp_path / "alone.safetensors", conv(1))
+    assert torch.equal(opened(given(3)[0]), network(given(3)[0]))
