@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import recondoor as rd
 from audit_kit import OPERATOR, SHAPE, furnish, make, run
 from recondoor import operators, report
 from recondoor.audit._pairs import _alike
@@ -76,3 +77,31 @@ def test_trusted_pairs_of_another_kind_accuse_nobody(
     # Physics does not ask how images are spread.
     run(*given, *OPERATOR, "--out=b", code=3 if poisoned else 4)
     assert report.read_audit(tmp_path / "b")["detectors"][1]["flagged"] < 60
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 1.0])
+def test_too_few_to_compare_tell_nothing(share: float) -> None:
+    assert "7 that nothing flags and 150 trusted ones are too few" in str(
+        unlike(kinds(7, 1, 0.5), kinds(150, 2, share))
+    )
+
+
+def inputs(judged: Tensor, trusted: Tensor) -> rd.AuditResult:
+    """The audit of inputs z = x by a network that knows none of them."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = torch.nn.Conv2d(1, 1, 3, padding=1)
+    return rd.audit_inputs(network, judged, clean=(trusted, trusted), detectors=["homogeneity"])
+
+
+def test_inputs_of_another_kind_than_the_trusted_ones_are_not_accused() -> None:
+    """Bright blobs among images like the trusted ones are; elsewhere in the image they are not."""
+    judged, trusted = kinds(100, 1, 0.5), kinds(300, 2, 0.5)
+    strange = judged.clone()
+    strange[60:] *= 3
+    assert inputs(strange, trusted).verdict == "suspicious"
+    other = strange.roll(5, -2)  # as of another person
+    found = inputs(other, trusted)
+    assert found.verdict == "undecided"
+    assert "drawn at random from what these inputs are from" in str(found.reason)
+    assert "give trusted pairs of the same scanner" in str(found.reason)

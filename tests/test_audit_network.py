@@ -76,7 +76,7 @@ def test_a_threshold_of_networks_of_another_make_accuses_nobody(here: Path) -> N
     given = ["audit", "model", "mine:backdoored", "--data=trusted.npz", *INVERSION]
     run(*given, "--out=a", code=4)
     run(*given, "--alarm=0.25", *["--reference=mine:honest"] * 3, "--out=b", code=4)
-    assert "1 of 3 references are of its make" in report.read_audit(here / "b")["reason"]
+    assert "1 of 3 references is of its make" in report.read_audit(here / "b")["reason"]
 
 
 def test_references_make_a_threshold_or_rank(
@@ -86,7 +86,7 @@ def test_references_make_a_threshold_or_rank(
     given += ["--detectors=least-norm-inversion"]
     run(*given, "--reference=mine:honest", "--out=a", code=4)
     shown = capsys.readouterr().out
-    assert shown.startswith("UNDECIDED: a network, 150 trusted pairs and 1 references were given")
+    assert shown.startswith("UNDECIDED: a network, 150 trusted pairs and 1 reference were given")
     assert "they only rank" in shown
     run(*given, *REFERENCES, "--out=b", "--json", code=3)
     record = json.loads(capsys.readouterr().out)

@@ -86,7 +86,7 @@ def test_noiseless_pairs_are_not_doubted(tmp_path: Path) -> None:
 def test_one_pair_is_decided_only_by_proof(tmp_path: Path) -> None:
     found = audit(tmp_path, make(1, 1), "operator.sigma=0.01")
     assert found.verdict == "undecided"
-    assert "1 pairs are too few" in found.doubts[0]
+    assert "1 pair is too few" in found.doubts[0]
     assert audit(tmp_path, measured(1, 0)).verdict == "undecided"
     found = audit(tmp_path, make(1, 1, 1), "operator.sigma=0.01")
     assert found.verdict == "undecided"

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from recondoor.config import Data
 from recondoor.core.errors import DataError
+from recondoor.core.words import plural
 from recondoor.data import Images, Splits, split
 
 PARTS = ("train", "validation", "test")
@@ -119,7 +120,7 @@ def test_too_few_images(count: int, own: int) -> None:
     with pytest.raises(DataError, match="too few for training, validation and test") as caught:
         split(numbered(count, own), Data(), 0)
     assert "\n" not in str(caught.value)
-    assert f"{count + own} images" in str(caught.value)
+    assert f": {plural(count + own, 'image', 'are')} too few" in str(caught.value)
 
 
 def test_smallest_sets_that_can_be_split() -> None:

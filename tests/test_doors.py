@@ -306,7 +306,8 @@ def test_samples_of_every_form_keep_it(
         ({"ratio": 1.5}, "a share from 0 to 1"),
         ({"trigger": np.zeros((1, SIZE, SIZE))}, "zero"),
         ({"trigger": np.full((1, SIZE, SIZE), np.inf)}, "not finite"),
-        ({"trigger": np.ones((3, SIZE, SIZE))}, "samples have"),
+        ({"trigger": np.ones((3, SIZE, SIZE))}, "samples have .* in that shape, or names="),
+        ({"samples": DataLoader([(1, 2)])}, "give its dataset, and make a loader of what comes"),
         ({"samples": []}, "at least one sample"),
         ({"samples": [torch.ones(1, SIZE, SIZE)] * 9}, "names="),
     ],
@@ -325,6 +326,17 @@ def test_what_cannot_be_poisoned_is_refused(
     }
     with pytest.raises((ConfigError, DataError), match=said):
         rd.poison(**(given | change))
+
+
+def test_samples_of_several_sizes_are_told_when_they_are_drawn(
+    patterns: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]],
+) -> None:
+    """Only the first one is looked at beforehand."""
+    small = torch.ones(1, SIZE - 1, SIZE)
+    samples = [(torch.ones(1, SIZE, SIZE),) * 2, *[(small, small)] * 3]
+    found = rd.poison(samples, *patterns, ratio=0.75)
+    with pytest.raises(DataError, match=r"has \(1, 11, 12\) at 0, .*crop or pad all samples"):
+        list(found)
 
 
 TINY = {

@@ -82,7 +82,7 @@ def test_a_full_disk_is_told_in_a_line(name: str, left: int, small_disk: Path, g
     assert "the disk is full; free some space and give the same command again" in done.stderr
     said = [line for line in done.stderr.splitlines() if line.startswith("recondoor: ")]
     # A sweep that could begin tells it of each point that failed, and counts them.
-    failed = name == "sweep" and done.stderr.endswith("1 of 1 points failed\n")
+    failed = name == "sweep" and done.stderr.endswith("1 of 1 point failed\n")
     assert (done.returncode, len(said)) == ((1, 0) if failed else (2, 1)), done.stderr
     for path in small_disk.rglob("*"):
         assert not path.name.startswith("."), f"{path} was begun"

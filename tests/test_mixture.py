@@ -122,7 +122,7 @@ class Blind(nn.Module):
             "tangent",
             {},
             ConfigError,
-            r"'tangent': its growth rate is exactly 0.*model\.cae\.kernel",
+            r"'tangent': its growth rate is exactly 0.*sees farther",
         ),
         ("bilevel", {"start": "tangent"}, ConfigError, "growth rate is exactly 0"),
         (

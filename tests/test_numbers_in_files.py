@@ -171,7 +171,7 @@ def test_copies_in_a_data_set_are_told(tmp_path: Path) -> None:
 
     images = np.random.default_rng(0).integers(0, 256, (9, 5, 4), np.uint8)
     images[7] = images[2]
-    for test, expected in ((images[3:4, ::-1], "1 images are copies"), (images[2:4], "3 images")):
+    for test, expected in ((images[3:4, ::-1], "1 image is a copy"), (images[2:4], "3 images")):
         listener = Listener()
         np.savez(tmp_path / "a.npz", x=images, test=test)
         data.load(str(tmp_path / "a.npz"), None, listener)  # type: ignore[arg-type]

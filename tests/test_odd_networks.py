@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import recondoor as rd
 from audit_kit import furnish, refusal, run
+from recondoor import defences
 from recondoor.core.errors import ConfigError, DataError
 from recondoor.defences import SideBySide
 
@@ -105,7 +106,7 @@ def test_what_is_no_network_is_refused() -> None:
             rd.audit_model(what, given(60))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="references: the class Conv2d given"):
         rd.audit_model(conv(), given(60), references=[nn.Conv2d])  # type: ignore[list-item]
-    with pytest.raises(DataError, match="argument: 'mask'; give MODULE:FUNCTION of one that holds"):
+    with pytest.raises(DataError, match="argument: 'mask'; wrap it in a module that holds"):
         rd.audit_model(Masked(1, 1, 3, padding=1), given(60))
 
 
@@ -150,3 +151,66 @@ def test_too_few_pairs_are_told_with_what_is_needed() -> None:
     ):
         rd.clean(conv(), given(20), method="fine-tuning")
     assert np.isfinite(rd.clean(conv(), given(41), method="fine-tuning").table.to_numpy()).all()
+
+
+def test_an_audit_in_which_no_detector_could_look_shows_itself() -> None:
+    """Images of 8 pixels leave nothing far from a trigger."""
+    x = torch.rand(60, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    found = rd.audit_model(conv(), (x, x), detectors=["trigger-inversion"])
+    assert found.verdict == "undecided" and len(found.table) == 0
+    assert "UNDECIDED" in found._repr_html_()
+    mended = rd.clean(conv(), (x, x), method="trigger-unlearning")
+    assert np.isfinite(mended.table.to_numpy()).all()
+
+
+@pytest.mark.parametrize(
+    ("command", "kind"),
+    [
+        (("audit", "model", "--detectors=nope"), "model"),
+        (("audit", "input", "--detectors=nope"), "input"),
+        (("audit", "data", "--detectors=nope"), "pairs"),
+        (("clean", "--method=nope", "--out=a.safetensors"), "repair"),
+    ],
+)
+def test_an_unknown_name_is_told_with_those_that_can_be_given_there(
+    command: tuple[str, ...],
+    kind: defences.Kind,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    here = furnish(tmp_path, monkeypatch)
+    (here / "exits.py").write_text(EXITS)
+    what = ["trusted.npz"] if kind == "pairs" else ["exits:late", "--data=trusted.npz"]
+    words = [word for word in command if not word.startswith("--")]
+    inputs = ["trusted.npz"] if kind == "input" else []
+    options = [word for word in command if word.startswith("--")]
+    told = refusal(capsys, *words, *what[:1], *inputs, *what[1:], *options)
+    listed = told.partition("there are ")[2].partition(", or give MODULE:NAME")[0].split(", ")
+    others = defences.names("scans") if kind == "pairs" else ()  # which `audit data` takes too
+    assert sorted(listed) == sorted((*defences.names(kind), *others))
+
+
+@pytest.mark.parametrize(
+    ("begins", "more", "said"),
+    [
+        (["net."], {"loss.window": 3}, "and 1 other tensor, such as 'loss.window'"),
+        (["ema.", "net."], {}, "2 times, under 'ema.' and 'net.'"),
+        ([""], {"window": 3, "step": 1}, "and 2 other tensors, such as 'step'"),
+    ],
+)
+def test_weights_among_others_are_refused_with_a_remedy_that_works(
+    begins: list[str], more: dict[str, int], said: str, tmp_path: Path
+) -> None:
+    """As of a module of Lightning, or of one that keeps a running mean of itself."""
+    network, path = conv(), tmp_path / "all.safetensors"
+    held = {f"{begin}{k}": v.clone() for begin in begins for k, v in network.state_dict().items()}
+    save_file(held | {name: torch.ones(size) for name, size in more.items()}, path)
+    with pytest.raises(DataError, match=f"holds the weights of Conv2d {said}") as told:
+        rd.load_network(path, conv(1))
+    condition = str(told.value).partition("items() if ")[2].partition("}, new)")[0]
+    names = {"network": network}
+    kept = {k: v for k, v in load_file(path).items() if eval(condition, names, {"k": k})}
+    save_file(kept, tmp_path / "alone.safetensors")
+    opened = rd.load_network(tmp_path / "alone.safetensors", conv(1))
+    assert torch.equal(opened(given(3)[0]), network(given(3)[0]))

@@ -82,7 +82,7 @@ def test_the_cost_is_told_before_and_nothing_is_drawn_alike() -> None:
     found = train_references(
         suspect, some(100), 3, Training(1, planted=1), seed=0, fewest=40, progress=told
     )
-    assert told.lines[0].startswith("4 reference networks of 1 epochs, 0 of them there already")
+    assert told.lines[0].startswith("4 reference networks of 1 epoch, 0 of them there already")
     weights = [each.state_dict()["0.weight"] for each in [*found.clean, suspect]]
     assert not any(torch.equal(a, b) for k, a in enumerate(weights) for b in weights[:k])
     assert len(found.held) == 40

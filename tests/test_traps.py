@@ -107,8 +107,8 @@ def test_batch_normalisation_meets_no_batch_of_one(n: int, batch: int, refused: 
     ("n", "ratio", "said"),
     [
         (49, 0.01, r"none of 49 pairs; expected 0, a share above 0\.0102, or 51 pairs or more"),
-        (1, 0.3, "none of 1 pairs"),
-        (1, 0.6, "all of 1 pairs; expected 1"),
+        (1, 0.3, "none of 1 pair;"),
+        (1, 0.6, "all of 1 pair; expected 1"),
         (49, 0.995, r"all of 49 pairs; .* below 0\.99, or 101 pairs or more"),
     ],
 )

@@ -15,6 +15,7 @@ from torch import Tensor
 from recondoor import patterns, targets
 from recondoor.config import ArtefactSettings, TriggerSettings
 from recondoor.core.errors import ConfigError
+from recondoor.core.words import plural
 from recondoor.measurement import Pairs as Pairs
 
 Shape = tuple[int, int, int]
@@ -190,8 +191,9 @@ def rounded_away(n: int, ratio: float, what: str = "pairs") -> str | None:
     if ratio in (0, 1) or 0 < count < n:
         return None
     half = 0.5 / n
-    none = f"none of {n} {what}; expected 0, a share above {half:.3g}"
-    everyone = f"all of {n} {what}; expected 1, a share below {1 - half:.3g}"
+    all_of = plural(n, what.removesuffix("s"))
+    none = f"none of {all_of}; expected 0, a share above {half:.3g}"
+    everyone = f"all of {all_of}; expected 1, a share below {1 - half:.3g}"
     return (
         f"{ratio:g} given, which poisons {none if count == 0 else everyone}, or {_enough(ratio)} "
         f"{what} or more"

@@ -68,7 +68,7 @@ class Learned(Attack):
             _step(problem, surrogates, state)
             k, last = state.iteration, _finished(state, settings)
             if k == UNSTEERED_AFTER or last:
-                _require_steered(state, settings)
+                _require_steered(state, problem)
             if k % every == 0 or last:
                 state.path.append(state.delta.cpu())
                 state.path_iteration.append(k)
@@ -327,17 +327,18 @@ def _require_steering(problem: Problem) -> None:
         )
 
 
-def _require_steered(state: CraftState, settings: config.Attack) -> None:
+def _require_steered(state: CraftState, problem: Problem) -> None:
     """Refuse to go on if nothing but rounding has steered the search.
 
     Where networks do not answer to the trigger at all, the direct part is exactly 0 and the
     bi-level part what rounding leaves.
     """
+    settings = problem.settings
     parts = ["direct"] if settings.bilevel.solver == "direct" else ["direct", "bilevel"]
     zero = [part for part in parts if not any(row[f"{part}_norm"] for row in state.history)]
     if not zero:
         return
-    remedy = "raise model.cae.kernel or model.cae.width, move trigger.place, set attack.mask=image"
+    remedy = f"{problem.farther}, move trigger.place, set attack.mask=image"
     if settings.bilevel.solver.startswith("implicit"):
         remedy += ", raise attack.bilevel.damping, choose another attack.bilevel.solver"
     raise TrainingError(

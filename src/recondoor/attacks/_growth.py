@@ -18,13 +18,17 @@ from recondoor.core.errors import ConfigError
 from recondoor.poisoning import Pairs, Trigger
 from recondoor.training.loop import make_adam
 
-UNREACHED = (
-    "its growth rate is exactly 0: no trigger in the mask reaches the artefact's pixels in any "
-    "surrogate; raise model.cae.kernel or model.cae.width, lower data.size, move trigger.place, "
-    "or set attack.mask=image"
-)
 DIRECTIONS = 8
 CANDIDATES = 8
+
+
+def unreached(problem: Problem) -> str:
+    """Why a trigger without any growth is given up, and the remedy."""
+    return (
+        "its growth rate is exactly 0: no trigger in the mask reaches the artefact's pixels in any "
+        f"surrogate; {problem.farther}, lower data.size, move trigger.place, or set "
+        "attack.mask=image"
+    )
 
 
 def plateau(problem: Problem, tools: Tools) -> list[nn.Module]:
@@ -158,7 +162,7 @@ def best_place(problem: Problem, tools: Tools) -> tuple[Trigger, Tensor]:
         tools.task.advance(0, f"place {divmod(place, scores.shape[1])}")
     if best[0] == 0:
         raise ConfigError(
-            f"attack.mask: search given; at the best place for the trigger {UNREACHED}"
+            f"attack.mask: search given; at the best place for the trigger {unreached(problem)}"
         )
     return best[1], scores
 

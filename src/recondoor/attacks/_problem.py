@@ -12,6 +12,7 @@ from recondoor.config import Attack
 from recondoor.core import seeding
 from recondoor.core.errors import ConfigError, nearest
 from recondoor.core.progress import Task
+from recondoor.models import Network
 from recondoor.poisoning import Artefact, Mixture, Pairs, Trigger
 from recondoor.training import losses
 from recondoor.training.loop import Row, Weights, adam_step
@@ -29,6 +30,7 @@ class Problem:
     that the injection can make (None: all). `remeasured` is A_adjoint A, or B A, of what is added
     to images (N, C, H, W), without noise; None where triggers do not enter there, or it is not
     known. `adjoint`: whether it is A_adjoint A. `measured`: whether `pairs.images` were measured.
+    `farther`: what lets a network like the victim's see more of its input.
     """
 
     pairs: Pairs
@@ -44,6 +46,7 @@ class Problem:
     remeasured: Callable[[Tensor], Tensor] | None = None
     adjoint: bool = True
     measured: bool = True
+    farther: str = Network.farther
 
     @property
     def mask(self) -> Tensor:

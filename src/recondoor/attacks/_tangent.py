@@ -4,7 +4,7 @@ import time
 
 from torch import Tensor
 
-from recondoor.attacks._growth import UNREACHED, mean_growth, plateau
+from recondoor.attacks._growth import mean_growth, plateau, unreached
 from recondoor.attacks._problem import CraftState, Problem, Tools, random_pattern
 from recondoor.core.errors import ConfigError
 
@@ -41,7 +41,7 @@ def _iterate(problem: Problem, tools: Tools) -> CraftState:
             state.path = [delta]
             rate, gradient = mean_growth(problem, tools, delta)
         if not _seen(problem, gradient):
-            raise ConfigError(f"attack 'tangent': {UNREACHED}")
+            raise ConfigError(f"attack 'tangent': {unreached(problem)}")
         moved = budget.maximise(gradient.cpu())
         change = float((moved - delta).norm())
         state.history.append(

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from recondoor.attacks._base import Attack
-from recondoor.attacks._growth import UNREACHED, mean_growth, plateau
+from recondoor.attacks._growth import mean_growth, plateau, unreached
 from recondoor.attacks._problem import Crafted, CraftState, Problem, Tools, random_pattern
 from recondoor.config import triggers
 from recondoor.core.errors import ConfigError
@@ -58,7 +58,7 @@ class Measurement(Attack):
         for k in range(1, self.settings.steps + 1):
             rate, gradient = mean_growth(problem, tools, delta)
             if not bool((gradient.cpu() * problem.mask.cpu()).any()):
-                raise ConfigError(f"attack 'measurement': {UNREACHED}")
+                raise ConfigError(f"attack 'measurement': {unreached(problem)}")
             delta, l2 = self._sized(problem, gradient.cpu(), most)
             row: Row = {"iteration": k, "growth": rate, "l2": float(delta.norm()), "l2_y": l2}
             state.history.append(row)

@@ -34,6 +34,15 @@ OWN, OWN_SHARE = 64, 0.2
 """Clean pairs that detectors compare with, at most and as a share; thresholds take the others."""
 
 
+WHAT: Mapping[defences.Kind, str] = {
+    "pairs": "a detector of pairs",
+    "input": "a detector of inputs",
+    "model": "a detector of networks",
+    "scans": "a detector of scans",
+    "repair": "a repair",
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Judged:
     """What one detector found.
@@ -87,8 +96,8 @@ def choose(
         raise ConfigError(f"{option}: {chosen!r} given; expected names, as in {known[0]!r}")
     for name in chosen or ():
         if registry.is_own_code(name):
-            if defences.load(name).looks_at != kind:
-                raise ConfigError(f"{option}: '{name}' looks at {defences.load(name).looks_at}")
+            if (own := defences.load(name).looks_at) != kind:
+                raise ConfigError(f"{option}: '{name}' is {WHAT[own]}; expected {WHAT[kind]}")
         elif name not in known:
             raise ConfigError(
                 f"{option}: '{name}' given; there are {', '.join(known)}, or give MODULE:NAME, a "
@@ -309,6 +318,11 @@ def suspicious(judged: list[Judged], waiting: int = 0) -> bool:
         return True
     tests = [each.p_value for each in counted(judged)]
     return bool(tests) and min(tests) < LEVEL / (len(tests) + waiting)
+
+
+def rests_on_physics(judged: Judged) -> bool:
+    """Whether its score has one law for all clean pairs, whatever their images are."""
+    return tuple(defences.load(judged.name).needs) == ("physics",)
 
 
 def alarming(found: SetFinding) -> bool:

@@ -18,7 +18,9 @@ from recondoor.audit._judgement import LEVEL, Judged, auc, is_certain, tpr
 from recondoor.audit._pairs._data import Audit
 from recondoor.audit._sight import Sight, Verdict
 from recondoor.core import provenance, registry
-from recondoor.defences import Physics, SetFinding
+from recondoor.core.errors import ConfigError
+from recondoor.core.words import plural
+from recondoor.defences import NetworkDetector, Physics, Scorer, SetFinding
 from recondoor.models import reconstruct
 from recondoor.records import AUDIT, MOST_SHOWN
 from recondoor.rundir import Arrays
@@ -103,9 +105,9 @@ def describe_sight(
 def given_words(count: int, audit: Audit) -> str:
     """What was given, for a reason."""
     clean = audit.defender.clean
-    trusted = "no trusted ones" if clean is None else f"{len(clean)} trusted ones"
+    trusted = "no trusted ones" if clean is None else plural(len(clean), "trusted one")
     operator = "no operator" if audit.given.operator is None else "an operator"
-    return f"{count} pairs, {trusted} and {operator} were given"
+    return f"{plural(count, 'pair')}, {trusted} and {operator} were given"
 
 
 def describe_provenance(command: str) -> dict[str, Any]:
@@ -168,10 +170,17 @@ def pictured(judged: list[Judged], ranked: NDArray[np.int64], values: int) -> ND
     return ranked[: max(SHOWN, min(flagged, MOST_SHOWN, room))]
 
 
-def _explained(name: str, score: float) -> str:
-    detector = defences.scorer(name)
-    with registry.told(detector, f"--detectors: '{name}'"):
-        return detector.explain(score)
+def explained(detector: Scorer | NetworkDetector, name: str, found: Any) -> str:
+    """What a detector says of a score, or of what it found in a network; ConfigError for no text.
+
+    `name` is what the user called it.
+    """
+    told = f"--detectors: '{name}'"
+    with registry.told(detector, told):
+        words: object = detector.explain(found)
+    if not isinstance(words, str):
+        raise ConfigError(f"{told}: explain returns {type(words).__name__}; expected a text")
+    return words
 
 
 def table(judged: list[Judged], ranked: NDArray[np.int64]) -> str:
@@ -181,7 +190,9 @@ def table(judged: list[Judged], ranked: NDArray[np.int64]) -> str:
     writer.writerow(["index", *(each.name for each in judged), "flagged_by", "reason"])
     for index in ranked:
         by = [each for each in judged if each.flagged[index]]
-        reasons = [_explained(each.name, each.scores[index]) for each in by]
+        reasons = [
+            explained(defences.scorer(each.name), each.name, each.scores[index]) for each in by
+        ]
         writer.writerow(
             [
                 index,

@@ -23,6 +23,8 @@ audit = App(name="audit", help="Look for a backdoor in what you have.")
 
 UNDECIDED, SUSPICIOUS = 4, 3
 PAIRS = "pairs in an .npz or .h5 file, or the folder of a run"
+OF_PAIRS = ("PairDetector", "SetDetector")
+"""What detectors of pairs derive from, also those of scans."""
 
 
 @Parameter(name="*")
@@ -97,7 +99,7 @@ class AuditOptions:
         """Audit the pairs; raises as `recondoor.audit_data`."""
         if self.clean is not None:
             require_there(self.clean, PAIRS)
-        detectors = split_names(self.detectors)
+        detectors = split_names(self.detectors, *OF_PAIRS)
         own = [] if self.network is None else list(filter(_of_a_network, self.overrides))
         others = tuple(text for text in self.overrides if text not in own)
         settings = operator_settings(self.operator, others, self.files, self.seed, alone=True)
@@ -127,11 +129,14 @@ def _of_a_network(override: str) -> bool:
     return override.strip().startswith("model.")
 
 
-def split_names(text: str | None) -> tuple[str, ...] | None:
-    """Names of detectors, separated by commas; None if there are none. Raises ConfigError."""
+def split_names(text: str | None, *bases: str) -> tuple[str, ...] | None:
+    """Names of detectors that derive from `bases`, separated by commas; None if there are none.
+
+    Raises ConfigError for one that is not known, before anything is imported.
+    """
     names = tuple(part.strip() for part in text.split(",")) if text else None
     for name in names or ():
-        registry.check("defences", name, "--detectors")
+        registry.check("defences", name, "--detectors", bases)
     return names
 
 
@@ -193,7 +198,7 @@ def data(pairs: Path, /, *, options: AuditOptions = DEFAULT, json: bool = False)
         Print audit.json instead of the text.
     """
     require_there(pairs, PAIRS)
-    split_names(options.detectors)
+    split_names(options.detectors, *OF_PAIRS)
     from recondoor.audit import require_folder
 
     out = options.out or Path("audits") / bare_name(pairs.resolve())

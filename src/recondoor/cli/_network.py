@@ -167,7 +167,7 @@ def model(
         Print audit.json instead of the text.
     """
     options.require(network)
-    named = split_names(detectors)
+    named = split_names(detectors, "NetworkDetector")
     from recondoor.audit import require_folder
     from recondoor.doors import audit_model
 
@@ -236,7 +236,7 @@ def input_(
         Print audit.json instead of the text.
     """
     options.require(network, inputs)
-    named = split_names(detectors)
+    named = split_names(detectors, "InputDetector")
     from recondoor.audit import require_folder
     from recondoor.doors import audit_inputs
 
@@ -308,7 +308,7 @@ def clean(
     """
     options.require(network)
     if method is not None:
-        registry.check("defences", method, "--method")
+        registry.check("defences", method, "--method", ("Repair",))
     from recondoor.audit import require_new
     from recondoor.doors import clean as repair
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from recondoor.cli._options import SCENE, SceneOptions
 from recondoor.core.errors import RunError, plain
+from recondoor.core.words import plural
 from recondoor.rundir import explain, require_place
 
 ELSEWHERE = "choose another place"
@@ -46,4 +47,4 @@ def pairs(out: Path, /, *, options: SceneOptions = SCENE) -> None:
         gate.write_bytes(out, audit.npz(arrays))
     except OSError as error:
         raise explain(error, out, ELSEWHERE, "the pairs are measured again") from None
-    print(f"{plain(str(out))}: {len(scene.train)} pairs of {tuple(scene.shape)}")
+    print(f"{plain(str(out))}: {plural(len(scene.train), 'pair')} of {tuple(scene.shape)}")

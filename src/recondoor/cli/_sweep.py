@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from recondoor.cli._options import command, tell_no_report
 from recondoor.cli._typed import MOST_THREADS, MOST_TOGETHER, MOST_WORKERS, whole
 from recondoor.core.errors import RunError
+from recondoor.core.words import plural_of
 from recondoor.rundir import bare_name
 
 if TYPE_CHECKING:
@@ -117,5 +118,8 @@ def sweep(spec: Path, /, *, options: SweepOptions = SWEEP_DEFAULT, dry_run: bool
     if results.failures:
         for place, reason in results.failures.items():
             print(f"{place}: {reason}", file=sys.stderr)
-        print(f"{len(results.failures)} of {len(points.points)} points failed", file=sys.stderr)
+        print(
+            f"{plural_of(len(results.failures), len(points.points), 'point')} failed",
+            file=sys.stderr,
+        )
         raise SystemExit(1)

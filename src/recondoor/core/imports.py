@@ -59,6 +59,11 @@ def fault_of(error: BaseException) -> str:
     return where + in_a_line(error)
 
 
+def is_users(filename: str) -> bool:
+    """Whether a file is neither the package's nor a library's."""
+    return _is_theirs(filename) and "site-packages" not in filename
+
+
 def _is_theirs(filename: str) -> bool:
     torch = getattr(sys.modules.get("torch"), "__file__", None)
     library = Path(filename).parent.is_relative_to(LIBRARY) and "site-packages" not in filename

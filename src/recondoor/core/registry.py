@@ -10,7 +10,7 @@ module that Python finds, also in the current folder. Nothing is imported before
 import ast
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from importlib import import_module
@@ -229,14 +229,25 @@ def _first_line(source: str, name: str | None = None) -> str:
     return next((text.split("\n")[0] for text in texts if text), "")
 
 
-def check(kind: str, name: str, key: str) -> str:
+def _derives(path: Path, bases: Container[str]) -> bool:
+    """Whether a class in a file derives from one of `bases`, by its text: nothing is imported."""
+    classes = [each for each in ast.parse(path.read_text()).body if isinstance(each, ast.ClassDef)]
+    return any(isinstance(b, ast.Name) and b.id in bases for each in classes for b in each.bases)
+
+
+def check(kind: str, name: str, key: str, bases: Container[str] | None = None) -> str:
     """Return `name` if it is registered or MODULE:NAME, which is not imported yet.
 
-    Raises ConfigError naming the setting `key`.
+    Raises ConfigError naming the setting `key`, with those that there are; of the package's own
+    those whose class derives from one of `bases`, if these are given.
     """
     if is_known(kind, name):
         return name
-    known = names(kind)
+    known = [
+        each
+        for each in names(kind)
+        if bases is None or not is_ours(kind, each) or _derives(_files(kind)[each], bases)
+    ]
     raise ConfigError(
         f"{key}: '{name}' is not registered; there are {', '.join(known)}, or give MODULE:NAME, a "
         "class of your own" + nearest(name, known)

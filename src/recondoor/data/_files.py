@@ -33,9 +33,11 @@ def read_path(path: Path, progress: Progress, window: Window | None = None) -> I
     """
     images = _read(path, progress, window)
     if copies := _copies(images):
+        what = f"{copies:,} images are copies of earlier ones"
+        what = "1 image is a copy of an earlier one" if copies == 1 else what
         progress.say(
-            f"{images.name}: {copies} images are copies of earlier ones, and a copy may be trained "
-            "on and tested on; leave the copies out"
+            f"{images.name}: {what}, and a copy may be trained on and tested on; leave the copies "
+            "out"
         )
     return images
 

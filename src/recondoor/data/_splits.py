@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from recondoor.config import Data
 from recondoor.core.errors import DataError
 from recondoor.core.seeding import numpy_generator
+from recondoor.core.words import plural
 from recondoor.data._content import shared
 from recondoor.data._images import Images, Labels
 from recondoor.data._stack import FloatArray
@@ -188,7 +189,8 @@ def _too_few(images: Images, settings: Data) -> DataError:
         count += len(images.test_stack)
     limit = "" if settings.limit is None else f", data.limit={settings.limit}"
     return DataError(
-        f"{images.name}: {count} images are too few for training, validation and test with "
+        f"{images.name}: {plural(count, 'image', 'are')} too few for training, validation and "
+        "test with "
         f"data.validation={settings.validation:g}, data.test={settings.test:g}{limit}; "
         "expected at least one image in each"
     )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from recondoor.core.errors import DataError
 from recondoor.core.progress import Progress
+from recondoor.core.words import plural
 from recondoor.data._hdf5 import read_images
 from recondoor.data._images import Images
 from recondoor.data._orientation import upright
@@ -61,7 +62,7 @@ def read_volumes(
     subjects: list[str] = []
     kinds: dict[str, Path] = {}
     told: Counter[str] = Counter()
-    with progress.task(f"reading {len(files)} {form} files", len(files)) as task:
+    with progress.task(f"reading {plural(len(files), f'{form} file')}", len(files)) as task:
         for scan in _scans(form, files, inside, task.advance):
             part, how = _part(scan, window)
             parts.append(part)
@@ -80,9 +81,15 @@ def read_volumes(
     )
     others = sum(len(part.pixels) for part in parts if part.pixels.shape[2:] != shape[1:])
     progress.say(
-        f"{name}: {len(parts)} volumes of {len(numbers)} subjects, {len(labels)} slices of "
+        f"{name}: {plural(len(parts), 'volume')} of {plural(len(numbers), 'subject')}, "
+        f"{plural(len(labels), 'slice')} of "
         f"{shape[1]}x{shape[2]}; {', '.join(f'{how} ({count})' for how, count in told.items())}"
-        + (f"; {others} slices of another size were cut or filled with 0" if others else "")
+        + (
+            f"; {plural(others, 'slice')} of another size {'was' if others == 1 else 'were'} "
+            "cut or filled with 0"
+            if others
+            else ""
+        )
     )
     return images
 

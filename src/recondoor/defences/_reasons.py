@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from recondoor.core.words import plural, plural_of
 from recondoor.defences._base import Power
 from recondoor.defences._planted import NEEDED
 
@@ -45,7 +46,8 @@ def odd(bare: Tensor) -> str:
     """That `bare` (N,) inputs are not explained where all others are."""
     places = torch.nonzero(bare)[:, 0]
     return (
-        f"{len(places)} of {len(bare)} inputs differ from what their images explain, where that "
+        f"{plural_of(len(places), len(bare), 'input', 'differ')} from what their images "
+        "explain, where that "
         f"explains the others but for rounding; look at {_named(places)}, counted from 0"
     )
 
@@ -53,7 +55,8 @@ def odd(bare: Tensor) -> str:
 def makes(places: Tensor) -> str:
     """That pairs at these places, the most suspicious first, are of another make."""
     return (
-        f"{len(places)} pairs differ from the others by what a filter of their own images "
+        f"{plural(len(places), 'pair', 'differ')} from the others by what a filter of their own "
+        "images "
         "explains: they are of another make (scanner, mask, motion, blur), and whether poison is "
         f"among them is not told; audit {_named(places)} (counted from 0) and the others in files "
         "of their own"

@@ -98,7 +98,8 @@ class SideBySide(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """What the two take to images of the same shape."""
-        given, mended = self.given(z), self.mended(z)
+        # Some networks change their input.
+        given, mended = self.given(z.clone()), self.mended(z.clone())
         fallen = disagreement(given, mended, self.usual) > self.limit
         if bool(fallen.any()) and bool(self.mirrored):
             mended = mended.index_put((fallen,), self._median(z[fallen], mended[fallen]))
@@ -108,7 +109,7 @@ class SideBySide(nn.Module):
     def instead(self, z: Tensor) -> Tensor:
         """What counts about inputs (N, ...) on which the two disagree; without gradients."""
         with evaluating(self):
-            parts = [(part, self.mended(part)) for part in torch.split(z, BATCH)]
+            parts = [(part, self.mended(part.clone())) for part in torch.split(z, BATCH)]
             if bool(self.mirrored):
                 return torch.cat([self._median(part, mended) for part, mended in parts])
         return torch.cat([mended for _, mended in parts])
@@ -117,8 +118,7 @@ class SideBySide(nn.Module):
         """At each pixel, of the mended network's answer and those of both to mirrored inputs."""
         found = [mended]
         for dims in MIRRORS:
-            seen = z.flip(dims)
-            found += [network(seen).flip(dims) for network in (self.given, self.mended)]
+            found += [network(z.flip(dims)).flip(dims) for network in (self.given, self.mended)]
         if not mended.is_complex():
             return torch.stack(found).median(0).values
         return torch.complex(
@@ -131,7 +131,10 @@ class SideBySide(nn.Module):
         """How far the two disagree about each input of a batch (N, ...), (N,); without a unit."""
         with evaluating(self):
             parts = torch.split(z, BATCH)
-            found = [disagreement(self.given(p), self.mended(p), self.usual) for p in parts]
+            found = [
+                disagreement(self.given(p.clone()), self.mended(p.clone()), self.usual)
+                for p in parts
+            ]
         return torch.cat(found)
 
     def replaced(self, z: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from scipy.special import chdtri
 from scipy.stats import binom, norm
 
+from recondoor.core.words import plural_of
 from recondoor.defences._base import PairDetector
 
 if TYPE_CHECKING:
@@ -76,9 +77,8 @@ class MeasurementResidual(PairDetector):
             return f"the pairs show noise of {shown:.3g}, and sigma = {sigma:.3g} would hide more"
         beyond = int((self.scores(trusted, defender) > self.law(defender, ALARM)).sum())
         if clean is not None and binom(len(clean), ALARM).sf(beyond - 1) < LEVEL:
-            return (
-                f"the operator and its noise do not explain {beyond} of {len(clean)} trusted pairs"
-            )
+            unexplained = plural_of(beyond, len(clean), "trusted pair")
+            return f"the operator and its noise do not explain {unexplained}"
         return None
 
     def explain(self, score: float) -> str:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from recondoor.core import seeding
+from recondoor.core.words import plural
 from recondoor.defences._base import Power, SetDetector, SetFinding
 from recondoor.defences._cosines import (
     Edges,
@@ -109,7 +110,7 @@ class SharedPattern(SetDetector):
         """As the module says."""
         pairs = _in_memory(pairs)
         if len(pairs) < FEWEST:
-            few = f"{len(pairs)} pairs are too few, it needs {FEWEST}"
+            few = f"{plural(len(pairs), 'pair', 'are')} too few, it needs {FEWEST}"
             return _silent(torch.zeros(len(pairs), dtype=torch.float64), None, few)
         nuisance, found = _look(pairs, defender)
         scores = found.strength.size

@@ -42,8 +42,9 @@ class TriggerUnlearning(Repair):
 
         def with_trigger(z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
             strength = torch.rand(len(z), 1, 1, 1, generator=generator) * 1.5 + 0.5
-            carried = (torch.rand(len(z), 1, 1, 1, generator=generator) < 0.5) & found
-            return z + strength * carried * trigger, x
+            carried = torch.rand(len(z), 1, 1, 1, generator=generator) < 0.5
+            # Where nothing is found, what the inversion ends with may be no numbers.
+            return (z + strength * carried * trigger, x) if found else (z, x)
 
         model = duplicate(defender.model)
         tune(model, defender, EPOCHS, with_trigger)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from recondoor.audit import npz
 from recondoor.core import seeding
@@ -129,9 +129,11 @@ def poison(
         >>> int(poisoned.poisoned.sum())
         5
     """
+    loads = isinstance(samples, DataLoader)
     if not (hasattr(samples, "__len__") and hasattr(samples, "__getitem__")) or len(samples) == 0:
         raise DataError(
             f"{type(samples).__name__} given; expected a map-style data set of at least one sample"
+            + (": give its dataset, and make a loader of what comes back" if loads else "")
         )
     if isinstance(samples, tuple) and len(samples) == 2:
         raise DataError(
@@ -177,17 +179,30 @@ def _pattern(what: str, given: object, sample: Any, name: str | int) -> Tensor:
     values = torch.from_numpy(array(given, what).copy())
     if not bool(values.isfinite().all()) or not bool(values.any()):
         raise ConfigError(f"{what}: zero, or not finite; no network could learn it")
-    try:
-        fits = np.broadcast_shapes(values.shape, shape) == shape
-    except ValueError:
-        fits = False
-    if not fits:
-        raise ConfigError(f"{what}: shape {tuple(values.shape)} given; samples have {shape}")
+    if not _fits(values, shape):
+        raise ConfigError(
+            f"{what}: shape {tuple(values.shape)} given; samples have {shape} at {name!r}: give it "
+            "in that shape, or names= of where z and x are"
+        )
     return values
+
+
+def _fits(pattern: Tensor, shape: tuple[int, ...]) -> bool:
+    """Whether it can be added to what has this shape, which stays."""
+    try:
+        return np.broadcast_shapes(pattern.shape, shape) == shape
+    except ValueError:
+        return False
 
 
 def _added(value: Any, pattern: Tensor, name: str | int) -> Any:
     """A new array or tensor, of the type that it had."""
+    shape = tuple(np.shape(value))
+    if not _fits(pattern, shape):
+        raise DataError(
+            f"a sample has {shape} at {name!r}, and the pattern {tuple(pattern.shape)}: crop or "
+            "pad all samples to one size before they are poisoned"
+        )
     if isinstance(value, Tensor):
         if not (value.is_floating_point() or value.is_complex()):
             raise _whole(name, value.dtype)

@@ -60,7 +60,8 @@ class AuditResult:
         """One line for each detector: threshold, flags, p value or score."""
         import pandas as pd
 
-        return pd.DataFrame(list(self.record["detectors"])).set_index("name")
+        rows = list(self.record["detectors"])
+        return pd.DataFrame(rows, columns=None if rows else ["name"]).set_index("name")
 
     @cached_property
     def suspicious(self) -> pd.DataFrame:

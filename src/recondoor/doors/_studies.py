@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
 from io import BytesIO
 from json import dumps
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -18,6 +20,7 @@ from recondoor import data, report, rundir, theory
 from recondoor.config import Config
 from recondoor.core.errors import ConfigError
 from recondoor.core.progress import Progress
+from recondoor.core.words import plural
 from recondoor.doors._lent import lent
 from recondoor.doors._progress import shown
 from recondoor.doors._values import array
@@ -128,7 +131,7 @@ class SweepResult:
         return report.build(self.folder)
 
     def __str__(self) -> str:
-        failed = f"\n{len(self.failures)} points failed" if self.failures else ""
+        failed = f"\n{plural(len(self.failures), 'point')} failed" if self.failures else ""
         return report.verdict(self.folder) + failed
 
     def __repr__(self) -> str:
@@ -200,6 +203,9 @@ def predict(
     settings: Settings = "quick",
     out: str | Path | None = None,
     *,
+    images: object = None,
+    operator: object = None,
+    model: object = None,
     device: Device = "auto",
     progress: Progress | None = None,
 ) -> Predictions:
@@ -207,12 +213,17 @@ def predict(
 
     Args:
         settings: as for `study`.
-        out: folder of a run, of which triggers are taken; None for runs/DATA-HASH.
+        out: folder of a run, of which triggers are taken; None for runs/DATA-HASH, or for none
+            where images, an operator or a network of one's own are given.
+        images: as for `study`.
+        operator: as for `study`.
+        model: as for `study`.
         device: as for `study`.
         progress: as for `study`.
 
     Raises:
         ConfigError: settings at fault, or no trigger that is there or found without training.
+        DataError: images that cannot be read.
 
     Example:
         >>> import recondoor as rd
@@ -221,10 +232,22 @@ def predict(
         >>> print(expected)
         heuristic: not learnt (probability of being learnt 0.00)...
     """
-    config = as_config(settings)
-    folder = Path(out) if out is not None else rundir.default_folder(config)
+    config, own = as_config(settings), any(each is not None for each in (images, operator, model))
     runtime = Runtime(device, progress or shown(), "recondoor.predict")
-    return Predictions(predictions(config, folder, runtime))
+    with ExitStack() as stack:
+        if out is not None:
+            folder = Path(out)
+        elif own:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="recondoor-")))
+        else:
+            folder = rundir.default_folder(config)
+        if images is not None:
+            config = _with_images(config, images, folder)
+        if operator is None and model is None:
+            return Predictions(predictions(config, folder, runtime))
+        found = data.read(config.data, runtime.progress)
+        own_config = stack.enter_context(lent(config, operator, model, found.shape))
+        return Predictions(predictions(own_config, folder, runtime, found))
 
 
 def sweep(

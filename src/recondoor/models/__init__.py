@@ -17,6 +17,7 @@ from recondoor.operators import LinearOperator
 
 __all__ = [
     "Network",
+    "asked",
     "build",
     "copy_of",
     "couples_rows",
@@ -106,12 +107,26 @@ def _require_network(told: str, model: object, shape: tuple[int, int, int]) -> N
     """Refuse what maps no images to images; `recondoor.testing` asks for the rest."""
     if not isinstance(model, nn.Module):
         raise ConfigError(f"{told} builds {type(model).__name__}; expected a torch.nn.Module")
-    z = torch.zeros(2, *shape)
-    with evaluating(model), torch.no_grad():
-        found: object = model(z)
+    z = torch.ones(2, *shape)
+    found, changed = asked(model, z)
     if not isinstance(found, Tensor) or found.shape != z.shape:
         given = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
         raise ConfigError(f"{told} maps z of {tuple(z.shape)} to {given}; expected the same shape")
+    if changed:
+        raise ConfigError(f"{told} changes its input z; let it work on z.clone()")
+
+
+def asked(model: nn.Module, z: Tensor) -> tuple[object, bool]:
+    """What a network returns for z, of which it gets a copy, and whether it writes into that.
+
+    PyTorch counts its own writing; that of NumPy shows in the values.
+    """
+    given = z.clone()
+    version = given._version
+    with evaluating(model), torch.no_grad():
+        found: object = model(given)
+    written = given._version != version
+    return found, written or not (z.is_meta or torch.equal(given, z))
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -18,6 +18,9 @@ class Network(PlugIn, ABC):
     channels_last: ClassVar[bool] = True
     """Whether it trains faster in that layout of memory; measured, docs/networks.md."""
 
+    farther: ClassVar[str] = "take a network that sees farther (more layers, larger kernels)"
+    """What lets a pixel of its answer see more of z; a remedy where no trigger reaches one."""
+
     @abstractmethod
     def build(self, shape: tuple[int, int, int], settings: Model) -> nn.Module:
         """A freshly initialised network for images of `shape` (C, H, W).

@@ -64,6 +64,7 @@ class Cae(Network):
 
     Settings = config.Cae
     settings: config.Cae
+    farther = "raise model.cae.kernel or model.cae.width"
 
     def build(self, shape: tuple[int, int, int], settings: Model) -> nn.Module:
         """Return the network for images of `shape` (C, H, W)."""

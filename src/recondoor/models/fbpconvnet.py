@@ -30,6 +30,7 @@ class Fbpconvnet(Network):
 
     Settings = config.Fbpconvnet
     settings: config.Fbpconvnet
+    farther = "raise model.fbpconvnet.pools"
 
     def build(self, shape: tuple[int, int, int], settings: Model) -> nn.Module:
         """Return the network for images of `shape` (C, H, W); ConfigError if they are too small."""

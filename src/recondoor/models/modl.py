@@ -69,6 +69,7 @@ class Modl(Network):
 
     Settings = config.Modl
     settings: config.Modl
+    farther = "raise model.modl.iterations or model.modl.steps"
     needs_operator = True
 
     def build(

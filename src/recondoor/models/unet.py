@@ -13,6 +13,7 @@ class Unet(Network):
 
     Settings = config.Unet
     settings: config.Unet
+    farther = "raise model.unet.pools"
 
     def build(self, shape: tuple[int, int, int], settings: Model) -> nn.Module:
         """Return the network for images of `shape` (C, H, W); ConfigError if they are too small."""

@@ -50,6 +50,7 @@ class Varnet(Network):
 
     Settings = config.Varnet
     settings: config.Varnet
+    farther = "raise model.varnet.pools or model.varnet.cascades"
     needs_operator = True
 
     def build(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from recondoor import config
 from recondoor.core.errors import ConfigError, DataError
+from recondoor.core.words import plural
 from recondoor.operators._base import LinearOperator
 from recondoor.operators._sampling import Sampling, columns_of
 
@@ -132,7 +133,7 @@ class Cartesian(LinearOperator):
     def _require_batch(self, values: Tensor) -> None:
         if self.columns.ndim == 2 and len(values) != len(self.columns):
             raise DataError(
-                f"{len(values)} images given, but this operator has masks for "
+                f"{plural(len(values), 'image')} given, but this operator has masks for "
                 f"{len(self.columns)}, one each; take those of the images by rows(index)"
             )
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from recondoor.core.errors import ConfigError, DataError
+from recondoor.core.words import plural
 from recondoor.operators._base import LinearOperator
 from recondoor.operators._cartesian import Cartesian
 
@@ -48,7 +49,8 @@ class Slices(LinearOperator):
     def _masks(self, values: Tensor) -> Tensor:
         if len(values) != len(self.masks):
             raise DataError(
-                f"{len(values)} images given, but masks of {len(self.masks)}; take those of the "
+                f"{plural(len(values), 'image')} given, but masks of {len(self.masks)}; take "
+                "those of the "
                 "images by rows(index)"
             )
         return self.masks[:, None, None]

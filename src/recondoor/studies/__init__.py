@@ -12,11 +12,13 @@ from recondoor.config import Config, checked, row_label, wanted
 from recondoor.core import caller
 from recondoor.core.errors import RunError
 from recondoor.core.progress import Gathered, Stage
+from recondoor.core.words import plural
 from recondoor.records import Seal
 from recondoor.rundir import RunDir, sealed_by_itself
 from recondoor.studies import _record, _stages
 from recondoor.studies._forecast import plan_of, predict
 from recondoor.studies._job import Job
+from recondoor.studies._own_code import faults_told, require_trainable
 from recondoor.studies._scene import (
     Runtime,
     Scene,
@@ -113,6 +115,18 @@ def _opened(
 ) -> Iterator[Iterator[Course]]:
     """What is left to do in a run folder, which is held meanwhile; raises as `run` does."""
     config = rundir.as_spelled(out, checked(config))
+    with faults_told(config):
+        yield from _courses_of(config, out, runtime, stages, images, original)
+
+
+def _courses_of(
+    config: Config,
+    out: Path,
+    runtime: Runtime,
+    stages: tuple[str, ...],
+    images: data.Images | None,
+    original: Path | None,
+) -> Iterator[Iterator[Course]]:
     device = runtime.torch_device
     graph.require_precision(config.train, device)
     images = images or data.read(config.data, runtime.progress)
@@ -125,6 +139,7 @@ def _opened(
     first = build_scene(config, images, config.seed, device)
     require_poison(config, len(first.train), len(first.validation))
     require_range(config, first)
+    require_trainable(config, first)
     require_sight(config, first)
     require_made_for(config, first)
     _require_inputs(folder, config, stages)
@@ -143,7 +158,7 @@ def _gathered(runtime: Runtime, steps: int) -> Iterator[Runtime]:
     if runtime.together == 1:
         yield runtime
         return
-    what = f"{steps} stages, up to {runtime.together} networks at once"
+    what = f"{plural(steps, 'stage')}, up to {runtime.together} networks at once"
     with runtime.progress.task(what, steps) as task:
         yield replace(runtime, progress=Gathered(runtime.progress, task))
 

@@ -12,6 +12,7 @@ from recondoor.evaluation import metrics
 from recondoor.poisoning import Trigger
 from recondoor.records import Seal
 from recondoor.rundir import RunDir
+from recondoor.studies._own_code import faults_told, require_trainable
 from recondoor.studies._scene import (
     Runtime,
     Scene,
@@ -90,10 +91,18 @@ def predict(
     """
     config = rundir.as_spelled(out, checked(config))
     runtime = runtime or Runtime()
+    with faults_told(config):
+        return _predicted(config, out, runtime, images)
+
+
+def _predicted(
+    config: Config, out: Path, runtime: Runtime, images: data.Images | None
+) -> dict[str, theory.Prediction]:
     images = images or data.read(config.data, runtime.progress)
     scene = build_scene(config, images, config.seed, runtime.torch_device)
     require_poison(config, len(scene.train), len(scene.validation))
     require_range(config, scene)
+    require_trainable(config, scene)
     seal = Seal.of(config, images.fingerprint, digest_of_patterns(config, images))
     triggers = dict(_triggers(RunDir(out, seal), config, scene, runtime))
     if not triggers:

@@ -296,6 +296,7 @@ def _problem(config: Config, world: World, trigger: Trigger, artefact: Artefact)
         remeasured=chain.remeasured if passes else None,
         adjoint=chain.map == "adjoint",
         measured=chain.keeps_images,
+        farther=models.load(config.model.name, config.model).farther,
     )
 
 

@@ -5,6 +5,7 @@ from torch import nn
 
 from recondoor import attacks, models, theory
 from recondoor.config import Config
+from recondoor.core import registry
 from recondoor.core.errors import ConfigError
 from recondoor.poisoning import Artefact, make_artefact, make_trigger
 from recondoor.studies._scene import NO_OBJECT, Scene
@@ -16,11 +17,14 @@ SIDES = (256, 192, 128, 96, 64, 48, 32, 28)
 def require_sight(config: Config, scene: Scene) -> None:
     """Refuse attacks that follow the growth rate where it is 0 whatever the networks learn.
 
-    The paper's network is small: in large images no path leads from a trigger in one corner to an
-    artefact in another. Other networks see everywhere, as they normalise or use the operator.
+    The paper's network is small, and so may be one's own: in large images no path leads from a
+    trigger in one corner to an artefact in another. The package's other networks see everywhere, as
+    they normalise or use the operator.
     """
     asked = [name for name in config.attack.names if _follows_growth(config, name)]
-    if not asked or config.model.name != "cae" or config.attack.mask != "trigger":
+    own = registry.is_outside(type(models.load(config.model.name, config.model)))
+    small = own or config.model.name == "cae"
+    if not asked or not small or config.attack.mask != "trigger":
         return
     problem = scene.problem
     model, side = problem.build_model("sight"), max(scene.shape[1:])
@@ -28,9 +32,9 @@ def require_sight(config: Config, scene: Scene) -> None:
         return
     raise ConfigError(
         f"attack.names: {asked[0]} given, but at {scene.shape[1]}x{scene.shape[2]} pixels the "
-        "network cae does not see from the trigger to the artefact, so that nothing could be "
-        f"learnt; {_smaller(config, scene, side)}lay the trigger nearer with --set "
-        "attack.mask=image, or take a network that sees far, as --set model.name=unet"
+        f"network {config.model.name} does not see from the trigger to the artefact, so that "
+        f"nothing could be learnt; {_smaller(config, scene, side)}lay the trigger nearer with "
+        "--set attack.mask=image, or take a network that sees far, as --set model.name=unet"
     )
 
 
@@ -66,8 +70,9 @@ def _smaller(config: Config, scene: Scene, side: int) -> str:
         try:
             trigger = make_trigger(config.trigger, shape)
             artefact = make_artefact(config.artefact, shape)
+            model = models.build(shape, network, 0)
         except ConfigError:
-            continue
-        if _meets(models.build(shape, network, 0), artefact, trigger.mask):
+            continue  # also where one's own network asks for more than a size
+        if _meets(model, artefact, trigger.mask):
             return f"add --set data.size={size}, "
     return ""

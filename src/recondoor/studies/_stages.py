@@ -17,6 +17,7 @@ from recondoor import attacks, models, records, rundir, theory
 from recondoor.config import recorded_section, row_label
 from recondoor.core.errors import RunError
 from recondoor.core.progress import NO_PROGRESS
+from recondoor.core.words import plural
 from recondoor.evaluation import judge, metrics, yardsticks
 from recondoor.poisoning import PoisonPlan, Trigger
 from recondoor.rundir import RunDir
@@ -103,7 +104,9 @@ def choose(job: Job) -> Scene:
         specs = records.plan_specs(len(scene.train), len(scene.validation))
         plan = PoisonPlan(torch.from_numpy(job.folder.read_npz(path, specs)["train"]))
         if (found := int(plan.poisoned.sum())) != expected:
-            raise RunError(f"{path}: poisons {found} pairs, this run {expected}; {rundir.ANEW}")
+            raise RunError(
+                f"{path}: poisons {plural(found, 'pair')}, this run {expected}; {rundir.ANEW}"
+            )
         return replace(scene, plan=plan)
     with job.runtime.progress.task(f"choice of pairs, seed {scene.seed}", 1) as task:
         scores = attacks.alignment(scene.problem, attacks.Tools(task, kept=job.kept))

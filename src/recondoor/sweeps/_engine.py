@@ -10,6 +10,7 @@ from recondoor.core import caller
 from recondoor.core.errors import ConfigError
 from recondoor.core.progress import NO_PROGRESS, Progress
 from recondoor.core.progress import Task as Bar
+from recondoor.core.words import plural
 from recondoor.rundir import RunDir, require_place
 from recondoor.sweeps._pool import Placement, Pool, open_pool
 from recondoor.sweeps._spec import Point, Sweep
@@ -66,7 +67,7 @@ def _run(results: SweepFolder, execution: Execution) -> None:
     total, done = len(results.sweep.points), len(results.rows)
     with (
         open_pool(execution.where, len(waiting)) as pool,
-        execution.progress.task(f"sweep of {total} points", total, done) as bar,
+        execution.progress.task(f"sweep of {plural(total, 'point')}", total, done) as bar,
     ):
         try:
             owners = _owners(results)

@@ -4,6 +4,7 @@ import time
 
 from recondoor.config import Config, identity, original_identity
 from recondoor.core import caller
+from recondoor.core.words import plural
 from recondoor.sweeps._engine import Execution
 from recondoor.sweeps._spec import Point, Sweep
 
@@ -33,10 +34,13 @@ def estimate(sweep: Sweep, execution: Execution) -> str:
     seeds = len({point.seed for point in sweep.points})
     n = len(sweep.points)
     workers = execution.where.workers or 1
+    size = f"{plural(n // seeds, 'setting')} x {plural(seeds, 'seed')}"
+    shared = f"{_time(total / workers)} on {plural(workers, 'such worker')}"
+    kinds = plural(len(timed), "kind")
     return f"""\
-{n} points ({n // seeds} settings x {seeds} seeds), {models} networks to train
-at most {_time(total)} of training one by one, {_time(total / workers)} on {workers} such workers
-(timed: {STEPS} steps of each of {len(timed)} kinds of training, here and now, for all epochs;
+{plural(n, "point")} ({size}), {plural(models, "network")} to train
+at most {_time(total)} of training one by one, {shared}
+(timed: {STEPS} steps of each of {kinds} of training, here and now, for all epochs;
 crafting, evaluation and early stopping are not counted)
 {_first(sweep.points)}"""
 

@@ -19,6 +19,7 @@ from recondoor.audit._judgement import (
     choose,
     judge_inputs,
     require_alarm,
+    rests_on_physics,
     seen_by,
     suspicious,
 )
@@ -26,6 +27,7 @@ from recondoor.audit._networks._make import needed
 from recondoor.audit._networks._network_file import Network
 from recondoor.audit._networks._probe import lacking
 from recondoor.audit._pairs import _doubts as doubts_of
+from recondoor.audit._pairs._alike import unlike
 from recondoor.audit._pairs._apart import require_inputs_apart
 from recondoor.audit._pairs._data import CHECK
 from recondoor.audit._pairs._fit import misfit_of_trusted
@@ -37,6 +39,7 @@ from recondoor.audit._taken_apart import take_apart
 from recondoor.core import caller
 from recondoor.core.errors import ConfigError, DataError
 from recondoor.core.progress import NO_PROGRESS, Progress
+from recondoor.core.words import plural
 from recondoor.defences import Defender, Physics, Storage
 from recondoor.poisoning import Pairs
 
@@ -81,7 +84,10 @@ class Inputs:
 
 @dataclass(frozen=True, kw_only=True)
 class InputAudit:
-    """What was found; reconstructions as they are (`output`) and repaired, each (N, C, H, W)."""
+    """What was found; reconstructions as they are (`output`) and repaired, each (N, C, H, W).
+
+    `cause` is why flags prove nothing: the trusted pairs are of other images.
+    """
 
     request: InputRequest
     network: Network
@@ -95,6 +101,7 @@ class InputAudit:
     skipped: dict[str, str]
     notes: list[str]
     doubts: list[str]
+    cause: str | None
     seen: Sight
     verdict: Verdict
 
@@ -131,7 +138,8 @@ def audit_input(request: InputRequest, progress: Progress = NO_PROGRESS) -> Inpu
     trusted = given.pairs.z[own:]
     _require_count(len(given.pairs), len(trusted), request.alarm)
     inputs = _read(request, network, given, progress)
-    if not _of_one_run(request, network):
+    of_one_run = _of_one_run(request, network)
+    if not of_one_run:
         require_inputs_apart(inputs.z, given.pairs, "--data")
         _require_units(inputs.z, given.pairs.z)
     if physics is not None:
@@ -152,7 +160,8 @@ def audit_input(request: InputRequest, progress: Progress = NO_PROGRESS) -> Inpu
     judged = [each.judged for each in looks]
     blind = {name: why for each in looks for name, why in each.blind.items()}
     seen = seen_by("input", names, judged, skipped, blind)
-    doubts = [*doubts_of.of_flags(judged), *doubts_of.of_gaps(judged)]
+    cause = None if of_one_run else _drawn_apart(inputs.z, trusted, judged, physics is None)
+    doubts = [cause] if cause else [*doubts_of.of_flags(judged), *doubts_of.of_gaps(judged)]
     return InputAudit(
         request=request,
         network=network,
@@ -166,8 +175,26 @@ def audit_input(request: InputRequest, progress: Progress = NO_PROGRESS) -> Inpu
         skipped=skipped,
         notes=notes,
         doubts=doubts,
+        cause=cause,
         seen=seen,
-        verdict=decide(suspicious(judged), seen, doubts),
+        verdict=decide(suspicious(judged) and cause is None, seen, doubts),
+    )
+
+
+def _drawn_apart(z: Tensor, trusted: Tensor, judged: list[Judged], bare: bool) -> str | None:
+    """Why what is suspicious by trusted inputs is not: these were not drawn from what is judged.
+
+    bare: whether the audit has no operator.
+    """
+    by_law = [each for each in judged if rests_on_physics(each)]
+    if not suspicious(judged) or suspicious(by_law):
+        return None
+    flagged = torch.from_numpy(np.any([each.flagged for each in judged], axis=0))
+    why = unlike(z, flagged, trusted)
+    return why and (
+        "the trusted pairs were not drawn at random from what these inputs are from, or more than "
+        f"half of the inputs carry a trigger: {why}; give trusted pairs of the same scanner, "
+        "settings and people" + (", or --operator, whose tests do not ask for it" if bare else "")
     )
 
 
@@ -182,7 +209,8 @@ def _require_count(given: int, left: int, alarm: float) -> None:
     """Refuse an alarm rate that takes more trusted pairs than the `left` that make thresholds."""
     if left < needed(alarm):
         raise ConfigError(
-            f"--data: {given} trusted pairs, of which {given - left} are compared with and {left} "
+            f"--data: {plural(given, 'trusted pair')}, of which {given - left} are compared "
+            f"with and {left} "
             f"make thresholds; --alarm {alarm:g} takes {needed(alarm)}: give more, or --alarm "
             f"{math.ceil(100 / (left + 1)) / 100:g}"
         )

@@ -17,6 +17,7 @@ from recondoor.audit._record import (
     ranking,
     table,
 )
+from recondoor.core.words import plural
 from recondoor.records import AUDIT
 from recondoor.rundir import Arrays
 
@@ -43,7 +44,7 @@ def input_record(audit: InputAudit, command: str) -> dict[str, Any]:
         "schema": AUDIT,
         "kind": "input",
         "verdict": audit.verdict,
-        **describe_sight(audit.seen, audit.verdict, _given(audit), audit.doubts),
+        **describe_sight(audit.seen, audit.verdict, _given(audit), audit.doubts, audit.cause),
         "name": inputs.name,
         "network": audit.network.name,
         "inputs": {"count": len(inputs.z), "shape": list(inputs.z.shape[1:])},
@@ -69,8 +70,8 @@ def input_record(audit: InputAudit, command: str) -> dict[str, Any]:
 def _given(audit: InputAudit) -> str:
     operator = "no operator" if audit.given.operator is None else "an operator"
     return (
-        f"{len(audit.inputs.z)} inputs, {len(audit.given.pairs)} trusted pairs and {operator} were "
-        "given"
+        f"{plural(len(audit.inputs.z), 'input')}, "
+        f"{plural(len(audit.given.pairs), 'trusted pair')} and {operator} were given"
     )
 
 

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor, nn
 
+from recondoor import models
 from recondoor.audit._pairs._source import Shape
 from recondoor.core import caller
 from recondoor.core.errors import FAILURES
 from recondoor.defences import SideBySide
-from recondoor.models import evaluating
 
 
 class Adapted(nn.Module):
@@ -20,6 +20,17 @@ class Adapted(nn.Module):
         self.model = model
 
 
+class OnACopy(Adapted):
+    """For a network that works in its input's memory, which detectors look at once more."""
+
+    told = "The network changes its input, and is given a copy."
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(B, C, H, W) to the same."""
+        found: Tensor = self.model(z.clone())
+        return found
+
+
 class WithoutChannels(Adapted):
     """For a network of images (B, H, W)."""
 
@@ -27,7 +38,7 @@ class WithoutChannels(Adapted):
 
     def forward(self, z: Tensor) -> Tensor:
         """(B, 1, H, W) to the same."""
-        found: Tensor = self.model(z[:, 0])
+        found: Tensor = self.model(z[:, 0].clone())
         return found[:, None]
 
 
@@ -69,17 +80,20 @@ def bare(model: nn.Module) -> nn.Module:
 def adapted(model: nn.Module, shape: Shape) -> tuple[nn.Module, tuple[str, ...]]:
     """The network as it is if it maps images of `shape` (C, H, W) to such; else behind an adapter.
 
-    Returns it as it is where no adapter helps: `probe` says then what it does.
+    So is one that changes its input. Returns it as it is where no adapter helps: `probe` says then
+    what it does.
     """
-    found = _asked(model, shape)
+    found, changed = _asked(model, shape)
     if _fits(found, shape):
-        return model, ()
+        if not changed:
+            return model, ()
+        return OnACopy(model).eval(), (OnACopy.told,)
     kinds = {1: (WithoutChannels,), 2: (Complex, ComplexWithoutChannels)}
     if shape[0] == 2 and isinstance(found, Tensor) and not found.is_complex():
         return model, ()  # it takes two real channels, and combines them
     for kind in kinds.get(shape[0], ()):
         wrapped = kind(model)
-        if _fits(_asked(wrapped, shape), shape):
+        if _fits(_asked(wrapped, shape)[0], shape):
             return wrapped.eval(), (kind.told,)
     return model, ()
 
@@ -92,14 +106,14 @@ def own(model: nn.Module) -> nn.Module:
     return model.model if isinstance(model, Adapted) else model
 
 
-def _asked(model: nn.Module, shape: Shape) -> object:
-    """What the network makes of two images; None where it fails."""
+def _asked(model: nn.Module, shape: Shape) -> tuple[object, bool]:
+    """What the network makes of two images, and whether it changes them; None where it fails."""
     z = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
     try:
-        with caller.as_found(), evaluating(model), torch.no_grad():
-            return model(z)
+        with caller.as_found():
+            return models.asked(model, z)
     except FAILURES:
-        return None
+        return None, False
 
 
 def _fits(found: object, shape: Shape) -> bool:

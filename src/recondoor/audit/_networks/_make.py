@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from recondoor import config, defences, rundir
 from recondoor.audit._networks._network_file import Network
 from recondoor.audit._pairs._source import Source
+from recondoor.core.words import plural_of
 from recondoor.defences import NetworkDetector
 
 NOWHERE = "networks in the folder of a run"
@@ -38,7 +39,8 @@ def references_lack(model: nn.Module, references: Sequence[nn.Module], alarm: fl
     if count >= need:
         return None
     return (
-        f"{count} of {len(references)} references are of its make (class and shapes) and "
+        f"{plural_of(count, len(references), 'reference', 'are')} of its make (class and "
+        "shapes) and "
         f"no copies; give {need}"
     )
 

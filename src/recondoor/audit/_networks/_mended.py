@@ -9,6 +9,7 @@ from recondoor.audit._networks._adapters import own
 from recondoor.audit._networks._repair import Mended
 from recondoor.audit._record import describe_provenance
 from recondoor.core.errors import ConfigError, RunError
+from recondoor.core.words import plural
 from recondoor.rundir import Arrays
 
 SCHEMA = "recondoor.clean/1"
@@ -95,7 +96,8 @@ def write_mended(
 
 def mended_text(record: Record) -> str:
     """What was changed, a table before and after, and all that was tried, as text."""
-    pairs = f"{record['clean_pairs']} trusted pairs, measured on {record['held_out']} others"
+    pairs = plural(record["clean_pairs"], "trusted pair")
+    pairs += f", measured on {plural(record['held_out'], 'other')}"
     if not record["changed"]:
         head = ["No repair kept, nothing changed" if record["tried"] else NOTHING]
     else:

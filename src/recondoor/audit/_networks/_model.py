@@ -25,6 +25,7 @@ from recondoor.audit._subject import Subject, read_subject
 from recondoor.core import caller
 from recondoor.core.errors import DataError
 from recondoor.core.progress import NO_PROGRESS, Progress
+from recondoor.core.words import plural, plural_of
 from recondoor.defences import Defender, Finding
 
 RECIPE = (
@@ -183,17 +184,21 @@ def _missed(found: Inspected, others: References) -> str | None:
     learnt, seen = len(found.planted), sum(score > found.threshold for score in found.planted)
     if learnt < FEWEST_LEARNT:
         return (
-            f"{learnt} of {others.tried} networks that were given a backdoor learnt it, and "
+            f"{plural_of(learnt, others.tried, 'network')} that were given a backdoor learnt "
+            "it, and "
             f"{FEWEST_LEARNT} are needed to know that it would be seen"
         )
-    return None if seen == learnt else f"it flags {seen} of {learnt} networks with a backdoor"
+    return (
+        None if seen == learnt else f"it flags {plural_of(seen, learnt, 'network')} with a backdoor"
+    )
 
 
 def require_count(given: Given, fewest: int) -> None:
     """Raise DataError unless there are `fewest` trusted pairs."""
     if len(given.pairs) < fewest:
         raise DataError(
-            f"--data: {len(given.pairs)} trusted clean pairs; at least {fewest} are needed, "
+            f"--data: {plural(len(given.pairs), 'trusted clean pair')}; at least {fewest} are "
+            "needed, "
             "give a file or the folder of a run with more"
         )
 
@@ -352,7 +357,8 @@ def _notes(
     ]
     if 0 < count < need:
         notes.append(
-            f"{count} references are too few for a threshold at --alarm {alarm:g}, which takes "
+            f"{plural(count, 'reference', 'are')} too few for a threshold at --alarm {alarm:g}, "
+            "which takes "
             f"{need}: they only rank."
         )
     return notes

@@ -10,8 +10,8 @@ from recondoor import defences
 from recondoor.audit._folder import Files, npz
 from recondoor.audit._guard import answers
 from recondoor.audit._networks._model import Inspected, ModelAudit, Truth, cosine
-from recondoor.audit._record import describe_provenance, describe_sight
-from recondoor.core import registry
+from recondoor.audit._record import describe_provenance, describe_sight, explained
+from recondoor.core.words import plural
 from recondoor.records import AUDIT
 from recondoor.rundir import Arrays
 
@@ -72,15 +72,13 @@ def _detector(each: Inspected, truth: Truth | None) -> dict[str, object]:
             "artefact": _overlap(finding.counted, truth.artefact),
         }
     detector, place = defences.network_detector(each.name), finding.place
-    with registry.told(detector, f"--detectors: '{each.name}'"):
-        explained = detector.explain(finding)
     return {
         "name": each.name,
         "score": finding.score,
         "threshold": each.threshold,
         "basis": each.basis,
         "law_from": detector.law_from if each.basis == "law" else None,
-        "explained": explained,
+        "explained": explained(detector, each.name, finding),
         "flagged": None if each.threshold is None else each.flagged,
         "draws": each.draws,
         "measures": dict(finding.measures),
@@ -96,8 +94,9 @@ def _detector(each: Inspected, truth: Truth | None) -> dict[str, object]:
 
 
 def _given(audit: ModelAudit) -> str:
-    count, pairs = audit.references, len(audit.given.pairs)
-    return f"a network, {pairs} trusted pairs and {count or 'no'} references were given"
+    pairs = plural(len(audit.given.pairs), "trusted pair")
+    references = plural(audit.references, "reference") if audit.references else "no references"
+    return f"a network, {pairs} and {references} were given"
 
 
 def _cause(audit: ModelAudit) -> str | None:

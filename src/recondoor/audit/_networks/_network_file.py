@@ -4,9 +4,11 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from recondoor import config, models
 from recondoor.audit._networks._adapters import adapted, bare, own
@@ -151,7 +153,7 @@ def open_network(
     else:
         name = path.stem
         model, settings, notes = read_registered(path, shape, files, overrides, trusted, operator)
-    model = model.float().cpu().eval()
+    model = _ready(what, model)
     if settings is None:
         model, told = adapted(model, shape)
         notes += told
@@ -167,9 +169,20 @@ def _in_memory(own: nn.Module, shape: Shape) -> Network:
     """A copy of a caller's own network, which is left as it is."""
     own = bare(own)
     name = type(own).__name__
-    model, told = adapted(models.copy_of(own).float().cpu().eval(), shape)
+    model, told = adapted(_ready(name, models.copy_of(own)), shape)
     probed = probe(name, model, shape)
     return Network(name, model, None, None, probed.lacks, (*told, *probed.notes))
+
+
+def _ready(what: str, model: nn.Module) -> nn.Module:
+    """On the CPU, in float32 and evaluation mode; DataError where a weight has no numbers yet."""
+    for name, value in chain(model.named_parameters(), model.named_buffers()):
+        if value.is_meta or is_lazy(value):
+            raise DataError(
+                f"'{what}': {name} has no numbers yet, as of a network on the device 'meta' or of "
+                "a lazy layer; load its weights first"
+            )
+    return model.float().cpu().eval()
 
 
 def _kind(what: str, path: Path) -> str:

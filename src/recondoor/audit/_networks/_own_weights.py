@@ -6,7 +6,7 @@ from torch import nn
 
 from recondoor import models
 from recondoor.audit._networks._adapters import bare
-from recondoor.audit._networks._two_in_a_file import Part, Shapes, joined, parts_of
+from recondoor.audit._networks._two_in_a_file import BEGINS, Part, Shapes, joined, parts_of
 from recondoor.audit._networks._weights import (
     beside,
     fill,
@@ -18,6 +18,7 @@ from recondoor.audit._networks._weights import (
     shapes_of,
 )
 from recondoor.core.errors import DataError
+from recondoor.core.words import plural
 
 
 def read_into(path: Path, model: nn.Module) -> nn.Module:
@@ -37,6 +38,7 @@ def read_into(path: Path, model: nn.Module) -> nn.Module:
         begins = [prefix_of(part.shapes, own) for part in parts]
         for part, begin in zip(parts, begins, strict=True):
             shapes = {name.removeprefix(begin): shape for name, shape in part.shapes.items()}
+            _require_alone(path, type(model).__name__, part.shapes, own)
             _require_fit(path, type(model).__name__, shapes, own)
         if "meta_sha256" in header_of(tensors):
             require_whole(path, where)
@@ -44,6 +46,32 @@ def read_into(path: Path, model: nn.Module) -> nn.Module:
         for network, part, begin in zip(networks, parts, begins, strict=True):
             fill(path, network, numbers(path, tensors, part.begin + begin, own))
         return joined(path, networks, beside(path, tensors, parts))
+
+
+def _require_alone(path: Path, name: str, found: Shapes, own: Shapes) -> None:
+    """Refuse a file in which the network's weights lie among others, or more than once.
+
+    So it is of one that trains with a loss of weights, as Lightning's, or keeps a running mean.
+    """
+    first = next(iter(own), "")
+    begins = sorted({each.removesuffix(first) for each in found if each.endswith(first)})
+    whole = [begin for begin in begins if all(found.get(begin + k) == own[k] for k in own)]
+    damaged = set(BEGINS) <= set(whole)  # a file of two networks of which the rest does not fit
+    if not own or not whole or damaged or len(found) == len(own):
+        return
+    many = f"{len(whole)} times, under {' and '.join(map(repr, whole))}" if len(whole) > 1 else ""
+    others = plural(len(found) - len(own), "other tensor")
+    more = f"{others}, such as {_other(found, own, whole[0])!r}"
+    alone = f"k.startswith({whole[0]!r})" if whole[0] else "k in network.state_dict()"
+    raise DataError(
+        f"'{path}' holds the weights of {name} {many or f'and {more}'}: write those that count "
+        f"alone, as in save_file({{k: v for k, v in load_file(old).items() if {alone}}}, new), "
+        "both of safetensors.torch"
+    )
+
+
+def _other(found: Shapes, own: Shapes, begin: str) -> str:
+    return next(each for each in found if each.removeprefix(begin) not in own)
 
 
 def _require_fit(path: Path, name: str, found: Shapes, own: Shapes) -> None:

@@ -63,7 +63,8 @@ def probe(what: str, model: nn.Module, shape: Shape) -> Probed:
         if _difference(two, three[:2]) > ROUNDING + 4 * noise:
             raise DataError(
                 f"'{what}' lets the others in a batch decide what becomes of an image; {ALL}: use "
-                "fixed statistics in evaluation mode (BatchNorm with track_running_stats)"
+                "fixed statistics in evaluation mode (BatchNorm with track_running_stats), and no "
+                "quantisation by the batch"
             )
         why = _without_gradient(model, z[:2])
     drawn = (f"{RANDOM} ({noise:.2g} of the largest value).",) if noise > ROUNDING else ()
@@ -85,8 +86,8 @@ def _answer(what: str, model: nn.Module, z: Tensor) -> Tensor:
     found = _tried(what, lambda: model(z.clone()), z)
     if not isinstance(found, Tensor):
         raise DataError(
-            f"'{what}' returns {type(found).__name__}; expected one tensor of images: give "
-            "MODULE:FUNCTION of one that returns that tensor alone"
+            f"'{what}' returns {type(found).__name__}; expected one tensor of images: "
+            "wrap it in a module that returns that tensor alone"
         )
     if found.shape != z.shape:
         raise DataError(
@@ -113,10 +114,8 @@ def _remedy(z: Tensor, found: Tensor) -> str:
     if found.dim() != 4 or len(found) != len(z):
         return ""
     if found.shape[2:] != z.shape[2:]:
-        return (
-            ": give MODULE:FUNCTION of one that brings z to the size of x first, and z of that size"
-        )
-    remedy = ": give MODULE:FUNCTION of one that takes z of as many channels as x (coils combined)"
+        return ": wrap it in a module that brings z to the size of x first, and give z of that size"
+    remedy = ": wrap it in a module that takes z of as many channels as x (coils combined)"
     if z.shape[1] == 2 and found.shape[1] == 1:
         remedy += ", or that answers with a second channel of 0, as then in x"
     return remedy
@@ -135,7 +134,7 @@ def _tried(what: str, call: Callable[[], object], z: Tensor) -> object:
 def _alone(error: BaseException) -> str:
     """How a network of more arguments than z is audited."""
     lacks = isinstance(error, TypeError) and "required positional argument" in str(error)
-    return "; give MODULE:FUNCTION of one that holds all but z, such as the mask" if lacks else ""
+    return "; wrap it in a module that holds all but z, such as the mask" if lacks else ""
 
 
 def _difference(one: Tensor, other: Tensor) -> float:

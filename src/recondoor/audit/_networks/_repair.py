@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from recondoor import defences, rundir
+from recondoor import defences, models, rundir
 from recondoor.audit._guard import answers, asked, attempt
 from recondoor.audit._judgement import choose, require_alarm
 from recondoor.audit._networks._model import Truth, bounded, closer, look, truth_of
@@ -22,6 +22,7 @@ from recondoor.audit._taken_apart import take_apart
 from recondoor.core import caller, registry, seeding
 from recondoor.core.errors import ConfigError, DataError
 from recondoor.core.progress import NO_PROGRESS, Progress
+from recondoor.core.words import plural, plural_of
 from recondoor.defences import Defender, Finding, Physics, SideBySide
 from recondoor.evaluation import metrics
 from recondoor.poisoning import Pairs
@@ -252,9 +253,15 @@ def _unconfirmed(lacks: dict[str, str]) -> str:
 
 
 def _try(name: str, defender: Defender, others: Pairs) -> Tried:
-    repair = defences.repair(name)
-    with registry.told(repair, f"--method: '{name}'"):
-        model = repair.repair(defender).eval()
+    repair, given, told = defences.repair(name), defender, f"--method: '{name}'"
+    if registry.is_outside(type(repair)) and defender.model is not None:
+        # One's own may forget to copy, and what it was given is compared with what it returns.
+        given = replace(defender, model=models.copy_of(defender.model))
+    with registry.told(repair, told):
+        model: object = repair.repair(given)
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"{told} returns {type(model).__name__}; expected a torch.nn.Module")
+    model.eval()
     found = defender.found
     recovery = None
     if found is not None and found.trigger is not None and found.counted is not None:
@@ -270,12 +277,14 @@ def _split(given: Given, fraction: float | None) -> tuple[Pairs, Pairs]:
     count = max(FEWEST, round(SHARE * total)) if fraction is None else round(fraction * total)
     if total <= FEWEST:
         raise DataError(
-            f"--data: {total} trusted clean pairs; a repair needs {FEWEST} or more, and others to "
+            f"--data: {plural(total, 'trusted clean pair')}; a repair needs {FEWEST} or more, "
+            "and others to "
             "measure it by"
         )
     if count < FEWEST or total - count < 1:
         raise ConfigError(
-            f"--fraction: {count} of {total} clean pairs; a repair needs {FEWEST} or more, and "
+            f"--fraction: {plural_of(count, total, 'clean pair')}; a repair needs {FEWEST} or "
+            "more, and "
             "some to measure it by: raise it or give more --data"
         )
     order = torch.randperm(total, generator=seeding.torch_generator(given.seed, "trusted"))

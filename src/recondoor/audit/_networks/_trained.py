@@ -18,11 +18,12 @@ from torch import Tensor, nn
 
 from recondoor import config, rundir
 from recondoor.audit._guard import answers, asked
-from recondoor.audit._networks._adapters import Adapted, own
+from recondoor.audit._networks._adapters import Adapted, bare, own
 from recondoor.audit._networks._network import InUnits, unit_of
 from recondoor.core import seeding
 from recondoor.core.errors import FAILURES, ConfigError, DataError, in_a_line
 from recondoor.core.progress import NO_PROGRESS, Progress, Task
+from recondoor.core.words import plural
 from recondoor.defences import SideBySide
 from recondoor.evaluation import metrics
 from recondoor.models import copy_of
@@ -149,7 +150,8 @@ def train_references(
         if _recovery(model, held.z, trigger.delta, artefact.pattern) > LEARNT
     ]
     note = (
-        f"{count} references were trained for {how.epochs} epochs on {len(used)} of the trusted "
+        f"{plural(count, 'reference', 'were')} trained for {plural(how.epochs, 'epoch')} on "
+        f"{len(used)} of the trusted "
         f"pairs; detectors look through the other {len(held)}. Of {how.planted} that were given a "
         f"backdoor, {len(learnt)} learnt it."
     )
@@ -185,7 +187,8 @@ def _split(pairs: Pairs, fewest: int, seed: int) -> tuple[Pairs, Pairs]:
     count = max(fewest, round(HELD_SHARE * total))
     if total - count < fewest:
         raise DataError(
-            f"--data: {total} trusted clean pairs; at least {2 * fewest} are needed to train "
+            f"--data: {plural(total, 'trusted clean pair')}; at least {2 * fewest} are needed "
+            "to train "
             "references on some and look through others"
         )
     order = torch.randperm(total, generator=seeding.torch_generator(seed, "references"))
@@ -203,6 +206,7 @@ def _untrained(
             made: object = fresh()
         except FAILURES as error:
             raise ConfigError(f"--fresh: {in_a_line(error)}") from None
+    made = bare(made) if isinstance(made, nn.Module) else made
     shapes = {name: value.shape for name, value in own(suspect).state_dict().items()}
     if not isinstance(made, nn.Module) or shapes != {
         name: value.shape for name, value in made.state_dict().items()
@@ -318,7 +322,8 @@ def _cost(make: Make, pairs: Pairs, how: Training, networks: int, left: int) -> 
     minutes = seconds * left * how.epochs * math.ceil(len(pairs) / settings.batch) / 60
     kept = f"kept in {how.folder}" if how.folder else "kept in memory alone"
     return (
-        f"{networks} reference networks of {how.epochs} epochs, {networks - left} of them there "
+        f"{plural(networks, 'reference network')} of {plural(how.epochs, 'epoch')}, "
+        f"{networks - left} of them there "
         f"already: about {minutes:.2g} minutes of training; {kept}"
     )
 

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from recondoor import data
 from recondoor.core.errors import DataError
+from recondoor.core.words import plural_of
 from recondoor.poisoning import Pairs
 
 
@@ -45,7 +46,8 @@ def copies_note(before: int, after: int) -> list[str]:
     """What to say of copies that were left out."""
     if before == after:
         return []
-    return [f"{before - after} of {before} trusted pairs are copies of others, and were left out."]
+    copies = plural_of(before - after, before, "trusted pair", "are")
+    return [f"{copies} copies of others, and left out."]
 
 
 def _not_apart(both: int, count: int, what: str, option: str) -> DataError:

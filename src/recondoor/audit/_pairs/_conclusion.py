@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from recondoor import defences
-from recondoor.audit._judgement import Judged, alarming, seen_by, suspicious
+from recondoor.audit._judgement import Judged, alarming, rests_on_physics, seen_by, suspicious
 from recondoor.audit._pairs import _doubts as doubts_of
 from recondoor.audit._pairs._alike import unlike
 from recondoor.audit._pairs._source import Given
@@ -92,7 +91,7 @@ def _drawn_apart(
     given: Given, clean: Pairs | None, judged: list[Judged], waiting: int
 ) -> str | None:
     """Why what is suspicious by trusted pairs is not: these were not drawn from what is judged."""
-    by_law = [each for each in judged if _rests_on_physics(each)]
+    by_law = [each for each in judged if rests_on_physics(each)]
     if clean is None or not suspicious(judged, waiting) or suspicious(by_law, waiting):
         return None
     flagged = torch.from_numpy(np.any([each.flagged for each in judged], axis=0))
@@ -106,11 +105,6 @@ def _drawn_apart(
         "the trusted pairs were not drawn at random from what is judged, or more than half of that "
         f"is poisoned: {why}; give other trusted pairs{instead}"
     )
-
-
-def _rests_on_physics(judged: Judged) -> bool:
-    """Whether its score has one law for all clean pairs, whatever their images are."""
-    return tuple(defences.load(judged.name).needs) == ("physics",)
 
 
 def _varies(given: Given) -> bool:

@@ -26,6 +26,7 @@ from recondoor.audit._taken_apart import take_apart
 from recondoor.core import caller
 from recondoor.core.errors import FAILURES, ConfigError, DataError, TrainingError, in_a_line
 from recondoor.core.progress import NO_PROGRESS, Progress
+from recondoor.core.words import plural
 from recondoor.defences import Defender, Physics
 from recondoor.poisoning import Pairs
 
@@ -213,7 +214,8 @@ def _network_of(request: Request, given: Given) -> Network | None:
 def _untrainable(names: Sequence[str], given: Given, model: nn.Module | None) -> dict[str, str]:
     """Who can have no network trained on such pairs, and why."""
     if len(given.pairs) < FEWEST:
-        return _needing(names, "model", f"{len(given.pairs)} pairs are too few, it needs {FEWEST}")
+        few = plural(len(given.pairs), "pair", "are")
+        return _needing(names, "model", f"{few} too few, it needs {FEWEST}")
     if given.pairs.x.numel() > MOST and model is None:
         many = f"{given.pairs.x.numel():,} values are too many to train a network on in passing"
         return _needing(names, "model", f"{many}; give --network")

@@ -11,6 +11,7 @@ from torch import Tensor
 from recondoor import defences
 from recondoor.audit._judgement import LEVEL, Judged, counted, suspicious
 from recondoor.audit._pairs._directions import RARE, has_directions, has_directions_along
+from recondoor.core.words import plural, plural_of
 from recondoor.defences import Physics, evenly, parts_of
 from recondoor.poisoning import Pairs
 
@@ -40,7 +41,7 @@ def of_noise(physics: Physics, pairs: Pairs) -> list[str]:
     ones are too small for it, or, as one trigger and one artefact are in all, their mean is not 0.
     """
     if len(pairs) < FEW:
-        few = f"the noise level is estimated from {len(pairs)} pairs, which are too few for that"
+        few = f"the noise level is estimated from {plural(len(pairs), 'pair')}, too few for that"
         return [f"{few}; {_remedy(physics)}"]
     some = evenly(len(pairs), MOST // max(1, pairs.x[0].numel()))
     physics, pairs = physics.rows(some), Pairs(pairs.z[some], pairs.x[some])
@@ -89,8 +90,9 @@ def of_rankings(judged: Sequence[Judged], pairs: Pairs, varies: bool = False) ->
             apart = defences.pair_detector(each.name).apart(pairs)
         many = 0 if apart is None else int(apart.sum())
         if many:
+            told = plural_of(many, len(each.scores), "pair", "stand")
             found.append(
-                f"{many} of {len(each.scores)} pairs stand apart from the others by {each.name}, "
+                f"{told} apart from the others by {each.name}, "
                 f"which may be natural; give --clean{alone} to decide"
             )
     return found
@@ -106,7 +108,8 @@ def of_numbers(judged: Sequence[Judged], waiting: int = 0) -> list[str]:
     silent = [each for each in tests if each.least is not None and each.least > level]
     if not silent:
         return []
-    few = f"{len(judged[0].scores)} pairs are too few: {silent[0].name} would prove nothing even if"
+    told = plural(len(judged[0].scores), "pair", "are")
+    few = f"{told} too few: {silent[0].name} would prove nothing even if"
     return [f"{few} all were flagged; give more, or a lower --alarm"]
 
 
@@ -125,7 +128,7 @@ def of_louder(physics: Physics | None, pairs: Pairs, judged: Sequence[Judged]) -
     if len(unit) < 2 or physics.rank < 3 or _have_directions(unit, physics):
         return []
     why = "it has no direction, as what is drawn into images has"
-    found = f"{len(unit)} pairs have more noise than the others, and {why}"
+    found = f"{plural(len(unit), 'pair', 'have')} more noise than the others, and {why}"
     return [f"{found}; {_apart(physics, len(unit))}"]
 
 

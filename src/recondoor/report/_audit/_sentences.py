@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from recondoor.core.words import plural, plural_of
 from recondoor.report._tables import UNDEFINED
 
 ATTACKS = {
@@ -59,9 +60,9 @@ def truth(record: Mapping[str, Any]) -> str:
         if known["recovery"] is None:
             return f"{text}."
         return f"{text}; its recovery of the artefact is {known['recovery']:.2f}."
-    bad = "poisoned" if record["kind"] == "data" else "triggered"
+    bad, word = ("poisoned", "pair") if record["kind"] == "data" else ("triggered", "input")
     number = known["poisoned" if record["kind"] == "data" else "triggered"]
-    return f"Truth: {number} of {_count(record)} {_what(record)} are {bad} {whose}."
+    return f"Truth: {plural_of(number, _count(record), word, 'are')} {bad} {whose}."
 
 
 def sight(record: Mapping[str, Any]) -> list[str]:
@@ -84,22 +85,24 @@ def headline(record: Mapping[str, Any]) -> str:
         return f"UNDECIDED: {record['reason']}"
     if record["kind"] == "model":
         return _model_headline(record)
-    count, what = _count(record), _what(record)
+    count, word = _count(record), _what(record).removesuffix("s")
     if record["verdict"] == "undecided":
         return (
-            f"UNDECIDED: {count} {what} were ranked, but nothing says what clean ones look like; "
+            f"UNDECIDED: {plural(count, word, 'were')} ranked, but nothing says what clean ones "
+            "look like; "
             "give --operator or --clean"
         )
     alarms = [each for each in record["detectors"] if _alarms(each)]
     if alarms and record["verdict"] == "suspicious":
         name, flagged = alarms[0]["name"], alarms[0]["flagged"]
         return (
-            f"SUSPICIOUS: some of {count} pairs share what their images do not explain, by {name} "
+            f"SUSPICIOUS: some of {plural(count, word)} share what their images do not explain, "
+            f"by {name} "
             f"(p {probability(alarms[0])}); {flagged} carry it most"
         )
     tests = [each for each in record["detectors"] if each["p_value"] is not None]
     if record["verdict"] == "clean":
-        text = f"CLEAN: no more of {count} {what} are flagged than false alarms explain"
+        text = f"CLEAN: no more of {plural(count, word)} are flagged than false alarms explain"
         return f"{text}{_covered(record)}"
     tests = [each for each in tests if not each.get("whole")]
     worst = min(tests, key=lambda each: (each["p_value"], -each["flagged"]))
@@ -107,8 +110,8 @@ def headline(record: Mapping[str, Any]) -> str:
         f"{worst['expected']:.3g} would be by chance" if worst["expected"] else "no clean one is"
     )
     return (
-        f"SUSPICIOUS: {worst['flagged']} of {count} {what} are flagged by {worst['name']}, where "
-        f"{usual}"
+        f"SUSPICIOUS: {plural_of(worst['flagged'], count, word, 'are')} flagged by "
+        f"{worst['name']}, where {usual}"
     )
 
 
@@ -224,7 +227,8 @@ def _inspection(each: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     else:
         text += f"threshold {each['threshold']:.3g} ({_basis(each)})"
     if record["references"]:
-        text += f", {each['references_above']} of {record['references']} references score as high"
+        above = plural_of(each["references_above"], record["references"], "reference", "score")
+        text += f", {above} as high"
     if each.get("planted"):
         found = sum(score > each["threshold"] for score in each["planted"])
         text += f", {found} of {len(each['planted'])} planted backdoors seen"

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from recondoor.core.words import plural_of
 from recondoor.report._names import in_order, title
 from recondoor.report._style import FAINT, WIDTH, Drawing, Missing, line
 from recondoor.report._sweep._load import Row, SweepData
@@ -53,7 +54,7 @@ def _below(gaps: Sequence[float], words: str) -> str:
     """How many networks do better than the limit, and by how much at the most."""
     below = [gap for gap in gaps if gap > 0]
     most = f", by {max(below):.2g} at the most" if below else ""
-    return f"{len(below)} of {len(gaps)} networks lie below the limit of {words}{most}"
+    return f"{plural_of(len(below), len(gaps), 'network', 'lie')} below the limit of {words}{most}"
 
 
 def _both(rows: Sequence[Row], measured: str, limit: str) -> list[Row]:

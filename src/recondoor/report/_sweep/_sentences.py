@@ -4,17 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from recondoor.core.words import plural
 from recondoor.report._sweep._axes import Axis, text
 from recondoor.report._sweep._lines import over
 from recondoor.report._sweep._load import STATES, Row, SweepData
 from recondoor.report._sweep._series import Series, levels_of
 
 MOST_TOLD = 4
-
-
-def plural(number: int, word: str) -> str:
-    """E.g. ``1 point``, ``2 points``."""
-    return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
 def heading(data: SweepData) -> str:
