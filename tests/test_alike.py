@@ -105,3 +105,16 @@ def test_inputs_of_another_kind_than_the_trusted_ones_are_not_accused() -> None:
     assert found.verdict == "undecided"
     assert "drawn at random from what these inputs are from" in str(found.reason)
     assert "give trusted pairs of the same scanner" in str(found.reason)
+
+
+def test_what_no_measurement_can_have_made_is_proof_whoever_the_inputs_are_of() -> None:
+    """Half of the columns are measured; the trigger lies in the others."""
+    matrix = np.diag(np.tile(np.arange(12) % 2, 12).astype(float))[1::2]
+    judged, trusted = kinds(100, 1, 0.0).roll(5, -2), kinds(300, 2, 0.5)
+    judged[..., ::2], z = 0, trusted.clone()
+    z[..., ::2] = 0
+    judged[:10, :, 2:5, 2] = 1
+    network = torch.nn.Conv2d(1, 1, 3, padding=1)
+    found = rd.audit_inputs(network, judged, clean=(z, trusted), operator=matrix, sigma=0.01)
+    assert found.verdict == "suspicious"
+    assert found.table.loc["range-projection", "flagged"] == 10

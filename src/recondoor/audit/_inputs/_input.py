@@ -19,7 +19,6 @@ from recondoor.audit._judgement import (
     choose,
     judge_inputs,
     require_alarm,
-    rests_on_physics,
     seen_by,
     suspicious,
 )
@@ -186,7 +185,7 @@ def _drawn_apart(z: Tensor, trusted: Tensor, judged: list[Judged], bare: bool) -
 
     bare: whether the audit has no operator.
     """
-    by_law = [each for each in judged if rests_on_physics(each)]
+    by_law = [each for each in judged if each.basis == "law"]  # which no trusted input made
     if not suspicious(judged) or suspicious(by_law):
         return None
     flagged = torch.from_numpy(np.any([each.flagged for each in judged], axis=0))
