@@ -44,7 +44,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--table", action="store_true")
     if parser.parse_args().table:
-        print("\n".join(table(kept())))
+        for title, lines in tables(kept()).items():
+            print(f"{title}\n", *lines, "", sep="\n")
         return
     torch.set_num_threads(1)
     done = {(row["scene"], row["attack"], row["seed"]) for row in kept()}
@@ -145,27 +146,40 @@ def repairs_of(case: Any) -> Row:
     return found
 
 
-def table(rows: list[Row]) -> Iterator[str]:
-    """Tables of pairs, inputs, networks and repairs, least and most over the seeds."""
-    for part in ("pairs", "inputs"):
-        names = list(
-            dict.fromkeys(n for row in rows for n in row.get(part, {"detectors": {}})["detectors"])
-        )
-        yield from header(["scene, attack", *(f"`{each}`" for each in names), "verdicts"])
-        for words, mine in groups(rows):
-            found = [row[part] for row in mine if part in row]
-            cells = [
-                listed(one["detectors"].get(each, {}).get("auc") for one in found) for each in names
-            ]
-            yield line([words, *cells, ", ".join(one["verdict"].upper() for one in found)])
-        yield ""
+def tables(rows: list[Row]) -> dict[str, list[str]]:
+    """Lines of a table of each kind: values of the seeds, in order."""
+    return {
+        "Training pairs, ROC-AUC": list(looked(rows, "pairs")),
+        "Inputs of networks that learnt the backdoor, ROC-AUC": list(looked(rows, "inputs")),
+        "Scores of networks": list(networks_table(rows)),
+        "Recovery, and change of the benign error": list(repairs_table(rows)),
+    }
+
+
+def looked(rows: list[Row], part: str) -> Iterator[str]:
+    """What each detector makes of pairs or inputs, and the verdict."""
+    found = [row[part]["detectors"] for row in rows if part in row]
+    names = list(dict.fromkeys(name for each in found for name in each))
+    yield from header(names, "verdicts")
+    for words, mine in groups(rows):
+        own = [row[part] for row in mine if part in row]
+        cells = [listed(one["detectors"].get(n, {}).get("auc") for one in own) for n in names]
+        if own:
+            yield line([words, *cells, ", ".join(one["verdict"].upper() for one in own)])
+
+
+def networks_table(rows: list[Row]) -> Iterator[str]:
+    """Scores of every network detector."""
     names = list(rows[0]["networks"])
-    yield from header(["scene, attack", *(f"`{each}`" for each in names)])
+    yield from header(names)
     for words, mine in groups(rows, ("original",)):
         yield line([words, *(listed(row["networks"][n]["score"] for row in mine) for n in names)])
-    yield ""
+
+
+def repairs_table(rows: list[Row]) -> Iterator[str]:
+    """What every repair leaves, and costs."""
     names = list(next(row["repairs"] for row in rows if "repairs" in row))
-    yield from header(["scene, attack", *(f"`{each}`" for each in names)])
+    yield from header(names)
     for words, mine in groups(rows):
         found = [row["repairs"] for row in mine if "repairs" in row]
         if found:
@@ -198,10 +212,11 @@ def listed(values: Iterable[float | None]) -> str:
     return ", ".join("–" if value is None else f"{value:.2f}" for value in values)
 
 
-def header(cells: list[str]) -> Iterator[str]:
+def header(names: list[str], *more: str) -> Iterator[str]:
     """First lines of a table."""
-    yield line(cells)
-    yield f"|---|{'---:|' * (len(cells) - 1)}"
+    cells = [name if name == "before" else f"`{name}`" for name in names] + list(more)
+    yield line(["scene, attack", *cells])
+    yield f"|---|{'---:|' * len(cells)}"
 
 
 def line(cells: list[str]) -> str:

@@ -22,7 +22,7 @@ from scipy.special import ndtr, stdtrit
 
 from recondoor.audit import auc
 from scanners import ATTACKS as OF_SCANNERS
-from scanners import SCENES, kept
+from scanners import SCENES, kept, tables
 
 HERE = Path(__file__).parent
 DRAWS = 2000
@@ -54,6 +54,8 @@ def main() -> None:
         *repairs(rows),
         *apart(rows),
     ]
+    for title, found in tables(kept()).items():
+        lines += [f"\n## Heads and chests: {title[0].lower()}{title[1:]}\n", *found]
     (HERE / "tables.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     draw([*rows, *scanners()])
 

@@ -26,6 +26,7 @@ def quotes() -> Iterator[Quote]:
     yield from scored_anew()
     yield from peaks()
     yield from beside()
+    yield from scanners()
     yield from mirrored()
     yield from fallbacks()
     yield from artefacts()
@@ -203,6 +204,13 @@ WORDS = {
     "spread_low": "smooth",
     "measured": "in the measurement",
 }
+
+
+def scanners() -> Iterator[Quote]:
+    """Lines of the table of repairs of heads and chests."""
+    study = script("defences/scanners.py")
+    for line in study.repairs_table(study.kept()):
+        yield Quote(line, "studies/defences/scanners.jsonl")
 
 
 def beside() -> Iterator[Quote]:
