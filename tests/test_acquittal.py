@@ -2,12 +2,15 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 import pipelines_kit as kit
 from recondoor.defences import Defender, shared_pattern
+from recondoor.defences._base import Power
+from recondoor.operators.identity import Identity
 
 
 @pytest.mark.parametrize(("p_value", "silent"), [(1.0, True), (0.5, True), (0.3, False)])
@@ -24,3 +27,34 @@ def test_what_is_nearly_seen_is_not_acquitted(
     assert judged.p_value == pytest.approx(p_value)
     assert (judged.lacking is None) == silent
     assert silent or f"p = {p_value}" in str(judged.lacking)
+
+
+@pytest.mark.parametrize("log_p", [0.0, -20.0])
+def test_an_operator_that_leaves_too_little_is_done_without(
+    log_p: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(3)
+    x = kit.heads(100, 3)
+    pairs = kit.of(x + 0.01 * rng.standard_normal(x.shape), x)
+    nuisance, seen = shared_pattern._look(pairs, Defender())
+    nothing = replace(seen, log_p=0.0)
+    plain = replace(seen, log_p=log_p)
+
+    def look(_: object, defender: Defender) -> object:
+        return nuisance, plain if defender.operator is None else nothing
+
+    power = shared_pattern._power
+
+    def weak(*given: Any, sure: bool) -> Power:
+        found = power(*given, sure=sure)
+        return found if given[3].operator is None else replace(found, found=0.5)
+
+    monkeypatch.setattr(shared_pattern, "_look", look)
+    monkeypatch.setattr(shared_pattern, "_power", weak)
+    known = Defender(operator=Identity((1, *x.shape[1:]), 0.01))
+    judged = shared_pattern.SharedPattern().test(pairs, known)
+    assert judged.p_value == 1.0
+    if log_p == 0:
+        assert judged.lacking is None and judged.power is not None and judged.power.found >= 0.9
+    else:
+        assert "without it some pairs share a pattern" in str(judged.lacking)

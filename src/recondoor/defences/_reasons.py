@@ -29,6 +29,12 @@ APART = (
 )
 """What is lacking where pairs stand apart and no test finds one pattern in one sign."""
 
+UNTOLD = (
+    "with the operator nothing is found, and a lesion might have been missed; without it some "
+    "pairs share a pattern: audit them without --operator"
+)
+"""What is lacking where only a look without the operator finds something."""
+
 NAMED = 10
 """Pairs at most that a sentence names by their numbers."""
 

@@ -37,7 +37,7 @@ from recondoor.defences._makes import of_another_make
 from recondoor.defences._nuisance import Nuisance, chunks, fitted_to
 from recondoor.defences._order import misordered
 from recondoor.defences._planted import Field, planted_in, power_of
-from recondoor.defences._reasons import APART, DOUBT, HALVES, faint, lacking, makes, odd
+from recondoor.defences._reasons import APART, DOUBT, HALVES, UNTOLD, faint, lacking, makes, odd
 from recondoor.defences._standing import TWO, kurtosis_along, log_p_apart
 from recondoor.poisoning import Pairs
 
@@ -131,9 +131,12 @@ class SharedPattern(SetDetector):
         power = _power(nuisance, pairs, found, defender, sure=bare is not None)
         remedy = _remedy(nuisance, pairs, defender)
         reason = lacking(power, len(pairs), remedy)
-        if reason is None and p_value < NEAR:
-            reason = faint(p_value, remedy)
-        return _silent(scores, p_value, reason, power)
+        if p_value < NEAR:
+            return _silent(scores, p_value, reason or faint(p_value, remedy), power)
+        silent = _silent(scores, p_value, reason, power)
+        if reason is None or defender.operator is None or defender.operator.varies:
+            return silent
+        return _less_told(silent, self.test(pairs, replace(defender, operator=None)))
 
     def explain(self, score: float) -> str:
         """Why a pair of this score is suspicious."""
@@ -300,6 +303,19 @@ def _bare(rows: Tensor, z: Tensor) -> Tensor | None:
     """
     some, blank = rows.any(1), z.flatten(1).var(dim=1) == 0
     return some if 2 * int(some.sum()) < len(rows) - int(blank.sum()) else None
+
+
+def _less_told(found: SetFinding, other: SetFinding) -> SetFinding:
+    """What is said where the operator leaves too little to see, and the `other` look had none."""
+    if other.p_value is None or found.p_value is None:
+        return found
+    if other.p_value <= LEVEL:
+        return replace(found, lacking=UNTOLD)
+    if other.lacking is not None:
+        return found
+    return replace(
+        found, p_value=min(found.p_value, other.p_value), lacking=None, power=other.power
+    )
 
 
 def _remedy(nuisance: Nuisance, pairs: Pairs, defender: Defender) -> str:
