@@ -15,6 +15,7 @@ ROOT = Path(recondoor.__file__).parent
 # In the order in which data flows; each imports only from those before it. A dot: a group's room.
 ROOMS = (
     "core.errors",
+    "core.words",
     "io.gate",
     "io.seal",
     "io.tables",
@@ -66,6 +67,7 @@ ROOMS = (
 GROUPS = {name.split(".")[0] for name in ROOMS if "." in name}
 TORCH_FREE = (
     "core.errors",
+    "core.words",
     "io.gate",
     "io.seal",
     "io.tables",
