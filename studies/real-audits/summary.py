@@ -127,7 +127,8 @@ def tables():
         "Kinds of poison": kinds_table(rows),
         "Kinds of pairs": pipelines_table(json.loads((HERE / "rows.json").read_text("utf-8"))),
     }
-    return {name: list(lines) for name, lines in found.items()}
+    shown = {name: list(lines) for name, lines in found.items()}
+    return {name: lines for name, lines in shown.items() if len(lines) > 2}
 
 
 def main():
