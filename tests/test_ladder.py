@@ -68,6 +68,7 @@ GROUPS = {name.split(".")[0] for name in ROOMS if "." in name}
 TORCH_FREE = (
     "core.errors",
     "core.words",
+    "core.words",
     "io.gate",
     "io.seal",
     "io.tables",

@@ -5,7 +5,13 @@ from collections.abc import Iterator
 from kept import Quote, lines, script
 
 SOURCE = "studies/real-audits"
-SHOWN = ("No operator", "All fresh cells", "Kinds of poison", "Kinds of pairs")
+SHOWN = (
+    "No operator",
+    "The operator given",
+    "All fresh cells",
+    "Kinds of poison",
+    "Kinds of pairs",
+)
 
 
 def quotes() -> Iterator[Quote]:
