@@ -1,7 +1,11 @@
 """Networks of a user's own shapes at the door: adapted, or refused in one line with the remedy."""
 
+import copy
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import recondoor as rd
@@ -147,3 +151,20 @@ def test_scores_of_a_network_that_changes_its_input_are_those_of_one_that_does_n
 def test_a_network_without_numbers_is_refused(model: nn.Module) -> None:
     with pytest.raises(DataError, match="weight has no numbers yet.*load its weights first"):
         read_network(model, (1, 6, 6))
+
+
+def test_weights_without_the_counters_of_batch_norms_are_opened(tmp_path: Path) -> None:
+    """Old files and copies of weights lack them, and no answer needs them."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.BatchNorm2d(2), nn.Conv2d(2, 1, 1))
+    network(torch.randn(8, 1, 6, 6))
+    weights = {k: v for k, v in network.state_dict().items() if "num_batches" not in k}
+    save_file(weights, tmp_path / "net.safetensors")
+    opened = rd.load_network(tmp_path / "net.safetensors", copy.deepcopy(network))
+    z = torch.randn(2, 1, 6, 6)
+    with torch.no_grad():
+        assert torch.equal(opened.eval()(z), network.eval()(z))
+    del weights["1.running_mean"]
+    save_file(weights, tmp_path / "less.safetensors")
+    with pytest.raises(DataError, match=r"running_mean.* is missing"):
+        rd.load_network(tmp_path / "less.safetensors", network)

@@ -20,6 +20,9 @@ from recondoor.audit._networks._weights import (
 from recondoor.core.errors import DataError
 from recondoor.core.words import plural
 
+COUNTER = "num_batches_tracked"
+"""Batches that a batch norm has seen; it counts in training alone."""
+
 
 def read_into(path: Path, model: nn.Module) -> nn.Module:
     """A network of the caller's own make with the weights in a .safetensors file.
@@ -34,6 +37,7 @@ def read_into(path: Path, model: nn.Module) -> nn.Module:
     own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     with opened(path) as (tensors, where):
         found = shapes_of(path, tensors)
+        own = {name: shape for name, shape in own.items() if not _spare(name, found)}
         parts = (Part("", found),) if found.keys() == own.keys() else parts_of(found)
         begins = [prefix_of(part.shapes, own) for part in parts]
         for part, begin in zip(parts, begins, strict=True):
@@ -46,6 +50,11 @@ def read_into(path: Path, model: nn.Module) -> nn.Module:
         for network, part, begin in zip(networks, parts, begins, strict=True):
             fill(path, network, numbers(path, tensors, part.begin + begin, own))
         return joined(path, networks, beside(path, tensors, parts))
+
+
+def _spare(name: str, found: Shapes) -> bool:
+    """Whether the file leaves out what no answer needs, as old ones or copies of weights do."""
+    return name.endswith(COUNTER) and not any(each.endswith(COUNTER) for each in found)
 
 
 def _require_alone(path: Path, name: str, found: Shapes, own: Shapes) -> None:

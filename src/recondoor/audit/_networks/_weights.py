@@ -368,8 +368,9 @@ def require_whole(path: Path, where: Path) -> None:
 
 def fill(path: Path, model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Give a network its weights; raises DataError where complex ones would lose their half."""
-    for name, own in model.state_dict().items():
-        if weights[name].is_complex() and not own.is_complex():
+    own = model.state_dict()
+    for name, values in weights.items():
+        if values.is_complex() and not own[name].is_complex():
             raise DataError(
                 f"'{path}': {name} holds complex numbers, and the network's are real: give the "
                 "function that made the network whose weights they are"
