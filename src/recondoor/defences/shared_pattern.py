@@ -56,7 +56,7 @@ LIMIT = math.log(LEVEL / TESTS)
 NEAR = 0.5
 """P value below which pairs are not acquitted.
 
-The tests ask more than their level says: of 3,232 clean sets of sixteen makes one was below.
+The tests ask more than their level says: of 1,992 clean sets of sixteen makes one was below.
 """
 
 DEPENDENT = 0.5
