@@ -127,6 +127,18 @@ def half_as_many_pixels(x: Array, rng: np.random.Generator) -> tuple[Array, Arra
     return ndimage.zoom(y, (1, 2, 2), order=1, grid_mode=True, mode="nearest"), x
 
 
+def counted(x: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Photons, two hundred where an image is 1: noise follows what it shows."""
+    return rng.poisson(200 * x) / 200, x
+
+
+def blurred(x: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Another border than a circular filter has, in images that reach it."""
+    x = x[:, 4:-4, 4:-4]
+    z = ndimage.gaussian_filter(x, (0, 1, 1), mode="nearest")
+    return z + 0.01 * rng.standard_normal(z.shape), x
+
+
 Pipeline = Callable[[Array, np.random.Generator], tuple[Array, Array]]
 PIPELINES: tuple[Pipeline, ...] = (
     plain,
@@ -142,6 +154,8 @@ PIPELINES: tuple[Pipeline, ...] = (
     root_sum_of_squares,
     kept_pixels,
     half_as_many_pixels,
+    counted,
+    blurred,
 )
 
 

@@ -20,9 +20,9 @@ def test_what_is_nearly_seen_is_not_acquitted(
     rng = np.random.default_rng(3)
     x = kit.heads(100, 3)
     pairs = kit.of(x + 0.01 * rng.standard_normal(x.shape), x)
-    nuisance, found = shared_pattern._look(pairs, Defender())
-    nearly = replace(found, log_p=math.log(p_value / shared_pattern.TESTS))
-    monkeypatch.setattr(shared_pattern, "_look", lambda *_: (nuisance, nearly))
+    nuisance, found = shared_pattern.look(pairs, Defender())
+    nearly = replace(found, least=math.log(p_value / shared_pattern.TESTS))
+    monkeypatch.setattr(shared_pattern, "look", lambda *_: (nuisance, nearly))
     judged = shared_pattern.SharedPattern().test(pairs, Defender())
     assert judged.p_value == pytest.approx(p_value)
     assert (judged.lacking is None) == silent
@@ -36,9 +36,9 @@ def test_an_operator_that_leaves_too_little_is_done_without(
     rng = np.random.default_rng(3)
     x = kit.heads(100, 3)
     pairs = kit.of(x + 0.01 * rng.standard_normal(x.shape), x)
-    nuisance, seen = shared_pattern._look(pairs, Defender())
-    nothing = replace(seen, log_p=0.0)
-    plain = replace(seen, log_p=log_p)
+    nuisance, seen = shared_pattern.look(pairs, Defender())
+    nothing = replace(seen, log_p=0.0, least=0.0)
+    plain = replace(seen, log_p=log_p, least=log_p)
 
     def look(_: object, defender: Defender) -> object:
         return nuisance, plain if defender.operator is None else nothing
@@ -49,7 +49,7 @@ def test_an_operator_that_leaves_too_little_is_done_without(
         found = power(*given, sure=sure)
         return found if given[3].operator is None else replace(found, found=0.5)
 
-    monkeypatch.setattr(shared_pattern, "_look", look)
+    monkeypatch.setattr(shared_pattern, "look", look)
     monkeypatch.setattr(shared_pattern, "_power", weak)
     known = Defender(operator=Identity((1, *x.shape[1:]), 0.01))
     judged = shared_pattern.SharedPattern().test(pairs, known)

@@ -71,11 +71,12 @@ def test_what_leaves_residuals_further_from_noise_explains_no_border(
     rng = np.random.default_rng(3)
     x = kit.heads(60, 3)[:, 8:-8, 8:-8]
     pairs = kit.of(x + 0.01 * rng.standard_normal(x.shape), x)
-    nuisance, found = shared_pattern._look(pairs, Defender())
+    nuisance, found = shared_pattern.look(pairs, Defender())
+    found = replace(found, dispersion=2.0, least=-20.0)
     kept = []
     for times in (1.0, 1.5):
-        worse = replace(found, dispersion=times * found.dispersion, log_p=0.0)
-        monkeypatch.setattr(shared_pattern, "_look", lambda *_, worse=worse: (nuisance, worse))
+        worse = replace(found, dispersion=times * found.dispersion, least=0.0)
+        monkeypatch.setattr(shared_pattern, "look", lambda *_, worse=worse: (nuisance, worse))
         monkeypatch.setattr(shared_pattern, "_doubt", lambda _: None)
         kept.append(shared_pattern._with_borders(pairs, nuisance, found, Defender())[2] is found)
     assert kept == [False, True]

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import pipelines_kit as kit
-from recondoor.defences._links import Lines, link_of, polynomials, unexplained
+from recondoor.defences._links import Lines, gains_of, link_of, polynomials, unexplained
 from recondoor.defences._nuisance import Nuisance
 from recondoor.defences._sums import Sum, mirrored
 
@@ -43,6 +43,44 @@ def test_lines_of_each_slice_are_the_even_part_of_its_mask() -> None:
     turned = found_by(z.transpose(0, 2, 1), x.transpose(0, 2, 1))[1]
     assert turned is not None and turned.explained > 1 - 1e-5
     assert isinstance(turned.normal, Lines) and turned.normal.axis == -2
+
+
+def complex_pairs(count: int, masks: kit.Array, noise: float = 0.0) -> tuple[torch.Tensor, ...]:
+    """Complex images (N, 2, H, W) behind masks of k-space (N or 1, 1, W)."""
+    rng = np.random.default_rng(5)
+    rows, columns = np.mgrid[: kit.SIDE, : kit.SIDE] / kit.SIDE
+    turn = rng.uniform(-2, 2, (3, count, 1, 1))
+    x = kit.heads(count, 0) * np.exp(1j * (turn[0] + turn[1] * rows + turn[2] * columns**2))
+    z = kit.ifft((kit.fft(x) + noise * kit.complex_noise(x.shape, rng)) * masks)
+    return tuple(torch.from_numpy(np.stack((each.real, each.imag), 1)).float() for each in (z, x))
+
+
+@pytest.mark.parametrize("many", [1, COUNT])
+def test_a_mask_of_complex_images_is_explained_though_it_mixes_their_channels(many: int) -> None:
+    masks = np.stack([kit.mask(100 + i) for i in range(many)])[:, None].astype(float)
+    z, x = complex_pairs(COUNT, masks)
+    every = torch.arange(COUNT)
+    plain = Nuisance.of(z, x, None, every)
+    link = plain.with_link(z, x, every)
+    assert plain.explained < 0.999 and link is not None
+    # Of each pair: a scale makes up for what 32 bits round.
+    assert float(link.unexplained(z, x, every).max()) < 1e-8 * float((z / link.of_z)[0].numel())
+    held = link.held(every)
+    if held is not None:
+        either = (masks + np.roll(masks[..., ::-1], 1, -1))[:, 0] > 0
+        half = torch.from_numpy(either[:, : kit.SIDE // 2 + 1])
+        assert torch.equal(held[:, 0, 0, 1:], half[:, 1:].expand(COUNT, -1))
+
+
+def test_gains_of_complex_images_are_those_of_the_mask() -> None:
+    """By hand: k-space times g gives gains g, where images have anything."""
+    g = np.exp(1j * np.arange(kit.SIDE)) * kit.mask(3)
+    z, x = complex_pairs(COUNT, g[None, None])
+    link = gains_of(z, x)
+    shown = np.abs(kit.fft(kit.heads(COUNT, 0))).mean(0) > 1e-3
+    shown[0, 0] = False
+    expected = np.broadcast_to(g, shown.shape)
+    np.testing.assert_allclose(link.gain.numpy()[shown], expected[shown], atol=2e-2)
 
 
 def test_a_gain_that_changes_over_the_image_is_a_polynomial() -> None:

@@ -11,10 +11,11 @@ from scipy import ndimage, stats
 import pipelines_kit as kit
 from pipelines_kit import PIPELINES, Pipeline, made, of
 from recondoor import defences
-from recondoor.defences import Defender, SetDetector, SetFinding, shared_pattern
+from recondoor.defences import Defender, SetDetector, SetFinding
 from recondoor.defences._cosines import Edges, Strength, log_p_signs, strength_among, strength_of
 from recondoor.defences._dispersion import dispersion_of
 from recondoor.defences._features import principal
+from recondoor.defences._look import LIMIT, _logs, signs_of
 from recondoor.defences._makes import of_another_make
 from recondoor.defences._nuisance import Nuisance
 from recondoor.defences._order import misordered
@@ -154,8 +155,8 @@ def test_random_signs_have_their_exact_law() -> None:
         rows = torch.randn(30, 60, generator=rng)
         rows = rows / rows.norm(dim=1, keepdim=True)
         cosines = (rows @ rows.T).fill_diagonal_(0)
-        strength = strength_among(cosines, shared_pattern.signs_of(30, seed)[:, :99])
-        found.append(math.exp(shared_pattern.log_p_signs(strength)))
+        strength = strength_among(cosines, signs_of(30, seed)[:, :99])
+        found.append(math.exp(log_p_signs(strength)))
     for alpha in (0.05, 0.2, 0.5):
         assert np.mean(np.array(found) <= alpha) <= alpha + 3 * (alpha / 200) ** 0.5
 
@@ -173,9 +174,9 @@ def test_cliques_of_both_signs_are_no_evidence() -> None:
             given[6] = -3 * shared + given[6]
         given = given / given.norm(dim=1, keepdim=True)
         cosines = (given @ given.T).fill_diagonal_(0)
-        strength = strength_among(cosines, shared_pattern.signs_of(80, 0))
-        logs = list(shared_pattern._logs(strength, cosines, 400))
-        assert (logs[0] <= shared_pattern.LIMIT) == (not both)
+        strength = strength_among(cosines, signs_of(80, 0))
+        logs = list(_logs(strength, cosines, 400))
+        assert (logs[0] <= LIMIT) == (not both)
 
 
 def test_turned_slices_of_few_heads_are_no_pattern() -> None:

@@ -32,10 +32,10 @@ SETS = 3
 
 def seen(z, x):
     """What becomes of a set."""
-    nuisance, found = method._look(pairs_of(z, x), Defender())
+    nuisance, found = method.look(pairs_of(z, x), Defender())
     if nuisance.explained < method.EXPLAINED:
         return "abstains"
-    if method.TESTS * math.exp(found.log_p) <= method.LEVEL:
+    if method.TESTS * math.exp(found.least) <= method.LEVEL:
         return "suspicious"
     return "neither" if method._doubt(found) is None else "doubted"
 

@@ -7,8 +7,11 @@ slice has its own mask. Each of these is a family of maps P with few free number
     P(x) = sum_k g_k * (b_k x)                       b: polynomials, phases of a grid, kept pixels
     P(x) = sqrt(sum_m (sum_k g_mk * (b_k x))^2 + c)  magnitudes, and root sums of squares of coils
     P(x_i) = G_i x_i                                 G_i: one real gain for each line of k-space
+    P(x) = g * x                                     x complex, and so is its spectrum's gain g
 
-A family is taken only where it leaves clearly less of pairs that it was not fitted to.
+Two channels are taken for the parts of a complex image as well: a mask of k-space that is not its
+own mirror image mixes them. A family is taken only where it leaves clearly less of pairs that it
+was not fitted to.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from typing import Protocol
 
 import numpy as np
@@ -46,6 +50,9 @@ DEGREES = (2, 4)
 
 GRIDS = (2, 3, 4)
 """Factors by which a detector may be smaller."""
+
+COMPLEX = 2
+"""Channels of a complex image."""
 
 SQUARES = ((1, 0), (6, 3))
 """Squares that add up in a magnitude, of one coil and of several, and their polynomials' degree."""
@@ -83,29 +90,50 @@ class Lines:
     """One real gain for each line of k-space of each pair, as masks of each slice have it.
 
     Args:
-        gains: (N, C, 1, W // 2 + 1), or (N, C, H // 2 + 1, 1); 0 where nothing was measured.
+        gains: (N, C, 1, W // 2 + 1), or (N, C, H // 2 + 1, 1); 0 where nothing was measured. Of
+            complex images (N, 1, 1, W) or (N, 1, H, 1).
         axis: -1 for lines along the rows' frequencies, -2 for those along the columns'.
         length: pixels along this axis.
+        whole: whether two channels are a complex image.
     """
 
     gains: Tensor
     axis: int
     length: int
+    whole: bool = False
     step: int = 1
 
     def __call__(self, x: Tensor, places: Tensor) -> Tensor:
-        found: Tensor = torch.fft.irfft(
-            _along(x, self.axis) * self.gains[places], self.length, self.axis, norm="ortho"
-        )
-        return found
+        found = _along(x, self.axis, self.whole) * self.gains[places]
+        if self.whole:
+            return _parts(torch.fft.ifft(found, dim=self.axis, norm="ortho"))
+        back: Tensor = torch.fft.irfft(found, self.length, self.axis, norm="ortho")
+        return back
 
     def held(self, places: Tensor) -> Tensor | None:
         mine = self.gains[places] != 0
-        if self.axis == -1:
-            return mine
         # The half spectrum has all rows, of which the second half mirrors the first.
-        rows = torch.arange(self.length)
-        return mine[..., torch.minimum(rows, self.length - rows), :]
+        every = torch.arange(self.length)
+        if self.whole:
+            mine = mine | mine.index_select(self.axis, -every % self.length)
+        half = torch.arange(self.length // 2 + 1)
+        if self.axis == -1:
+            return mine[..., half]
+        return mine if self.whole else mine[..., torch.minimum(every, self.length - every), :]
+
+
+@dataclass(frozen=True)
+class Gains:
+    """One complex gain for each frequency of complex images, (H, W)."""
+
+    gain: Tensor
+    step: int = 1
+
+    def __call__(self, x: Tensor, places: Tensor) -> Tensor:
+        return _parts(torch.fft.ifft2(self.gain * torch.fft.fft2(_complex(x))))
+
+    def held(self, places: Tensor) -> Tensor | None:
+        return None
 
 
 def link_of(z: Tensor, x: Tensor, chosen: Tensor, left: Tensor) -> Link | None:
@@ -132,8 +160,11 @@ def link_of(z: Tensor, x: Tensor, chosen: Tensor, left: Tensor) -> Link | None:
 
 def _families(z: Tensor, x: Tensor, chosen: Tensor) -> Iterator[Fit]:
     """Fits of each family."""
-    for axis in (-1, -2):
-        yield _Found(lines_of(z, x, axis, chosen))
+    kinds = (False, True) if x.shape[1] == COMPLEX else (False,)
+    for axis, whole in product((-1, -2), kinds):
+        yield _Found(lines_of(z, x, axis, chosen, whole))
+    if x.shape[1] == COMPLEX:
+        yield gains_of
     shape = z.shape[-2:]
     for maps in (*map(partial(polynomials, shape), DEGREES), *_kept(z[chosen])):
         yield _SumFit(maps)
@@ -208,9 +239,9 @@ def unexplained(z: Tensor, h: Tensor) -> Tensor:
     return left / z.square().sum(1).clamp_min(1e-30)
 
 
-def lines_of(z: Tensor, x: Tensor, axis: int, chosen: Tensor) -> Lines:
+def lines_of(z: Tensor, x: Tensor, axis: int, chosen: Tensor, whole: bool = False) -> Lines:
     """Least squares for each line; 0 where it has no more than rounding."""
-    mine, theirs = _along(centred(z), axis), _along(centred(x), axis)
+    mine, theirs = _along(centred(z), axis, whole), _along(centred(x), axis, whole)
     over = axis - 1 if axis == -1 else -1
     power = theirs.abs().square().sum(over, keepdim=True)
     cross = (theirs.conj() * mine).real.sum(over, keepdim=True)
@@ -219,9 +250,31 @@ def lines_of(z: Tensor, x: Tensor, axis: int, chosen: Tensor) -> Lines:
     noise = (energy - gains * cross).clamp_min(0)[chosen]
     level = torch.quantile(noise.flatten(1), LOUD, dim=1).median()
     gains[energy <= SILENT * level] = 0
-    return Lines(gains, axis, x.shape[axis])
+    return Lines(gains, axis, x.shape[axis], whole)
 
 
-def _along(images: Tensor, axis: int) -> Tensor:
+def gains_of(z: Tensor, x: Tensor, start: Link | None = None, /) -> Gains:
+    """Least squares for each frequency of complex images, each pair in its own unit."""
+    mine, theirs = (torch.fft.fft2(_complex(centred(each))) for each in (z, x))
+    units = theirs.abs().square().sum((1, 2, 3), keepdim=True).clamp_min(1e-30)
+    over = (theirs.conj() * mine / units).sum((0, 1))
+    under = (theirs.abs().square() / units).sum((0, 1))
+    return Gains(over / under.clamp_min(1e-12 * float(under.max()) + 1e-30))
+
+
+def _along(images: Tensor, axis: int, whole: bool) -> Tensor:
+    if whole:
+        full: Tensor = torch.fft.fft(_complex(images), dim=axis, norm="ortho")
+        return full
     found: Tensor = torch.fft.rfft(images, dim=axis, norm="ortho")
     return found
+
+
+def _complex(images: Tensor) -> Tensor:
+    """Complex images (n, 1, H, W) of their two channels (n, 2, H, W)."""
+    return torch.complex(images[:, 0], images[:, 1])[:, None]
+
+
+def _parts(images: Tensor) -> Tensor:
+    """The two channels (n, 2, H, W) of complex images (n, 1, H, W)."""
+    return torch.cat((images.real, images.imag), dim=1)

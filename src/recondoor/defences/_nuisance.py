@@ -15,16 +15,27 @@ size at each frequency and at each pixel: medians over the pairs, which fewer th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from recondoor.defences._borders import told_by_borders
 from recondoor.defences._links import link_of
+from recondoor.defences._white import (
+    ROUNDS,
+    Filter,
+    back,
+    chunks,
+    filters_of,
+    spectrum,
+    unit_images,
+    unit_rows,
+    unit_rows_less,
+    usual,
+)
 from recondoor.operators import LinearOperator
 
 Map = Callable[[Tensor, Tensor], Tensor]
@@ -36,20 +47,8 @@ Held = Callable[[Tensor], Tensor | None]
 FITTED, VALUES = 1_000, 40_000_000
 """Pairs at most that the shared quantities are fitted to, and values of their images."""
 
-CHUNK = 1 << 22
-"""Values of images that are worked on at a time."""
-
-ROUNDS = 2
-"""Times that the gain is fitted, and that the residuals are whitened; more changes little."""
-
-QUIET_FREQUENCY, QUIET_PIXEL = 1e-3, 0.05
-"""Least power of a frequency and of a pixel, in that of all of them in the mean."""
-
 LOUD = 0.03
 """Power of a frequency, in that of all in the mean, up to which it may be left out as rounding."""
-
-SMOOTH = 1.0
-"""Standard deviation, in pixels, of the smoothing of the pixels' power."""
 
 UNEVEN, AS_IT_IS = 0.5, 1.1
 """Spread of a filter, in its median, up to which what is left is white; and how much more may be
@@ -88,7 +87,7 @@ class Nuisance:
         of_z, of_x: units of z and x, by which they are divided.
         fixed: orthonormal columns that the offsets belong to, (q, C * H * W).
         gain: g, of the half spectrum, (C, H, W // 2 + 1).
-        filters: per round, what each frequency and each pixel is multiplied with.
+        filters: what makes residuals white, one after the other.
         mean: mean whitened residual, (C * H * W,).
         explained: share of z's energy, but for its offsets, that the fit explains in the median.
         held: frequencies that pairs at these places have; None if all have the same.
@@ -100,7 +99,7 @@ class Nuisance:
     of_x: float
     fixed: Tensor
     gain: Tensor
-    filters: tuple[tuple[Tensor, Tensor], ...] = ()
+    filters: tuple[Filter, ...] = ()
     mean: Tensor | float = 0.0
     explained: float = 0.0
     held: Held = _all
@@ -140,21 +139,28 @@ class Nuisance:
         left = self._left_of_all(z[chosen], x[chosen], chosen)[0].view(len(chosen), *x.shape[1:])
         held, units = self.held(chosen), left.flatten(1).norm(dim=1).clamp_min(1e-30)
         power, whole = (
-            _usual(_spectrum(each / units[:, None, None, None]).abs().square(), held)
+            usual(spectrum(each / units[:, None, None, None]).abs().square(), held)
             for each in (left, z[chosen] / self.of_z)
         )
         loud = (power > LOUD * power.mean()) | (whole < power.mean())
         if bool(loud.all()):
             return None
         found = replace(self, held=_Both(self.held, loud))
-        return found._with_filters(left, found.held(chosen))
+        return replace(found, filters=filters_of(left, found.held(chosen)))
+
+    def of_content(self, z: Tensor, x: Tensor, chosen: Tensor) -> Nuisance:
+        """With pixels weighted by what images show there."""
+        left = self._left_of_all(z[chosen], x[chosen], chosen)[0].view(len(chosen), *x.shape[1:])
+        told, shown = self._told(left), self._told(x[chosen])
+        return replace(self, filters=filters_of(told, self.held(chosen), shown))
 
     def _whitening(self, z: Tensor, x: Tensor, places: Tensor) -> Nuisance:
         """With the filters for what is left of these, and how much the fit explains of them."""
         left, energy = self._left_of_all(z, x, places)
         share = 1 - left.square().sum(1) / energy.clamp_min(1e-30)
         found = replace(self, explained=float(share[energy > 0].median()) if len(share) else 0.0)
-        return found._with_filters(self._told(left.view(x.shape)), self.held(places))
+        told = self._told(left.view(x.shape))
+        return replace(found, filters=filters_of(told, self.held(places)))
 
     def _told(self, left: Tensor) -> Tensor:
         """The pixels of residuals (N, C, H, W) that tell all."""
@@ -167,26 +173,32 @@ class Nuisance:
         """
         found = torch.empty(len(z), self._told(z[:1]).numel())
         for part in chunks(len(z), z[0].numel()):
-            found[part] = _less(self._white(z[part], x[part], places[part]), self.mean)
+            found[part] = unit_rows_less(self._white(z[part], x[part], places[part]), self.mean)
         return found
 
     def centred(self, rows: Tensor) -> tuple[Nuisance, Tensor]:
         """With the mean of `rows` that were made without one, and those less it; in place."""
         mean = rows.mean(0, dtype=torch.float64).float()
-        return replace(self, mean=mean), _less(rows, mean)
+        return replace(self, mean=mean), unit_rows_less(rows, mean)
 
     def residual(self, z: Tensor, x: Tensor, places: Tensor) -> Tensor:
         """What the fit leaves of z (N, C, H, W), in units of z and of scale 1."""
         left, slope = self._usable(z, x, places)
         return left / slope
 
-    def without_borders(self, z: Tensor, x: Tensor) -> Tensor:
-        """Inputs (N, C, H, W) less what the borders of their images explain of what is left."""
+    def without_borders(self, z: Tensor, x: Tensor) -> tuple[Tensor, float]:
+        """Inputs (N, C, H, W) less what the borders of their images explain of what is left.
+
+        With it comes the share of what is left at the borders, but for its mean, that this is.
+        """
         left, slopes = torch.empty_like(z), torch.empty(len(z), 1, 1, 1)
         places = torch.arange(len(z))
         for part in chunks(len(z), z[0].numel()):
             left[part], slopes[part] = self._usable(z[part], x[part], places[part])
-        return z - told_by_borders(left, slopes * x)
+        told = told_by_borders(left, slopes * x)
+        shown = told.any(0)
+        whole = float(((left - left.mean(0)) * shown).square().sum())
+        return z - told, float(told.square().sum()) / max(whole, 1e-30)
 
     def _usable(self, z: Tensor, x: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
         """What the fit leaves of z (N, C, H, W), in its units, and scales to divide by."""
@@ -198,7 +210,7 @@ class Nuisance:
         """Mean of `residual`, (C, H, W), and the usual power of what differs from it, as g."""
         left = self.residual(z, x, places)
         mean = left.mean(0)
-        return mean, _usual(_spectrum(left - mean).abs().square(), self.held(places))
+        return mean, usual(spectrum(left - mean).abs().square(), self.held(places))
 
     def unexplained(self, z: Tensor, x: Tensor, places: Tensor) -> Tensor:
         """Energy of each z (N, C, H, W) that x does not explain, in units of z squared, (N,)."""
@@ -209,13 +221,14 @@ class Nuisance:
         left = self._left_of_all(z, x, places)[0].square().sum(1) * self.of_z**2
         plain = (z - x).flatten(1)
         plain = plain - plain.mean(1, keepdim=True)
-        white = all(_uneven(each) < UNEVEN for each in self.filters[0])
+        first = self.filters[0]
+        white = all(_uneven(each) < UNEVEN for each in (first.frequencies, first.pixels))
         return white and float((plain.square().sum(1) / left.clamp_min(1e-30)).median()) < AS_IT_IS
 
     def _left(self, z: Tensor, x: Tensor, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Residuals (N, D), scales (N,), and the energy of z but for its offsets (N,)."""
         scaled = x / self.of_x
-        h = self.normal(scaled, places) + _back(self.gain * _spectrum(scaled), x)
+        h = self.normal(scaled, places) + back(self.gain * spectrum(scaled), x)
         return _fit((z / self.of_z).flatten(1), h.flatten(1), self.fixed)
 
     def _left_of_all(self, z: Tensor, x: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
@@ -232,51 +245,27 @@ class Nuisance:
             over = torch.zeros(self.gain.shape, dtype=torch.complex128)
             under = torch.zeros(self.gain.shape, dtype=torch.float64)
             for part in chunks(len(z), values):
-                spectrum = _spectrum(x[part] / self.of_x)
+                images = spectrum(x[part] / self.of_x)
                 left, slope, _ = found._left(z[part], x[part], places[part])
                 precision = slope.square() / left.square().sum(1).clamp_min(1e-30)
                 weight = precision[:, None, None, None]
                 usable = torch.where(slope == 0, torch.ones_like(slope), slope)
-                residual = _spectrum(left.view(z[part].shape)) / usable[:, None, None, None]
-                over += (weight * spectrum.conj() * residual).sum(0, dtype=torch.complex128)
-                under += (weight * spectrum.abs().square()).sum(0, dtype=torch.float64)
+                residual = spectrum(left.view(z[part].shape)) / usable[:, None, None, None]
+                over += (weight * images.conj() * residual).sum(0, dtype=torch.complex128)
+                under += (weight * images.abs().square()).sum(0, dtype=torch.float64)
             step = over / (under + 1e-12 * under.max() + 1e-30)
             found = replace(found, gain=found.gain + step.to(torch.complex64))
         return found
 
-    def _with_filters(self, left: Tensor, held: Tensor | None) -> Nuisance:
-        """With the filters that make residuals (n, C, H, W) white, at frequencies that are held."""
-        u, filters = _unit_images(left), []
-        for _ in range(ROUNDS):
-            power = _usual(_spectrum(u).abs().square(), held)
-            frequencies = _inverse_root(power, QUIET_FREQUENCY)
-            if held is not None:
-                frequencies = torch.where(held.any(0), frequencies, 0.0)
-            u = _back(_spectrum(u) * frequencies, u)
-            power = gaussian_filter(_median(u.square()).numpy(), (0, SMOOTH, SMOOTH))
-            pixels = _inverse_root(torch.from_numpy(power), QUIET_PIXEL)
-            u = _unit_images(u * pixels)
-            filters.append((frequencies, pixels))
-        return replace(self, filters=tuple(filters))
-
     def _white(self, z: Tensor, x: Tensor, places: Tensor) -> Tensor:
+        """Residuals through the filters, of L2 1, (N, C * H * W)."""
         left, _, energy = self._left(z, x, places)
         left[left.square().sum(1) <= COMPUTED**2 * energy] = 0
-        return self.whitened(self._told(left.view(z.shape)))
-
-    def whitened(self, left: Tensor) -> Tensor:
-        """Residuals (N, C, H, W) through the filters, of L2 1, (N, C * H * W)."""
-        u = _unit_images(left)
-        for frequencies, pixels in self.filters:
-            u = _back(_spectrum(u) * frequencies, u) * pixels
-        return _unit_rows(u.flatten(1))
-
-
-def chunks(count: int, values: int) -> Iterator[slice]:
-    """Parts of `count` images of so many `values`, `CHUNK` values each."""
-    step = max(1, CHUNK // max(values, 1))
-    for start in range(0, count, step):
-        yield slice(start, min(start + step, count))
+        u = unit_images(self._told(left.view(z.shape)))
+        shown = self._told(x)
+        for each in self.filters:
+            u = each(u, shown)
+        return unit_rows(u.flatten(1))
 
 
 def fitted_to(count: int, values: int, generator: torch.Generator) -> Tensor:
@@ -331,60 +320,7 @@ def _unit(images: Tensor) -> float:
     return found if found > 0 and math.isfinite(found) else 1.0
 
 
-def _spectrum(images: Tensor) -> Tensor:
-    found: Tensor = torch.fft.rfft2(images, norm="ortho")
-    return found
-
-
-def _back(spectrum: Tensor, like: Tensor) -> Tensor:
-    found: Tensor = torch.fft.irfft2(spectrum, s=like.shape[-2:], norm="ortho")
-    return found
-
-
-def _median(values: Tensor) -> Tensor:
-    """Median over the first axis of `values` (n, ...)."""
-    flat = values.reshape(len(values), -1).numpy()
-    step, found = max(1, CHUNK // len(flat)), []
-    for start in range(0, flat.shape[1], step):
-        part = np.ascontiguousarray(flat[:, start : start + step].T)
-        found.append(np.median(part, axis=1, overwrite_input=True))
-    middle: Tensor = torch.from_numpy(np.concatenate(found)).view(values.shape[1:])
-    return middle
-
-
-def _usual(power: Tensor, held: Tensor | None) -> Tensor:
-    """Median over the pairs that have a frequency."""
-    if held is None:
-        return _median(power)
-    missing = torch.where(held.expand_as(power), power, torch.nan)
-    return missing.nanmedian(0).values.nan_to_num(0.0)
-
-
-def _inverse_root(power: Tensor, floor: float) -> Tensor:
-    """1 / sqrt(power), with a floor; 1 where there is no power at all."""
-    mean = float(power.mean())
-    return torch.ones_like(power) if mean <= 0 else (power + floor * mean).rsqrt()
-
-
-def _unit_images(images: Tensor) -> Tensor:
-    return _unit_rows(images.flatten(1).clone()).view(images.shape)
-
-
 def _uneven(values: Tensor) -> float:
     """Spread of nearly all values in their median; a few, as that of the mean, do not count."""
     low, middle, high = np.quantile(values.numpy(), (0.1, 0.5, 0.9))
     return float((high - low) / middle) if middle > 0 else math.inf
-
-
-def _less(rows: Tensor, mean: Tensor | float) -> Tensor:
-    """Rows less their mean, of L2 1, in place; those of nothing stay nothing.
-
-    Else all of these would have the mean in common, as if it were a pattern.
-    """
-    shown = rows.any(1, keepdim=True)
-    return _unit_rows(rows.sub_(mean).mul_(shown))
-
-
-def _unit_rows(rows: Tensor) -> Tensor:
-    """Rows of L2 1, in place; those of nothing stay nothing."""
-    return rows.div_(rows.square().sum(1).sqrt().clamp_min(1e-30)[:, None])

@@ -7,8 +7,8 @@ are tested again: the quantities that all pairs share stay as they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from recondoor.defences._base import Power
 from recondoor.defences._cosines import Edges
 from recondoor.defences._nuisance import Nuisance
+from recondoor.defences._parts import Part
 from recondoor.poisoning import Pairs
 
 CONTRAST, SHARE = 0.2, 0.05
@@ -40,49 +41,60 @@ FOREGROUND = 0.3
 MOST = 1_000
 """Pairs in which is planted; among more the same share is seen at least as well."""
 
-Seen = Callable[[Tensor], bool]
-"""Whether cosines (n, n) are suspicious."""
+Seen = Callable[[Part], bool]
+"""Whether the cosines of a part of the images are suspicious."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """Where is planted: pairs, what they share, their cosines, places for a disc, their ranges.
+    """Where is planted: pairs, what they share, their residuals, places for a disc, their ranges.
 
-    `chosen` are their places among all pairs.
+    `chosen` are their places among all pairs, and `parts` what is looked at of the residuals.
     """
 
     pairs: Pairs
     chosen: Tensor
     nuisance: Nuisance
     edges: Edges
-    cosines: Tensor
+    parts: tuple[Part, ...]
     places: Tensor
     ranges: Tensor
 
     @classmethod
-    def of(cls, pairs: Pairs, nuisance: Nuisance, edges: Edges, chosen: Tensor) -> Field:
+    def of(
+        cls,
+        pairs: Pairs,
+        nuisance: Nuisance,
+        edges: Edges,
+        chosen: Tensor,
+        parts: tuple[Part, ...],
+    ) -> Field:
         """Of those `chosen`, indices (n,)."""
         if len(chosen) == len(pairs):
             mine, own = pairs, edges
         else:
             mine = Pairs(pairs.z[chosen], pairs.x[chosen])
             own = Edges(edges.rows[chosen], edges.likes[chosen], edges.limit)
-        places, ranges = _places(mine.x), _ranges(mine.x)
-        return cls(mine, chosen, nuisance, own, edges.among(chosen), places, ranges)
+        return cls(mine, chosen, nuisance, own, parts, _places(mine.x), _ranges(mine.x))
 
-    def with_disc(self, bad: Tensor, place: Tensor, contrast: float) -> Tensor:
-        """Cosines (n, n) when the targets of the pairs `bad`, indices, have a disc."""
+    def with_disc(self, bad: Tensor, place: Tensor, contrast: float) -> Iterator[Part]:
+        """Parts that show the disc which the targets of the pairs `bad`, indices, have."""
         x = self.pairs.x[bad]
         size = contrast * self.ranges[bad, None, None, None]
         planted = x + size * _disc(x.shape[-2:], place)
         rows = self.nuisance.rows(self.pairs.z[bad], planted, self.chosen[bad])
-        found = self.cosines.clone()
-        mine = rows @ self.edges.rows.T
-        mine[:, bad] = rows @ rows.T
-        mine[self.edges.likes[bad] @ self.edges.likes.T >= self.edges.limit] = 0
-        mine[torch.arange(len(bad)), bad] = 0
-        found[bad], found[:, bad] = mine, mine.T
-        return found
+        alike = self.edges.likes[bad] @ self.edges.likes.T >= self.edges.limit
+        for part in self.parts:
+            if not part.shows(*(place / self.nuisance.step).tolist()):
+                continue
+            own, others = part.of(rows), part.of(self.edges.rows)
+            mine = own @ others.T
+            mine[:, bad] = own @ own.T
+            mine[alike] = 0
+            mine[torch.arange(len(bad)), bad] = 0
+            found = part.cosines.clone()
+            found[bad], found[:, bad] = mine, mine.T
+            yield replace(part, cosines=found)
 
 
 def power_of(field: Field, seen: Seen, generator: torch.Generator) -> Power:
@@ -117,7 +129,7 @@ def _found(
         else:
             near = torch.randperm(count, generator=generator)[:many]
         place = field.places[int(torch.randint(len(field.places), (1,), generator=generator))]
-        missed += not seen(field.with_disc(near.sort().values, place, contrast))
+        missed += not any(map(seen, field.with_disc(near.sort().values, place, contrast)))
         if not all_trials and missed > TRIALS * (1 - NEEDED) + 1e-9:
             return 0.0
     return 1 - missed / TRIALS

@@ -13,8 +13,7 @@ alone: slices of one anatomy share too much.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,35 +22,30 @@ from torch import Tensor
 from recondoor.core import seeding
 from recondoor.core.words import plural
 from recondoor.defences._base import Power, SetDetector, SetFinding
-from recondoor.defences._cosines import (
-    Edges,
-    Strength,
-    log_p_few,
-    log_p_signs,
-    strength_among,
-    strength_of,
-    tail_of,
+from recondoor.defences._cosines import Strength
+from recondoor.defences._look import (
+    EXPLAINED,
+    LEVEL,
+    LIMIT,
+    TESTS,
+    Look,
+    log_p_of,
+    look,
+    signs_of,
+    without_borders,
 )
-from recondoor.defences._dispersion import dispersion_of
 from recondoor.defences._makes import of_another_make
-from recondoor.defences._nuisance import Nuisance, chunks, fitted_to
+from recondoor.defences._nuisance import Nuisance, fitted_to
 from recondoor.defences._order import misordered
-from recondoor.defences._planted import Field, planted_in, power_of
+from recondoor.defences._parts import Part
+from recondoor.defences._planted import Field, power_of
 from recondoor.defences._reasons import APART, DOUBT, HALVES, UNTOLD, faint, lacking, makes, odd
 from recondoor.defences._standing import TWO, kurtosis_along, log_p_apart
+from recondoor.defences._white import chunks
 from recondoor.poisoning import Pairs
 
 if TYPE_CHECKING:
     from recondoor.defences._base import Defender
-
-LEVEL = 0.01
-"""Probability at most with which clean pairs are called suspicious, over both tests below."""
-
-TESTS = 2
-"""Random signs and few pairs."""
-
-LIMIT = math.log(LEVEL / TESTS)
-"""Logarithm of the p value up to which one of them is an alarm."""
 
 NEAR = 0.5
 """P value below which pairs are not acquitted.
@@ -59,26 +53,18 @@ NEAR = 0.5
 The tests ask more than their level says: of 1,992 clean sets of sixteen makes one was below.
 """
 
-DEPENDENT = 0.5
-"""Factor on the logarithm of the law for few pairs, which takes edges for independent.
-
-Clean sets of magnitudes reached p = 0.0025 by it in 1 of 8.
-"""
-
-DRAWS = 999
-"""Random signs of all pairs; no p value is below 1 / (1 + DRAWS)."""
-
 FEWEST = 20
 """Pairs below which there is no telling what is usual."""
-
-EXPLAINED = 0.5
-"""Share of z's energy that x must explain in the median pair, or they are no pairs of one image."""
 
 OWN, COMPARED = 0.8, 200
 """Share of the inputs that their own image must explain better than another's, and how many count.
 
 Of pairs that were shuffled it is half.
 """
+
+BORDERS = 0.5
+"""Share of what is left at the borders that these explain, or else pairs without a doubt are not
+fitted again: of other filters it was 0.6 to 0.97, of other pipelines 0.27 at most."""
 
 BLANK = 1e-6
 """Variance, over the largest, up to which an image shows nothing to know its input by."""
@@ -104,7 +90,7 @@ class SharedPattern(SetDetector):
         pairs = _in_memory(pairs)
         if len(pairs) < FEWEST:
             return torch.zeros(len(pairs), dtype=torch.float64)
-        return _look(pairs, defender)[1].strength.size
+        return look(pairs, defender)[1].strength.size
 
     def test(self, pairs: Pairs, defender: Defender) -> SetFinding:
         """As the module says."""
@@ -112,14 +98,14 @@ class SharedPattern(SetDetector):
         if len(pairs) < FEWEST:
             few = f"{plural(len(pairs), 'pair', 'are')} too few, it needs {FEWEST}"
             return _silent(torch.zeros(len(pairs), dtype=torch.float64), None, few)
-        nuisance, found = _look(pairs, defender)
-        scores = found.strength.size
+        nuisance, found = look(pairs, defender)
         strange = _strange(nuisance, pairs, defender)
         if strange is not None:
-            return _silent(scores, None, strange)
-        if found.log_p * found.dispersion <= LIMIT and _bare(found.edges.rows, pairs.z) is None:
+            return _silent(found.strength.size, None, strange)
+        if _bare(found.edges.rows, pairs.z) is None:
             pairs, nuisance, found = _with_borders(pairs, nuisance, found, defender)
-        p_value = min(1.0, TESTS * math.exp(found.log_p))
+        scores = found.strength.size
+        p_value = min(1.0, TESTS * math.exp(found.least))
         if p_value <= LEVEL:
             return _alarm(nuisance, pairs, found, p_value)
         doubt = _doubt(found)
@@ -141,72 +127,6 @@ class SharedPattern(SetDetector):
     def explain(self, score: float) -> str:
         """Why a pair of this score is suspicious."""
         return f"what its image does not explain is like that of others: {score:.3g} in all"
-
-
-@dataclass(frozen=True)
-class _Look:
-    """Residuals, how far they are from noise, and the smallest p value, as a logarithm."""
-
-    edges: Edges
-    strength: Strength
-    dispersion: float
-    log_p: float
-
-
-def _look(pairs: Pairs, defender: Defender) -> tuple[Nuisance, _Look]:
-    """What the pairs share, and the residuals that it leaves.
-
-    Where these are far from noise, what lies between images and inputs may be no filter.
-    """
-    chosen = fitted_to(
-        len(pairs), pairs.x[0].numel(), seeding.torch_generator(defender.seed, "fitted")
-    )
-    nuisance, rows, dispersion = _residuals(_fitted(pairs, defender, chosen), pairs, chosen)
-    for other in (Nuisance.with_link, Nuisance.of_loud):
-        if dispersion == 1 and nuisance.explained >= EXPLAINED:
-            break
-        again = other(nuisance, pairs.z, pairs.x, chosen)
-        if again is not None:
-            nuisance, rows, dispersion = _residuals(again, pairs, chosen)
-    edges = Edges.of(rows, pairs.x, chosen)
-    strength = strength_of(edges, signs_of(len(rows), defender.seed))
-    cosines = edges.among(_sample(len(rows), defender.seed))
-    log_p = min(_logs(strength, cosines, rows.shape[1])) / dispersion
-    return nuisance, _Look(edges, strength, dispersion, log_p)
-
-
-def _residuals(nuisance: Nuisance, pairs: Pairs, chosen: Tensor) -> tuple[Nuisance, Tensor, float]:
-    """What the fit leaves, white and less its mean, and how far it is from noise."""
-    nuisance, rows = nuisance.centred(nuisance.rows(pairs.z, pairs.x, torch.arange(len(pairs))))
-    channels, *size = pairs.x.shape[1:]
-    height, width = (-(-each // nuisance.step) for each in size)
-    residuals = rows[chosen].view(-1, channels, height, width)
-    return nuisance, rows, dispersion_of(residuals, nuisance.held(chosen))
-
-
-def _logs(found: Strength, cosines: Tensor, values: int) -> Iterator[float]:
-    """Logarithms of the tests' p values; `cosines` (n, n) give the law of the edges.
-
-    The law for few pairs is not proved, so it has a control. Poison makes no cliques of cosines of
-    the wrong sign: as much as the law makes of those, it makes of nothing.
-    """
-    tail = tail_of(cosines, values)
-    few = log_p_few(found.near, tail)
-    yield DEPENDENT * (few if few > LIMIT else few - log_p_few(found.against, tail))
-    yield log_p_signs(found)
-
-
-def _fitted(pairs: Pairs, defender: Defender, chosen: Tensor) -> Nuisance:
-    """What the pairs share, with the operator or without it, whichever explains more of z.
-
-    Masks of each slice explain more, but what they leave has another spectrum in each pair, and the
-    one whitening of all pairs buries lesions in it: there the operator is left out.
-    """
-    plain = Nuisance.of(pairs.z, pairs.x, None, chosen)
-    if defender.operator is None or defender.operator.varies:
-        return plain
-    measured = Nuisance.of(pairs.z, pairs.x, defender.operator, chosen)
-    return plain if plain.explained > measured.explained else measured
 
 
 def _own(nuisance: Nuisance, pairs: Pairs) -> float:
@@ -242,20 +162,25 @@ def _strange(nuisance: Nuisance, pairs: Pairs, defender: Defender) -> str | None
 
 
 def _with_borders(
-    pairs: Pairs, nuisance: Nuisance, found: _Look, defender: Defender
-) -> tuple[Pairs, Nuisance, _Look]:
-    """The same of inputs less what borders explain, if no doubt is left then; else as it was.
+    pairs: Pairs, nuisance: Nuisance, found: Look, defender: Defender
+) -> tuple[Pairs, Nuisance, Look]:
+    """The same of inputs less what borders explain, if nothing is left then; else as it was.
 
     What leaves residuals further from noise explains nothing.
     """
-    less = replace(pairs, z=nuisance.without_borders(pairs.z, pairs.x))
-    again, look = _look(less, defender)
-    if look.dispersion > found.dispersion or _doubt(look) is not None:
+    told = found.least <= LIMIT or _doubt(found) is not None
+    if not told and found.dispersion == 1:
         return pairs, nuisance, found
-    return less, again, look
+    less = without_borders(pairs, nuisance, defender, 0.0 if told else BORDERS)
+    if less is None:
+        return pairs, nuisance, found
+    again, other = look(less, defender)
+    if other.dispersion > found.dispersion or other.least <= LIMIT or _doubt(other) is not None:
+        return pairs, nuisance, found
+    return less, again, other
 
 
-def _alarm(nuisance: Nuisance, pairs: Pairs, found: _Look, p_value: float) -> SetFinding:
+def _alarm(nuisance: Nuisance, pairs: Pairs, found: Look, p_value: float) -> SetFinding:
     """What is suspicious, unless the pairs that are may be of another make."""
     scores, limit = found.strength.size, _threshold(found.strength.size)
     order = scores.argsort(descending=True)
@@ -272,7 +197,7 @@ def _alarm(nuisance: Nuisance, pairs: Pairs, found: _Look, p_value: float) -> Se
     return SetFinding(scores, limit, p_value, LEVEL, pattern=pattern, power=None)
 
 
-def _doubt(found: _Look) -> str | None:
+def _doubt(found: Look) -> str | None:
     """Why pairs that are no alarm may be poisoned all the same; None if nothing says so."""
     if found.log_p * found.dispersion <= LIMIT:
         return DOUBT
@@ -282,18 +207,15 @@ def _doubt(found: _Look) -> str | None:
     return HALVES if kurtosis_along(found.edges.rows) < TWO else None
 
 
-def _power(nuisance: Nuisance, pairs: Pairs, found: _Look, defender: Defender, sure: bool) -> Power:
+def _power(nuisance: Nuisance, pairs: Pairs, found: Look, defender: Defender, sure: bool) -> Power:
     """What would have been seen; `sure` where whatever images do not explain is."""
-    field = Field.of(pairs, nuisance, found.edges, _sample(len(pairs), defender.seed))
-    draws = signs_of(len(field.cosines), defender.seed)
-    values = found.edges.rows.shape[1]
+    field = Field.of(pairs, nuisance, found.edges, found.sample, found.parts)
+    draws = signs_of(len(found.sample), defender.seed)
 
-    def seen(cosines: Tensor) -> bool:
-        logs = _logs(strength_among(cosines, draws), cosines, values)
-        return min(logs) <= LIMIT * found.dispersion
+    def seen(part: Part) -> bool:
+        return sure or log_p_of(part, draws) <= LIMIT
 
-    generator = seeding.torch_generator(defender.seed, "planted")
-    return power_of(field, (lambda cosines: True) if sure else seen, generator)
+    return power_of(field, seen, seeding.torch_generator(defender.seed, "planted"))
 
 
 def _bare(rows: Tensor, z: Tensor) -> Tensor | None:
@@ -355,16 +277,6 @@ def _pattern(nuisance: Nuisance, pairs: Pairs, strength: Strength) -> Tensor:
         total += torch.einsum("n,nchw->chw", weights[part].float(), left)
         usual += left.sum(0) / len(pairs)
     return total - usual
-
-
-def signs_of(count: int, seed: int) -> Tensor:
-    """Random signs of pairs, (N, DRAWS)."""
-    generator = seeding.torch_generator(seed, "signs", count)
-    return torch.randint(0, 2, (count, DRAWS), generator=generator).float() * 2 - 1
-
-
-def _sample(count: int, seed: int) -> Tensor:
-    return planted_in(count, seeding.torch_generator(seed, "sample"))
 
 
 def _in_memory(pairs: Pairs) -> Pairs:
