@@ -10,7 +10,9 @@ from scipy import ndimage
 import pipelines_kit as kit
 from recondoor import defences
 from recondoor.defences import Defender, SetDetector, shared_pattern
-from recondoor.defences._borders import told_by_borders
+from recondoor.defences._borders import share_of_borders, told_by_borders
+
+ONE = torch.ones(1, 1, 1, 1)
 
 
 def some(count: int = 200, side: int = 24) -> torch.Tensor:
@@ -26,7 +28,7 @@ def test_what_follows_from_the_border_and_moves_along_it_is_told(turned: bool) -
     if turned:
         x, left = x.transpose(2, 3), left.transpose(2, 3)
     # All but the mean, which is no matter of single images; corners belong to two borders.
-    wrong = told_by_borders(left, x) - (left - left.mean(0))
+    wrong = told_by_borders(left, x, ONE) - (left - left.mean(0))
     assert float(wrong.norm() / left.norm()) < (0.08 if turned else 0.01)
 
 
@@ -35,13 +37,24 @@ def test_a_pattern_is_not_told() -> None:
     x = some()
     left = torch.zeros_like(x)
     left[:20, :, :3, :3] = 1
-    told = told_by_borders(left, x)
+    told = told_by_borders(left, x, ONE)
     assert float(told.square().sum() / left.square().sum()) < 0.06
 
 
+def test_the_share_is_that_of_the_energy_at_the_borders_less_the_mean() -> None:
+    """By hand: half of the values are told; what all have in common does not count."""
+    left = some()
+    told = torch.zeros_like(left)
+    told[:, :, :2] = 0.5 * (left - left.mean(0))[:, :, :2]
+    border = torch.ones(24, 24, dtype=torch.bool)
+    border[2:-2, 2:-2] = False
+    expected = told.square().sum() / (left - left.mean(0))[..., border].square().sum()
+    assert share_of_borders(left + 3, told) == pytest.approx(float(expected), rel=1e-4)
+
+
 def test_few_pairs_and_small_images_tell_nothing() -> None:
-    assert not told_by_borders(some(19), some(19)).any()
-    assert not told_by_borders(some(200, 1), some(200, 1)).any()
+    assert not told_by_borders(some(19), some(19), ONE).any()
+    assert not told_by_borders(some(200, 1), some(200, 1), ONE).any()
 
 
 @pytest.mark.parametrize("border", ["reflect", "nearest", "mirror", "constant"])

@@ -1,5 +1,6 @@
 """Windows of residuals, and weights of pixels by what images show there."""
 
+import math
 from itertools import product
 
 import pytest
@@ -10,6 +11,7 @@ from recondoor import defences
 from recondoor.defences import Defender, SetDetector, SetFinding
 from recondoor.defences._content import Content
 from recondoor.defences._cosines import Edges
+from recondoor.defences._nuisance import Nuisance
 from recondoor.defences._parts import SMALLEST, WHOLE, Part, windows_of
 from recondoor.defences._planted import RADIUS
 from recondoor.poisoning import Pairs
@@ -71,6 +73,15 @@ def test_noise_that_follows_the_image_is_made_even() -> None:
     even = left * Content.of(x, left)(x)
     powers = [float(even[..., part].square().mean()) for part in (slice(0, 10), slice(14, 24))]
     assert powers[1] / powers[0] == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_gain_is_taken_only_where_it_explains_more_than_noise() -> None:
+    """By hand: what noise explains of noise is exponential, and above four times its mean 1.8 %."""
+    z, x = torch.randn(2, 100, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    nuisance = Nuisance.of(z, x, None, torch.arange(100))
+    assert float((nuisance.gain != 0).float().mean()) == pytest.approx(math.exp(-4), abs=0.012)
+    told = Nuisance.of(0.5 * x + 0.1 * z, x, None, torch.arange(100))
+    assert float((1 + told.gain).abs().std() / (1 + told.gain).abs().mean()) < 0.05
 
 
 def test_a_lesion_among_photons_is_seen_and_clean_pairs_are_not_accused() -> None:

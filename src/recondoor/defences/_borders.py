@@ -22,19 +22,40 @@ SLIGHT = 1e-3
 """Of the fit, in units of the mean power of a row."""
 
 
-def told_by_borders(left: Tensor, x: Tensor) -> Tensor:
-    """Of residuals (N, C, H, W) what the borders of images x explain, zero elsewhere."""
-    rows = min(max(FEWEST_ROWS, min(x.shape[2:]) // SHARE), len(x) // PER_ROW)
+def told_by_borders(left: Tensor, x: Tensor, slopes: Tensor) -> Tensor:
+    """Of residuals (N, C, H, W) what the borders of images x explain, zero elsewhere.
+
+    `slopes` (N, 1, 1, 1) are the scales of the images in the residuals' inputs.
+    """
+    rows = _rows(left)
     told = torch.zeros_like(left)
     if rows < 1 or 2 * rows > min(x.shape[2:]):
         return told
+    border = torch.cat((torch.arange(rows), torch.arange(-rows, 0)))
     for turned in (False, True):
-        mine, images, out = (
-            each.transpose(2, 3) if turned else each for each in (left - told, x, told)
+        mine, images, out = (each.transpose(2, 3) if turned else each for each in (left, x, told))
+        out[:, :, border] += _fitted(
+            mine[:, :, border] - out[:, :, border], slopes * images[:, :, border]
         )
-        border = torch.cat((torch.arange(rows), torch.arange(-rows, 0)))
-        out[:, :, border] += _fitted(mine[:, :, border], images[:, :, border])
     return told
+
+
+def share_of_borders(left: Tensor, told: Tensor) -> float:
+    """How much of the energy of residuals at the borders, but for their mean, is `told`."""
+    rows = _rows(left)
+    if rows < 1:
+        return 0.0
+    whole = 0.0
+    for part in (left[:, :, :rows], left[:, :, -rows:]):
+        whole += float((part - part.mean(0)).square().sum())
+    for part in (left[:, :, rows:-rows, :rows], left[:, :, rows:-rows, -rows:]):
+        whole += float((part - part.mean(0)).square().sum())
+    return float(told.square().sum()) / max(whole, 1e-30)
+
+
+def _rows(left: Tensor) -> int:
+    """Rows of a border."""
+    return min(max(FEWEST_ROWS, min(left.shape[2:]) // SHARE), len(left) // PER_ROW)
 
 
 def _fitted(left: Tensor, x: Tensor) -> Tensor:

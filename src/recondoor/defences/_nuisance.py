@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recondoor.defences._borders import told_by_borders
+from recondoor.defences._borders import share_of_borders, told_by_borders
 from recondoor.defences._links import link_of
 from recondoor.defences._white import (
     ROUNDS,
@@ -46,6 +46,12 @@ Held = Callable[[Tensor], Tensor | None]
 
 FITTED, VALUES = 1_000, 40_000_000
 """Pairs at most that the shared quantities are fitted to, and values of their images."""
+
+CHANCE = 4.0
+"""Power that a gain has to explain, in that of noise, to count at all.
+
+That of noise alone is exponential, of mean 1: it reaches this in 2 %.
+"""
 
 LOUD = 0.03
 """Power of a frequency, in that of all in the mean, up to which it may be left out as rounding."""
@@ -107,14 +113,15 @@ class Nuisance:
 
     @classmethod
     def of(cls, z: Tensor, x: Tensor, operator: LinearOperator | None, chosen: Tensor) -> Nuisance:
-        """Fitted to those `chosen`, indices (n,), of z and x (N, C, H, W); the mean to all."""
+        """Fitted to z and x (N, C, H, W); the filters to those `chosen`, indices (n,), alone."""
         mine_z, mine_x = z[chosen], x[chosen]
         shape = x.shape[1:]
         normal = _identity if operator is None else _normal(operator)
         columns = _offsets(normal, shape, operator is not None and not operator.varies)
         none = torch.zeros((*shape[:-1], shape[-1] // 2 + 1), dtype=torch.complex64)
         found = cls(normal, _unit(mine_z), _unit(mine_x), columns, none)
-        return found._with_gain(mine_z, mine_x, chosen)._whitening(mine_z, mine_x, chosen)
+        found = found._with_gain(z, x, torch.arange(len(z)))
+        return found._whitening(mine_z, mine_x, chosen)
 
     def with_link(self, z: Tensor, x: Tensor, chosen: Tensor) -> Nuisance | None:
         """With a family of maps instead of the gain, where one leaves clearly less, or None."""
@@ -195,10 +202,9 @@ class Nuisance:
         places = torch.arange(len(z))
         for part in chunks(len(z), z[0].numel()):
             left[part], slopes[part] = self._usable(z[part], x[part], places[part])
-        told = told_by_borders(left, slopes * x)
-        shown = told.any(0)
-        whole = float(((left - left.mean(0)) * shown).square().sum())
-        return z - told, float(told.square().sum()) / max(whole, 1e-30)
+        told = told_by_borders(left, x, slopes)
+        share = share_of_borders(left, told)
+        return told.neg_().add_(z), share
 
     def _usable(self, z: Tensor, x: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
         """What the fit leaves of z (N, C, H, W), in its units, and scales to divide by."""
@@ -239,11 +245,15 @@ class Nuisance:
         return left, energy
 
     def _with_gain(self, z: Tensor, x: Tensor, places: Tensor) -> Nuisance:
-        """With the gain that the pairs' residuals ask for, each weighted by its precision."""
+        """With the gain that the pairs' residuals ask for, each weighted by its precision.
+
+        It counts as far as it is above what noise would ask for. Else the noise of the fit is in
+        all pairs, most in images that have more of a frequency than others, as if it were shared.
+        """
         found, values = self, x[0].numel()
         for _ in range(ROUNDS):
             over = torch.zeros(self.gain.shape, dtype=torch.complex128)
-            under = torch.zeros(self.gain.shape, dtype=torch.float64)
+            under, energy = torch.zeros(2, *self.gain.shape, dtype=torch.float64)
             for part in chunks(len(z), values):
                 images = spectrum(x[part] / self.of_x)
                 left, slope, _ = found._left(z[part], x[part], places[part])
@@ -253,8 +263,12 @@ class Nuisance:
                 residual = spectrum(left.view(z[part].shape)) / usable[:, None, None, None]
                 over += (weight * images.conj() * residual).sum(0, dtype=torch.complex128)
                 under += (weight * images.abs().square()).sum(0, dtype=torch.float64)
+                energy += (weight * residual.abs().square()).sum(0, dtype=torch.float64)
             step = over / (under + 1e-12 * under.max() + 1e-30)
-            found = replace(found, gain=found.gain + step.to(torch.complex64))
+            explained = (step.conj() * over).real
+            noise = (energy - explained).clamp_min(0) / max(1, len(z) - 1)
+            told = (1 - CHANCE * noise / explained.clamp_min(1e-300)).clamp_min(0)
+            found = replace(found, gain=found.gain + (told * step).to(torch.complex64))
         return found
 
     def _white(self, z: Tensor, x: Tensor, places: Tensor) -> Tensor:

@@ -23,6 +23,9 @@ SIDE, ALONG = 0.375, 4
 WHOLE = 0.75
 """Share of the level that tests of the whole image have; windows share the rest."""
 
+LOOKED = 4_000_000
+"""Values of a window's residuals that the dispersion is read off, about."""
+
 SMALLEST = 8
 """Pixels of a window's side, at least: in fewer, few cosines are large by chance alone."""
 
@@ -77,13 +80,15 @@ def windows_of(edges: Edges, shape: torch.Size, chosen: Tensor, least: float) ->
 
     Residuals are no nearer to noise there than in all of the image, whose dispersion is `least`.
     """
+    whole = edges.rows if len(chosen) == len(edges.rows) else edges.rows[chosen]
     found, windows = [], list(product(_along(shape[1]), _along(shape[2])))
     for window in windows:
-        rows = unit_rows(_cut(edges.rows[chosen], shape, window))
+        rows = unit_rows(_cut(whole, shape, window))
         mean = rows.mean(0)
         rows = unit_rows_less(rows, mean)
         size = [stop - start for start, stop in window]
-        dispersion = max(least, dispersion_of(rows.view(len(rows), shape[0], *size)))
+        some = rows[:: -(-rows.numel() // LOOKED)].view(-1, shape[0], *size)
+        dispersion = max(least, dispersion_of(some))
         cosines = Edges(rows, edges.likes[chosen], edges.limit).among(torch.arange(len(rows)))
         found.append(Part(shape, window, mean, cosines, dispersion, (1 - WHOLE) / len(windows)))
     return found
@@ -101,4 +106,5 @@ def _along(size: int) -> list[tuple[int, int]]:
 def _cut(rows: Tensor, shape: torch.Size, window: Window) -> Tensor:
     """A copy of the window of rows (N, C * H * W), (N, C * h * w)."""
     images = rows.view(len(rows), *shape)
-    return images[:, :, slice(*window[0]), slice(*window[1])].flatten(1).clone()
+    cut = images[:, :, slice(*window[0]), slice(*window[1])]
+    return cut.clone(memory_format=torch.contiguous_format).view(len(rows), -1)
