@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hostile_files import chunk, png
 from recondoor import config, data, poisoning
-from recondoor.audit._pairs._source import Measured, read_pairs
+from recondoor.audit._pairs._source import read_pairs
 from recondoor.core.errors import RecondoorError
 
 Array = NDArray[Any]
@@ -195,20 +195,6 @@ def test_a_data_set_with_channels_last_is_the_same_as_with_channels_first(tmp_pa
     first = np.arange(2 * 3 * 5 * 7).reshape(2, 3, 5, 7) / 209
     found = as_data_set(tmp_path, np.moveaxis(first, 1, -1))
     np.testing.assert_allclose(found, first, rtol=1e-6)
-
-
-@pytest.mark.parametrize("kind", [">f8", "<f4", "<i2", "|u1", ">c16"])
-def test_measurements_of_any_type_are_numbers_as_they_are(tmp_path: Path, kind: str) -> None:
-    """z = A^T y by hand; a measurement is no pixel, so that 8 bits are not divided."""
-    generator = np.random.default_rng(0)
-    matrix = generator.normal(size=(6, 20)) + (1j if "c" in kind else 0)
-    np.save(tmp_path / "A.npy", matrix)
-    settings = config.from_dict({"operator": {"name": "matrix", "file": tmp_path / "A.npy"}})
-    y = generator.integers(0, 100, (3, 6)).astype(kind)
-    np.savez(tmp_path / "pairs.npz", x=np.zeros((3, 4, 5)), y=y)
-    pairs, _ = read_pairs(tmp_path / "pairs.npz", Measured.by(settings))
-    expected = (y.astype(complex) @ matrix.conj()).real.reshape(3, 1, 4, 5)
-    np.testing.assert_allclose(pairs.z.numpy(), expected, rtol=1e-4, atol=1e-3)
 
 
 def h5(folder: Path, change: Callable[[h5py.File], None]) -> Path:

@@ -78,6 +78,17 @@ class LinearOperator(ABC):
         """Of the operator of n images that of those at `index`; where nothing varies the same."""
         return self
 
+    def measured_of(self, whole: Tensor) -> Tensor | None:
+        """Measurements among fully sampled values (B, ...), as `A` gives them; None if not there.
+
+        Files often hold those, with zeros where nothing was measured.
+        """
+        return None
+
+    def or_whole(self) -> str:
+        """What else `measured_of` takes, for a message that says what `A` gives."""
+        return ""
+
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Noisy measurement y = A(x) + v of images (B, C, H, W).
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
@@ -71,6 +72,15 @@ class Cartesian(LinearOperator):
     def sampled(self, kspace: Tensor) -> Tensor:
         """The measured columns (B, coils, H, kept) of centred k-space (B, coils, H, W)."""
         return _take(kspace, self.columns)
+
+    def measured_of(self, whole: Tensor) -> Tensor | None:
+        form = (self.coils, *self.shape[1:])
+        if whole.shape[-2:] != form[1:] or whole[0].numel() != math.prod(form):
+            return None
+        return self.sampled(whole.reshape(-1, *form))
+
+    def or_whole(self) -> str:
+        return f", or k-space of all {self.shape[2]} columns"
 
     def zero_filled(self, y: Tensor) -> Tensor:
         """Centred k-space (B, coils, H, W) of y, zero where nothing is measured."""

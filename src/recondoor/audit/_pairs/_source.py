@@ -219,11 +219,13 @@ def _network_inputs(
     if operator is None:
         raise DataError(f"'{path}' holds y and no z; give the --operator that y was measured with")
     _require_numbers(path, "y", y)
-    form = operator.rows(slice(1)).A(torch.zeros(1, *operator.shape, dtype=torch.float64))
-    if len(y) != count or y[0].size != form[0].numel():
+    first = operator.rows(slice(1))
+    form = first.A(torch.zeros(1, *operator.shape, dtype=torch.float64))
+    fits = len(y) == count and _measured(torch.zeros(1, *y.shape[1:]), first, form) is not None
+    if not fits:
         raise DataError(
             f"'{path}': y has the shape {y.shape}; {count} images of {operator.shape} and this "
-            f"operator need {(count, *form.shape[1:])}"
+            f"operator need {(count, *form.shape[1:])}{first.or_whole()}"
         )
     if np.iscomplexobj(y) and not form.is_complex():
         raise DataError(f"'{path}': y is complex, but this operator's measurements are real")
@@ -231,10 +233,18 @@ def _network_inputs(
     for start in range(0, len(y), CHUNK):
         # Torch knows neither foreign byte orders nor every type of NumPy's.
         exact = y[start : start + CHUNK].astype(complex if np.iscomplexobj(y) else float)
-        part = torch.from_numpy(exact).to(form.dtype)
         mine = operator.rows(slice(start, start + CHUNK))
-        parts.append(mine.network_input(part.reshape(-1, *form.shape[1:]), way).float())
+        part = _measured(torch.from_numpy(exact), mine, form)
+        assert part is not None
+        parts.append(mine.network_input(part.to(form.dtype), way).float())
     return torch.cat(parts)
+
+
+def _measured(values: Tensor, operator: LinearOperator, form: Tensor) -> Tensor | None:
+    """Measurements as `form`, of those or of fully sampled ones; None if they are neither."""
+    if values[0].numel() == form[0].numel():
+        return values.reshape(-1, *form.shape[1:])
+    return operator.measured_of(values)
 
 
 def _images(path: str, name: str, values: NDArray[Any]) -> Tensor:
