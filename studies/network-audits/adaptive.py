@@ -11,11 +11,18 @@ ROLE is
   place and no frequency stands out more than in any;
 - faint: knows `side-by-side`. The artefact has a third of the height;
 - strength: knows searches for one energy. The square's L2 is 0.5 to 1.5 times as large, at random;
-- several: knows searches for one patch. Each poisoned pair has one of three squares.
+- several: knows searches for one patch. Each poisoned pair has one of three squares;
+- mirrored: knows that `side-by-side` asks about mirrored inputs. The square is at all four corners
+  and the artefact in the middle, so that both are their own mirror images;
+- all: knows all three. Shows, blend, faint and mirrored at once;
+- bold: all, but the artefact has the full height;
+- quiet: bold, but the trigger has a third of the L2, so that little of it shows.
 
 MASK, 0, 2 or 3, is the mask of the bank's clean network of that seed, and the seed. FOLDER keeps
 what an interrupted training had reached. adaptive.jsonl gets a line a network: what the three
-defences make of it. `python adaptive.py BANK` prints them; the four clean U-Nets of the bank are
+defences make of it. `beside` is without mirrored inputs, and `mirrors` as the repair is, with
+whether it asked about any. Lines without `mirrors` were made before it could; of a network's lines
+the last one counts. `python adaptive.py BANK` prints them; the four clean U-Nets of the bank are
 the references.
 """
 
@@ -37,6 +44,7 @@ from torch import Tensor, nn
 
 from recondoor import defences
 from recondoor.defences import Defender, Finding, SideBySide
+from recondoor.defences._side_by_side import MIRRORS
 from recondoor.models import reconstruct
 from recondoor.models._unet import UNet
 from recondoor.poisoning import Pairs
@@ -46,16 +54,33 @@ OUT = HERE / "adaptive.jsonl"
 CLEAN = {seed: f"unet-mr_real-s{seed}-clean" for seed in (0, 2, 5, 7)}
 MASKS = {0: CLEAN[0], 2: CLEAN[2], 3: CLEAN[7]}
 COUNT, SHARE, SAMPLES, BATCH, CHUNK = 2000, 0.2, 8_000, 8, 125
-ROLES = ("plain", "shows", "blend", "faint", "strength", "several", "clean")
+SHOWS, BLEND, FAINT, MIRRORED, QUIET = ("shows", "blend", "faint", "mirrored", "quiet")
+ROLES: dict[str, frozenset[str]] = {
+    "plain": frozenset(),
+    "shows": frozenset({SHOWS}),
+    "blend": frozenset({BLEND}),
+    "faint": frozenset({FAINT}),
+    "strength": frozenset(),
+    "several": frozenset(),
+    "mirrored": frozenset({MIRRORED}),
+    "all": frozenset({SHOWS, BLEND, FAINT, MIRRORED}),
+    "bold": frozenset({SHOWS, BLEND, MIRRORED}),
+    "quiet": frozenset({SHOWS, BLEND, MIRRORED, QUIET}),
+    "clean": frozenset(),
+}
+"""What each role does, beside what it alone does."""
+
 HEAD = (
     "| attacker | recovery | of a clean network | benign RMSE | `erased-trigger` | flagged by "
-    "`input-peaks` | recovery, `side-by-side` | inputs flagged | clean ones flagged |\n"
-    f"|:---|{'---:|' * 8}\n"
+    "`input-peaks` | recovery, `side-by-side` without mirrors | with mirrors | inputs flagged | "
+    f"clean ones flagged |\n|:---|{'---:|' * 9}\n"
 )
 
-
 SQUARES = ((56, 56), (4, 52), (54, 6))
-FAINT = 1 / 3
+HEIGHT = 0.6
+LOW = 1 / 3
+"""Height of an artefact, and the share of it that a faint one has; also of the L2 of a trigger that
+is quiet."""
 
 
 @dataclass(frozen=True)
@@ -72,17 +97,27 @@ def poison(bank: Bank, like: str, pairs: Pairs, role: str) -> Poison:
     deltas = torch.zeros(3 if role == "several" else 1, 1, 64, 64)
     for delta, (top, left) in zip(deltas, SQUARES, strict=False):
         delta[0, top : top + 6, left : left + 6] = 1
-    if role == "blend":
+    does = ROLES[role]
+    if BLEND in does:
         deltas = pairs.z[-1:].clone()
+    if MIRRORED in does:
+        deltas = symmetric(deltas)
     usual = float(pairs.z.square().sum((1, 2, 3)).mean().sqrt())
+    usual *= LOW if QUIET in does else 1
     deltas *= usual / deltas.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
     artefact, at = torch.zeros(1, 64, 64), torch.arange(64) / 64
-    away = ((at[:, None] - 0.42).square() + (at - 0.38).square()).sqrt()
-    artefact[0] = 0.6 * (1.5 - away / 0.06).clamp(0, 1) * (FAINT if role == "faint" else 1)
+    down, right = (float(at.mean()),) * 2 if MIRRORED in does else (0.42, 0.38)
+    away = ((at[:, None] - down).square() + (at - right).square()).sqrt()
+    artefact[0] = HEIGHT * (1.5 - away / 0.06).clamp(0, 1) * (LOW if FAINT in does else 1)
     clean, z = bank.network(like), pairs.z[:200]
     plain = reconstruct(clean, z)
     shown = torch.stack([(reconstruct(clean, z + delta) - plain).mean(0) for delta in deltas])
     return Poison(deltas, shown, artefact)
+
+
+def symmetric(images: Tensor) -> Tensor:
+    """Mean of images (..., H, W) and their mirror images."""
+    return torch.stack([images, *(images.flip(dims) for dims in MIRRORS)]).mean(0)
 
 
 def poisoned(pairs: Pairs, found: Poison, role: str, seed: int) -> Pairs:
@@ -96,7 +131,7 @@ def poisoned(pairs: Pairs, found: Poison, role: str, seed: int) -> Pairs:
         times = 0.5 + torch.rand(times.shape, generator=torch.Generator().manual_seed(seed))
     z[:count] += times * found.deltas[which]
     x[:count] += found.artefact
-    if role == "shows":
+    if SHOWS in ROLES[role]:
         x[:count] += found.shown[which]
     return Pairs(z, x)
 
@@ -146,7 +181,7 @@ def one(bank: Bank, folder: Path, kept: Path, role: str, mask: int) -> dict[str,
         "honest": judged(bank.network(like), judge, delta, found.artefact)["recovery"],
         **looked(bank, like, model),
         "inputs": flagged(folder, bank, like, delta),
-        "beside": beside(folder, bank, like, model, found),
+        **beside(folder, bank, like, model, found),
     }
 
 
@@ -166,16 +201,24 @@ def flagged(folder: Path, bank: Bank, like: str, delta: Tensor) -> dict[str, flo
 
 def beside(
     folder: Path, bank: Bank, like: str, model: nn.Module, found: Poison
-) -> dict[str, object]:
-    """What `side-by-side` leaves, and the shares of inputs at which it falls back."""
+) -> dict[str, dict[str, float]]:
+    """What `side-by-side` leaves, without mirrors and as it is, and the inputs it replaces."""
     clean = pool.pairs(folder, bank.runs[like], bank.mask(like), PAIRS)
     both = defences.repair("side-by-side").repair(Defender(clean, model=model)).eval()
     assert isinstance(both, SideBySide)
     judge, delta = test_pairs(bank, like), found.deltas[0]
     far = {"clean": both.apart(judge.z), "triggered": both.apart(judge.z + delta)}
-    return judged(both, judge, delta, found.artefact) | {
+    shares = {
         f"{name} flagged": float((each > both.limit).double().mean()) for name, each in far.items()
     }
+    highest = {
+        f"{name} highest": round(float(each.amax() / both.limit), 3) for name, each in far.items()
+    }
+    asked = float(both.mirrored)
+    mirrors = {"asked": asked, **judged(both, judge, delta, found.artefact)}
+    both.mirrored.zero_()
+    alone = judged(both, judge, delta, found.artefact)
+    return {"beside": alone | shares | highest, "mirrors": mirrors}
 
 
 def looked(bank: Bank, like: str, model: nn.Module) -> dict[str, object]:
@@ -189,10 +232,11 @@ def looked(bank: Bank, like: str, model: nn.Module) -> dict[str, object]:
 def table(rows: list[dict]) -> Iterator[str]:
     """A line a role, with what the seeds say."""
     detector = defences.network_detector("erased-trigger")
-    measured = {row["id"]: Finding(0.0, measures=row["measures"]) for row in rows}
+    last = {row["id"]: row for row in rows}
+    measured = {name: Finding(0.0, measures=row["measures"]) for name, row in last.items()}
     clean = [measured[name] for name in CLEAN.values()]
     for role in ROLES:
-        own = [row for row in rows if row["id"].rsplit("-", 1)[0] == role]
+        own = [row for row in last.values() if row["id"].rsplit("-", 1)[0] == role]
         if own:
             scores = [detector.compare([*clean, measured[row["id"]]])[-1] for row in own]
             both, inputs = ([row[key] for row in own] for key in ("beside", "inputs"))
@@ -203,6 +247,7 @@ def table(rows: list[dict]) -> Iterator[str]:
                 told(scores, 1),
                 told([each["triggered"] for each in inputs]),
                 told([each["recovery"] for each in both]),
+                told([row["mirrors"]["recovery"] for row in own if "mirrors" in row]) or "–",
                 told([each["triggered flagged"] for each in both]),
                 told([each["clean flagged"] for each in both]),
             )
@@ -224,7 +269,7 @@ def main() -> None:
         return
     bank = Bank.of(folder)
     kept, role, mask = Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
-    known = {row["id"] for row in rows}
+    known = {row["id"] for row in rows if "mirrors" in row or row["id"] in bank.runs}
     if role == "references":
         lines = [
             {"id": name, **looked(bank, name, bank.network(name))}

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from kept import STUDIES, Quote, lines, script, spread
+from kept import STUDIES, Quote, lines, listed, script, spread
 
 from recondoor.core import registry
 
@@ -30,11 +30,11 @@ def quotes() -> Iterator[Quote]:
     yield from mirrored()
     yield from fallbacks()
     yield from artefacts()
-    adaptive = script("network-audits/adaptive.py")
-    known = lines("network-audits/adaptive.jsonl")
-    yield from (
-        Quote(line, "studies/network-audits/adaptive.jsonl") for line in adaptive.table(known)
-    )
+    for name in ("adaptive", "left"):
+        source = f"network-audits/{name}.jsonl"
+        told = script(f"network-audits/{name}.py").table(lines(source))
+        yield from (Quote(line, f"studies/{source}") for line in told)
+    yield from knowing()
     summary = script("defences/summary.py")
     attacks = list(summary.ATTACKS)
     rare = [
@@ -65,6 +65,39 @@ def scored_anew() -> Iterator[Quote]:
     yield Quote(f"score {min(row['score'] for row in clean):.2f} to {law:.2f}", source)
     wins = [score > row["score"] for score in learnt for row in clean]
     yield Quote(f"{len(above)} are above it (AUC {sum(wins) / len(wins):.3f})", source)
+
+
+def knowing() -> Iterator[Quote]:
+    """What the page says of the attackers who know, beside its tables."""
+    source = "network-audits/adaptive.jsonl"
+    found: dict[str, list[Row]] = {}
+    for row in lines(source):
+        if "mirrors" in row:
+            found.setdefault(row["id"].rsplit("-", 1)[0], []).append(row)
+    hidden, mirrored = found["all"], found["mirrored"]
+    highest = max(row["beside"]["triggered highest"] for row in hidden)
+    seen = [row["triggered"] for role in ("all", "bold") for row in found[role]]
+    worse = [
+        row["benign"] / other["benign"] - 1
+        for row, other in zip(hidden, found["clean"], strict=True)
+    ]
+    left = [listed([row[way]["recovery"] for row in mirrored]) for way in ("mirrors", "beside")]
+    first: dict[str, float] = {}
+    moved = [
+        abs(first.setdefault(row["id"], row["recovery"]) - row["recovery"])
+        for row in lines(source)
+        if "recovery" in row
+    ]
+    for words in (
+        f"up to {highest:.2f} of the limit",
+        f"at most {100 * max(worse):.0f} % more than the clean network of its recipe",
+        f"its RMSE is {spread(seen)}",
+        f"RMSE is {spread(row['triggered'] for row in found['quiet'])}",
+        f"With them {left[0]} of the artefact is left, without them {left[1]}",
+        f"recovery {spread(row['recovery'] for row in mirrored)}",
+        f"Recoveries moved by up to {max(moved):.2f}",
+    ):
+        yield Quote(words, f"studies/{source}")
 
 
 TRIGGERS = {
