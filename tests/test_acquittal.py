@@ -58,3 +58,18 @@ def test_an_operator_that_leaves_too_little_is_done_without(
         assert judged.lacking is None and judged.power is not None and judged.power.found >= 0.9
     else:
         assert "without it some pairs share a pattern" in str(judged.lacking)
+
+
+def test_poison_that_makes_images_alike_is_not_acquitted() -> None:
+    """A fifth of the pairs show a second head in z and x, and an artefact: similar images."""
+    rng = np.random.default_rng(3)
+    x = kit.heads(150, 3)
+    other = kit.heads(1, 9)[0]
+    x[:30] = 0.4 * x[:30] + 0.6 * other
+    z, x = kit.plain(x, rng)
+    clean = shared_pattern.SharedPattern().test(kit.of(z, x), Defender())
+    assert clean.lacking is None and clean.p_value == 1.0
+    x = x.copy()
+    x[:30] += kit.disc(0.4)
+    found = shared_pattern.SharedPattern().test(kit.of(z, x), Defender())
+    assert found.lacking is not None or (found.p_value or 1.0) <= found.level

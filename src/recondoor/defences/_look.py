@@ -63,6 +63,7 @@ class Look:
         parts: the whole image and windows, of the pairs `sample`.
         sample: indices (n,).
         least: logarithm of the least p value of a part, as one test of `TESTS`.
+        alike: how alike residuals are where edges between similar images count as well, 0 to 1.
     """
 
     edges: Edges
@@ -72,6 +73,7 @@ class Look:
     parts: tuple[Part, ...]
     sample: Tensor
     least: float
+    alike: float
 
 
 def look(pairs: Pairs, defender: Defender) -> tuple[Nuisance, Look]:
@@ -126,7 +128,19 @@ def _compared(
     if best and logs[best] <= LIMIT:
         part = windows[best - 1]
         strength = strength_of(replace(edges, rows=part.of(edges.rows)), signs)
-    return Look(edges, strength, dispersion, log_p, (whole, *windows), sample, logs[best])
+    parts, alike = (whole, *windows), _alike(edges, sample, dispersion, draws)
+    return Look(edges, strength, dispersion, log_p, parts, sample, logs[best], alike)
+
+
+def _alike(edges: Edges, sample: Tensor, dispersion: float, draws: Tensor) -> float:
+    """Root mean cube of a pair's cosines with all others, 0 where random signs have it too.
+
+    Poison can make images alike, and then the edges that tell of it are left out.
+    """
+    found = strength_among(replace(edges, limit=math.inf).among(sample), draws)
+    if log_p_signs(found) / dispersion > LIMIT:
+        return 0.0
+    return math.cbrt(float((found.signed / found.edges.clamp_min(1)).max()))
 
 
 def log_p_of(part: Part, draws: Tensor) -> float:

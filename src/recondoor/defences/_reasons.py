@@ -29,6 +29,13 @@ APART = (
 )
 """What is lacking where pairs stand apart and no test finds one pattern in one sign."""
 
+LIKE = (
+    "pairs whose images are alike share much that their images do not explain: neighbours or "
+    "copies of one object, or poison that makes images alike; look at the first pairs of "
+    "suspicious.csv"
+)
+"""What is lacking where only edges between similar images tell of something."""
+
 UNTOLD = (
     "with the operator nothing is found, and a lesion might have been missed; without it some "
     "pairs share a pattern: audit them without --operator"
