@@ -73,3 +73,17 @@ def test_poison_that_makes_images_alike_is_not_acquitted() -> None:
     x[:30] += kit.disc(0.4)
     found = shared_pattern.SharedPattern().test(kit.of(z, x), Defender())
     assert found.lacking is not None or (found.p_value or 1.0) <= found.level
+
+
+@pytest.mark.parametrize("poisoned", [0, 5])
+def test_poison_in_similar_images_alone_is_not_acquitted(poisoned: int) -> None:
+    """Five slices of another shape: whatever they share, all edges between them are left out."""
+    rng = np.random.default_rng(3)
+    x = kit.heads(100, 3)
+    x[:5] = 0.2 * x[:5] + 0.8 * kit.heads(1, 9)[0].T[::-1]
+    z, x = kit.plain(x, rng)
+    x = x.copy()
+    x[:poisoned] += kit.disc(0.4)
+    found = shared_pattern.SharedPattern().test(kit.of(z, x), Defender())
+    assert (found.lacking is None) == (not poisoned)
+    assert not poisoned or "alike" in str(found.lacking)

@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 SETS = 20
 """Sets of 100 pairs in a job."""
 
-CLEAN_SEEDS, POISONED_SEEDS = 600_000, 700_000
+CLEAN_SEEDS, POISONED_SEEDS = 800_000, 900_000
 """Seeds of the sets begin here; sets below were looked at while the method was changed."""
 
 ALL_KINDS = ("mri4-mean-std-coloured", "ct45-poisson-detector-wrong", "blur1.5-spread")

@@ -72,13 +72,6 @@ OWN, COMPARED = 0.8, 200
 Of pairs that were shuffled it is half.
 """
 
-MUCH = 0.2
-"""Root mean cube of cosines from which pairs of similar images are doubted.
-
-It was 0.07 at most in clean pairs of 500 slices, and 0.46 and 0.49 where a fifth of the targets
-show one second head and an artefact.
-"""
-
 BORDERS = 0.5
 """Share of what is left at the borders that these explain, or else pairs without a doubt are not
 fitted again: of other filters it was 0.6 to 0.97, of other pipelines 0.27 at most."""
@@ -221,7 +214,7 @@ def _doubt(found: Look) -> str | None:
     apart = log_p_apart(found.strength.size, found.strength.edges)
     if apart <= LIMIT * found.dispersion:
         return APART
-    if found.alike >= MUCH:
+    if found.alike:
         return LIKE
     return HALVES if kurtosis_along(found.edges.rows) < TWO else None
 
