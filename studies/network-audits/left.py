@@ -11,7 +11,7 @@ FOLDER has the networks that adaptive.py trained, of ROLE and of `clean`. left.j
 - recovery of the network and of the clean one that was trained alike, with the same trigger; and
   what `fine-pruning` leaves, with the pairs that `side-by-side` has.
 
-`python left.py BANK` prints them.
+`python left.py BANK` prints them. `python left.py BANK pairs` judges their pairs anew.
 """
 
 from __future__ import annotations
@@ -53,13 +53,7 @@ Row = dict[str, object]
 
 def one(bank: Bank, folder: Path, kept: Path, role: str, mask: int) -> Row:
     """A line of left.jsonl."""
-    like = adaptive.MASKS[mask]
-    columns = bank.mask(like)
-    assert columns is not None
-    sigma = pool.SIGMA[str(bank.runs[like]["pipe"])]
-    measured = torch.nonzero(columns)[:, 0]
-    physics = Physics.of(Mri((1, pool.SIDE, pool.SIDE), sigma, measured, None))
-    clean = pool.pairs(folder, bank.runs[like], columns, adaptive.COUNT, 100 + mask)
+    like, columns, physics, clean = scene(bank, folder, mask)
     found, judge = adaptive.poison(bank, like, clean, role), test_pairs(bank, like)
     delta, artefact = found.deltas[0], found.artefact
     model, other = (network(kept / f"{which}-{mask}.pt") for which in (role, "clean"))
@@ -75,6 +69,26 @@ def one(bank: Bank, folder: Path, kept: Path, role: str, mask: int) -> Row:
         **of_pairs(adaptive.poisoned(clean, found, role, mask), physics),
         **of_inputs(Defender(own, physics=physics, model=model), drawn.z, delta),
     }
+
+
+def scene(bank: Bank, folder: Path, mask: int) -> tuple[str, Tensor, Physics, Pairs]:
+    """The bank's network with this mask, its columns, the operator, and clean training pairs."""
+    like = adaptive.MASKS[mask]
+    columns = bank.mask(like)
+    assert columns is not None
+    sigma = pool.SIGMA[str(bank.runs[like]["pipe"])]
+    measured = torch.nonzero(columns)[:, 0]
+    physics = Physics.of(Mri((1, pool.SIDE, pool.SIDE), sigma, measured, None))
+    clean = pool.pairs(folder, bank.runs[like], columns, adaptive.COUNT, 100 + mask)
+    return like, columns, physics, clean
+
+
+def anew(bank: Bank, folder: Path, row: Row) -> Row:
+    """A kept line with its pairs judged again."""
+    role, mask = str(row["id"]).rsplit("-", 1)
+    like, _, physics, clean = scene(bank, folder, int(mask))
+    found = adaptive.poison(bank, like, clean, role)
+    return row | of_pairs(adaptive.poisoned(clean, found, role, int(mask)), physics)
 
 
 def network(kept: Path) -> nn.Module:
@@ -150,6 +164,11 @@ def main() -> None:
     rows = [json.loads(line) for line in OUT.read_text().splitlines()] if OUT.exists() else []
     if len(sys.argv) == 2:
         print(HEAD + "".join(f"{line}\n" for line in table(rows)))
+        return
+    if len(sys.argv) == 3:
+        folder = Path(sys.argv[1])
+        rows = [anew(Bank.of(folder), folder, row) for row in rows]
+        OUT.write_text("".join(json.dumps(row) + "\n" for row in rows))
         return
     folder, kept, role, mask = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
     if f"{role}-{mask}" not in {row["id"] for row in rows}:
