@@ -171,8 +171,10 @@ def test_other_units_give_the_same_verdict(poisoned: int, unit: Any, tmp_path: P
     found = audit(tmp_path, other, detectors=every)
     assert found.verdict == expected.verdict
     assert len(found.judged) == len(expected.judged)
-    flagged = [(each.name, int(each.flagged.sum())) for each in expected.judged[:]]
-    assert [(each.name, int(each.flagged.sum())) for each in found.judged] == flagged
+    for one, other_units in zip(expected.judged, found.judged, strict=True):
+        assert one.name == other_units.name
+        # Rounding differs, and a pair may lie at the threshold.
+        assert abs(int(one.flagged.sum()) - int(other_units.flagged.sum())) <= 1
     rankings = zip(found.judged, expected.judged, strict=True)
     for mine, theirs in rankings:
         assert np.isfinite(mine.scores).all(), mine.name

@@ -46,7 +46,7 @@ def test_clean_pairs_of_real_pipelines_are_not_accused(pipeline: Pipeline) -> No
 def test_a_lesion_in_targets_is_found_or_said_to_be_missed(pipeline: Pipeline) -> None:
     found = look(made(pipeline, poisoned=10))
     if found.lacking is not None:
-        assert pipeline is kit.magnitude
+        assert pipeline in (kit.magnitude, kit.half_as_many_pixels)
         return
     assert suspicious(found)
     ranked = found.scores.argsort(descending=True)
