@@ -8,9 +8,10 @@ import torch
 
 import pipelines_kit as kit
 from recondoor import defences
-from recondoor.defences import Defender, SetDetector, SetFinding
+from recondoor.defences import Defender, SetDetector, SetFinding, shared_pattern
 from recondoor.defences._content import Content
 from recondoor.defences._cosines import Edges
+from recondoor.defences._dispersion import _spread
 from recondoor.defences._nuisance import Nuisance
 from recondoor.defences._parts import SMALLEST, WHOLE, Part, windows_of
 from recondoor.defences._planted import RADIUS
@@ -82,6 +83,46 @@ def test_a_gain_is_taken_only_where_it_explains_more_than_noise() -> None:
     assert float((nuisance.gain != 0).float().mean()) == pytest.approx(math.exp(-4), abs=0.012)
     told = Nuisance.of(0.5 * x + 0.1 * z, x, None, torch.arange(100))
     assert float((1 + told.gain).abs().std() / (1 + told.gain).abs().mean()) < 0.05
+
+
+@pytest.mark.parametrize("side", [8, 9, 10, 12, 15, 24, 33])
+def test_noise_has_the_spread_of_noise_whatever_its_side(side: int) -> None:
+    noise = torch.randn(4000, 1, side, side, generator=torch.Generator().manual_seed(0))
+    assert _spread(noise.square()) == pytest.approx(1.0, abs=0.06)
+
+
+def smooth(count: int, cells: int, side: int) -> torch.Tensor:
+    coarse = torch.rand(count, 1, cells, cells, generator=torch.Generator().manual_seed(0))
+    return torch.nn.functional.interpolate(coarse, (side, side), mode="bicubic")
+
+
+@pytest.mark.parametrize(("blank", "exact"), [(0, 21), (0, 30), (24, 0), (30, 0)])
+def test_pairs_without_residuals_are_no_fault(blank: int, exact: int) -> None:
+    x = smooth(40, 5, 24)
+    z = x + 0.1 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+    z[:exact] = x[:exact]
+    x[:blank] = z[:blank] = 0
+    found = look(Pairs(z, x))
+    assert found.lacking is not None and (found.p_value or 1.0) > found.level
+    assert not exact or f"{40 - exact} of 40 inputs differ" in found.lacking
+
+
+def test_a_trigger_is_seen_though_most_pairs_are_blank() -> None:
+    x = smooth(100, 5, 24)
+    z = x + 0.1 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+    x[:60] = z[:60] = 0
+    z[60:68, :, 8:14, 8:14] += 0.6
+    found = look(Pairs(z, x))
+    assert found.p_value is not None and found.p_value <= found.level
+
+
+def test_discs_are_planted_in_the_residuals_that_are_tested() -> None:
+    """Where the fit is refined, no mean of an earlier one is taken away."""
+    x = smooth(60, 9, 32).clamp(0, 1)
+    low = torch.arange(17) < 9
+    z = torch.fft.irfft2(torch.fft.rfft2(x) * low, s=(32, 32)) + 1e-4 * x.square()
+    nuisance, found = shared_pattern.look(Pairs(z, x), Defender())
+    torch.testing.assert_close(nuisance.rows(z, x, torch.arange(60)), found.edges.rows)
 
 
 def test_a_lesion_among_photons_is_seen_and_clean_pairs_are_not_accused() -> None:

@@ -1,8 +1,9 @@
 """Tables of docs/real-audits.md, from the kept scores of pairs."""
 
+import json
 from collections.abc import Iterator
 
-from kept import Quote, lines, script
+from kept import STUDIES, Quote, lines, script
 
 SOURCE = "studies/real-audits"
 SHOWN = (
@@ -19,6 +20,9 @@ def quotes() -> Iterator[Quote]:
     tables = script("real-audits/summary.py").tables()
     for name in SHOWN:
         yield from (Quote(line, SOURCE) for line in tables[name])
+    wrong = f"{SOURCE}/wrong.json"
+    rows = json.loads((STUDIES / "real-audits/wrong.json").read_text("utf-8"))
+    yield from (Quote(line, wrong) for line in script("real-audits/wrong.py").table(rows))
     kept = f"{SOURCE}/standing.jsonl"
     standing = lines("real-audits/standing.jsonl")
     study = script("real-audits/standing.py")

@@ -12,6 +12,9 @@ from torch.nn import functional
 GRID = 8
 """Rows and columns of the places, and of the bands, whose energies are looked at."""
 
+FEWEST = 8
+"""Pairs with residuals, at least, whose middle half tells anything."""
+
 USUAL = 1.2
 """Spread up to which residuals pass for noise: that of exact models was at most 1.15."""
 
@@ -25,10 +28,17 @@ def dispersion_of(residuals: Tensor, held: Tensor | None = None) -> float:
     may be poisoned. As for all overdispersed counts, the square of that divides the logarithm of
     the likelihood (Wedderburn, Biometrika 61, 1974).
 
+    Pairs of which nothing is left tell nothing.
+
     `held` (N, C, H, W // 2 + 1), as far as it is not 1 long, are the frequencies that each pair
     has; noise of the same power stands for the others here, so that masks do not count as images.
     """
-    residuals = residuals if held is None else _filled(residuals, held)
+    shown = residuals.flatten(1).any(1)
+    if int(shown.sum()) < FEWEST:
+        return 1.0
+    residuals = residuals[shown]
+    if held is not None:
+        residuals = _filled(residuals, held[shown] if len(held) > 1 else held)
     spectra = torch.fft.fftshift(torch.fft.fft2(residuals, norm="ortho"), dim=(-2, -1))
     spread = max(_spread(residuals.square()), _spread(spectra.abs().square()))
     return max(1.0, spread / USUAL) ** 2
@@ -50,10 +60,11 @@ def _filled(residuals: Tensor, held: Tensor) -> Tensor:
 
 def _spread(energies: Tensor) -> float:
     """Spread of the pairs' energies in a part over that of noise, in the median part."""
-    height, width = energies.shape[2:]
-    grid = min(GRID, height), min(GRID, width)
-    parts = functional.adaptive_avg_pool2d(energies.sum(1, keepdim=True), grid).flatten(1)
-    freedom = max(1.0, energies[0].numel() / math.prod(grid))
+    # Parts are of one size, as many values have one law: what is over is left out.
+    sides = [(min(GRID, size), size // min(GRID, size)) for size in energies.shape[2:]]
+    cut = energies[:, :, : math.prod(sides[0]), : math.prod(sides[1])]
+    parts = functional.avg_pool2d(cut.sum(1, keepdim=True), [each for _, each in sides]).flatten(1)
+    freedom = float(cut.shape[1] * sides[0][1] * sides[1][1])
     low, middle, high = torch.quantile(parts.double(), torch.tensor([0.25, 0.5, 0.75]).double(), 0)
     told = (high - low) / middle.clamp_min(1e-300)
     noise = [float(chdtri(freedom, 1 - share)) for share in (0.25, 0.5, 0.75)]

@@ -54,6 +54,9 @@ Of 86 clean sets of other pipelines and 54 of the benchmark's few pairs reached 
 and means were 0.27 at most.
 """
 
+FEWEST = 20
+"""Pairs below which there is no telling what is usual."""
+
 EXPLAINED = 0.5
 """Share of z's energy that x must explain in the median pair, or they are no pairs of one image."""
 
@@ -164,9 +167,18 @@ def log_p_of(part: Part, draws: Tensor) -> float:
 
 
 def _chosen(pairs: Pairs, defender: Defender) -> Tensor:
-    """Indices of the pairs that shared quantities are fitted to."""
+    """Indices of the pairs that shared quantities are fitted to: blank ones only beside few."""
     generator = seeding.torch_generator(defender.seed, "fitted")
-    return fitted_to(len(pairs), pairs.x[0].numel(), generator)
+    shown = torch.nonzero(~blank(pairs.z))[:, 0]
+    if len(shown) < FEWEST:
+        shown = torch.arange(len(pairs))
+    return shown[fitted_to(len(shown), pairs.x[0].numel(), generator)]
+
+
+def blank(z: Tensor) -> Tensor:
+    """Which inputs (N, C, H, W) show nothing, bool (N,)."""
+    flat = z.flatten(1)
+    return flat.amax(1) == flat.amin(1)
 
 
 def _size(pairs: Pairs, nuisance: Nuisance) -> list[int]:

@@ -150,16 +150,16 @@ class Nuisance:
             for each in (left, z[chosen] / self.of_z)
         )
         loud = (power > LOUD * power.mean()) | (whole < power.mean())
-        if bool(loud.all()):
+        if bool(loud.all()) or not bool(loud.any()):
             return None
-        found = replace(self, held=_Both(self.held, loud))
+        found = replace(self, held=_Both(self.held, loud), mean=0.0)
         return replace(found, filters=filters_of(left, found.held(chosen)))
 
     def of_content(self, z: Tensor, x: Tensor, chosen: Tensor) -> Nuisance:
         """With pixels weighted by what images show there."""
         left = self._left_of_all(z[chosen], x[chosen], chosen)[0].view(len(chosen), *x.shape[1:])
         told, shown = self._told(left), self._told(x[chosen])
-        return replace(self, filters=filters_of(told, self.held(chosen), shown))
+        return replace(self, filters=filters_of(told, self.held(chosen), shown), mean=0.0)
 
     def _whitening(self, z: Tensor, x: Tensor, places: Tensor) -> Nuisance:
         """With the filters for what is left of these, and how much the fit explains of them."""

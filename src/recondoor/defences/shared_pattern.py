@@ -25,10 +25,12 @@ from recondoor.defences._base import Power, SetDetector, SetFinding
 from recondoor.defences._cosines import Strength
 from recondoor.defences._look import (
     EXPLAINED,
+    FEWEST,
     LEVEL,
     LIMIT,
     TESTS,
     Look,
+    blank,
     log_p_of,
     look,
     signs_of,
@@ -37,7 +39,7 @@ from recondoor.defences._look import (
 from recondoor.defences._makes import of_another_make
 from recondoor.defences._nuisance import Nuisance, fitted_to
 from recondoor.defences._order import misordered
-from recondoor.defences._parts import Part
+from recondoor.defences._parts import WHOLE, Part
 from recondoor.defences._planted import Field, power_of
 from recondoor.defences._reasons import (
     APART,
@@ -62,9 +64,6 @@ NEAR = 0.5
 
 The tests ask more than their level says: of 1,992 clean sets of sixteen makes one was below.
 """
-
-FEWEST = 20
-"""Pairs below which there is no telling what is usual."""
 
 OWN, COMPARED = 0.8, 200
 """Share of the inputs that their own image must explain better than another's, and how many count.
@@ -112,6 +111,7 @@ class SharedPattern(SetDetector):
         strange = _strange(nuisance, pairs, defender)
         if strange is not None:
             return _silent(found.strength.size, None, strange)
+        given = pairs
         if _bare(found.edges.rows, pairs.z) is None:
             pairs, nuisance, found = _with_borders(pairs, nuisance, found, defender)
         scores = found.strength.size
@@ -132,7 +132,7 @@ class SharedPattern(SetDetector):
         silent = _silent(scores, p_value, reason, power)
         if reason is None or defender.operator is None or defender.operator.varies:
             return silent
-        return _less_told(silent, self.test(pairs, replace(defender, operator=None)))
+        return _less_told(silent, self.test(given, replace(defender, operator=None)))
 
     def explain(self, score: float) -> str:
         """Why a pair of this score is suspicious."""
@@ -209,7 +209,7 @@ def _alarm(nuisance: Nuisance, pairs: Pairs, found: Look, p_value: float) -> Set
 
 def _doubt(found: Look) -> str | None:
     """Why pairs that are no alarm may be poisoned all the same; None if nothing says so."""
-    if found.log_p * found.dispersion <= LIMIT:
+    if (found.log_p + math.log(WHOLE)) * found.dispersion - math.log(WHOLE) <= LIMIT:
         return DOUBT
     apart = log_p_apart(found.strength.size, found.strength.edges)
     if apart <= LIMIT * found.dispersion:
@@ -235,8 +235,8 @@ def _bare(rows: Tensor, z: Tensor) -> Tensor | None:
 
     Blank inputs count for neither.
     """
-    some, blank = rows.any(1), z.flatten(1).var(dim=1) == 0
-    return some if 2 * int(some.sum()) < len(rows) - int(blank.sum()) else None
+    some = rows.any(1)
+    return some if 2 * int(some.sum()) < len(rows) - int(blank(z).sum()) else None
 
 
 def _less_told(found: SetFinding, other: SetFinding) -> SetFinding:
