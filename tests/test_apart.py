@@ -122,7 +122,7 @@ def test_pairs_of_blank_images_are_no_copies(place: Path) -> None:
         for part in ("x", "z"):
             pairs[part][:20] = 0
         write(place / f"{name}.npz", pairs)
-    run("audit", "data", "pairs.npz", "--clean", "trusted.npz", code=4)
+    run("audit", "data", "pairs.npz", "--clean", "trusted.npz")
 
 
 def test_inputs_cannot_vouch_for_themselves(
