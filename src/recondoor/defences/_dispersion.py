@@ -36,9 +36,10 @@ def dispersion_of(residuals: Tensor, held: Tensor | None = None) -> float:
     shown = residuals.flatten(1).any(1)
     if int(shown.sum()) < FEWEST:
         return 1.0
-    residuals = residuals[shown]
-    if held is not None:
-        residuals = _filled(residuals, held[shown] if len(held) > 1 else held)
+    if not bool(shown.all()):
+        residuals = residuals[shown]
+        held = held[shown] if held is not None and len(held) > 1 else held
+    residuals = residuals if held is None else _filled(residuals, held)
     spectra = torch.fft.fftshift(torch.fft.fft2(residuals, norm="ortho"), dim=(-2, -1))
     spread = max(_spread(residuals.square()), _spread(spectra.abs().square()))
     return max(1.0, spread / USUAL) ** 2
