@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 NEAR = 0.5
 """P value below which pairs are not acquitted.
 
-The tests ask more than their level says: of 1,992 clean sets of sixteen makes one was below.
+The tests ask more than their level says: of 368 clean sets of sixteen makes none was below.
 """
 
 OWN, COMPARED = 0.8, 200
